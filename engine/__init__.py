@@ -1,0 +1,1 @@
+"""Perturbscope's engine: everything that works without a browser."""

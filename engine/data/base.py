@@ -1,0 +1,95 @@
+"""What every data set is: numbered images in [0,1] with a class each, in named splits."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from engine import digest
+from engine.errors import EngineError, UnknownName
+from engine.registry import Registry
+
+SIZE = 224
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A data set's facts, shown wherever it is offered. `splits` maps a split's name to one plain sentence."""
+
+    name: str
+    title: str
+    sentence: str
+    classes: tuple[str, ...]
+    splits: Mapping[str, str]
+    source: str
+    terms: str
+    synthetic: bool = False
+    default_split: str = "test"
+
+
+class Dataset(ABC):
+    """One split of a data set. `labels` is int64 [N]; images are float32 [C, 224, 224] in [0,1], C 1 (grey) or 3."""
+
+    def __init__(self, info: DatasetInfo, split: str, labels: np.ndarray) -> None:
+        self.info = info
+        self.split = split
+        self.labels = labels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.info.classes
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def image(self, index: int) -> np.ndarray:
+        """Image number `index` as float32 [C, 224, 224] in [0,1]."""
+
+    @abstractmethod
+    def item_name(self, index: int) -> str:
+        """A short name without patient identifiers, such as 'test/17' or a public file name."""
+
+    def lesion(self, index: int) -> np.ndarray | None:
+        """The true lesion as bool [224, 224], or None where nobody knows it."""
+        return None
+
+    def images(self, indices: Sequence[int]) -> np.ndarray:
+        """Several images as float32 [N, C, 224, 224] in [0,1]."""
+        return np.stack([self.image(self.checked(i)) for i in indices])
+
+    def checked(self, index: int) -> int:
+        """`index` if the split has it; raises EngineError."""
+        if not 0 <= index < len(self):
+            raise EngineError(f"{self.info.name}/{self.split} has images 0 to {len(self) - 1}, not {index}")
+        return index
+
+    @cached_property
+    def digest(self) -> str:
+        """Identifies which images these are, without reading every pixel: names, split and labels."""
+        names = "\n".join(self.item_name(i) for i in range(len(self)))
+        return digest.of_spec({"name": self.info.name, "split": self.split, "names": names,
+                               "labels": self.labels.tolist()})
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """How the registry finds a data set. `missing()` says in one line why it is not here, or None."""
+
+    info: DatasetInfo
+    open: Callable[[str], Dataset]
+    missing: Callable[[], str | None] = lambda: None
+
+    def load(self, split: str | None = None) -> Dataset:
+        """Open one split; raises EngineError where the files are missing or the split is unknown."""
+        split = split or self.info.default_split
+        if split not in self.info.splits:
+            raise UnknownName(f"split of {self.info.name}", split, self.info.splits)
+        if (reason := self.missing()) is not None:
+            raise EngineError(reason)
+        return self.open(split)
+
+
+DATASETS: Registry[DatasetEntry] = Registry("data set")

@@ -1,0 +1,29 @@
+"""Splits drawn once and for ever: the same names and seed give the same parts on every machine."""
+
+import hashlib
+from collections.abc import Sequence
+
+PARTS = ("train", "validation", "test")
+SHARES = (0.8, 0.1, 0.1)
+
+
+def _rank(name: str, seed: int) -> str:
+    # A hash of the name, not a shuffled list: an image more or less leaves every other image where it was.
+    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
+
+
+def draw(groups: Sequence[str], seed: int = 0) -> list[str]:
+    """The part ("train", "validation", "test": 80/10/10) of each item, whole groups together.
+
+    `groups` names each item's group: the patient for a patient-level split, the file for a random one.
+    """
+    order = sorted(set(groups), key=lambda g: _rank(g, seed))
+    sizes = {g: 0 for g in order}
+    for group in groups:
+        sizes[group] += 1
+    part_of, taken = {}, 0
+    for group in order:
+        share = taken / len(groups)
+        part_of[group] = PARTS[0] if share < SHARES[0] else PARTS[1] if share < SHARES[0] + SHARES[1] else PARTS[2]
+        taken += sizes[group]
+    return [part_of[g] for g in groups]

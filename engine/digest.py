@@ -1,0 +1,30 @@
+"""Exact digests: two things that differ in one bit never share one."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def of_arrays(*arrays: np.ndarray) -> str:
+    """SHA-256 over dtype, shape and every byte of each array."""
+    sha = hashlib.sha256()
+    for array in arrays:
+        contiguous = np.ascontiguousarray(array)
+        sha.update(f"{contiguous.dtype.str}{contiguous.shape}".encode())
+        sha.update(contiguous.data)
+    return sha.hexdigest()
+
+
+def of_spec(spec: Mapping[str, Any]) -> str:
+    """SHA-256 of a JSON-able mapping, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(spec, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,141 @@
+"""The image viewer: original, perturbed and amplified difference, pixel-exact, with one zoom and pan for all.
+
+The browser receives both images as float32 and rounds, subtracts and colours them itself, so that nothing on the way
+(JPEG, resampling, 8 bits) can hide a perturbation below 1/255.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+
+_HERE = Path(__file__).parent
+
+# Okabe-Ito sky blue and orange have the same luminance and stay apart under every common colour blindness.
+_NEGATIVE = (86, 180, 233)
+_POSITIVE = (230, 159, 0)
+_LEVELS = 255
+
+GAIN_MIN, GAIN_MAX = 1.0, 1000.0
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What is written above one picture: its title and a small line under it, such as "Pneumonia 98.7 %"."""
+
+    title: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class StoredUnits:
+    """The unit pixels were stored in: stored value = scale * intensity in [0,1] + offset, e.g. name "HU" for CT."""
+
+    name: str
+    scale: float
+    offset: float
+
+
+_component = st.components.v2.component(
+    "perturbscope_viewer",
+    html=(_HERE / "viewer.html").read_text(encoding="utf-8"),
+    css=(_HERE / "viewer.css").read_text(encoding="utf-8"),
+    js=(_HERE / "viewer.js").read_text(encoding="utf-8"),
+)
+
+
+def viewer(
+    clean: np.ndarray,
+    adversarial: np.ndarray,
+    *,
+    original_caption: str,
+    perturbed_caption: str,
+    badge: str | None = None,
+    stored_units: StoredUnits | None = None,
+    key: str,
+) -> None:
+    """Show a clean and an adversarial image, float32 [C,H,W] in [0,1] with C 1 or 3, and their amplified difference.
+
+    `badge` is a word painted over every picture (not into its pixels), such as "SYNTHETIC". Zoom, mode and gain are kept
+    under `key`. Raises ValueError where the arrays are not such images.
+    """
+    clean, adversarial = _checked(clean, adversarial)
+    change = strongest_channel(adversarial - clean)
+    panels = (
+        Panel("Original", original_caption),
+        Panel("Perturbed", perturbed_caption),
+        Panel("Difference", describe(change, channels=clean.shape[0])),
+    )
+    header = {
+        "key": key,
+        "shape": clean.shape,
+        "panels": [asdict(panel) for panel in panels],
+        "badge": badge,
+        "units": asdict(stored_units) if stored_units else None,
+        "autoGain": auto_gain(change),
+    }
+    _component(key=key, data=_packed(header, (clean, adversarial, colour_table())))
+
+
+def strongest_channel(difference: np.ndarray) -> np.ndarray:
+    """The signed difference [C,H,W] of the channel that changed most, [H,W]: a mean would let channels cancel out."""
+    strongest = np.abs(difference).argmax(axis=0, keepdims=True)
+    return np.take_along_axis(difference, strongest, axis=0)[0]
+
+
+def auto_gain(change: np.ndarray) -> float:
+    """The gain at which the 99.9th percentile of |change| has full colour, three digits, in [GAIN_MIN, GAIN_MAX]."""
+    size = np.abs(change)
+    # A change of fewer than one pixel in a thousand (a small patch, a few pixels) has percentile zero.
+    reach = float(np.percentile(size, 99.9)) or float(size.max())
+    gain = 1 / reach if reach else GAIN_MIN
+    return float(f"{min(max(gain, GAIN_MIN), GAIN_MAX):.3g}")
+
+
+def describe(change: np.ndarray, channels: int = 1) -> str:
+    """One line on a change [H,W]: its largest value in n/255 and how many pixels it touches."""
+    if not change.any():
+        return "identical images"
+    largest, touched = float(np.abs(change).max()) * 255, float(np.count_nonzero(change)) / change.size
+    share = f"{touched:.0%}".replace("%", " %") if touched >= 0.01 else f"{np.count_nonzero(change)}"
+    strongest = ", strongest channel" if channels > 1 else ""
+    return f"largest {largest:.2f}/255, {share} of pixels changed{strongest}".replace(" of pixels", " of pixels")
+
+
+@cache
+def colour_table() -> np.ndarray:
+    """The diverging colours, uint8 [511,3]: blue for -1, black for 0, orange for +1. Read-only."""
+    strength = np.linspace(-1, 1, 2 * _LEVELS + 1)[:, None]
+    ends = np.where(strength < 0, _NEGATIVE, _POSITIVE)
+    table = np.rint(np.abs(strength) * ends).astype(np.uint8)
+    table.setflags(write=False)
+    return table
+
+
+def difference_colours(change: np.ndarray, gain: float) -> np.ndarray:
+    """The picture of a change [H,W] at a gain, uint8 [H,W,3]: full colour where |change| is 1/gain or more."""
+    strength = np.clip(change.astype(np.float64) * gain, -1, 1)
+    return colour_table()[_LEVELS + np.floor(strength * _LEVELS + 0.5).astype(int)]
+
+
+def _checked(*images: np.ndarray) -> tuple[np.ndarray, ...]:
+    shapes = {image.shape for image in images}
+    if len(shapes) > 1:
+        raise ValueError(f"viewer: clean and adversarial differ in shape: {sorted(shapes)}")
+    for image in images:
+        if image.ndim != 3 or image.shape[0] not in (1, 3) or not image.size:
+            raise ValueError(f"viewer: expected images [C,H,W] with C 1 or 3, got shape {image.shape}")
+        if not (image.min() >= 0 and image.max() <= 1):
+            raise ValueError(f"viewer: expected intensities in [0,1], got {image.min():.3g} to {image.max():.3g}")
+    return tuple(np.ascontiguousarray(image, dtype="<f4") for image in images)
+
+
+def _packed(header: dict[str, object], arrays: Sequence[np.ndarray]) -> bytes:
+    """One message: header length (uint32), header (JSON, padded so that floats stay aligned), then the arrays' bytes."""
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 4)
+    return b"".join([len(text).to_bytes(4, "little"), text, *(array.tobytes() for array in arrays)])
