@@ -100,10 +100,11 @@ def describe(change: np.ndarray, channels: int = 1) -> str:
     """One line on a change [H,W]: its largest value in n/255 and how many pixels it touches."""
     if not change.any():
         return "identical images"
-    largest, touched = float(np.abs(change).max()) * 255, float(np.count_nonzero(change)) / change.size
-    share = f"{touched:.0%}".replace("%", " %") if touched >= 0.01 else f"{np.count_nonzero(change)}"
-    strongest = ", strongest channel" if channels > 1 else ""
-    return f"largest {largest:.2f}/255, {share} of pixels changed{strongest}".replace(" of pixels", " of pixels")
+    largest, touched = float(np.abs(change).max()) * 255, np.count_nonzero(change)
+    share = f"{touched / change.size:.0%}".replace("%", " % of pixels") if touched >= change.size / 100 else (
+        f"{touched} pixel{'s' if touched > 1 else ''}"
+    )
+    return f"largest {largest:.2f}/255, {share} changed{', strongest channel' if channels > 1 else ''}"
 
 
 @cache
