@@ -1,0 +1,175 @@
+"""What every attack is: a declaration, typed parameters and one loop. The runner does the rest.
+
+Importing this file or an attack family does not import torch, so that a page can list attacks at once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from engine.errors import EngineError
+from engine.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Knowledge(Enum):
+    """What the attacker knows of the target model; the order is the order on the page."""
+
+    WHITE_BOX = "The attacker has the model"
+    TRANSFER = "The attacker has another model"
+    SCORE = "The attacker sees probabilities"
+    DECISION = "The attacker sees only the decision"
+
+
+@dataclass(frozen=True)
+class Paper:
+    authors: str
+    title: str
+    year: int
+    url: str
+
+
+@dataclass(frozen=True)
+class AttackInfo:
+    """An attack's declaration, from which pages, options, glossary and tests are made.
+
+    `formula` is LaTeX; `sentence` is plain words; `look_for` tells a reader what to notice in the pictures.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    formula: str
+    paper: Paper
+    knowledge: Knowledge
+    norms: tuple[str, ...]
+    look_for: str
+    targeted: bool = True
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an attack spends per image, known before it runs."""
+
+    gradients: int
+    queries: int
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Away from `labels` (untargeted), or towards `targets`; both int64 [N]."""
+
+    labels: Tensor
+    targets: Tensor | None = None
+
+    def objective(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """Cross-entropy to be increased: of the true class, or minus that of the target. Per row [R]."""
+        from torch.nn import functional as F
+
+        if self.targets is None:
+            return F.cross_entropy(logits, self.labels[rows], reduction="none")
+        return -F.cross_entropy(logits, self.targets[rows], reduction="none")
+
+    def reached(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Whether each row's prediction is where the attacker wants it, bool [R]."""
+        wanted = self.labels if self.targets is None else self.targets
+        wanted = wanted if rows is None else wanted[rows]
+        predicted = logits.argmax(dim=1)
+        return predicted != wanted if self.targets is None else predicted == wanted
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How far an attack may go: a norm ("linf" or "l2") and a radius `eps` in [0,1] intensity."""
+
+    norm: str
+    eps: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise EngineError(f"norm must be one of {', '.join(NORMS)}, not '{self.norm}'")
+        highest = 1.0 if self.norm == "linf" else 1000.0
+        if not 0 <= self.eps <= highest:
+            raise EngineError(f"eps must lie between 0 and {highest:g} for {self.norm}, not {self.eps:g} "
+                              "(write 2/255 for two grey levels)")
+
+    def around(self, clean: Tensor) -> Ball:
+        """The images within this budget of `clean` [N, C, H, W]."""
+        return Ball(self, clean)
+
+
+NORMS = ("linf", "l2")
+
+
+def norm2(x: Tensor) -> Tensor:
+    """L2 norm of each image as [N, 1, 1, 1]."""
+    return x.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+
+
+class Ball:
+    """All images within the budget of `clean` and within [0,1]. Bounds are made once, so a projection is one pass."""
+
+    def __init__(self, budget: Budget, clean: Tensor) -> None:
+        self.budget = budget
+        self.clean = clean
+        self.eps = budget.eps
+        self.norm = budget.norm
+        reach = budget.eps if budget.norm == "linf" else 1.0
+        self.lower = (clean - reach).clamp_(min=0.0)
+        self.upper = (clean + reach).clamp_(max=1.0)
+
+    def project_(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Move `images` in place to the nearest allowed ones; row i belongs to clean image `rows[i]` (default i)."""
+        clean, lower, upper = ((t if rows is None else t[rows]) for t in (self.clean, self.lower, self.upper))
+        if self.norm == "l2":
+            difference = images.sub_(clean)
+            difference.mul_((self.eps / norm2(difference).clamp_min(1e-12)).clamp_max(1.0))
+            images = difference.add_(clean)
+        return images.clamp_(lower, upper)
+
+
+class Run(ABC):
+    """The runner as an attack sees it: randomness, progress and cancel."""
+
+    @abstractmethod
+    def noise(self, like: Tensor) -> Tensor:
+        """Uniform in [-1, 1], shaped like `like` [N, ...]; image i's numbers depend only on seed, i and earlier draws."""
+
+    @abstractmethod
+    def normal(self, like: Tensor) -> Tensor:
+        """Standard normal, otherwise as `noise`."""
+
+    @abstractmethod
+    def record(self, step: int, steps: int, images: Tensor, logits: Tensor, value: Tensor) -> None:
+        """Iterate number `step` of `steps` with its logits and objective, for progress and replay; raises Cancelled.
+
+        All of the batch, in order. Call it once a step with what the step's own forward pass showed.
+        """
+
+
+class Attack(ABC):
+    """An attack. Subclasses are frozen, keyword-only data classes whose fields are made by engine.params.param."""
+
+    info: ClassVar[AttackInfo]
+
+    @abstractmethod
+    def run(self, target: Any, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
+        """Adversarial images for `clean` [N, C, H, W]; `target` is the threat-model object of `info.knowledge`."""
+
+    @abstractmethod
+    def cost(self) -> Cost:
+        """Gradients and queries per image."""
+
+
+ATTACKS: Registry[type[Attack]] = Registry("attack")
+
+
+def register(cls: type[Attack]) -> type[Attack]:
+    """Class decorator: list the attack under its name."""
+    ATTACKS.add(cls.info.name, cls)
+    return cls

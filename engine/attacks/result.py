@@ -1,0 +1,119 @@
+"""What an attack run leaves behind: images, numbers and everything needed to repeat it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.attacks.spec import AttackSpec
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a result comes from."""
+
+    model: str
+    model_digest: str
+    data_digest: str
+    device: str
+    versions: dict[str, str]
+    batches: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The iterates on the way: logits [T, N, K], objective [T, N], images [T, N, C, H, W] (or None: not kept)."""
+
+    logits: np.ndarray
+    objective: np.ndarray
+    images: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """N attacked images. Images are float32 [N, C, H, W] in [0,1]; logits [N, K] come from the unmodified model.
+
+    `adversarial_8bit` is the adversarial image after rounding to 8 bits, as a PNG would keep it. `success` counts
+    only where the clean prediction was right (`attacked`). Norms are in [0,1] intensity.
+    """
+
+    spec: AttackSpec
+    provenance: Provenance
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    clean: np.ndarray
+    adversarial: np.ndarray
+    adversarial_8bit: np.ndarray
+    logits_clean: np.ndarray
+    logits_adversarial: np.ndarray
+    logits_8bit: np.ndarray
+    queries: np.ndarray
+    gradients: np.ndarray
+    trace: Trace
+    warnings: tuple[str, ...]
+    seconds: float
+
+    @property
+    def predicted_clean(self) -> np.ndarray:
+        return self.logits_clean.argmax(axis=1)
+
+    @property
+    def predicted_adversarial(self) -> np.ndarray:
+        return self.logits_adversarial.argmax(axis=1)
+
+    @property
+    def predicted_8bit(self) -> np.ndarray:
+        return self.logits_8bit.argmax(axis=1)
+
+    @property
+    def attacked(self) -> np.ndarray:
+        """The images that count: classified correctly before, and not of the target class already. Bool [N]."""
+        right = self.predicted_clean == self.labels
+        return right if self.spec.target is None else right & (self.labels != self.spec.target)
+
+    def _reached(self, predicted: np.ndarray) -> np.ndarray:
+        moved = predicted != self.labels if self.spec.target is None else predicted == self.spec.target
+        return self.attacked & moved
+
+    @property
+    def success(self) -> np.ndarray:
+        """Whether the attack reached its goal, bool [N]; False where `attacked` is False."""
+        return self._reached(self.predicted_adversarial)
+
+    @property
+    def success_8bit(self) -> np.ndarray:
+        return self._reached(self.predicted_8bit)
+
+    @property
+    def linf(self) -> np.ndarray:
+        return np.abs(self.adversarial - self.clean).reshape(len(self.clean), -1).max(axis=1)
+
+    @property
+    def l2(self) -> np.ndarray:
+        return np.linalg.norm((self.adversarial - self.clean).reshape(len(self.clean), -1).astype(np.float64), axis=1)
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers of the command line's contract, JSON-able."""
+        attacked = int(self.attacked.sum())
+        return {
+            "n": len(self.labels),
+            "accuracy_clean": float((self.predicted_clean == self.labels).mean()),
+            "accuracy_adversarial": float((self.predicted_adversarial == self.labels).mean()),
+            "accuracy_adversarial_8bit": float((self.predicted_8bit == self.labels).mean()),
+            "attacked": attacked,
+            "success_rate": float(self.success.sum() / attacked) if attacked else None,
+            "success_rate_8bit": float(self.success_8bit.sum() / attacked) if attacked else None,
+            "linf_max": float(self.linf.max()),
+            "l2_mean": float(self.l2.mean()),
+            "queries_mean": float(self.queries.mean()),
+            "gradients_mean": float(self.gradients.mean()),
+            "seconds": self.seconds,
+            "seed": self.spec.seed,
+            "eps": self.spec.eps,
+            "warnings": list(self.warnings),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Summary, spec and provenance, JSON-able: enough to run it again."""
+        return {**self.summary(), "spec": asdict(self.spec), "provenance": asdict(self.provenance),
+                "classes": list(self.classes)}

@@ -1,0 +1,59 @@
+"""The full description of an attack run, checked before anything is computed. Does not import torch."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from engine.attacks.base import ATTACKS, Budget
+from engine.errors import EngineError, UnknownName
+from engine.params import Value, build, values_of
+
+NUMERICS = ("fast", "reference", "draft")
+
+
+@dataclass(frozen=True)
+class AttackSpec:
+    """Everything that decides the outcome, apart from model, images and device.
+
+    `target` is the class to reach (None: untargeted), `batch` the number of images computed together: convolutions
+    round differently for other batch sizes, so it belongs to the spec.
+    """
+
+    attack: str
+    params: dict[str, Value]
+    norm: str
+    eps: float
+    target: int | None
+    seed: int
+    batch: int
+    numerics: str
+    max_queries: int | None = None
+
+
+def make_spec(attack: str, *, eps: float, norm: str = "linf", target: int | None = None, seed: int = 0, batch: int = 16,
+              numerics: str = "fast", max_queries: int | None = None, params: dict[str, object] | None = None,
+              ) -> AttackSpec:
+    """A checked spec with every default written out; raises EngineError."""
+    instance = build(ATTACKS[attack], params or {})
+    info = instance.info
+    Budget(norm, eps)
+    if norm not in info.norms:
+        raise EngineError(f"{info.title} works in {' and '.join(info.norms)}, not in {norm}")
+    if target is not None and not info.targeted:
+        raise EngineError(f"{info.title} cannot aim at a class; leave the target out")
+    if batch < 1:
+        raise EngineError(f"batch must be at least 1, not {batch}")
+    if not 0 <= seed < 2**63:
+        raise EngineError(f"seed must be a whole number from 0, not {seed}")
+    if numerics not in NUMERICS:
+        raise UnknownName("numerics", numerics, NUMERICS)
+    return AttackSpec(attack=attack, params=values_of(instance), norm=norm, eps=float(eps), target=target, seed=seed,
+                      batch=batch, numerics=numerics, max_queries=max_queries)
+
+
+def spec_from_facts(facts: dict[str, Any]) -> AttackSpec:
+    """The spec inside a downloaded run's JSON, checked; raises EngineError."""
+    try:
+        spec = dict(facts["spec"])
+        return make_spec(spec.pop("attack"), **spec)
+    except (KeyError, TypeError):
+        raise EngineError("this is not a run saved by Perturbscope: it has no complete 'spec'") from None
