@@ -60,8 +60,8 @@ def viewer(
 ) -> None:
     """Show a clean and an adversarial image, float32 [C,H,W] in [0,1] with C 1 or 3, and their amplified difference.
 
-    `badge` is a word painted over every picture (not into its pixels), such as "SYNTHETIC". Zoom, mode and gain are kept
-    under `key`. Raises ValueError where the arrays are not such images.
+    `badge` is a word painted over every picture (not into its pixels), such as "SYNTHETIC". Zoom, mode and gain are
+    kept under `key`. Raises ValueError where the arrays are not such images.
     """
     clean, adversarial = _checked(clean, adversarial)
     change = strongest_channel(adversarial - clean)
@@ -101,9 +101,8 @@ def describe(change: np.ndarray, channels: int = 1) -> str:
     if not change.any():
         return "identical images"
     largest, touched = float(np.abs(change).max()) * 255, np.count_nonzero(change)
-    share = f"{touched / change.size:.0%}".replace("%", " % of pixels") if touched >= change.size / 100 else (
-        f"{touched} pixel{'s' if touched > 1 else ''}"
-    )
+    percent = round(100 * touched / change.size)
+    share = f"{percent} % of pixels" if percent else f"{touched} pixel{'s' if touched > 1 else ''}"
     return f"largest {largest:.2f}/255, {share} changed{', strongest channel' if channels > 1 else ''}"
 
 
@@ -136,7 +135,7 @@ def _checked(*images: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def _packed(header: dict[str, object], arrays: Sequence[np.ndarray]) -> bytes:
-    """One message: header length (uint32), header (JSON, padded so that floats stay aligned), then the arrays' bytes."""
+    """One message: header length (uint32), header (JSON, padded so that floats stay aligned), the arrays' bytes."""
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 4)
     return b"".join([len(text).to_bytes(4, "little"), text, *(array.tobytes() for array in arrays)])

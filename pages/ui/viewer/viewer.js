@@ -172,6 +172,7 @@ class Pane {
     const write = (selector, text) => { this.element.querySelector(selector).textContent = text; };
     write("h4", title);
     write("p", caption);
+    this.element.querySelector("p").title = caption;
     write(".badge", badge ?? "");
     this.view.setAttribute("aria-label", [title, caption, badge].filter(Boolean).join(", "));
     this.download.title = `Save this picture as ${title.toLowerCase()} PNG, ${this.exact.width} x ${this.exact.height}`;
@@ -259,7 +260,7 @@ class Viewer {
     this.shown = "original";
     this.playing = !matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.gone = new AbortController();
-    this.resized = new ResizeObserver(() => this.layout());
+    this.resized = new ResizeObserver(() => this.draw());
     this.panes.forEach((pane) => this.resized.observe(pane.stage));
     this.bindPointer();
     this.bindToolbar();
@@ -301,7 +302,6 @@ class Viewer {
     this.root.style.setProperty("--negative", `rgb(${negative.join()})`);
     this.root.style.setProperty("--positive", `rgb(${positive.join()})`);
     if (this.pixel && (this.pixel[0] >= width || this.pixel[1] >= height)) this.pixel = null;
-    this.layout();
     this.refresh();
   }
 
@@ -325,14 +325,10 @@ class Viewer {
     this.frame = requestAnimationFrame(() => this.refresh());
   }
 
-  layout() {
-    if (!this.header) return;
-    this.panes.forEach((pane) => pane.measure());
-    this.draw();
-  }
-
   draw() {
+    if (!this.header) return;
     this.panes.forEach((pane) => {
+      pane.measure();
       pane.draw(this.settings);
       pane.cross(this.pixel, this.settings);
     });
@@ -352,7 +348,6 @@ class Viewer {
 
   drawControls() {
     const { mode, gain, swaps, split } = this.settings;
-    const full = document.fullscreenElement !== null;
     Object.assign(this.root.dataset, { mode, shown: this.shown, gain: this.gain });
     this.root.style.setProperty("--split", `${100 * split}%`);
     this.panes[1].divider.setAttribute("aria-valuenow", Math.round(100 * split));
@@ -365,7 +360,7 @@ class Viewer {
     this.find(".gain").value = Math.round(100 * Math.log10(this.gain));
     this.find(".gain-value").textContent = `\u00d7${this.gain}`;
     this.find(".auto").setAttribute("aria-pressed", gain === null);
-    this.find(".fullscreen").setAttribute("aria-pressed", full);
+    this.find(".fullscreen").setAttribute("aria-pressed", this.isFullscreen);
   }
 
   drawZoom() {
@@ -432,15 +427,16 @@ class Viewer {
 
   /** Zoom by a factor; the image point under (x, y) of the pane's canvas, in screen pixels, stays where it is. */
   zoomBy(factor, pane = this.panes[2], x = pane.area.width / 2, y = pane.area.height / 2) {
-    const before = pane.placement(this.settings);
+    const { zoom: before, centre } = this.settings;
     const smallest = Math.min(1, 1 / pane.fitScale);
-    const zoom = clamp(this.settings.zoom * factor, smallest, Math.max(1, (MAX_SCALE * pane.area.ratio) / pane.fitScale));
-    const scale = pane.fitScale * zoom;
-    const centre = [
-      ((x - before.left) / before.scale + (pane.area.width / 2 - x) / scale) / this.width,
-      ((y - before.top) / before.scale + (pane.area.height / 2 - y) / scale) / this.height,
+    const zoom = clamp(before * factor, smallest, Math.max(1, (MAX_SCALE * pane.area.ratio) / pane.fitScale));
+    const shift = (1 / before - 1 / zoom) / pane.fitScale;
+    const [cx, cy] = this.kept(pane, before, centre);
+    const moved = [
+      cx + ((x - pane.area.width / 2) * shift) / this.width,
+      cy + ((y - pane.area.height / 2) * shift) / this.height,
     ];
-    this.set({ zoom, centre: this.kept(pane, zoom, centre) });
+    this.set({ zoom, centre: this.kept(pane, zoom, moved) });
   }
 
   /** A centre that shows no more emptiness than it must. */
@@ -495,9 +491,12 @@ class Viewer {
     this.set({ gain: threeDigits(clamp(gain, GAIN_MIN, GAIN_MAX)) });
   }
 
-  async toggleFullscreen() {
-    if (document.fullscreenElement) await document.exitFullscreen();
-    else await this.root.requestFullscreen();
+  get isFullscreen() {
+    return this.root.getRootNode().fullscreenElement === this.root;
+  }
+
+  toggleFullscreen() {
+    return this.isFullscreen ? document.exitFullscreen() : this.root.requestFullscreen();
   }
 
   // --- input
@@ -624,6 +623,7 @@ class Viewer {
       "=": () => this.zoomBy(ZOOM_STEP),
       "-": () => this.zoomBy(1 / ZOOM_STEP),
       0: () => this.fit(),
+      escape: () => this.root.getRootNode().activeElement?.blur(),
     };
     const onPictures = {
       ArrowLeft: pan(1, 0),
