@@ -90,7 +90,7 @@ class Patient:
         raised = rng.uniform(1.9, 2.7) if young and rng.random() < 0.6 else None
         arm = rng.uniform(0.05, 0.5)
         return cls(
-            scale=rng.normal(5.9, 0.28) * (0.93 if young else 1.0),
+            scale=rng.normal(6.35, 0.3) * (0.93 if young else 1.0),
             stretch=rng.normal(1.0, 0.05),
             shift=(rng.normal(0, 0.7), rng.normal(0, 0.8)),
             roll=rng.normal(0, 0.03),
@@ -114,6 +114,12 @@ class Patient:
             vascularity=rng.lognormal(0.0, 0.2),
             young=young,
         )
+
+    def shoulder(self, side: int) -> tuple[np.ndarray, float]:
+        """The shoulder joint (x outward from the midline, y) and how far a raised arm has swung the scapula."""
+        half, angle = (self.width[0], self.arms[0]) if side == RIGHT else (self.width[1], self.arms[1])
+        lift = 1.6 * max(0.0, angle - 0.8)
+        return np.array([half + 2.6 + 0.3 * lift, 2.7 - 1.3 * lift]), lift
 
     def half_width(self, y: np.ndarray, left: np.ndarray | bool) -> np.ndarray:
         """Inner half-width of the rib cage at height y, in cm; 0 above the apex."""
@@ -182,22 +188,420 @@ class View:
 
     def splat(self, points: np.ndarray, mass: np.ndarray) -> Field:
         """Sum of the mass (cm^3) of points [n, 3] over each pixel's area: an equivalent thickness in cm."""
-        flat = points[:, :2] + points[:, 2:] * np.array([self.yaw, self.tilt], np.float32)
-        column, row = flat @ self.matrix.astype(np.float32).T[:, :].T.T.T if False else (
-            flat[:, 0] * np.float32(self.matrix[0, 0]) + flat[:, 1] * np.float32(self.matrix[0, 1])
-            + np.float32(self.origin[0]),
-            flat[:, 0] * np.float32(self.matrix[1, 0]) + flat[:, 1] * np.float32(self.matrix[1, 1])
-            + np.float32(self.origin[1]),
-        )
+        x = points[:, 0] + np.float32(self.yaw) * points[:, 2]
+        y = points[:, 1] + np.float32(self.tilt) * points[:, 2]
+        (a, b), (d, e) = self.matrix.astype(np.float32)
+        column = a * x + b * y + np.float32(self.origin[0])
+        row = d * x + e * y + np.float32(self.origin[1])
         inside = (column >= 0) & (column < SIZE - 1) & (row >= 0) & (row < SIZE - 1)
         column, row, mass = column[inside], row[inside], mass[inside]
         c, r = column.astype(np.int32), row.astype(np.int32)
-        column, row = column - c, row - r
+        column -= c
+        row -= r
         corner = r * SIZE + c
-        right, low = mass * column, mass * row
-        both = right * row
-        total = np.bincount(corner, mass - right - low + both, SIZE * SIZE)
-        total += np.bincount(corner + 1, right - both, SIZE * SIZE)
-        total += np.bincount(corner + SIZE, low - both, SIZE * SIZE)
-        total += np.bincount(corner + SIZE + 1, both, SIZE * SIZE)
+        right = mass * column
+        low, both = (mass - right) * row, right * row
+        total = np.bincount(corner, mass - right - low, SIZE * SIZE)
+        total[1:] += np.bincount(corner, right - both, SIZE * SIZE)[:-1]
+        total[SIZE:] += np.bincount(corner, low, SIZE * SIZE)[:-SIZE]
+        total[SIZE + 1 :] += np.bincount(corner, both, SIZE * SIZE)[: -SIZE - 1]
         return (total / self.area).astype(np.float32).reshape(SIZE, SIZE)
+
+
+Cloud = tuple[np.ndarray, np.ndarray]  # points [n, 3] in cm, mass [n] in cm^3
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.sqrt(np.einsum("...i,...i->...", vectors, vectors)), 1e-6)[..., None]
+
+
+def tube(
+    path: np.ndarray, normal: np.ndarray, high: np.ndarray | float, thick: np.ndarray | float,
+    cortex: np.ndarray | float, marrow: np.ndarray | float, around: int = 14,
+) -> Cloud:
+    """A bone along `path` [n, m, 3]: an elliptic shell of `cortex` cm around spongy bone of relative density `marrow`.
+
+    `normal` [n, m, 3] is the direction of the short axis (half-length `thick`); `high` is the other half-axis; both,
+    and the densities, broadcast to [n, m].
+    """
+    path, normal = path.astype(np.float32), normal.astype(np.float32)
+    step = np.gradient(path, axis=1)
+    length = np.sqrt(np.einsum("...i,...i->...", step, step))
+    binormal = _unit(np.cross(step, normal))
+    high, thick, cortex, marrow = (
+        np.broadcast_to(np.asarray(v, np.float32), length.shape) for v in (high, thick, cortex, marrow)
+    )
+    clouds = []
+    for count, size, mass in (
+        (around, 1.0, 2 * np.pi * np.sqrt((high**2 + thick**2) / 2) * length * cortex),
+        (around // 3, 0.6, np.pi * high * thick * length * marrow),
+    ):
+        # a quarter turn of phase interleaves front and back, half steps interleave neighbours: no beading
+        ring = ((np.arange(count) + 0.25) * (2 * np.pi / count)).astype(np.float32)
+        along = (0.5 * (np.arange(count) % 2) - 0.25).astype(np.float32)
+        up = (size * high[..., None] * np.cos(ring))[..., None] * binormal[:, :, None]
+        out = (size * thick[..., None] * np.sin(ring))[..., None] * normal[:, :, None]
+        points = path[:, :, None] + up + out + along[:, None] * step[:, :, None]
+        clouds.append((points.reshape(-1, 3), np.repeat((mass / count).ravel(), count)))
+    return np.concatenate([c[0] for c in clouds]), np.concatenate([c[1] for c in clouds])
+
+
+@lru_cache(maxsize=64)
+def _spline(knots: int, samples: int) -> np.ndarray:
+    """Catmull-Rom weights [samples, knots]."""
+    ends = np.zeros((knots + 2, knots))
+    ends[1:-1] = np.eye(knots)
+    ends[0, :2], ends[-1, -2:] = (2, -1), (-1, 2)
+    t = np.linspace(0, knots - 1 - 1e-6, samples)
+    i = t.astype(int)
+    t = (t - i)[:, None]
+    a, b, c, d = ends[i], ends[i + 1], ends[i + 2], ends[i + 3]
+    return 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
+
+
+def curve(knots: np.ndarray, samples: int) -> np.ndarray:
+    """A smooth path [samples, d] through knots [k, d]."""
+    return _spline(len(knots), samples) @ knots
+
+
+def _ribs(patient: Patient, rng: Rng) -> Cloud:
+    """Twelve pairs of ribs: tilted hoops on the chest wall, from the spine round to the costal cartilage."""
+    reach = np.array([2.45, 2.45, 2.5, 2.5, 2.45, 2.4, 2.35, 2.25, 2.1, 1.9, 1.35, 0.9])
+    slope = patient.rib_slope * np.array([0.62, 0.72, 0.82, 0.9, 0.96, 1.0, 1.02, 1.02, 1.0, 0.98, 0.95, 0.9])
+    bucket = np.array([0.2, 0.5, 0.8, 1.1, 1.3, 1.5, 1.6, 1.6, 1.5, 1.4, 1.2, 1.0])
+    origin = patient.vertebrae[4:16] - 1.2
+    high = patient.rib_width * np.array([0.95, 0.9, 0.9, 0.95, 1, 1, 1, 1, 0.98, 0.92, 0.8, 0.65])
+    paths, normals, highs, dense = [], [], [], []
+    for side in (RIGHT, LEFT):
+        wobble = rng.normal(0, 0.12, 12)
+        theta = 0.13 + np.linspace(0, 1, 140) * (reach - 0.13 + rng.normal(0, 0.05, 12))[:, None]
+        back = 1 - np.cos(theta)
+        y = (origin + wobble)[:, None] + (slope + rng.normal(0, 0.012, 12))[:, None] * patient.depth * back
+        y = y + bucket[:, None] * np.sin(theta) ** 2 - 0.35 * np.exp(-(((theta - 0.35) / 0.25) ** 2))
+        level = np.maximum(y, origin[:, None] + 1.1)
+        x = patient.half_width(level, side == LEFT) + 0.35
+        z = patient.half_depth(level) + 0.35
+        bend = np.sign(np.sin(theta)) * np.abs(np.sin(theta)) ** 0.85
+        paths.append(np.stack([side * x * bend, y, -z * np.cos(theta)], -1))
+        normals.append(_unit(np.stack([side * np.sin(theta), 0 * y - 0.15, -np.cos(theta)], -1)))
+        fade = 1 + 0.1 * np.cos(theta)
+        dense.append((0.8 + 0.2 * np.cos(theta)) * (1 - 0.3 * np.sin(theta) ** 4))
+        highs.append(high[:, None] * fade)
+    path = np.concatenate(paths)
+    path[..., 0] += patient.spine(path[..., 1]) * np.exp(-np.abs(path[..., 0]) / 6)
+    density = np.concatenate(dense) * np.interp(np.linspace(0, 1, 140), [0, 0.93, 1], [1, 1, 0.05])
+    return tube(path, np.concatenate(normals), np.concatenate(highs), 0.33, 0.085 * density, 0.42 * density, 12)
+
+
+@dataclass(frozen=True)
+class Bone:
+    """A long bone by its knots (cm; x counts outward from the midline), half-axes and densities."""
+
+    knots: list[tuple[float, float, float]]
+    high: list[float]
+    thick: float
+    cortex: float
+    marrow: float
+
+
+def _long_bones(side: int, bones: list[Bone], samples: int = 100, around: int = 12) -> Cloud:
+    paths = np.stack([curve(np.array(b.knots, float), samples) for b in bones]) * [side, 1.0, 1.0]
+    high = np.stack([_spline(len(b.high), samples) @ np.array(b.high) for b in bones])
+    thick, cortex, marrow = (np.array([[getattr(b, k)] for b in bones]) for k in ("thick", "cortex", "marrow"))
+    return tube(paths, np.broadcast_to([0.0, 0.0, 1.0], paths.shape), high, thick, cortex, marrow, around)
+
+
+def _shoulder(patient: Patient, side: int, rng: Rng) -> list[Cloud]:
+    """Clavicle, scapula and upper arm of one side."""
+    angle = patient.arms[0 if side == RIGHT else 1]
+    joint, lift = patient.shoulder(side)
+    j = rng.normal(0, 0.25, 8)
+    front = patient.half_depth(np.float32(3.0)) * 0.9
+    inner = 3.3 + j[0] * 0.8
+    z = -patient.half_depth(np.float32(6.0)) - 1.2
+    top = np.array([joint[0] - 1.3, joint[1] + 0.2])  # glenoid
+    lean = rng.uniform(0.1, 0.4) + 0.28 * max(0.0, angle - 0.4)
+    tip = top + (12.0 + j[4]) * np.array([-np.sin(0.42 - lean), np.cos(0.42 - lean)])
+    inner_top = top + np.array([-5.6 + 1.2 * lift, -0.8 + j[5]])
+
+    def at(p: np.ndarray, dz: float = 0.0) -> tuple[float, float, float]:
+        return float(p[0]), float(p[1]), z + dz
+
+    head = joint + [1.0, 0.4]
+    along = np.array([np.sin(angle), np.cos(angle)])
+    shaft = [(*(head + along * d), -0.5) for d in (-1.9, 0.0, 2.5, 6.0, 10.0, 15.0)]
+    bones = [
+        Bone([(1.5, inner, front), (4.2, inner - 0.45 + j[1] * 0.4, front + 0.6),
+              (8.5, inner - 1.7 - 0.5 * lift + j[2], front - 1.0), (joint[0] - 2.6, joint[1] - 2.2 + j[2], 0.0),
+              (joint[0] - 0.6, joint[1] - 2.0 + j[3] * 0.5, -1.5)], [0.8, 0.58, 0.5, 0.58, 0.74], 0.5, 0.12, 0.2),
+        Bone([at(top + [0.2, 0.6], 3.0), at(0.55 * top + 0.45 * tip + [0.25, 0]), at(tip)],
+             [0.5, 0.42, 0.3], 0.45, 0.10, 0.10),
+        Bone([at(tip), at(0.5 * (tip + inner_top) + [-0.5, 0.0]), at(inner_top)], [0.25, 0.2, 0.2], 0.2, 0.06, 0.1),
+        Bone([at(inner_top), at(0.5 * (top + inner_top) + [0.0, -0.5]), at(top + [-1.2, -1.0], 3.5)],
+             [0.2, 0.2, 0.3], 0.2, 0.05, 0.1),
+        Bone([at(inner_top + [0.3, 1.6]), at(0.45 * top + 0.55 * inner_top + [0.0, 0.1], -1.0),
+              at(top + [0.6, -2.3], 1.0), at(top + [2.0, -2.3], 3.0)], [0.3, 0.4, 0.5, 0.6], 0.35, 0.08, 0.12),
+        Bone([at(top + [0.0, -1.1], 3.0), at(top + [0.1, 0.2], 3.0), at(top + [0.25, 1.3], 3.0)],
+             [0.5, 0.6, 0.5], 0.5, 0.10, 0.2),
+    ]
+    arm = Bone(shaft, [1.5, 2.25, 1.7, 1.2, 1.05, 1.05], 1.1, 0.16, 0.08)
+    return [_long_bones(side, bones), _long_bones(side, [arm], 90, 40), _blade(side, np.array([at(top), at(tip), at(inner_top)]), rng)]
+
+
+def _blade(side: int, corners: np.ndarray, rng: Rng) -> Cloud:
+    """The thin plate of the scapula: points spread over a triangle."""
+    count = 2500
+    w = rng.dirichlet(np.ones(3), count)
+    points = w @ corners
+    points[:, 0] *= side
+    a, b = corners[1, :2] - corners[0, :2], corners[2, :2] - corners[0, :2]
+    area = abs(a[0] * b[1] - a[1] * b[0]) / 2
+    return points.astype(np.float32), np.full(count, 0.10 * area / count, np.float32)
+
+
+def _transverse(patient: Patient, rng: Rng) -> Cloud:
+    """Transverse processes: stubs beside each thoracic vertebra, which roughen the outline of the spine."""
+    y = patient.vertebrae[4:17] - 1.5
+    paths = []
+    for side in (RIGHT, LEFT):
+        x = side * np.linspace(1.2, 3.1, 14)
+        lift = rng.normal(-0.12, 0.08, len(y))
+        height = y[:, None] + lift[:, None] * np.abs(x)
+        paths.append(np.stack([patient.spine(height) + x, height, np.full(height.shape, -8.0)], -1))
+    path = np.concatenate(paths)
+    return tube(path, np.broadcast_to([0.0, 0.0, 1.0], path.shape), 0.5, 0.4, 0.09, 0.15)
+
+
+def skeleton(patient: Patient, view: View, rng: Rng) -> Field:
+    """Bone except the vertebral column: equivalent thickness of compact bone in cm."""
+    clouds = [_ribs(patient, rng), _transverse(patient, rng)]
+    for side in (RIGHT, LEFT):
+        clouds += _shoulder(patient, side, rng)
+    return view.splat(np.concatenate([c[0] for c in clouds]), np.concatenate([c[1] for c in clouds]))
+
+
+def column(patient: Patient, view: View, rng: Rng) -> Field:
+    """Vertebral bodies with end plates and disc spaces, pedicles and spinous processes: compact bone, cm."""
+    x, y = view.at(-5.0)
+    near = np.abs(x).min(0) < 3.6
+    x, y = x[:, near], y[:, near]
+    edges = patient.vertebrae
+    grid = np.linspace(-12.0, 36.0, 961)
+    index = np.clip(np.searchsorted(edges, grid), 1, len(edges) - 1)
+    height = edges[index] - edges[index - 1]
+    phase_of = (grid - edges[index - 1]) / height  # 0 at the top of a vertebra, 1 at the bottom of its disc
+    where = np.clip(((y + 12.0) * 20.0).astype(np.int32), 0, 960)
+    phase = phase_of[where].astype(np.float32)
+    half = (1.45 + 0.025 * np.maximum(grid + 4.0, 0.0))[where].astype(np.float32)
+    u = np.abs(x - patient.spine(y).astype(np.float32))
+    half = half * (1.0 - 0.10 * np.sin(np.pi * np.clip(phase / 0.8, 0, 1)))
+    inside = ramp(half - u, 0.3)
+    body = ramp(phase - 0.04, 0.03) * ramp(0.80 - phase, 0.03)
+    plate = np.exp(-(((phase - 0.05) / 0.035) ** 2)) + np.exp(-(((phase - 0.79) / 0.035) ** 2))
+    side = np.exp(-(((half - u - 0.1) / 0.1) ** 2))
+    bone = inside * (0.10 + 0.20 * body + 0.14 * plate) + 0.14 * side * body
+    ring = np.hypot((u - 0.62 * half) / 0.42, (phase - 0.30) / 0.20)
+    bone += 0.20 * np.exp(-(((ring - 0.9) / 0.22) ** 2))
+    process = np.hypot((x - patient.spine(y)) / 0.32, (phase - 0.72) / 0.26)
+    bone += 0.22 * ramp(1.0 - process, 0.3) + 0.10 * ramp(0.75 - u, 0.3)
+    result = np.zeros((SIZE, SIZE), np.float32)
+    result[:, near] = bone
+    return result
+
+
+def _branches(
+    start: np.ndarray, heading: np.ndarray, length: np.ndarray, radius: np.ndarray, rng: Rng, samples: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Curved paths [n, samples, 3] with tapering radii [n, samples]."""
+    t = np.linspace(0, 1, samples)
+    bend = rng.normal(0, 0.16, start.shape)
+    kink = rng.normal(0, 0.035, start.shape)
+    path = start[:, None] + length[:, None, None] * (
+        heading[:, None] * t[:, None] + bend[:, None] * (t * t)[:, None] + kink[:, None] * np.sin(9.0 * t)[:, None]
+    )
+    return path, radius[:, None] * (1.0 - 0.62 * t)
+
+
+def _lung_tree(patient: Patient, side: int, rng: Rng) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Arteries and veins of one lung, from the hilum outward: paths and radii, coarse to fine."""
+    hilum = np.array([side * (3.6 if side == RIGHT else 3.9), 12.6 if side == RIGHT else 11.4, -0.5])
+    count = 15
+    # directions of the first branches, in turns of the clock face: up, out, and mostly down
+    angle = np.linspace(-1.25, 1.5, count) + rng.normal(0, 0.12, count)
+    rise = np.sin(angle)
+    heading = _unit(np.stack([side * np.cos(angle), rise, rng.normal(0, 0.3, count)], -1))
+    start = hilum + np.stack(
+        [side * rng.normal(0.1, 0.45, count), 1.9 * rise + rng.normal(0, 0.5, count), rng.normal(0, 1, count)], -1
+    )
+    length = np.where(rise < 0, 7.5, 9.0) * rng.uniform(0.75, 1.2, count)
+    radius = 0.42 * rng.uniform(0.7, 1.2, count) * np.where(rise < 0, 0.78, 1.05)
+    paths, radii = [], []
+    for fan, shorter, thinner, samples in ((4, 0.62, 0.76, 56), (4, 0.62, 0.8, 36), (3, 0.64, 0.82, 24), (0, 0, 0, 13)):
+        path, r = _branches(start, heading, length, radius, rng, samples)
+        paths.append(path)
+        radii.append(r)
+        if not fan:
+            break
+        parent = np.repeat(np.arange(len(path)), fan)
+        place = rng.integers(int(samples * 0.15), samples, len(parent))
+        start = path[parent, place]
+        tangent = _unit((np.gradient(path, axis=1))[parent, place])
+        heading = _unit(tangent + rng.normal(0, 0.55, tangent.shape) * [1, 1, 0.5])
+        length = length[parent] * shorter * rng.uniform(0.6, 1.2, len(parent))
+        radius = r[parent, place] * thinner * rng.uniform(0.7, 1.1, len(parent))
+    return paths, radii
+
+
+def vessels(patient: Patient, view: View, rng: Rng) -> Field:
+    """Pulmonary arteries and veins: thickness of blood along the ray, cm (not yet confined to the lungs)."""
+    points, mass = [], []
+    for side in (RIGHT, LEFT):
+        for path, radius in zip(*_lung_tree(patient, side, rng), strict=True):
+            step = np.gradient(path, axis=1)
+            ds = np.sqrt(np.einsum("...i,...i->...", step, step))
+            across = np.linspace(-0.85, 0.85, 5) if radius[0, 0] > 0.15 else np.zeros(1)
+            chord = np.sqrt(1 - across**2)
+            normal = np.stack([-step[..., 1], step[..., 0]], -1)
+            normal /= np.maximum(np.hypot(normal[..., 0], normal[..., 1]), 1e-6)[..., None]
+            spread = path[:, :, None] + (0.5 * (np.arange(len(across)) % 2))[:, None] * step[:, :, None]
+            spread[..., :2] += normal[:, :, None] * (across[:, None] * radius[..., None, None])
+            points.append(spread.reshape(-1, 3))
+            mass.append((np.pi * (radius**2 * ds)[..., None] * (chord / chord.sum())).ravel())
+    blood = view.splat(np.concatenate(points).astype(np.float32), np.concatenate(mass).astype(np.float32))
+    for side in (RIGHT, LEFT):  # the lower lobe artery
+        top = (side * (3.3 if side == RIGHT else 3.9), 12.0 if side == RIGHT else 11.0)
+        end = (top[0] + side * rng.uniform(1.2, 2.2), top[1] + rng.uniform(4.5, 6.5))
+        blood += view.capsule(top, end, (0.75, 0.3))
+    return np.float32(patient.vascularity) * blood
+
+
+@dataclass(frozen=True)
+class Thorax:
+    """Paths through the soft parts, in cm."""
+
+    air: Field  # aerated lung
+    gas: Field  # air without lung: trachea, bronchi, stomach, colon
+    body: Field  # everything inside the skin
+    cavity: Field  # rib cage above the diaphragm, mediastinum included
+    lungs: np.ndarray  # bool, the lung fields one would outline
+    rim: Field  # distance to the lateral chest wall
+
+
+def _union(*paths: Field) -> Field:
+    """Smooth union of the paths of overlapping organs."""
+    total = sum(np.square(np.square(p)) for p in paths)
+    return np.sqrt(np.sqrt(total))
+
+
+def _merge(*paths: Field) -> Field:
+    """A softer union, without a visible seam."""
+    return np.sqrt(sum(np.square(p) for p in paths))
+
+
+def _body(patient: Patient, view: View, half: Field, depth: Field) -> Field:
+    """Path inside the skin: torso, neck, shoulders, arms, head if it is in the picture."""
+    wide = half + np.float32(patient.wall) + np.float32(0.012) * np.square(np.maximum(view.y - 16.0, 0))
+    u = np.minimum(np.abs(view.x) / np.maximum(wide, 0.1), 1.0)
+    torso = 2 * (depth + np.float32(0.8 + 0.5 * patient.wall)) * np.sqrt(1 - u * u * u)
+    thick = np.float32(0.5 * patient.wall)
+    parts = [torso, view.capsule((0.0, -16.0), (0.0, 3.0), (4.6 + thick, 5.4 + thick), 1.0)]
+    for side, angle, width in ((RIGHT, patient.arms[0], patient.width[0]), (LEFT, patient.arms[1], patient.width[1])):
+        reach, _ = patient.shoulder(side)
+        joint = (side * reach[0], reach[1] + 0.3)
+        elbow = (joint[0] + side * 26 * np.sin(angle), joint[1] + 26 * np.cos(angle))
+        parts.append(view.capsule((side * 3.0, -2.5), joint, (4.0 + thick, 4.2 + thick), 1.25))
+        parts.append(view.capsule(joint, elbow, (4.3 + thick, 3.4 + thick)))
+        parts.append(view.capsule((joint[0] - side * 1.0, joint[1] + 1.5), (side * (width + 0.6), 15.0),
+                                  (3.2 + thick, 1.5 + thick), 1.1))
+    if patient.breast:
+        for side in (RIGHT, LEFT):
+            size = 4.6 + 1.6 * patient.breast
+            parts[0] = parts[0] + np.float32(0.55 * patient.breast) * view.ellipsoid(
+                (side * 7.6, 15.0 + 2.2 * patient.breast, 9.0), (size + 0.6, size, 2.6), side * 0.3
+            )
+    return _union(*parts)
+
+
+def _mediastinum(patient: Patient, view: View) -> Field:
+    """Heart, great vessels and what lies between the lungs."""
+    h, a = patient.heart, patient.aorta
+    base = 0.5 * (patient.domes[0] + patient.domes[1])
+    heart = _merge(
+        view.ellipsoid((2.6 * h, base - 4.6, 3.0), (6.9 * h, 5.0 * h, 4.2), patient.heart_tilt),
+        view.ellipsoid((-1.2, base - 5.0, 2.5), (3.3 * h, 5.2 * h, 3.6)),
+        view.ellipsoid((1.6, base - 9.2, 2.5), (2.9 * h, 4.2, 2.8), 0.25),
+    )
+    vessels = _union(
+        view.ellipsoid((1.9 + 0.5 * a, 8.0, -1.0), (1.9 * a, 2.0 * a, 2.6)),
+        view.ellipsoid((-0.9, 10.0, 2.0), (2.4 * a, 5.0, 3.0)),
+        view.capsule((-1.9, 2.0), (-1.9, 14.0), (0.9, 1.1), 1.6),
+        view.capsule((1.6 + 0.7 * a, 8.0), (0.9, 26.0), (1.25 * a, 1.1 * a), 1.2),
+    )
+    x = view.x - np.float32(0.2)
+    upper = np.float32(7.5) * np.sqrt(np.maximum(1 - np.square(x / (2.3 + 0.10 * np.abs(view.y - 5.0))), 0))
+    hila = _union(
+        view.ellipsoid((-3.4, 13.0, 0), (1.5, 2.4, 1.5), 0.25), view.ellipsoid((3.7, 11.7, -1), (1.5, 1.9, 1.5), -0.3)
+    )
+    return _union(heart, vessels, upper) + np.float32(0.8) * hila
+
+
+def _dome(view: View, patient: Patient) -> tuple[Field, Field]:
+    """Depth below the silhouette of the diaphragm (negative above it), and how steeply it falls from front to back."""
+    x, y = view.x, view.y
+    left = ramp(x, 3.0)
+    top = np.float32(patient.domes[0]) + np.float32(patient.domes[1] - patient.domes[0]) * left
+    steep = np.float32(patient.dome_curve[0]) + np.float32(patient.dome_curve[1] - patient.dome_curve[0]) * left
+    off = np.abs(x) - np.float32(6.2)
+    off2 = off * off
+    height = top + steep * np.where(off > 0, off2 + 0.0014 * off2 * off2, 0.55 * off2)
+    return y - height, np.float32(0.075)
+
+
+def thorax(patient: Patient, view: View, rng: Rng) -> Thorax:
+    """The soft parts of one patient."""
+    x, y = view.x, view.y
+    half = patient.half_width(y, x > 0).astype(np.float32)
+    depth = patient.half_depth(y).astype(np.float32)
+    body = _body(patient, view, half, depth)
+    u = np.minimum(np.abs(x) / np.maximum(half, 0.1), 1.0)
+    cavity = 2 * depth * np.sqrt(np.maximum(1 - u * u * np.sqrt(u), 0)) * (half > 0.2)
+    crown = 0.10 * np.square(np.abs(x) - 4.6) + 0.2
+    cavity = np.minimum(cavity, 2 * np.sqrt(np.maximum(y - crown, 0) * np.float32(7.0)))
+    below, fall = _dome(view, patient)
+    hidden = np.minimum(2 * np.sqrt(np.maximum(below, 0) / fall), cavity)
+    cavity_above = cavity - hidden
+    spine = np.float32(4.2) * np.sqrt(np.maximum(1 - np.square((x - patient.spine(y)) / 2.9), 0)).astype(np.float32)
+    middle = _mediastinum(patient, view)
+    solid = np.minimum(middle + spine, cavity_above)
+    air = cavity_above - solid
+    lungs = (below < 0) & (air > 0.42 * cavity) & (air > 0.8)
+    gas = _airways(view, patient) + _bowel_gas(view, patient, below, rng)
+    return Thorax(air, gas, body, cavity_above, lungs, half - np.abs(x))
+
+
+def _airways(view: View, patient: Patient) -> Field:
+    """Trachea and main bronchi."""
+    sway = 0.25 * patient.aorta
+    return np.maximum.reduce([
+        view.capsule((0.1, -12.0), (-sway, 4.0), (0.78, 0.82)),
+        view.capsule((-sway, 4.0), (-0.1, 10.2), (0.82, 0.85)),
+        view.capsule((-0.2, 10.2), (-3.2, 13.4), (0.62, 0.5)),
+        view.capsule((0.1, 10.2), (4.0, 12.8), (0.58, 0.42)),
+    ])
+
+
+def _bowel_gas(view: View, patient: Patient, below: Field, rng: Rng) -> Field:
+    """Stomach bubble under the left dome and gas in the colon, in some."""
+    gas = np.zeros_like(view.x)
+    if rng.random() < 0.6:
+        width = rng.uniform(1.8, 3.8)
+        centre = (rng.uniform(4.5, 8.0), patient.domes[1] + rng.uniform(2.2, 3.6), 2.0)
+        bubble = view.ellipsoid(centre, (width, rng.uniform(1.4, 2.2), rng.uniform(1.0, 3.0)), rng.normal(0, 0.2))
+        if rng.random() < 0.5:  # a fluid level, in those who stood
+            bubble = bubble * ramp(centre[1] + 0.7 - view.y, 0.15)
+        gas = bubble
+    for _ in range(rng.poisson(1.6)):
+        centre = (rng.uniform(1.0, 12.0), patient.domes[1] + rng.uniform(3.2, 9.0), 3.0)
+        gas = gas + view.ellipsoid(centre, (rng.uniform(0.9, 2.4), rng.uniform(0.8, 1.6), rng.uniform(0.4, 1.6)),
+                                   rng.uniform(0, 3))
+    return gas * ramp(below - 0.5, 0.4)
