@@ -1,0 +1,66 @@
+# make run    the dashboard          make test    every test          make check    style, types, architecture
+# Anything for Streamlit or pytest goes into ARGS: make run ARGS="--server.port 8600", make test ARGS="-k pgd -x".
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+BROWSER ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-quick check bench clean distclean browser
+
+help:
+	@echo "make run         start the dashboard (creates $(VENV) first)"
+	@echo "make test        run every test: unit, pages, browser, comparisons with other libraries"
+	@echo "make test-quick  the same without the browser"
+	@echo "make check       ruff, mypy on engine/, import-linter"
+	@echo "make bench       measure speed against the other libraries and write BENCHMARKS.md"
+	@echo "make clean       remove caches; make distclean: $(VENV) too"
+
+run: $(VENV)/installed-run
+	@$(BIN)/python -m streamlit run app.py $(ARGS)
+
+test: $(VENV)/installed-test browser
+	$(BIN)/python -m pytest $(ARGS)
+
+test-quick: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m "not e2e" $(ARGS)
+
+check: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/mypy engine
+	$(BIN)/lint-imports
+
+bench: $(VENV)/installed-test
+	$(BIN)/python -m tests.bench $(ARGS)
+
+clean:
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)
+
+browser:
+	@test -n "$(BROWSER)" || { echo "The browser tests need Chromium; install it with: sudo apt-get install chromium" \
+		"(macOS: brew install chromium), or leave them out: make test-quick" >&2; exit 1; }
+
+$(BIN)/python:
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null || { echo \
+		"Perturbscope needs Python 3.11 or newer, which '$(PYTHON)' is not; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c "import ensurepip, venv" 2>/dev/null || { echo \
+		"'$(PYTHON)' cannot make environments; install that part of it, on Debian: sudo apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV)
+
+# The stamps: pip runs again when a list of requirements has changed, or after an interrupted installation.
+$(VENV)/installed-run: requirements.txt $(BIN)/python
+	@echo "Installing what the dashboard needs (about 6 GB, once) ..."
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/installed-test: requirements-dev.txt requirements-peers.txt $(VENV)/installed-run
+	@echo "Installing what the tests need ..."
+	@$(PIP) -r requirements-dev.txt
+	@$(PIP) --no-deps -r requirements-peers.txt
+	@touch $@
