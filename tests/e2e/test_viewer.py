@@ -2,7 +2,8 @@
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,10 +59,14 @@ IMAGES = _images()
 
 
 @pytest.fixture(scope="module")
-def url(start_streamlit, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:  # type: ignore[no-untyped-def]
+def url(
+    start_streamlit: Callable[..., AbstractContextManager[str]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("viewer")
-    arrays = {f"{role}_{name}": a for name, pair in IMAGES.items() for role, a in zip(("clean", "adversarial"), pair, strict=True)}
-    np.savez(folder / "images.npz", **arrays)
+    arrays: dict[str, np.ndarray] = {}
+    for name, (clean, adversarial) in IMAGES.items():
+        arrays |= {f"clean_{name}": clean, f"adversarial_{name}": adversarial}
+    np.savez(folder / "images.npz", **arrays)  # type: ignore[arg-type]
     (script := folder / "viewer_app.py").write_text(APP)
     with start_streamlit(script, {"VIEWER_TEST_IMAGES": str(folder / "images.npz")}) as url:
         yield url
@@ -154,16 +159,16 @@ def test_at_one_to_one_the_screen_shows_exactly_the_image(browser: "Browser", ur
     open_viewer(page, url)
     page.get_by_role("button", name="1:1").click()
     state(page, "zoom")
-    for name, exact in (("original", "exact-original"), ("perturbed", "exact-perturbed"), ("difference", "exact-difference")):
-        canvas = at(page, f"canvas-{name}")
+    for name in ("original", "perturbed", "difference"):
+        canvas, exact = at(page, f"canvas-{name}"), pixels(at(page, f"exact-{name}"))
         box = canvas.bounding_box()
         assert box
         drawn = pixels(canvas)
         top, left = (drawn.shape[0] - HEIGHT) // 2, (drawn.shape[1] - WIDTH) // 2
         # Rounding may put the corner one pixel on; the image must be there as a whole.
-        assert contains(drawn[top - 1 : top + HEIGHT + 2, left - 1 : left + WIDTH + 2], pixels(at(page, exact)))
+        assert contains(drawn[top - 1 : top + HEIGHT + 2, left - 1 : left + WIDTH + 2], exact)
         screen = np.asarray(Image.open(io.BytesIO(page.screenshot(clip=box))).convert("RGB"))
-        assert contains(screen[top - 2 : top + HEIGHT + 3, left - 2 : left + WIDTH + 3], pixels(at(page, exact)))
+        assert contains(screen[top - 2 : top + HEIGHT + 3, left - 2 : left + WIDTH + 3], exact)
     context.close()
 
 
@@ -363,12 +368,12 @@ def test_settings_outlive_new_images_and_a_reload(page: "Page", url: str) -> Non
         page.keyboard.press(key)
     at(page, "gain").fill("100")
     before = [state(page, name) for name in ("mode", "zoom", "gain")]
-    marked = at(page, "viewer").evaluate("root => { root.mark = true; }")
+    at(page, "viewer").evaluate("root => { root.mark = true; }")
     page.get_by_role("button", name="Weaker").click()
     page.wait_for_function("document.querySelector('[data-testid=stBidiComponentIsolated]')"
                            ".shadowRoot.querySelector('.difference p').textContent.includes('0.30')")  # fmt: skip
     assert at(page, "viewer").evaluate("root => root.mark"), "new images reach the same viewer: nothing flashes"
-    assert marked is None and [state(page, name) for name in ("mode", "zoom", "gain")] == before
+    assert [state(page, name) for name in ("mode", "zoom", "gain")] == before
     change = strongest_channel(np.subtract(*IMAGES["weak"][::-1]))
     assert np.array_equal(pixels(at(page, "exact-difference")), difference_colours(change, 10))
     open_viewer(page, url)
@@ -390,7 +395,8 @@ def test_everything_has_a_name_and_the_badge_is_not_in_the_pixels(page: "Page") 
     assert at(page, "canvas-original").get_attribute("aria-label") == "Original, Pneumonia 98.7 %, SYNTHETIC"
     nameless = at(page, "viewer").evaluate(
         """root => [...root.querySelectorAll("button, input")]
-            .filter(e => !(e.title || e.closest("label")?.title) || !(e.getAttribute("aria-label") || e.textContent.trim()))
+            .filter(e => !(e.title || e.closest("label")?.title)
+                || !(e.getAttribute("aria-label") || e.textContent.trim()))
             .map(e => e.outerHTML)"""
     )
     assert nameless == []

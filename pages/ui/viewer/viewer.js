@@ -387,7 +387,7 @@ class Viewer {
   drawReadout() {
     const readout = this.find(".readout");
     if (!this.pixel) {
-      readout.textContent = "Point at a picture to read its pixels.";
+      readout.textContent = "Point at a picture to read its pixels. Click it, then scroll to zoom, drag to move.";
       return;
     }
     const [x, y] = this.pixel;
