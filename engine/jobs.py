@@ -17,7 +17,8 @@ from engine.progress import Progress
 from engine.store import Payload, Store
 
 FORMAT = 1  # raise it when the meaning of a kept result changes: old ones are then computed anew
-_REMEMBERED = 64
+PRESENT = 30.0  # seconds after which someone who no longer looks at a job has left (closed or reloaded the page)
+_REMEMBERED = 24  # jobs over and still in memory; a payload can weigh 10 MB
 log = logging.getLogger(__name__)
 
 
@@ -35,13 +36,17 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Task:
-    """Work to be done. `spec` is JSON-able and decides the result; `work` computes it on `device`'s worker."""
+    """Work to be done. `spec` is JSON-able and decides the result; `work` computes it on `device`'s worker.
+
+    With `keep` the result outlives this process; without, only the memory of it.
+    """
 
     kind: str
     title: str
     spec: dict[str, Any]
     work: Callable[[Progress], Payload]
     device: str = "auto"
+    keep: bool = True
 
     @property
     def key(self) -> str:
@@ -51,121 +56,167 @@ class Task:
 
 @dataclass
 class Job:
-    """A task on its way. Pages read it; only its worker writes it."""
+    """A task on its way. Pages read it; only its worker writes what it says of the work."""
 
     task: Task
     state: State = State.QUEUED
     fraction: float = 0.0
-    text: str = "waiting"
+    text: str = "waiting for its turn"
     error: str = ""
     note: str = ""
     payload: Payload | None = None
-    started: float | None = None
-    finished: float | None = None
-    cancel: threading.Event = field(default_factory=threading.Event)
-    owners: set[str] = field(default_factory=set)
+    cancelled: threading.Event = field(default_factory=threading.Event)
     over: threading.Event = field(default_factory=threading.Event)
+    watchers: dict[str, float] = field(default_factory=dict)
+    key: str = ""
 
-    @property
-    def key(self) -> str:
-        return self.task.key
+    def __post_init__(self) -> None:
+        self.key = self.task.key
 
     def wait(self, seconds: float | None = None) -> "Job":
         """Block until the job is over, at most `seconds`."""
         self.over.wait(seconds)
         return self
 
+    def watch(self, owner: str) -> None:
+        """`owner` still wants this job; pages say so each time they look."""
+        self.watchers[owner] = time.monotonic()
+
+    def wanted_by_others(self, owner: str) -> bool:
+        """Whether someone but `owner` has looked lately."""
+        recent = time.monotonic() - PRESENT
+        return any(seen > recent for name, seen in self.watchers.copy().items() if name != owner)
+
+    def end(self, state: State) -> None:
+        self.state = state
+        self.over.set()
+
 
 class Jobs:
-    """The queue. `submit` answers at once; asking for a result that exists costs nothing."""
+    """The queue. `submit` answers at once; asking for a result that exists costs nothing.
 
-    def __init__(self, store: Store) -> None:
+    `resolve` turns a device's name into that of the processor it means ("auto" -> "cpu"), in the background, since
+    finding out can take seconds; it raises EngineError.
+    """
+
+    def __init__(self, store: Store, resolve: Callable[[str], str] = str) -> None:
         self.store = store
+        self._resolve = resolve
         self._lock = threading.Lock()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
-        self._queues: dict[str, queue.SimpleQueue[Job]] = {}
+        self._workers: dict[str, queue.SimpleQueue[Job]] = {}
+        self._submitted = _consumer("dispatcher", self._dispatch)
 
     def submit(self, task: Task, owner: str = "") -> Job:
         """Queue `task`, or join the job that already does it, or return its kept result.
 
-        `owner` names who asks: a job that several asked for is cancelled only when all of them have.
+        `owner` names who asks: a job that several people wait for goes on until all of them have cancelled it.
         """
-        found = self.find(task)
+        job = self.find(task)
         with self._lock:
-            job = self._jobs.get(task.key, found)
-            if job is None or job.state in (State.CANCELLED, State.FAILED) or job.cancel.is_set():
-                job = Job(task)
-                self._remember(job)
-                self._queue_of(task.device).put(job)
-            job.owners.add(owner)
-            return job
+            # Someone else may have been quicker since.
+            job = self._jobs.get(task.key, job)
+            if job is None or job.state in (State.CANCELLED, State.FAILED) or job.cancelled.is_set():
+                job = self._remember(Job(task))
+                self._submitted.put(job)
+            job.watch(owner)
+        return job
 
     def find(self, task: Task) -> Job | None:
         """The job for `task` as far as it is known, in memory or kept; None if nobody asked for it yet."""
+        key = task.key
         with self._lock:
-            if job := self._jobs.get(task.key):
+            if job := self._jobs.get(key):
+                self._jobs.move_to_end(key)
                 return job
-        payload = self.store.get(task.key)
+        payload = self.store.get(key) if task.keep else None
         if payload is None:
             return None
         job = Job(task, State.DONE, 1.0, "done", payload=payload)
         job.over.set()
         with self._lock:
-            return self._jobs.get(task.key) or self._remember(job)
+            return self._jobs.get(key) or self._remember(job)
 
     def cancel(self, job: Job, owner: str = "") -> None:
         """`owner` does not want the job any more; it stops at its next step unless somebody else waits for it."""
         with self._lock:
-            job.owners.discard(owner)
-            if not job.owners:
-                job.cancel.set()
+            job.watchers.pop(owner, None)
+            if not job.state.over and not job.wanted_by_others(owner):
+                job.cancelled.set()
 
     def _remember(self, job: Job) -> Job:
         self._jobs[job.key] = job
         self._jobs.move_to_end(job.key)
-        for key in [k for k, j in self._jobs.items() if j.state.over][: max(0, len(self._jobs) - _REMEMBERED)]:
+        over = [key for key, known in self._jobs.items() if known.state.over]
+        for key in over[:max(0, len(over) - _REMEMBERED)]:
             del self._jobs[key]
         return job
 
-    def _queue_of(self, device: str) -> "queue.SimpleQueue[Job]":
-        if device not in self._queues:
-            self._queues[device] = queue.SimpleQueue()
-            threading.Thread(target=self._work, args=(self._queues[device],), name=f"worker-{device}", daemon=True).start()
-        return self._queues[device]
-
-    def _work(self, jobs: "queue.SimpleQueue[Job]") -> None:
-        while True:
-            job = jobs.get()
-            job.started = time.time()
-            try:
-                job.state = self._run(job)
-            finally:
-                job.finished = time.time()
-                job.over.set()
-
-    def _run(self, job: Job) -> State:
-        def report(fraction: float, text: str) -> None:
-            job.fraction, job.text = fraction, text
-
-        if job.cancel.is_set():
-            return State.CANCELLED
-        job.state = State.RUNNING
+    def _dispatch(self, job: Job) -> None:
+        """Hand a job to the worker of its device."""
         try:
-            job.payload = job.task.work(Progress(report, job.cancel))
-        except Cancelled:
-            return State.CANCELLED
+            device = self._resolve(job.task.device)
         except EngineError as error:
             job.error = str(error)
-            return State.FAILED
-        except Exception as error:
-            log.exception("job %s failed", job.task.kind)
-            job.error = f"something went wrong inside ({type(error).__name__}); the log of the server has the details"
-            return State.FAILED
-        try:
-            self.store.put(job.key, job.task.kind, job.task.title, job.task.spec, job.payload)
-        except EngineError as error:
-            job.note = str(error)
-        return State.DONE
+            job.end(State.FAILED)
+            return
+        if device not in self._workers:
+            self._workers[device] = _consumer(f"worker-{device}", _perform_and_keep(self.store))
+        self._workers[device].put(job)
+
+
+def _consumer(name: str, consume: Callable[[Job], None]) -> "queue.SimpleQueue[Job]":
+    """A queue whose jobs one new thread consumes, one after another."""
+    jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+
+    def loop() -> None:
+        while True:
+            job = jobs.get()
+            try:
+                consume(job)
+            except Exception as error:
+                log.exception("job %s failed", job.task.kind)
+                job.error = f"something went wrong inside ({type(error).__name__}); the log of the server has the details"
+                job.end(State.FAILED)
+
+    threading.Thread(target=loop, name=name, daemon=True).start()
+    return jobs
+
+
+def _perform_and_keep(store: Store) -> Callable[[Job], None]:
+    def consume(job: Job) -> None:
+        state = _perform(job)
+        if state is State.DONE and job.task.keep and job.payload is not None:
+            try:
+                store.put(job.key, job.task.kind, job.task.title, job.task.spec, job.payload)
+            except EngineError as error:
+                job.note = str(error)
+        job.end(state)
+
+    return consume
+
+
+def _perform(job: Job) -> State:
+    def report(fraction: float, text: str) -> None:
+        job.fraction, job.text = fraction, text
+
+    if job.cancelled.is_set():
+        return State.CANCELLED
+    job.state, job.text = State.RUNNING, "starting"
+    try:
+        job.payload = job.task.work(Progress(report, job.cancelled))
+    except Cancelled:
+        return State.CANCELLED
+    except EngineError as error:
+        job.error = str(error)
+        return State.FAILED
+    return State.DONE
+
+
+def _processor(device: str) -> str:
+    from engine import device as devices
+
+    return str(devices.choose(device))
 
 
 _jobs: Jobs | None = None
@@ -177,5 +228,5 @@ def jobs() -> Jobs:
     global _jobs
     with _jobs_lock:
         if _jobs is None or _jobs.store.folder != home() / "runs":
-            _jobs = Jobs(Store(home() / "runs"))
+            _jobs = Jobs(Store(home() / "runs"), _processor)
         return _jobs

@@ -20,6 +20,10 @@ _TABLE = """create table if not exists results (
     created real not null)"""
 
 
+# What a file cut short, overwritten or written by another version raises; such a result is computed anew.
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, sqlite3.Error, zipfile.BadZipFile)
+
+
 @dataclass(frozen=True)
 class Payload:
     """A result: JSON-able facts and named arrays."""
@@ -67,16 +71,19 @@ class Store:
                 return None
             with np.load(self._path(key), allow_pickle=False) as file:
                 return Payload(json.loads(row[0]), {name: file[name] for name in file.files})
-        except (OSError, ValueError, sqlite3.Error, zipfile.BadZipFile):
+        except _UNREADABLE:
             return None
 
     def recent(self, kind: str, limit: int = 50) -> list[Entry]:
-        """The newest results of one kind, newest first."""
+        """The newest results of one kind, newest first; none where the index cannot be read."""
         if not self.folder.is_dir():
             return []
-        with self._index() as index:
-            rows = index.execute("select key, kind, title, created from results where kind = ? "
-                                 "order by created desc limit ?", (kind, limit)).fetchall()
+        try:
+            with self._index() as index:
+                rows = index.execute("select key, kind, title, created from results where kind = ? "
+                                     "order by created desc limit ?", (kind, limit)).fetchall()
+        except sqlite3.Error:
+            return []
         return [Entry(*row) for row in rows]
 
     def _path(self, key: str) -> Path:

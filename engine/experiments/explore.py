@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,8 @@ import numpy as np
 from engine import digest
 from engine.attacks.spec import AttackSpec
 from engine.data import load as load_dataset
-from engine.data.upload import load_upload
+from engine.data.upload import StoredUnits, load_upload
+from engine.errors import EngineError
 from engine.jobs import Task
 from engine.models.registry import model_digest
 from engine.progress import Progress
@@ -21,35 +23,44 @@ if TYPE_CHECKING:
     from engine.attacks.result import AttackResult
 
 JPEG_QUALITY = 90
-MOST_SNAPSHOTS = 40
+MOST_SNAPSHOTS = 20
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where an image comes from: number `index` of a data set's split, or an upload known by its digest."""
+    """Where an image comes from: number `index` of a data set's split, or an upload known by its digest.
 
-    dataset: str = ""
-    split: str = ""
+    An upload, too, names a data set: the one whose models shall look at it.
+    """
+
+    dataset: str
+    split: str
     index: int = 0
     upload: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Picture:
     """An image to explore: float32 [C, H, W] in [0,1]; `label` is None where the true class is unknown."""
 
     image: np.ndarray
     label: int | None
     name: str
-    synthetic: bool
-    lesion: np.ndarray | None
+    synthetic: bool = False
+    lesion: np.ndarray | None = None
+    stored_units: StoredUnits | None = None
+    notes: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=64)
 def picture(source: Source) -> Picture:
     """The image a source names; raises EngineError."""
     if source.upload:
-        return Picture(load_upload(source.upload).image, None, "upload", False, None)
+        upload = load_upload(source.upload)
+        notes = upload.notes
+        if upload.frames > 1:
+            notes = (f"frame {upload.frame} of {upload.frames} is shown", *notes)
+        return Picture(upload.image, None, f"upload {source.upload[:8]}", stored_units=upload.stored_units, notes=notes)
     dataset = load_dataset(source.dataset, source.split)
     index = dataset.checked(source.index)
     return Picture(dataset.image(index), int(dataset.labels[index]), dataset.item_name(index), dataset.info.synthetic,
@@ -66,43 +77,44 @@ def explore_task(source: Source, model: str, attack: AttackSpec, device: str = "
 
 
 def _explore(chosen: Picture, model: str, attack: AttackSpec, device: str, progress: Progress) -> Payload:
+    progress.report(0.0, "loading PyTorch and the model")
     import torch
 
     from engine.attacks.runner import run_attack
+    from engine.metrics.classification import softmax
     from engine.metrics.perturbation import measure
     from engine.metrics.survival import as_jpeg
     from engine.metrics.visibility import visibility
     from engine.models.registry import load_model
 
-    progress.report(0.0, "loading the model")
     classifier = load_model(model)
     clean = torch.from_numpy(chosen.image)[None]
+    if chosen.label is not None and chosen.label >= len(classifier.classes):
+        raise EngineError(f"{model} knows {len(classifier.classes)} classes and this image belongs to another one; "
+                          "choose a model trained on this data set")
     label = chosen.label
     if label is None:
-        # Nobody told us what the upload shows: the attack leads away from what the model says now.
+        # Nobody told us what an upload shows: the attack leads away from what the model says now.
         with torch.no_grad():
             label = int(classifier(clean.to(classifier.device)).argmax())
     result = run_attack(attack, classifier, clean, torch.tensor([label]), device=device,
                         progress=progress.part(0.05, 0.9), keep_steps=True)
-    jpeg = as_jpeg(torch.from_numpy(result.adversarial), JPEG_QUALITY)
-    with torch.no_grad():
-        logits_jpeg = classifier(jpeg.to(classifier.device)).cpu().numpy()
     progress.report(0.95, "measuring")
+    with torch.no_grad():
+        jpeg = classifier(as_jpeg(torch.from_numpy(result.adversarial), JPEG_QUALITY).to(classifier.device))
+    logits = {"clean": result.logits_clean, "adversarial": result.logits_adversarial, "png8": result.logits_8bit,
+              "jpeg90": jpeg.cpu().numpy()}
     adversarial = result.adversarial[0]
     facts = {
         "run": result.facts(),
         "label": label,
         "label_known": chosen.label is not None,
-        "probabilities": {
-            "clean": _probabilities(result.logits_clean)[0].tolist(),
-            "adversarial": _probabilities(result.logits_adversarial)[0].tolist(),
-            "png8": _probabilities(result.logits_8bit)[0].tolist(),
-            "jpeg90": _probabilities(logits_jpeg)[0].tolist(),
-        },
+        "probabilities": {name: softmax(values)[0].tolist() for name, values in logits.items()},
+        "attacked": bool(result.attacked[0]),
         "success": bool(result.success[0]),
         "queries": int(result.queries[0]),
         "gradients": int(result.gradients[0]),
-        "size": asdict(measure(chosen.image, adversarial)),
+        "size": {name: _finite(value) for name, value in asdict(measure(chosen.image, adversarial)).items()},
         "visibility": asdict(visibility(chosen.image, adversarial)),
         "steps": _step_facts(result),
     }
@@ -111,24 +123,27 @@ def _explore(chosen: Picture, model: str, attack: AttackSpec, device: str, progr
     return Payload(facts, arrays)
 
 
-def _probabilities(logits: np.ndarray) -> np.ndarray:
-    from engine.metrics.classification import softmax
-
-    return softmax(logits)
+def _finite(value: float) -> float | None:
+    """JSON knows no infinity: the PSNR of equal images is None."""
+    return value if math.isfinite(value) else None
 
 
 def _shown_steps(result: AttackResult) -> list[int]:
     """Which iterates are kept as pictures: all, or MOST_SNAPSHOTS spread evenly."""
-    total = len(result.trace.logits)
+    if result.trace.images is None:
+        return []
+    total = len(result.trace.images)
     return sorted({round(i) for i in np.linspace(0, total - 1, min(total, MOST_SNAPSHOTS))}) if total else []
 
 
 def _step_facts(result: AttackResult) -> dict[str, Any]:
     """Loss and probabilities at every iterate; the last one is the final image. `shown` numbers the kept pictures."""
-    probabilities = [*(_probabilities(step)[0].tolist() for step in result.trace.logits),
-                     _probabilities(result.logits_adversarial)[0].tolist()]
+    from engine.metrics.classification import softmax
+
+    probabilities = [*(softmax(step)[0].tolist() for step in result.trace.logits),
+                     softmax(result.logits_adversarial)[0].tolist()]
     chosen = result.spec.target if result.spec.target is not None else int(result.labels[0])
-    loss = [-float(np.log(max(p[chosen], 1e-30))) for p in probabilities]
+    loss = [-math.log(max(p[chosen], 1e-30)) for p in probabilities]
     return {"probabilities": probabilities, "loss": loss, "shown": [*_shown_steps(result), len(probabilities) - 1]}
 
 
@@ -138,29 +153,50 @@ def _snapshots(result: AttackResult) -> np.ndarray:
     return np.stack([*kept, result.adversarial[0]])
 
 
-def heatmap_task(outcome: Payload, explored: Task, model: str, method: str, layer: str | None,
-                 lesion: np.ndarray | None) -> Task:
-    """The job that says where the model looked, before and after. `layer` None is the architecture's default."""
-    spec = {"explored": explored.key, "method": method, "layer": layer}
+def heatmap_task(explored: Task, outcome: Payload, source: Source, model: str, method: str, layer: str | None) -> Task:
+    """The job that says where the model looked before and after the attack `explored`, whose result is `outcome`.
+
+    `layer` None is the architecture's default. The class explained is what the model says of each image.
+    """
+    lesion = picture(source).lesion
+    spec = {"explored": explored.key, "method": method, "layer": layer, "lesion": lesion is not None}
     return Task("heatmaps", f"{method} of {explored.title}", spec,
                 lambda progress: _heatmaps(outcome, model, method, layer, lesion, progress), explored.device)
 
 
 def _heatmaps(outcome: Payload, model: str, method: str, layer: str | None, lesion: np.ndarray | None,
               progress: Progress) -> Payload:
+    progress.report(0.0, "computing heatmaps")
     import torch
 
     from engine.explain.cam import cam
     from engine.explain.shift import cam_shift, heat_on
     from engine.models.registry import load_model
 
-    progress.report(0.0, "heatmaps")
     classifier = load_model(model)
     both = torch.from_numpy(np.stack([outcome.arrays["clean"], outcome.arrays["adversarial"]])).to(classifier.device)
     before, after = (int(np.argmax(outcome.facts["probabilities"][k])) for k in ("clean", "adversarial"))
     heat = cam(classifier, both, [before, after], method=method, layer=layer)
     facts: dict[str, Any] = {"layer": heat.layer, "method": method, "classes": [before, after],
-                             "shift": asdict(cam_shift(heat.maps[0], heat.maps[1]))}
+                             "peak": heat.peak.tolist(), "shift": asdict(cam_shift(heat.maps[0], heat.maps[1]))}
     if lesion is not None:
         facts["on_lesion"] = [heat_on(lesion, heat.maps[0]), heat_on(lesion, heat.maps[1])]
+        facts["lesion_share"] = float(lesion.mean())
     return Payload(facts, {"before": heat.maps[0], "after": heat.maps[1]})
+
+
+def warm_task(model: str, device: str = "auto") -> Task:
+    """The job that loads PyTorch and a model, so that the first attack need not wait for them."""
+    def warm(progress: Progress) -> Payload:
+        progress.report(0.0, "loading PyTorch and the model")
+        import engine.attacks.runner
+        import engine.explain.cam
+        import engine.metrics.perturbation
+        import engine.metrics.survival
+        import engine.metrics.visibility  # noqa: F401
+        from engine.models.registry import load_model
+
+        load_model(model)
+        return Payload({}, {})
+
+    return Task("warm", f"loading {model}", {"model": model, "device": device}, warm, device, keep=False)

@@ -1,0 +1,5 @@
+"""Perturbscope's dashboard: streamlit run app.py."""
+
+from pages.ui import shell
+
+shell.main()

@@ -1,0 +1,44 @@
+"""What surrounds every page: configuration, navigation, styles and the standing line."""
+
+from contextvars import ContextVar
+from pathlib import Path
+
+import streamlit as st
+
+_ROOT = Path(__file__).resolve().parents[2]
+_CSS = Path(__file__).with_name("shell.css").read_text(encoding="utf-8")
+STANDING_LINE = "For research and teaching, not for diagnosis."
+
+_inside: ContextVar[bool] = ContextVar("inside the shell", default=False)
+
+
+def main() -> None:
+    """Configure the page, draw the navigation and run the page the visitor asked for."""
+    st.set_page_config(page_title="Perturbscope", page_icon=str(_ROOT / "assets" / "favicon.png"), layout="wide",
+                       initial_sidebar_state="expanded")
+    page = st.navigation([
+        st.Page(_ROOT / "pages" / "explore.py", title="Explore", default=True),
+        st.Page(_ROOT / "pages" / "about.py", title="About"),
+    ], position="top")
+    st.html(f"<style>{_CSS}</style>")
+    token = _inside.set(True)
+    try:
+        page.run()
+    finally:
+        _inside.reset(token)
+
+
+def guard() -> None:
+    """First line of every page: where the server runs the page on its own, because it was the first thing anyone asked
+    for, run the whole dashboard instead."""
+    if not _inside.get():
+        main()
+        st.stop()
+
+
+def owner() -> str:
+    """This visitor, as far as jobs are concerned."""
+    from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+    context = get_script_run_ctx()
+    return context.session_id if context else ""
