@@ -1,11 +1,19 @@
 """Data sets: `load` opens one by name."""
 
-import engine.data.kermany  # noqa: F401  (registers itself)
+# Each registers itself; this is the order in which they are offered, the default first.
+from engine.data import phantom_cxr, kermany, covid_ct, folder  # noqa: F401, I001
 from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
 
-__all__ = ["DATASETS", "Dataset", "DatasetEntry", "DatasetInfo", "load"]
+__all__ = ["DATASETS", "Dataset", "DatasetEntry", "DatasetInfo", "find", "load"]
+
+
+def find(name: str) -> DatasetEntry:
+    """The data set `name`, registered or folder:PATH; raises EngineError."""
+    if name.startswith(folder.PREFIX):
+        return folder.entry(name.removeprefix(folder.PREFIX))
+    return DATASETS[name]
 
 
 def load(name: str, split: str | None = None) -> Dataset:
-    """Open one split of the data set `name` (default: its test split); raises EngineError."""
-    return DATASETS[name].load(split)
+    """Open one split of the data set `name` (default: its own default, mostly test); raises EngineError."""
+    return find(name).load(split)

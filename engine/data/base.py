@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from PIL import Image
 
 from engine import digest
 from engine.errors import EngineError, UnknownName
@@ -27,6 +28,15 @@ class DatasetInfo:
     terms: str
     synthetic: bool = False
     default_split: str = "test"
+
+
+@dataclass(frozen=True)
+class StoredUnits:
+    """What a displayed intensity d in [0,1] means in the file: offset + scale * d, in "HU" or "stored value"."""
+
+    name: str
+    offset: float
+    scale: float
 
 
 class Dataset(ABC):
@@ -60,6 +70,10 @@ class Dataset(ABC):
         """Several images as float32 [N, C, 224, 224] in [0,1]."""
         return np.stack([self.image(self.checked(i)) for i in indices])
 
+    def thumbnails(self, indices: Sequence[int], side: int = 96) -> np.ndarray:
+        """Small pictures for a grid: uint8 [N, side, side], or [N, side, side, 3] in colour."""
+        return np.stack([small(image, side) for image in self.images(indices)])
+
     def checked(self, index: int) -> int:
         """`index` if the split has it; raises EngineError."""
         if not 0 <= index < len(self):
@@ -72,6 +86,13 @@ class Dataset(ABC):
         names = "\n".join(self.item_name(i) for i in range(len(self)))
         return digest.of_spec({"name": self.info.name, "split": self.split, "names": names,
                                "labels": self.labels.tolist()})
+
+
+def small(image: np.ndarray, side: int) -> np.ndarray:
+    """float32 [C, H, W] in [0,1] as a uint8 thumbnail [side, side], or [side, side, 3] in colour."""
+    pixels = np.rint(image * 255).astype(np.uint8)
+    picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    return np.asarray(picture.resize((side, side), Image.Resampling.BOX))
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,13 @@
 """Data sets that lie in folders, one folder a class."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from engine.data.base import SIZE, Dataset, DatasetInfo
-from engine.data.raster import open_raster
+from engine.data.raster import grey, open_raster, resized, to_array
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
@@ -19,33 +18,43 @@ def data_home() -> Path | None:
     return Path(home).expanduser() if home else None
 
 
+def find_layout(layouts: Iterable[str], folders: Iterable[str]) -> Path | None:
+    """The first of data_home() and its `layouts` that holds all `folders`, or None."""
+    home, needed = data_home(), list(folders)
+    if home is None:
+        return None
+    candidates = [home, *(home / layout for layout in layouts)]
+    return next((c for c in candidates if all((c / folder).is_dir() for folder in needed)), None)
+
+
 def image_files(folder: Path) -> list[Path]:
-    """The image files directly in `folder`, in a fixed order."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    """The image files directly in `folder`, in a fixed order; hidden ones are left out."""
+    return sorted(p for p in folder.iterdir()
+                  if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
 
 
-def read_grey(path: Path) -> np.ndarray:
-    """A picture file as float32 [1, 224, 224] in [0,1], grey, stretched to the square; raises EngineError."""
-    return resized(open_raster(path).convert("L"))[None]
+def read_picture(path: Path, colour: bool = False) -> np.ndarray:
+    """A picture file stretched to the square, float32 [1, 224, 224] (grey) or [3, 224, 224] in [0,1].
 
-
-def resized(picture: Image.Image, size: int = SIZE) -> np.ndarray:
-    """A PIL picture stretched to size x size as float32 in [0,1], still in whole 8-bit steps."""
-    if picture.size != (size, size):
-        picture = picture.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(picture, dtype=np.float32) / np.float32(255)
+    Pictures of 8 bits stay in whole steps of n/255. Raises EngineError.
+    """
+    picture = open_raster(path)
+    pixels = to_array(resized(picture if colour else grey(picture), (SIZE, SIZE)))
+    return np.repeat(pixels, 3, axis=0) if colour and len(pixels) == 1 else pixels
 
 
 class FileDataset(Dataset):
-    """Grey images read from files as they are asked for."""
+    """Images read from files as they are asked for, grey unless `colour`."""
 
-    def __init__(self, info: DatasetInfo, split: str, paths: Sequence[Path], labels: Sequence[int], root: Path) -> None:
+    def __init__(self, info: DatasetInfo, split: str, paths: Sequence[Path], labels: Sequence[int], root: Path,
+                 colour: bool = False) -> None:
         super().__init__(info, split, np.asarray(labels, dtype=np.int64))
         self.paths = list(paths)
         self.root = root
+        self.colour = colour
 
     def image(self, index: int) -> np.ndarray:
-        return read_grey(self.paths[index])
+        return read_picture(self.paths[index], self.colour)
 
     def item_name(self, index: int) -> str:
         return self.paths[index].relative_to(self.root).as_posix()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.data import splits
 from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
-from engine.data.files import FileDataset, data_home, image_files
+from engine.data.files import FileDataset, find_layout, image_files
 
 FOLDERS = ("NORMAL", "PNEUMONIA")
 # The layouts of the original download (the Mendeley archive and its Kaggle copy) and of a 224 x 224 copy.
@@ -41,11 +41,7 @@ def patient(file_name: str) -> str:
 
 def find() -> Path | None:
     """The folder with train/ and test/ below PERTURBSCOPE_DATA (or that folder itself), or None."""
-    home = data_home()
-    if home is None:
-        return None
-    candidates = [home, *(home / layout for layout in LAYOUTS)]
-    return next((c for c in candidates if all((c / s / f).is_dir() for s in ("train", "test") for f in FOLDERS)), None)
+    return find_layout(LAYOUTS, (f"{part}/{folder}" for part in ("train", "test") for folder in FOLDERS))
 
 
 @cache

@@ -35,6 +35,15 @@ class Phantom:
     lungs: np.ndarray  # bool [224, 224]
 
 
+def _key(split: str, seed: int) -> tuple[int, int]:
+    return seed, list(SPLIT_SIZES).index(split)
+
+
+def label_of(split: str, index: int, seed: int = 0) -> int:
+    """The class of a phantom, known without rendering it."""
+    return int(np.random.default_rng((*_key(split, seed), index // 3, 9)).permutation(3)[index % 3])
+
+
 def render(split: str, index: int, seed: int = 0) -> Phantom:
     """The phantom `index` of `split`; the same arguments always give the same bytes.
 
@@ -44,8 +53,7 @@ def render(split: str, index: int, seed: int = 0) -> Phantom:
         raise ValueError(f"Unknown split {split!r}; choose one of {', '.join(SPLIT_SIZES)}.")
     if not 0 <= index < SPLIT_SIZES[split]:
         raise ValueError(f"Index {index} is outside the {split} split; choose 0 to {SPLIT_SIZES[split] - 1}.")
-    key = (seed, list(SPLIT_SIZES).index(split))
-    label = int(np.random.default_rng((*key, index // 3, 9)).permutation(3)[index % 3])
+    key, label = _key(split, seed), label_of(split, index, seed)
     anatomy, disease, exposure = (np.random.default_rng((*key, index, stream)) for stream in range(3))
 
     patient = Patient.draw(anatomy)
@@ -61,24 +69,73 @@ def render(split: str, index: int, seed: int = 0) -> Phantom:
 def _attenuation(patient: Patient, view: View, chest: Thorax, rng: Rng) -> tuple[Field, Field]:
     """Line integral of the attenuation of the healthy patient, and the part that is pulmonary vessels."""
     blood = vessels(patient, view, rng) * ramp(chest.air - 1.0, 1.5)
-    lung = chest.air * (1 + 0.03 * texture(rng, 2.0))
-    tissue = np.maximum(chest.body - chest.gas - chest.air, 0) * (1 + 0.012 * texture(rng, 2.6) + 0.03 * texture(rng, 3.4))
-    vessel = np.float32(1.25 * SOFT * (1 - INFLATED)) * blood
+    sag = 1 + np.float32(0.012) * (view.y - 14)  # the base is denser than the apex
+    lung = chest.air * (sag + 0.03 * texture(rng, 2.0))
+    tissue = np.maximum(chest.body - chest.gas - chest.air, 0)
+    tissue = tissue * (1 + 0.012 * texture(rng, 2.6) + 0.03 * texture(rng, 3.4))
+    vessel = np.float32(1.3 * SOFT * (1 - INFLATED)) * blood
     bone = skeleton(patient, view, rng) + column(patient, view, rng)
-    total = SOFT * (tissue + INFLATED * lung) + vessel + np.float32(BONE * patient.bone) * bone
+    total = SOFT * (tissue + np.float32(INFLATED * patient.density) * lung) + vessel
+    total = total + np.float32(BONE * patient.bone) * bone + _innocent(patient, view, chest, rng)
     return total.astype(np.float32), vessel
+
+
+def _innocent(patient: Patient, view: View, chest: Thorax, rng: Rng) -> Field:
+    """What healthy and sick patients share and a reader must not fall for: fat pads, nipples, scars, thick pleura."""
+    warp = texture(rng, 4.2)
+    blobs, depth = [], 0.0
+    base = 0.5 * (patient.domes[0] + patient.domes[1])
+    for side, likely in ((RIGHT, 0.25), (LEFT, 0.35)):
+        half = patient.width[0 if side == RIGHT else 1]
+        if rng.random() < likely:  # fat in the angle between heart and diaphragm
+            place = (side * rng.uniform(4.0, 6.5) + 1.0, base - rng.uniform(-0.5, 1.0))
+            blobs.append(Blob(place, (rng.uniform(1.5, 3), rng.uniform(0.8, 1.8)), side * 0.5, 0.5, rng.uniform(0.05, 0.2)))
+        if rng.random() < 0.08:  # a blunt costophrenic angle
+            place = (side * half, base + rng.uniform(2.0, 4.0))
+            blobs.append(Blob(place, (rng.uniform(1, 2.5), rng.uniform(1, 2)), 0.0, 0.5, rng.uniform(0.1, 0.4)))
+        if rng.random() < 0.12:  # a plate of collapsed lung
+            place = (side * rng.uniform(5, 10), base - rng.uniform(1.0, 4.5))
+            blobs.append(Blob(place, (rng.uniform(1.5, 3.2), rng.uniform(0.12, 0.25)), rng.normal(0, 0.3), 0.4, 0.15))
+        if rng.random() < 0.10:  # a cap over the apex
+            blobs.append(Blob((side * 5.0, 0.8), (3.0, 1.0), 0.0, 0.5, 0.3))
+    if rng.random() < 0.10:  # a calcified scar
+        place = (rng.choice((-1, 1)) * rng.uniform(4, 11), rng.uniform(4, 20))
+        blobs.append(Blob(place, (0.3, 0.25), 0.0, 0.4, 0.3))
+    shade = np.float32(SOFT * (1 - INFLATED)) * chest.air * _cover(view, blobs, 0.6 * warp)
+    if rng.random() < 0.2:
+        depth = rng.uniform(0.04, 0.10)
+        height = rng.uniform(16.5, 19.5)
+        nipples = [Blob((side * rng.uniform(7.8, 9.2), height + rng.normal(0, 0.4)), (0.45, 0.45), 0.0, 0.35) for side in (RIGHT, LEFT)]
+        shade = shade + np.float32(depth) * _cover(view, nipples, 0.3 * warp)
+    return shade
 
 
 def _none(patient: Patient, view: View, chest: Thorax, blood: Field, rng: Rng) -> Field:
     return np.zeros((SIZE, SIZE), np.float32)
 
 
-def _blob(view: View, centre: tuple[float, float], radii: tuple[float, float], turn: float, soft: float, warp: Field) -> Field:
-    """A patch with a ragged soft edge, 0 to 1."""
-    c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
-    x, y = view.x - np.float32(centre[0]), view.y - np.float32(centre[1])
-    u, v = (c * x + s * y) / np.float32(radii[0]), (c * y - s * x) / np.float32(radii[1])
-    return ramp(1.0 + 0.28 * warp - np.sqrt(u * u + v * v), soft)
+@dataclass(frozen=True)
+class Blob:
+    """An elliptic patch: centre and radii in cm, turn in radians, softness of the edge."""
+
+    centre: tuple[float, float]
+    radii: tuple[float, float]
+    turn: float
+    soft: float
+    weight: float = 1.0
+
+
+def _cover(view: View, blobs: list[Blob], warp: Field) -> Field:
+    """Share covered by overlapping patches with ragged edges, 0 to 1; each patch only touches its surroundings."""
+    clear = np.ones((SIZE, SIZE), np.float32)
+    for blob in blobs:
+        box = view.box(blob.centre, max(blob.radii) * (1.7 + blob.soft))
+        c, s = np.float32(np.cos(blob.turn)), np.float32(np.sin(blob.turn))
+        x, y = view.x[box] - np.float32(blob.centre[0]), view.y[box] - np.float32(blob.centre[1])
+        u, v = (c * x + s * y) * np.float32(1 / blob.radii[0]), (c * y - s * x) * np.float32(1 / blob.radii[1])
+        patch = ramp(1.0 + 0.28 * np.clip(warp[box], -2.5, 2.5) - np.sqrt(u * u + v * v), blob.soft)
+        clear[box] *= 1 - np.float32(blob.weight) * patch
+    return 1 - clear
 
 
 def _fill(chest: Thorax, blood: Field, share: Field) -> Field:
@@ -94,29 +151,32 @@ def _consolidation(patient: Patient, view: View, chest: Thorax, blood: Field, rn
     warp, grain = texture(rng, 4.2), texture(rng, 3.2)
     fissure = 13.0 + rng.normal(0, 0.5) + 0.06 * (np.abs(view.x) - 6)
     zone = rng.choice(["upper", "middle", "lower", "patchy"], p=[0.22, 0.2, 0.33, 0.25])
+    soft = rng.uniform(0.5, 0.8)
     if zone == "upper":
-        patch = _blob(view, (side * rng.uniform(5, 0.62 * half), rng.uniform(6, 10)), (rng.uniform(2.6, 5), rng.uniform(2.6, 5)),
-                      rng.normal(0, 0.3), 0.5, warp)
-        patch = patch * ramp(fissure - view.y, 0.15)
+        centre = (side * rng.uniform(5, 0.62 * half), rng.uniform(6, 10))
+        blobs = [Blob(centre, (rng.uniform(2.6, 5), rng.uniform(2.6, 5)), rng.normal(0, 0.3), soft)]
+        bound = ramp(fissure - view.y, 0.3)
     elif zone == "middle":
-        patch = _blob(view, (side * rng.uniform(4.5, 7), rng.uniform(15.5, 18)), (rng.uniform(3, 5), rng.uniform(2.4, 4)),
-                      side * rng.normal(0.3, 0.2), 0.5, warp)
-        patch = patch * ramp(view.y - fissure, 0.15)
+        centre = (side * rng.uniform(4.5, 7), rng.uniform(15.5, 18))
+        blobs = [Blob(centre, (rng.uniform(3, 5), rng.uniform(2.4, 4)), side * rng.normal(0.3, 0.2), soft)]
+        bound = ramp(view.y - fissure, 0.3)
     elif zone == "lower":
-        patch = _blob(view, (side * rng.uniform(4.5, 0.72 * half), dome - rng.uniform(0.5, 4)), (rng.uniform(3, 5.5), rng.uniform(2.6, 5)),
-                      rng.normal(0, 0.4), 0.55, warp)
+        centre = (side * rng.uniform(4.5, 0.72 * half), dome - rng.uniform(0.5, 4))
+        blobs = [Blob(centre, (rng.uniform(3, 5.5), rng.uniform(2.6, 5)), rng.normal(0, 0.4), soft)]
+        bound = np.float32(1)
     else:
-        clear = np.ones_like(view.x)
-        centre = (side * rng.uniform(4.5, 0.7 * half), rng.uniform(8, dome - 2))
-        for _ in range(rng.integers(2, 5)):
-            near = (centre[0] + rng.normal(0, 1.8), centre[1] + rng.normal(0, 2.2))
-            clear = clear * (1 - 0.85 * _blob(view, near, (rng.uniform(1.2, 2.6), rng.uniform(1.2, 2.6)), 0.0, 0.6, warp))
-        patch = 1 - clear
-    severity = 0.12 + 0.6 * rng.beta(1.5, 1.8)
+        middle = np.array([side * rng.uniform(4.5, 0.7 * half), rng.uniform(8, dome - 2)])
+        blobs = [
+            Blob(tuple(middle + rng.normal(0, 2.0, 2)), tuple(rng.uniform(1.2, 2.6, 2)), 0.0, soft, 0.85)
+            for _ in range(rng.integers(2, 5))
+        ]
+        bound = np.float32(1)
+    patch = _cover(view, blobs, warp) * bound
+    severity = 0.30 + 0.55 * rng.beta(1.2, 1.6)
     share = patch * np.clip(severity * (1 + 0.25 * grain), 0, 0.95) * (view.x * side > -0.5)
     added = _fill(chest, blood, share)
     if rng.random() < 0.5 and severity > 0.3:
-        added = added * (1 - np.minimum(_bronchogram(view, side, rng), 0.6))
+        added = added * (1 - np.minimum(_bronchogram(view, side, rng), 0.45))
     return added
 
 
@@ -133,23 +193,23 @@ def _bronchogram(view: View, side: int, rng: Rng) -> Field:
     path = np.concatenate(points)
     cloud = np.concatenate([path, np.zeros((len(path), 1))], -1).astype(np.float32)
     dark = view.splat(cloud, np.full(len(cloud), 0.02, np.float32))
-    return ndimage.gaussian_filter(dark, 0.7) * 1.2
+    return ndimage.gaussian_filter(dark, 0.8)
 
 
 def _ground_glass(patient: Patient, view: View, chest: Thorax, blood: Field, rng: Rng) -> Field:
     """COVID-19: hazy patches at the periphery of both lungs, mostly low; vessels stay visible."""
     warp, grain = texture(rng, 4.2), texture(rng, 3.0)
-    clear = np.ones_like(view.x)
-    general = 0.10 + 0.34 * rng.beta(1.5, 1.8)
+    severity = 0.20 + 0.32 * rng.beta(1.2, 1.8)
+    blobs = []
     for side in (RIGHT, LEFT):
         half = patient.width[0 if side == RIGHT else 1]
         dome = patient.domes[0 if side == RIGHT else 1]
-        for _ in range(rng.integers(2, 5)):
+        for _ in range(rng.integers(3, 6)):
             y = dome - 1.0 - 13.0 * rng.beta(1.2, 2.2)
             x = side * (half * min(1.0, 0.72 + 0.02 * y) - rng.uniform(0.3, 3.2))
-            patch = _blob(view, (x, y), (rng.uniform(1.4, 3.2), rng.uniform(1.8, 4.2)), side * rng.normal(0.1, 0.3), 0.65, warp)
-            clear = clear * (1 - general * rng.uniform(0.7, 1.3) * patch)
-    share = (1 - clear) * np.clip(1 + 0.3 * grain, 0, 2)
+            radii = (rng.uniform(1.4, 3.2), rng.uniform(1.8, 4.2))
+            blobs.append(Blob((x, y), radii, side * rng.normal(0.1, 0.3), 0.65, severity * rng.uniform(0.7, 1.3)))
+    share = _cover(view, blobs, warp) * np.clip(1 + 0.3 * grain, 0, 2)
     return _fill(chest, np.float32(0.4) * blood, share)
 
 
@@ -169,7 +229,7 @@ def _hardware(view: View, patient: Patient, rng: Rng) -> Field:
     weights: list[float] = []
     if rng.random() < 0.7:
         points.append(_marker(rng))
-        weights.append(rng.uniform(0.9, 1.6))
+        weights.append(rng.uniform(2.5, 5.0))
     pixels = np.zeros((SIZE, SIZE), np.float32)
     for path, weight in zip(points, weights, strict=True):
         c, r = path[:, 0].astype(int), path[:, 1].astype(int)
@@ -229,17 +289,25 @@ def _leads(view: View, rng: Rng) -> Field:
 def _expose(healthy: Field, added: Field, hardware: Field, rng: Rng) -> np.ndarray:
     """The radiograph: primary beam, scatter, noise, blur, logarithm, tone curve, collimator; uint8."""
     lines = np.linspace(-1, 1, SIZE, dtype=np.float32)
-    heel = np.float32(rng.normal(0, 0.06)) * lines[:, None] + np.float32(rng.normal(0, 0.06)) * lines[None]
+    heel = np.float32(rng.normal(0, 0.08)) * lines[:, None] + np.float32(rng.normal(0, 0.08)) * lines[None]
     beam = np.exp(heel - healthy)
     scatter = _scatter(beam, rng)
     dose = rng.uniform(1.2e4, 5e4)
     intensity = beam * np.exp(-added - hardware) + scatter
     noise = np.sqrt(intensity / np.float32(dose)) * rng.standard_normal((SIZE, SIZE), np.float32)
-    blurred = ndimage.gaussian_filter(intensity + noise, rng.uniform(0.5, 0.75))
+    blurred = ndimage.gaussian_filter(intensity + noise, rng.uniform(0.38, 0.6))
     signal = -np.log(np.maximum(blurred, 1e-4))
 
     reference = -np.log(np.maximum(beam + scatter, 1e-4))[::4, ::4]
-    return _tone(signal, reference, rng)
+    return _shutter(_tone(signal, reference, rng), rng)
+
+
+def _shutter(image: np.ndarray, rng: Rng) -> np.ndarray:
+    """Black borders where the software blanks what the collimator covered, in some."""
+    if rng.random() < 0.2:
+        top, bottom, left, right = np.maximum(rng.integers(-8, 12, 4), 0)
+        image[:top], image[SIZE - bottom :], image[:, :left], image[:, SIZE - right :] = 0, 0, 0, 0
+    return image
 
 
 def _scatter(beam: Field, rng: Rng) -> Field:
@@ -265,9 +333,9 @@ _WEIGHTS = _bilinear()
 def _tone(signal: Field, reference: np.ndarray, rng: Rng) -> np.ndarray:
     """Window and tone curve, set from the healthy anatomy; mild edge enhancement as detectors apply it."""
     low, high = np.percentile(reference[reference > 0.5], [3, 97])
-    level = low + (high - low) * rng.normal(0.40, 0.05)
+    level = low + (high - low) * rng.normal(0.33, 0.05)
     width = (high - low) * rng.uniform(0.85, 1.25)
-    amount = rng.uniform(0.0, 0.5)
+    amount = rng.uniform(0.1, 0.8)
     signal = signal + np.float32(amount) * (signal - ndimage.gaussian_filter(signal, 2.2))
     value = 1 / (1 + np.exp(np.float32(-3.6 / width) * (signal - np.float32(level))))
     floor, top = rng.uniform(0.0, 0.03), rng.uniform(0.88, 0.99)

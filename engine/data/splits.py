@@ -18,7 +18,7 @@ def draw(groups: Sequence[str], seed: int = 0) -> list[str]:
     `groups` names each item's group: the patient for a patient-level split, the file for a random one.
     """
     order = sorted(set(groups), key=lambda g: _rank(g, seed))
-    sizes = {g: 0 for g in order}
+    sizes = dict.fromkeys(order, 0)
     for group in groups:
         sizes[group] += 1
     part_of, taken = {}, 0
@@ -27,3 +27,13 @@ def draw(groups: Sequence[str], seed: int = 0) -> list[str]:
         part_of[group] = PARTS[0] if share < SHARES[0] else PARTS[1] if share < SHARES[0] + SHARES[1] else PARTS[2]
         taken += sizes[group]
     return [part_of[g] for g in groups]
+
+
+def draw_by_class(groups: Sequence[str], labels: Sequence[int], seed: int = 0) -> list[str]:
+    """As `draw`, but within each class, so that small classes keep their share of every part."""
+    parts = [""] * len(groups)
+    for label in set(labels):
+        places = [i for i, other in enumerate(labels) if other == label]
+        for place, part in zip(places, draw([groups[i] for i in places], seed), strict=True):
+            parts[place] = part
+    return parts

@@ -1,0 +1,104 @@
+"""`folder:PATH`: the user's own pictures, one folder a class, with or without train and test folders above."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.data import splits
+from engine.data.base import Dataset, DatasetEntry, DatasetInfo
+from engine.data.files import FileDataset, image_files
+from engine.data.raster import open_raster
+from engine.errors import EngineError
+
+PREFIX = "folder:"
+SPLIT_OF = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+PUBLISHED = {"train": "The pictures in train/.",
+             "validation": "The pictures in val/.", "test": "The pictures in test/."}
+DRAWN = {
+    "all": "All pictures.",
+    "train": "80 % of each class, drawn at random by file; pictures of one patient may be in several parts.",
+    "validation": "10 % of each class, drawn at random by file.",
+    "test": "10 % of each class, drawn at random by file.",
+}
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    class_name: str
+    split: str
+
+
+def entry(path: str) -> DatasetEntry:
+    """The data set in the folder `path`; raises EngineError where it is no folder of class folders with pictures."""
+    root = Path(path).expanduser()
+    if not path or not root.is_dir():
+        raise EngineError(f"there is no folder '{path}'; give folder:PATH with one folder of pictures a class")
+    published = [d for d in _folders(root) if d.name.lower() in SPLIT_OF]
+    files = [f for d in published for f in _in_classes(d, SPLIT_OF[d.name.lower()])] or _in_classes(root, "")
+    classes = tuple(sorted({f.class_name for f in files}))
+    if len(classes) < 2:
+        found = f"only '{classes[0]}'" if classes else "none"
+        raise EngineError(f"'{path}' needs at least two class folders with pictures in them, and has {found}")
+    if published:
+        kept = {f.split for f in files}
+        offered = {name: sentence for name, sentence in PUBLISHED.items() if name in kept}
+    else:
+        offered = DRAWN
+        labels = [classes.index(f.class_name) for f in files]
+        drawn = splits.draw_by_class([f.path.relative_to(root).as_posix() for f in files], labels)
+        files = [_File(f.path, f.class_name, part) for f, part in zip(files, drawn, strict=True)]
+    info = DatasetInfo(
+        name=f"{PREFIX}{path}",
+        title=root.resolve().name or path,
+        sentence=f"{len(files):,} pictures of your own in {len(classes)} classes.",
+        classes=classes,
+        splits=offered,
+        source="your own folder",
+        terms="yours",
+        default_split=next(s for s in ("all", "test", "validation", "train") if s in offered),
+    )
+
+    def open_split(split: str) -> Dataset:
+        chosen = [f for f in files if split in ("all", f.split)]
+        if not chosen:
+            raise EngineError(f"'{path}' has too few pictures to draw a {split} split; use the split all")
+        labels = [classes.index(f.class_name) for f in chosen]
+        return FileDataset(info, split, [f.path for f in chosen], labels, root, _coloured([f.path for f in files]))
+
+    return DatasetEntry(info, open_split)
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _in_classes(root: Path, split: str) -> list[_File]:
+    files = []
+    for folder in _folders(root):
+        found = image_files(folder)
+        if not found:
+            raise EngineError(f"the class folder '{folder.relative_to(root.parent).as_posix()}' holds no picture; put "
+                              "PNG, JPEG, BMP or TIFF files directly into it, or remove it")
+        files += [_File(path, folder.name, split) for path in found]
+    return files
+
+
+def _coloured(paths: Sequence[Path], looked_at: int = 6) -> bool:
+    """Whether most of a few pictures spread over the list have colour in more than a hundredth of their pixels."""
+    seen = [_has_colour(paths[place]) for place in np.linspace(0, len(paths) - 1, looked_at).astype(int)]
+    return sum(seen) > looked_at / 2
+
+
+def _has_colour(path: Path) -> bool:
+    try:
+        picture = open_raster(path)
+    except EngineError:  # an unreadable file is named when it is asked for
+        return False
+    if picture.mode != "RGB":
+        return False
+    picture.thumbnail((128, 128))
+    pixels = np.asarray(picture, dtype=np.int16)
+    return bool(((pixels.max(-1) - pixels.min(-1)) > 16).mean() > 0.01)

@@ -1,0 +1,168 @@
+"""Single pictures that people bring along: recognised by content, kept under their digest, without identifiers."""
+
+import contextlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from PIL import Image
+
+from engine import digest
+from engine.data.base import SIZE, StoredUnits
+from engine.data.raster import EIGHT_BIT, grey, open_raster, resized, to_array
+from engine.errors import EngineError
+from engine.home import home
+
+MAX_BYTES = 64 * 2**20
+RASTER_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+DISTORTED = 1.1  # a side ratio beyond which stretching to a square is worth a word
+
+
+@dataclass(frozen=True, eq=False)
+class Upload:
+    """A picture of the user's. `digest` identifies everything else here; `frame` counts from 1.
+
+    `image` is what models see: float32 [1, 224, 224] in [0,1], grey, stretched to the square; whole n/255 where the
+    file has 8 bits. `full` is float32 [C, H, W] in [0,1] in its own resolution, in whole n/`steps`.
+    """
+
+    image: np.ndarray = field(repr=False)
+    full: np.ndarray = field(repr=False)
+    steps: int
+    stored_units: StoredUnits | None
+    notes: tuple[str, ...]
+    modality: str
+    frame: int
+    frames: int
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """Everything but the pixels, JSON-able."""
+        return {"steps": self.steps, "stored_units": self.stored_units and asdict(self.stored_units),
+                "notes": list(self.notes), "modality": self.modality, "frame": self.frame, "frames": self.frames}
+
+    @cached_property
+    def digest(self) -> str:
+        return digest.of_spec({**self.facts, "pixels": digest.of_arrays(self.image, self.full)})
+
+
+def read_upload(data: bytes, suffix_hint: str = "", frame: int | None = None) -> Upload:
+    """The picture in a file's bytes, PNG, JPEG, BMP, TIFF or DICOM whatever its name says.
+
+    `suffix_hint` such as ".dcm" decides only where the content does not; `frame` counts from 1 (default: the middle
+    one of a multi-frame DICOM). Raises EngineError.
+    """
+    if len(data) > MAX_BYTES:
+        raise EngineError(f"this file has {len(data) / 2**20:.0f} MiB, and at most {MAX_BYTES // 2**20} are read")
+    if not data:
+        raise EngineError("this file is empty; choose another")
+    if data[128:132] != b"DICM" and data.startswith(RASTER_STARTS):
+        return _from_raster(data)
+
+    from engine.data.dicom import looks_like_dicom  # pydicom takes a while to import
+
+    if looks_like_dicom(data) or suffix_hint.lower() == ".dcm":
+        return _from_dicom(data, frame)
+    raise EngineError("this file is no picture that is read here; choose a PNG, JPEG, BMP, TIFF or DICOM file")
+
+
+def _from_raster(data: bytes) -> Upload:
+    picture = open_raster(data)
+    return _upload(to_array(picture), 255 if picture.mode in EIGHT_BIT else 65535, None, (), "", 1, 1)
+
+
+def _from_dicom(data: bytes, frame: int | None) -> Upload:
+    from engine.data.dicom import read_dicom
+
+    shown = read_dicom(data, frame)
+    full = shown.pixels if shown.pixels.ndim == 3 else shown.pixels[None]
+    return _upload(full, shown.steps, shown.stored_units, shown.notes, shown.modality, shown.frame, shown.frames)
+
+
+def _upload(full: np.ndarray, steps: int, units: StoredUnits | None, notes: tuple[str, ...], modality: str, frame: int,
+            frames: int) -> Upload:
+    levels = _levels(full, steps)
+    height, width = levels.shape[1:]
+    return Upload(_square(levels), _fractions(levels, steps), steps, units, (*notes, *_remarks(levels, width, height)),
+                  modality, frame, frames)
+
+
+def _levels(full: np.ndarray, steps: int) -> np.ndarray:
+    return np.rint(full * np.float32(steps)).astype(np.uint8 if steps == 255 else np.uint16)
+
+
+def _fractions(levels: np.ndarray, steps: int) -> np.ndarray:
+    return levels.astype(np.float32) / np.float32(steps)
+
+
+def _square(levels: np.ndarray) -> np.ndarray:
+    """Levels [C, H, W] (uint8 or uint16) as the picture that models see, made exactly as data sets make theirs."""
+    if len(levels) == 1:
+        picture = Image.fromarray(levels[0])
+    elif levels.dtype == np.uint8:
+        picture = grey(Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0))))
+    else:
+        weighted = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), levels.astype(np.float32), 1)
+        picture = Image.fromarray(np.rint(weighted).astype(np.uint16))
+    return to_array(resized(picture, (SIZE, SIZE)))
+
+
+def _remarks(levels: np.ndarray, width: int, height: int) -> Iterator[str]:
+    if max(width, height) > DISTORTED * min(width, height):
+        yield f"the picture is {width} x {height} and is stretched to a square, as the training pictures were"
+    if min(width, height) < SIZE // 2:
+        yield f"the picture is only {width} x {height} and is enlarged"
+    if levels.min() == levels.max():
+        yield "every pixel has the same value: there is nothing to see in this picture"
+
+
+def _path(name: str) -> Path:
+    if not re.fullmatch(r"[0-9a-f]{64}", name):
+        raise EngineError("this is no upload's digest; upload the picture again")
+    return home() / "uploads" / f"{name}.npz"
+
+
+def save_upload(upload: Upload) -> str:
+    """Keep an upload in the home folder and return its digest; raises EngineError where that cannot be written."""
+    path = _path(upload.digest)
+    part: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+                part = file.name
+                np.savez(file, image=upload.image, full=_levels(upload.full, upload.steps),
+                         facts=np.array(json.dumps(upload.facts)))
+            os.replace(part, path)
+    except OSError as error:
+        if part is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(part)
+        raise EngineError(f"the upload cannot be kept in {path.parent} ({error.strerror}); free some space, or set "
+                          "PERTURBSCOPE_HOME to a folder that can be written") from None
+    return upload.digest
+
+
+def load_upload(name: str) -> Upload:
+    """The upload kept under this digest; raises EngineError where there is none, or it is damaged."""
+    path = _path(name)
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            facts = json.loads(str(kept["facts"]))
+            units = facts["stored_units"] and StoredUnits(**facts["stored_units"])
+            upload = Upload(kept["image"], _fractions(kept["full"], facts["steps"]), facts["steps"], units,
+                            tuple(facts["notes"]), facts["modality"], facts["frame"], facts["frames"])
+    except FileNotFoundError:
+        raise EngineError("this upload is not kept here (any more); upload the picture again") from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
+        raise EngineError("this kept upload is damaged; upload the picture again") from None
+    if upload.digest != name:
+        raise EngineError("this kept upload is damaged; upload the picture again")
+    return upload
