@@ -1,5 +1,6 @@
 """DICOM images, of which only the picture is kept: no identifier is parsed, returned, logged or named in an error."""
 
+import importlib.util
 import io
 import json
 import logging
@@ -150,6 +151,8 @@ def _decode(source: Dataset, index: int, frames: int) -> np.ndarray:
 
 def _decode_apart(syntax: uid.UID, source: Dataset, encoded: bytes) -> np.ndarray:
     """Decode in a process of its own: GDCM, alone in reading JPEG Lossless and JPEG-LS, crashes on damaged data."""
+    if importlib.util.find_spec("gdcm") is None:
+        raise EngineError(f"{syntax.name} needs the package python-gdcm; install it, or export the picture uncompressed")
     options = {
         "transfer_syntax": str(syntax), "rows": int(source.Rows), "columns": int(source.Columns), "number_of_frames": 1,
         "samples_per_pixel": int(source.SamplesPerPixel), "bits_allocated": int(source.BitsAllocated),

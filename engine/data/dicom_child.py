@@ -20,6 +20,7 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, OSError, ValueError):  # Windows and macOS: the time limit remains
         pass
+    import gdcm  # noqa: F401  (pydicom finds it by itself; without it this fails here)
     import numpy as np
     from pydicom.pixels import get_decoder
     from pydicom.uid import UID
