@@ -100,37 +100,52 @@ class Budget:
 
     def around(self, clean: Tensor) -> Ball:
         """The images within this budget of `clean` [N, C, H, W]."""
-        return Ball(self, clean)
+        reach = self.eps if self.norm == "linf" else 1.0
+        return Ball(self, clean, (clean - reach).clamp_(min=0.0), (clean + reach).clamp_(max=1.0))
 
 
 NORMS = ("linf", "l2")
 
 
-def norm2(x: Tensor) -> Tensor:
-    """L2 norm of each image as [N, 1, 1, 1]."""
-    return x.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+def length(images: Tensor, order: float = 2.0) -> Tensor:
+    """The norm of each image as [N, 1, 1, 1]; `order` 0 counts the entries that are not 0."""
+    import torch
+
+    return torch.linalg.vector_norm(images, order, dim=(1, 2, 3), keepdim=True)
 
 
+@dataclass(frozen=True)
 class Ball:
-    """All images within the budget of `clean` and within [0,1]. Bounds are made once, so a projection is one pass."""
+    """All images within the budget of `clean` and within [0,1]; made by Budget.around.
 
-    def __init__(self, budget: Budget, clean: Tensor) -> None:
-        self.budget = budget
-        self.clean = clean
-        self.eps = budget.eps
-        self.norm = budget.norm
-        reach = budget.eps if budget.norm == "linf" else 1.0
-        self.lower = (clean - reach).clamp_(min=0.0)
-        self.upper = (clean + reach).clamp_(max=1.0)
+    The bounds are made once, so that an Linf projection is one pass over the images.
+    """
+
+    budget: Budget
+    clean: Tensor
+    lower: Tensor
+    upper: Tensor
+
+    @property
+    def eps(self) -> float:
+        return self.budget.eps
+
+    @property
+    def norm(self) -> str:
+        return self.budget.norm
+
+    def only(self, rows: Tensor) -> Ball:
+        """The ball of some of the images: row i of the new one is row `rows[i]` of this one."""
+        return Ball(self.budget, self.clean[rows], self.lower[rows], self.upper[rows])
 
     def project_(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
         """Move `images` in place to the nearest allowed ones; row i belongs to clean image `rows[i]` (default i)."""
-        clean, lower, upper = ((t if rows is None else t[rows]) for t in (self.clean, self.lower, self.upper))
+        if rows is not None:
+            return self.only(rows).project_(images)
         if self.norm == "l2":
-            difference = images.sub_(clean)
-            difference.mul_((self.eps / norm2(difference).clamp_min(1e-12)).clamp_max(1.0))
-            images = difference.add_(clean)
-        return images.clamp_(lower, upper)
+            difference = images.sub_(self.clean)
+            images = difference.mul_((self.eps / length(difference).clamp_min_(1e-12)).clamp_max_(1.0)).add_(self.clean)
+        return images.clamp_(self.lower, self.upper)
 
 
 class Run(ABC):
@@ -138,7 +153,10 @@ class Run(ABC):
 
     @abstractmethod
     def noise(self, like: Tensor) -> Tensor:
-        """Uniform in [-1, 1], shaped like `like` [N, ...]; image i's numbers depend only on seed, i and earlier draws."""
+        """Uniform in [-1, 1), shaped like `like`, which has a row for every image of the batch.
+
+        Image i's numbers depend only on the seed, on i and on earlier draws.
+        """
 
     @abstractmethod
     def normal(self, like: Tensor) -> Tensor:
@@ -148,7 +166,8 @@ class Run(ABC):
     def record(self, step: int, steps: int, images: Tensor, logits: Tensor, value: Tensor) -> None:
         """Iterate number `step` of `steps` with its logits and objective, for progress and replay; raises Cancelled.
 
-        All of the batch, in order. Call it once a step with what the step's own forward pass showed.
+        All of the batch, in order. Call it at least once, and once a step, with what the step's own forward pass
+        showed. `images` may be changed in place afterwards; `logits` and `value` are kept as they are.
         """
 
 

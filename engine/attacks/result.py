@@ -1,6 +1,8 @@
 """What an attack run leaves behind: images, numbers and everything needed to repeat it."""
 
-from dataclasses import asdict, dataclass
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -28,13 +30,24 @@ class Trace:
     objective: np.ndarray
     images: np.ndarray | None
 
+    def __post_init__(self) -> None:
+        _lock(self)
+
+
+def _lock(instance: Trace | AttackResult) -> None:
+    """Make the arrays of a result read-only, as it is kept and shown more than once."""
+    for value in (getattr(instance, field.name) for field in fields(instance)):
+        if isinstance(value, np.ndarray):
+            value.setflags(write=False)
+
 
 @dataclass(frozen=True)
 class AttackResult:
     """N attacked images. Images are float32 [N, C, H, W] in [0,1]; logits [N, K] come from the unmodified model.
 
-    `adversarial_8bit` is the adversarial image after rounding to 8 bits, as a PNG would keep it. `success` counts
-    only where the clean prediction was right (`attacked`). Norms are in [0,1] intensity.
+    `adversarial_8bit` is the adversarial image after rounding to 8 bits, as a PNG would keep it; rounding may go beyond
+    the budget by half a grey level. `success` counts only where the clean prediction was right (`attacked`). Norms are
+    in [0,1] intensity. Arrays are read-only.
     """
 
     spec: AttackSpec
@@ -52,6 +65,9 @@ class AttackResult:
     trace: Trace
     warnings: tuple[str, ...]
     seconds: float
+
+    def __post_init__(self) -> None:
+        _lock(self)
 
     @property
     def predicted_clean(self) -> np.ndarray:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from engine.attacks.base import ATTACKS, Budget
+from engine.attacks.base import ATTACKS, Attack, Budget, Knowledge
 from engine.errors import EngineError, UnknownName
 from engine.params import Value, build, values_of
 
@@ -40,6 +40,9 @@ def make_spec(attack: str, *, eps: float, norm: str = "linf", target: int | None
         raise EngineError(f"{info.title} works in {' and '.join(info.norms)}, not in {norm}")
     if target is not None and not info.targeted:
         raise EngineError(f"{info.title} cannot aim at a class; leave the target out")
+    if max_queries is not None and max_queries < (needed := _queries_needed(instance)):
+        raise EngineError(f"{info.title} needs {needed} queries an image, more than the {max_queries} allowed; "
+                          "allow more, or take fewer steps")
     if batch < 1:
         raise EngineError(f"batch must be at least 1, not {batch}")
     if not 0 <= seed < 2**63:
@@ -50,10 +53,18 @@ def make_spec(attack: str, *, eps: float, norm: str = "linf", target: int | None
                       batch=batch, numerics=numerics, max_queries=max_queries)
 
 
+def _queries_needed(attack: Attack) -> int:
+    """The least a query budget must hold: a black-box attack stops where it ends, the others need all their passes."""
+    whole = attack.info.knowledge in (Knowledge.WHITE_BOX, Knowledge.TRANSFER)
+    return attack.cost().queries if whole else 1
+
+
 def spec_from_facts(facts: dict[str, Any]) -> AttackSpec:
     """The spec inside a downloaded run's JSON, checked; raises EngineError."""
     try:
         spec = dict(facts["spec"])
         return make_spec(spec.pop("attack"), **spec)
-    except (KeyError, TypeError):
+    except EngineError:
+        raise
+    except (KeyError, TypeError, ValueError):
         raise EngineError("this is not a run saved by Perturbscope: it has no complete 'spec'") from None

@@ -3,6 +3,8 @@
 Each object answers for one batch of images, counts queries (forward passes) and gradients per image, and refuses to
 go beyond the query budget. `rows` says which image of the batch each row of a call belongs to; without it row i is
 image i, so attacks can query several probes per image, or only the images still in play.
+
+Counters live on the model's device and are read when the attack is over: a look at every step would make a GPU wait.
 """
 
 import sys
@@ -23,7 +25,10 @@ class QueryBudgetSpent(RuntimeError):
 
 @dataclass(frozen=True)
 class Ascent:
-    """The gradient of an objective with respect to the images, and what its forward pass showed on the way."""
+    """The gradient of an objective with respect to the images, and what its forward pass showed on the way.
+
+    All three belong to the caller, who may overwrite them.
+    """
 
     gradient: Tensor  # [R, C, H, W], contiguous, finite
     logits: Tensor  # [R, K]
@@ -36,22 +41,22 @@ class Oracle:
     def __init__(self, classifier: Classifier, size: int, max_queries: int | None = None) -> None:
         self._classifier = classifier
         self._all = torch.arange(size, device=classifier.device)
-        self._limit = sys.maxsize if max_queries is None else max_queries
-        self.queries = torch.zeros(size, dtype=torch.int64)
+        self._limit = max_queries
+        self.queries = torch.zeros_like(self._all)
         self.classes = len(classifier.classes)
 
     @property
     def left(self) -> Tensor:
         """Queries each image has left, int64 [size]."""
-        return self._limit - self.queries
+        return (sys.maxsize if self._limit is None else self._limit) - self.queries
 
     def _count(self, images: Tensor, rows: Tensor | None) -> Tensor:
         """Book one query per row of `images`; returns the rows. Raises QueryBudgetSpent."""
         rows = self._all if rows is None else rows
         if len(rows) != len(images):
             raise ValueError(f"{len(images)} images belong to {len(rows)} rows")
-        booked = self.queries + torch.bincount(rows.cpu(), minlength=len(self.queries))
-        if int(booked.max()) > self._limit:
+        booked = _booked(self.queries, rows)
+        if self._limit is not None and bool((booked > self._limit).any()):
             raise QueryBudgetSpent(f"more than {self._limit} queries for one image")
         self.queries = booked
         return rows
@@ -62,39 +67,56 @@ class Oracle:
         return self._classifier(images).float()
 
 
+def _booked(counter: Tensor, rows: Tensor) -> Tensor:
+    return counter.index_add(0, rows, torch.ones_like(rows))
+
+
 class WhiteBox(Oracle):
     """The attacker has the model itself."""
 
     def __init__(self, classifier: Classifier, size: int, max_queries: int | None = None) -> None:
         super().__init__(classifier, size, max_queries)
-        self.gradients = torch.zeros(size, dtype=torch.int64)
-        self.zero_gradients = 0
-        self.nan_gradients = 0
+        self.gradients = torch.zeros_like(self._all)
+        self._zero = torch.zeros_like(self._all)
+        self._broken = torch.zeros_like(self._all)
+
+    @property
+    def zero_gradients(self) -> int:
+        """How many gradients so far were 0 in every entry."""
+        return int(self._zero.sum())
+
+    @property
+    def nan_gradients(self) -> int:
+        """How many gradients so far held NaN or infinity."""
+        return int(self._broken.sum())
 
     def logits(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
         """Logits [R, K] of images [R, C, H, W]; one query a row."""
         return self._forward(images, rows)
 
+    @torch.enable_grad()
     def gradient(self, images: Tensor, objective: Objective, rows: Tensor | None = None) -> Ascent:
         """The objective's gradient with respect to images [R, C, H, W]; one query and one gradient a row.
 
-        Entries that are not finite become 0 and are counted, as are rows whose whole gradient is 0.
+        Entries that are not finite become 0 and are counted, as are rows whose whole gradient is 0. `images` is only
+        read, and may be changed in place afterwards.
         """
         rows = self._count(images, rows)
-        self.gradients += torch.bincount(rows.cpu(), minlength=len(self.gradients))
+        self.gradients = _booked(self.gradients, rows)
         images = images.detach().requires_grad_(True)
         logits = self._classifier(images).float()
         value = objective(logits, rows)
         (gradient,) = torch.autograd.grad(value.sum(), images)
-        return Ascent(self._checked(gradient.contiguous()), logits.detach(), value.detach())
+        return Ascent(self._checked(gradient.contiguous(), rows), logits.detach(), value.detach())
 
-    def _checked(self, gradient: Tensor) -> Tensor:
-        largest = gradient.abs().flatten(1).amax(dim=1)
-        bad = ~torch.isfinite(largest)
-        if bool(bad.any()):
-            self.nan_gradients += int(bad.sum())
-            gradient = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-        self.zero_gradients += int((largest == 0).sum())
+    def _checked(self, gradient: Tensor, rows: Tensor) -> Tensor:
+        largest = torch.linalg.vector_norm(gradient, float("inf"), dim=(1, 2, 3))
+        broken = ~largest.isfinite()
+        self._zero = self._zero.index_add(0, rows, (largest == 0).long())
+        self._broken = self._broken.index_add(0, rows, broken.long())
+        # Where a look costs nothing it saves a pass over the gradient; an accelerator would have to wait for it.
+        if gradient.device.type != "cpu" or bool(broken.any()):
+            gradient = gradient.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
         return gradient
 
 
