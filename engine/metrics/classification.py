@@ -13,7 +13,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def classification(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Accuracy, recall per class, macro AUC (one against the rest) and confusion matrix (rows: true) of logits [N, K]."""
+    """Accuracy, recall per class (0 where it never occurs), macro AUC and confusion matrix (rows: true)."""
     predicted = logits.argmax(axis=1)
     known = list(range(len(classes)))
     return {

@@ -1,0 +1,80 @@
+"""How large a perturbation is."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from engine.errors import EngineError
+
+# Wang et al. 2004: an 11 x 11 Gaussian window and two constants that keep the quotient stable.
+SIGMA = 1.5
+RADIUS = 5
+C1 = 0.01 ** 2
+C2 = 0.03 ** 2
+
+
+@dataclass(frozen=True)
+class PerturbationSize:
+    """Sizes of one image's perturbation, intensities in [0,1].
+
+    `l0`: pixels changed, and `l0_share` of all, a colour pixel counting once; `l2`, `linf` and `psnr` (dB, infinite for
+    equal images) over every value of every channel; `ssim`, -1 to 1, the mean over the channels.
+    """
+
+    l0: int
+    l0_share: float
+    l2: float
+    linf: float
+    psnr: float
+    ssim: float
+
+
+def measure(clean: np.ndarray, adversarial: np.ndarray) -> PerturbationSize:
+    """The sizes of the perturbation between two images [C,H,W] in [0,1]; raises EngineError where shapes differ."""
+    check_pair(clean, adversarial)
+    difference = adversarial.astype(np.float64) - clean.astype(np.float64)
+    changed = (difference != 0).any(axis=0)
+    mean_square = float((difference ** 2).mean())
+    return PerturbationSize(
+        l0=int(changed.sum()),
+        l0_share=float(changed.mean()),
+        l2=float(np.sqrt((difference ** 2).sum())),
+        linf=float(np.abs(difference).max()),
+        psnr=float(-10 * np.log10(mean_square)) if mean_square > 0 else float("inf"),
+        ssim=ssim(clean, adversarial),
+    )
+
+
+def ssim(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean structural similarity of two images [C,H,W] in [0,1] (Wang et al. 2004, doi:10.1109/TIP.2003.819861).
+
+    As in the paper, only positions whose window lies inside the picture count; in a picture too small for one (under 11
+    pixels) all count, with mirrored borders. Colour: the mean of the channels' values, as in scikit-image.
+    """
+    check_pair(first, second)
+    return float(np.mean([_ssim_of_plane(a, b) for a, b in
+                          zip(first.astype(np.float64), second.astype(np.float64), strict=True)]))
+
+
+def _ssim_of_plane(a: np.ndarray, b: np.ndarray) -> float:
+    mean_a, mean_b = _windowed(a), _windowed(b)
+    variance_a = _windowed(a * a) - mean_a ** 2
+    variance_b = _windowed(b * b) - mean_b ** 2
+    covariance = _windowed(a * b) - mean_a * mean_b
+    similarity = ((2 * mean_a * mean_b + C1) * (2 * covariance + C2)
+                  / ((mean_a ** 2 + mean_b ** 2 + C1) * (variance_a + variance_b + C2)))
+    if min(a.shape) > 2 * RADIUS:
+        similarity = similarity[RADIUS:-RADIUS, RADIUS:-RADIUS]
+    return float(similarity.mean())
+
+
+def _windowed(plane: np.ndarray) -> np.ndarray:
+    filtered: np.ndarray = gaussian_filter(plane, SIGMA, radius=RADIUS)
+    return filtered
+
+
+def check_pair(clean: np.ndarray, adversarial: np.ndarray) -> None:
+    """Raises EngineError unless both are one image [C,H,W] of the same shape."""
+    if clean.ndim != 3 or clean.shape != adversarial.shape:
+        raise EngineError(f"two images [C,H,W] of one size are compared, not {clean.shape} with {adversarial.shape}")
