@@ -1,4 +1,4 @@
-"""Models and images so small that an attack on them can be followed by hand, and a check that nothing is left behind."""
+"""Models and images so small that an attack on them can be followed by hand; a check that nothing is left behind."""
 
 import random
 from collections.abc import Iterator

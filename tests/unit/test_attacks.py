@@ -1,0 +1,169 @@
+"""What holds for every attack, whatever it does: the budget, the range, the seed, the counts, the declaration."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.attacks import ATTACKS
+from engine.attacks.base import Budget, length
+from engine.errors import EngineError
+from engine.params import params_of
+from tests.tiny import Counted, Slope, attack, grey, small_net, some_images
+
+EVERY = [(name, norm) for name in ATTACKS for norm in ATTACKS[name].info.norms]
+MODEL = small_net()
+LABELS = [0, 1, 2]
+
+
+def _sizes(clean: torch.Tensor, other: torch.Tensor, norm: str) -> torch.Tensor:
+    return length((other.double() - clean.double()), 2 if norm == "l2" else float("inf")).flatten()
+
+
+@pytest.mark.parametrize(("name", "norm"), EVERY)
+@settings(max_examples=8, deadline=None)
+@given(eps=st.one_of(st.sampled_from([0.0, 0.5 / 255, 1 / 255, 1.0]), st.floats(0, 0.5)), seed=st.integers(0, 2**62),
+       target=st.one_of(st.none(), st.integers(0, 2)), images=st.integers(0, 2**31), contrast=st.floats(0.5, 3.0))
+def test_budget_range_and_seed(name: str, norm: str, eps: float, seed: int, target: int | None, images: int,
+                               contrast: float) -> None:
+    clean = ((some_images(3, seed=images) - 0.5) * contrast + 0.5).clamp(0, 1)  # many pixels are black or white
+    given_bytes = clean.numpy().tobytes()
+    if not ATTACKS[name].info.targeted:
+        target = None
+    first, second = (attack(name, MODEL, clean, LABELS, eps=eps, norm=norm, seed=seed, target=target) for _ in range(2))
+    adversarial = torch.tensor(first.adversarial)
+    assert float(_sizes(clean, adversarial, norm).max()) <= eps + 1e-6
+    assert float(adversarial.min()) >= 0 and float(adversarial.max()) <= 1
+    assert first.adversarial.tobytes() == second.adversarial.tobytes()
+    assert clean.numpy().tobytes() == given_bytes == first.clean.tobytes()
+    if eps == 0:
+        assert first.adversarial.tobytes() == given_bytes
+
+
+@settings(max_examples=40, deadline=None)
+@given(norm=st.sampled_from(["linf", "l2"]), eps=st.floats(0, 20), seed=st.integers(0, 1000), far=st.floats(0, 5))
+def test_projection_is_the_nearest_allowed_image(norm: str, eps: float, seed: int, far: float) -> None:
+    eps = min(eps, 1.0) if norm == "linf" else eps
+    clean = some_images(2, seed=seed)
+    images = clean + far * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
+    ball = Budget(norm, eps).around(clean)
+    projected = ball.project_(images.clone())
+    assert float(_sizes(clean, projected, norm).max()) <= eps + 1e-6 * max(1.0, eps)
+    assert float(projected.min()) >= 0 and float(projected.max()) <= 1
+    torch.testing.assert_close(ball.project_(projected.clone()), projected, atol=1e-6, rtol=1e-5)
+    inside = clean + (projected - clean) * 0.5
+    torch.testing.assert_close(ball.project_(inside.clone()), inside, atol=1e-6, rtol=1e-5)
+    swapped = ball.project_(images.flip(0).clone(), torch.tensor([1, 0]))
+    assert torch.equal(swapped, projected.flip(0))
+
+
+@pytest.mark.parametrize(("name", "norm"), EVERY)
+def test_more_steps_than_none_do_something(name: str, norm: str) -> None:
+    result = attack(name, MODEL, some_images(3), LABELS, eps=0.1 if norm == "linf" else 1.0, norm=norm)
+    assert (result.l2 > 0.01).all()
+    start, end = result.trace.objective[0], -np.log(np.take_along_axis(
+        np.exp(result.logits_adversarial) / np.exp(result.logits_adversarial).sum(1, keepdims=True),
+        np.array(LABELS)[:, None], axis=1))[:, 0]
+    assert (end > start).all(), "the loss did not rise"
+
+
+@pytest.mark.parametrize("name", [n for n in ATTACKS if ATTACKS[n].info.knowledge.name == "WHITE_BOX"])
+def test_the_seed_matters_only_where_something_is_drawn(name: str) -> None:
+    one, other = (attack(name, MODEL, some_images(3), LABELS, eps=0.1, seed=seed) for seed in (0, 1))
+    same = one.adversarial.tobytes() == other.adversarial.tobytes()
+    assert same == (name not in ("pgd", "pgdnm"))
+
+
+COUNTED = [{}, {"batch": 2}, {"steps": 3, "batch": 2}, {"stop": "first success"}, {"restarts": 2},
+           {"restarts": 3, "steps": 2, "stop": "first success"}]
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    (name, options) for name in ATTACKS for options in COUNTED
+    if set(options) <= {p.name for p in params_of(ATTACKS[name])} | {"batch"}
+])
+def test_counts_are_what_really_passed_through_the_model(name: str, options: dict) -> None:
+    model = small_net()
+    counted = model.module = Counted(model.module)
+    result = attack(name, model, some_images(5), [0, 1, 2, 0, 1], eps=0.02, **options)
+    verdicts = 3 * 5  # clean, adversarial and 8 bits, once each
+    assert sum(counted.forwards) - verdicts == result.queries.sum()
+    assert sum(counted.backwards) == result.gradients.sum()
+    cost = ATTACKS[name](**{k: v for k, v in options.items() if k != "batch"}).cost()
+    assert result.gradients.max() <= cost.gradients and result.queries.max() <= cost.queries
+    if "stop" not in options:
+        assert result.gradients.tolist() == [cost.gradients] * 5
+        assert result.queries.tolist() == [cost.queries] * 5
+
+
+@pytest.mark.parametrize("name", list(ATTACKS))
+def test_a_declaration_is_complete(name: str) -> None:
+    cls = ATTACKS[name]
+    info = cls.info
+    assert dataclasses.is_dataclass(cls) and cls.__doc__
+    assert info.name == name and info.title and info.look_for.endswith(".") and info.formula
+    assert info.sentence.endswith(".") and "gradient" not in info.sentence
+    assert info.paper.url.startswith("https://") and info.paper.authors and 2000 < info.paper.year < 2100
+    assert set(info.norms) <= set(getattr(cls, "directions", info.norms))
+    for p in params_of(cls):
+        assert p.title and p.help.endswith("."), p.name
+        assert p.check(p.default) == p.default
+        assert p.kind in (bool, str) or (p.low is not None and p.high is not None and p.step), f"{p.name} has no range"
+    cls()
+
+
+@pytest.mark.parametrize("name", list(ATTACKS))
+def test_a_formula_can_be_drawn(name: str) -> None:
+    """Braces and \\left-like pairs balance; KaTeX shows the rest in red rather than fail."""
+    formula = ATTACKS[name].info.formula
+    assert formula.count("{") == formula.count("}")
+    assert formula.count("(") == formula.count(")")
+
+
+def test_attacks_can_be_listed_without_torch() -> None:
+    code = "import sys, engine.attacks, engine.attacks.spec; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("options", "says"), [
+    ({"name": "fgms"}, "fgsm"),
+    ({"norm": "l7"}, "norm must be one of linf, l2"),
+    ({"norm": "l2"}, "works in linf"),
+    ({"eps": -0.1}, "eps must lie between 0 and 1"),
+    ({"eps": 2.0}, "2/255"),
+    ({"eps": float("nan")}, "eps must lie"),
+    ({"target": 3}, "target must lie between 0 and 2"),
+    ({"batch": 0}, "batch must be at least 1"),
+    ({"seed": -1}, "seed must be"),
+    ({"numerics": "rough"}, "numerics"),
+    ({"name": "bim", "steps": 0}, "steps must lie between 1 and"),
+    ({"name": "bim", "stop": "never"}, "first success"),
+    ({"name": "bim", "moment": 1}, "unknown parameter"),
+    ({"name": "bim", "steps": 10, "max_queries": 9}, "needs 10 queries"),
+])
+def test_a_wrong_setting_is_explained_in_one_line(options: dict, says: str) -> None:
+    settings = {"name": "fgsm", "eps": 0.01} | options
+    with pytest.raises(EngineError, match=says) as error:
+        attack(settings.pop("name"), MODEL, some_images(3), LABELS, **settings)
+    assert "\n" not in str(error.value)
+
+
+def test_a_query_budget_that_suffices_changes_nothing() -> None:
+    free, limited = (attack("bim", MODEL, some_images(3), LABELS, eps=0.1, max_queries=most) for most in (None, 10))
+    assert free.adversarial.tobytes() == limited.adversarial.tobytes()
+
+
+def test_the_batch_decides_no_more_than_rounding() -> None:
+    """Random numbers belong to an image, wherever it stands in whatever batch."""
+    model = grey(Slope((1.0, -2.0, 0.5, 0.0)))
+    images = some_images(5, channels=1, size=2)
+    one, other = (attack("pgd", model, images, [0] * 5, eps=0.1, batch=batch) for batch in (1, 3))
+    np.testing.assert_array_equal(one.trace.images[0], other.trace.images[0])
+    np.testing.assert_allclose(one.adversarial, other.adversarial, atol=1e-6)
+    alone = attack("pgd", model, images[:2], [0] * 2, eps=0.1)
+    np.testing.assert_array_equal(alone.trace.images[0], one.trace.images[0][:2])
