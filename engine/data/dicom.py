@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from engine.data.base import StoredUnits
 from engine.data.raster import check_size
 from engine.errors import EngineError
 
-# pydicom's complaints quote what they complain about.
+# pydicom's complaints quote what they complain about, a patient's name perhaps, and a server's log would keep them.
+warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
@@ -97,7 +99,7 @@ def _read(data: bytes, wanted: int | None) -> DicomImage:
         raise EngineError("this DICOM file is deflated as a whole; export it without that compression")
     source = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=list(_TAGS))
     if "PixelData" not in source:
-        if "Rows" in source and b"\xe0\x7f\x10\x00" in data:
+        if b"\xe0\x7f\x10\x00" in data:  # the pixels begin, and do not end
             raise EngineError(_DAMAGED)
         raise EngineError("this DICOM file holds no picture (a report or a plan, perhaps); choose one with an image")
     rows, columns = int(source.Rows), int(source.Columns)
@@ -152,7 +154,7 @@ def _decode(source: Dataset, index: int, frames: int) -> np.ndarray:
 def _decode_apart(syntax: uid.UID, source: Dataset, encoded: bytes) -> np.ndarray:
     """Decode in a process of its own: GDCM, alone in reading JPEG Lossless and JPEG-LS, crashes on damaged data."""
     if importlib.util.find_spec("gdcm") is None:
-        raise EngineError(f"{syntax.name} needs the package python-gdcm; install it, or export the picture uncompressed")
+        raise EngineError(f"{syntax.name} needs the package python-gdcm; install it, or export it uncompressed")
     options = {
         "transfer_syntax": str(syntax), "rows": int(source.Rows), "columns": int(source.Columns), "number_of_frames": 1,
         "samples_per_pixel": int(source.SamplesPerPixel), "bits_allocated": int(source.BitsAllocated),

@@ -1,0 +1,132 @@
+"""Plain pictures: every mode comes out upright, grey or RGB, and nothing hostile gets far."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from engine.data.files import read_picture
+from engine.data.raster import open_raster, to_array
+from engine.errors import EngineError
+from tests.pictures import huge_png, saved
+
+GREY = np.linspace(0, 255, 40 * 30).reshape(30, 40).astype(np.uint8)
+
+
+def pixels(data: bytes) -> np.ndarray:
+    return to_array(open_raster(data))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+def test_grey_comes_back_exactly(kind: str) -> None:
+    assert np.array_equal(pixels(saved(Image.fromarray(GREY), kind)), (GREY / np.float32(255))[None])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_every_mode_keeps_its_brightness(mode: str) -> None:
+    picture = Image.fromarray(np.where(GREY > 127, 255, 0).astype(np.uint8)).convert(mode)
+    kind = "TIFF" if mode == "CMYK" else "PNG"
+    assert np.array_equal(pixels(saved(picture, kind)).mean(0), (GREY > 127).astype(np.float32))
+
+
+def test_jpegs_in_cmyk_are_read() -> None:
+    white = Image.new("CMYK", (16, 16), (0, 0, 0, 0))
+    assert pixels(saved(white, "JPEG")).min() > 0.98
+
+
+def test_transparency_lies_over_black() -> None:
+    half = Image.new("RGBA", (4, 4), (200, 200, 200, 128))
+    assert np.allclose(pixels(saved(half)), 200 * 128 / 255 / 255, atol=1 / 255)
+
+
+def test_16_bits_are_scaled_not_clipped() -> None:
+    values = (np.arange(1200, dtype=np.uint32).reshape(30, 40) * 54).astype(np.uint16)
+    for kind in ("PNG", "TIFF"):
+        assert np.allclose(pixels(saved(Image.fromarray(values), kind)), values[None] / 65535, atol=1e-7)
+
+
+def test_12_bits_in_a_16_bit_file_are_scaled_up() -> None:
+    values = np.linspace(0, 4095, 1200).reshape(30, 40).astype(np.uint16)
+    assert np.allclose(pixels(saved(Image.fromarray(values))), values[None] / 4095, atol=1e-3)
+
+
+def test_float_tiffs_are_stretched_and_survive_nan() -> None:
+    values = np.linspace(-3, 9, 1200, dtype=np.float32).reshape(30, 40)
+    values[0, 1] = np.nan
+    read = pixels(saved(Image.fromarray(values), "TIFF"))
+    assert read.min() == 0 and read.max() == 1 and np.isfinite(read).all()
+
+
+def test_cameras_held_sideways_are_turned_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    read = pixels(saved(Image.fromarray(GREY), "PNG", exif=exif))
+    assert np.array_equal(read, np.rot90(GREY, -1)[None] / np.float32(255))
+
+
+@pytest.mark.parametrize("side", [(30_000, 30_000), (10_000, 9_000), (6_400, 6_300)])
+def test_a_pixel_bomb_is_refused_from_its_header(side: tuple[int, int]) -> None:
+    start = time.process_time()
+    with pytest.raises(EngineError, match=r"million.*smaller"):
+        open_raster(huge_png(*side))
+    assert time.process_time() - start < 0.5
+    assert Image.MAX_IMAGE_PIXELS == 89478485
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_picture_cut_off_is_refused(kind: str, share: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    data = saved(Image.fromarray(noise), kind)
+    with pytest.raises(EngineError, match="not a whole"):
+        open_raster(data[: int(len(data) * share)])
+
+
+def test_formats_beyond_the_list_are_not_tried() -> None:
+    with pytest.raises(EngineError, match="not a whole"):
+        open_raster(saved(Image.fromarray(GREY), "GIF"))
+
+
+def test_errors_name_the_file_but_not_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "broken.png"
+    path.write_bytes(b"no picture")
+    with pytest.raises(EngineError, match=r"^broken\.png is not a whole"):
+        open_raster(path)
+    with pytest.raises(EngineError, match="not there any more"):
+        open_raster(tmp_path / "gone.png")
+
+
+def test_pictures_are_stretched_as_pillow_stretches_them(tmp_path: Path) -> None:
+    path = tmp_path / "wide.png"
+    rgb = np.stack([GREY, GREY // 2, 255 - GREY], -1)
+    Image.fromarray(rgb).save(path)
+    stretched = Image.fromarray(rgb).convert("L").resize((224, 224), Image.Resampling.BILINEAR)
+    assert np.array_equal(read_picture(path)[0], np.asarray(stretched) / np.float32(255))
+    assert read_picture(path, colour=True).shape == (3, 224, 224)
+
+
+SAMPLES = [saved(Image.fromarray(GREY), kind) for kind in ("PNG", "JPEG", "BMP", "TIFF")]
+
+
+CHANGES = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8)
+
+
+@given(st.sampled_from(SAMPLES), CHANGES, st.binary(max_size=40))
+@settings(max_examples=150, deadline=None)
+def test_damaged_pictures_are_pictures_or_one_plain_line(
+    sample: bytes, changes: list[tuple[float, int]], tail: bytes
+) -> None:
+    data = bytearray(sample)
+    for share, value in changes:
+        data[int(share * (len(data) - 1))] = value
+    start = time.process_time()
+    try:
+        read = pixels(bytes(data) + tail)
+        assert np.isfinite(read).all() and read.min() >= 0 and read.max() <= 1
+    except EngineError as error:
+        assert "\n" not in str(error)
+    assert time.process_time() - start < 5

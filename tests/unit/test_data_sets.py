@@ -1,0 +1,193 @@
+"""Data sets: what is in which split stays there for ever, and no patient is in two parts."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import engine.data
+from engine.data import covid_ct, kermany, phantom, splits
+from engine.data.base import Dataset
+from engine.errors import EngineError
+
+PARTS = ("train", "validation", "test")
+
+
+def groups(name: str, scheme: str, group: Callable[[str], str]) -> list[set[str]]:
+    """The groups (patients, papers) of each part of a data set."""
+    found = []
+    for part in PARTS:
+        data = engine.data.load(name, f"{scheme}{part}")
+        found.append({group(Path(data.item_name(i)).name) for i in range(len(data))})
+    return found
+
+
+def test_the_splits_of_given_names_never_change() -> None:
+    names = [f"patient{i // 3}" for i in range(1000)]
+    drawn = splits.draw(names)
+    assert hashlib.sha256(" ".join(drawn).encode()).hexdigest() == (
+        "c8788f0cea8f3258ecb20594927b59167e237b70982fee6a6be7d31fde2d3a91")
+    assert [drawn.count(part) for part in PARTS] == pytest.approx([800, 100, 100], abs=3)
+    by_class = splits.draw_by_class(names, [i // 700 for i in range(1000)])
+    assert hashlib.sha256(" ".join(by_class).encode()).hexdigest() == (
+        "f476fec839bdc03609cbc7dce4f31f2dc85eb8b9bf6323f5a609251d7e3f6c49")
+
+
+def test_groups_stay_together_and_an_image_more_moves_few_others() -> None:
+    names = [f"g{i // 4}" for i in range(400)]
+    part_of = dict(zip(names, splits.draw(names), strict=True))
+    assert all(part_of[n] == p for n, p in zip(names, splits.draw(names), strict=True))
+    more = dict(zip([*names, "new"], splits.draw([*names, "new"]), strict=True))
+    assert sum(more[n] != part_of[n] for n in part_of) <= 2
+
+
+def test_drawing_by_class_gives_every_class_its_share() -> None:
+    labels = [0] * 900 + [1] * 100
+    drawn = splits.draw_by_class([str(i) for i in range(1000)], labels)
+    assert drawn[900:].count("test") == 10 and drawn[:900].count("test") == 90
+
+
+@pytest.mark.parametrize(("name", "patient"), [
+    ("person12_virus_3.jpeg", "person12"), ("person1946_bacteria_4874.jpeg", "person1946"),
+    ("IM-0115-0001.jpeg", "IM-0115"), ("NORMAL2-IM-0927-0001.jpeg", "NORMAL2-IM-0927"), ("other.jpeg", "other"),
+])
+def test_kermany_names_carry_the_patient(name: str, patient: str) -> None:
+    assert kermany.patient(name) == patient
+
+
+@pytest.mark.parametrize(("name", "paper"), [
+    ("2020.02.10.20021584-p6-52%12.png", "2020.02.10.20021584"), ("2020.01.24.919183-p27-132.png", "2020.01.24.919183"),
+    ("2019-novel-Coronavirus-dist_2020_Journal-p3-89%1.png", "2019-novel-Coronavirus-dist_2020_Journal"),
+    ("1%0.jpg", "1"), ("1058.png", "1058"), ("bmj.m606.full-p4-22%0.png", "bmj.m606.full"),
+])
+def test_covid_ct_names_carry_the_paper(name: str, paper: str) -> None:
+    assert covid_ct.paper(name) == paper
+
+
+@pytest.mark.parametrize(("name", "group", "sizes"), [
+    ("kermany", kermany.patient, {"official-train": 5216, "official-test": 624}),
+    ("covid-ct", covid_ct.paper, {}),
+])
+def test_real_splits_part_patients_and_cover_everything(
+    name: str, group: Callable[[str], str], sizes: dict[str, int], data_home: Path
+) -> None:
+    train, validation, test = groups(name, "", group)
+    assert not (train & validation or train & test or validation & test)
+    lengths = {split: len(engine.data.load(name, split)) for split in engine.data.DATASETS[name].info.splits}
+    whole = sum(lengths[f"random-{part}"] for part in PARTS)
+    assert whole == {"kermany": 5840, "covid-ct": 746}[name]
+    assert {split: lengths[split] for split in sizes} == sizes
+    for scheme in ("", "random-"):
+        total = sum(lengths[f"{scheme}{part}"] for part in PARTS)
+        assert [lengths[f"{scheme}{part}"] / total for part in PARTS] == pytest.approx([0.8, 0.1, 0.1], abs=0.02)
+
+
+def test_every_odd_slice_of_covid_ct_is_grey_and_whole(data_home: Path) -> None:
+    data = engine.data.load("covid-ct", "test")
+    images = data.images(range(0, len(data), 5))
+    assert images.shape[1:] == (1, 224, 224) and images.dtype == np.float32
+    assert images.min() >= 0 and images.max() <= 1 and images.std(axis=(1, 2, 3)).min() > 0.02
+
+
+@pytest.mark.parametrize("layout", ["", "covid-ct", "COVID-CT/Images-processed"])
+def test_covid_ct_is_found_in_its_layouts(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in covid_ct.FOLDERS:
+        fill(tmp_path / layout / folder, 12)
+    monkeypatch.setenv("PERTURBSCOPE_DATA", str(tmp_path))
+    assert sum(len(engine.data.load("covid-ct", part)) for part in PARTS) == 24
+
+
+def test_absent_data_says_where_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERTURBSCOPE_DATA", str(tmp_path))
+    for name in ("kermany", "covid-ct"):
+        with pytest.raises(EngineError, match="PERTURBSCOPE_DATA"):
+            engine.data.load(name)
+
+
+def fill(folder: Path, count: int, colour: bool = False) -> None:
+    """A class folder of small pictures."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(len(str(folder)))
+    for i in range(count):
+        Image.fromarray(rng.integers(0, 256, (20, 30, 3) if colour else (20, 30), np.uint8)).save(folder / f"{i}.png")
+
+
+def test_a_folder_of_classes(tmp_path: Path) -> None:
+    fill(tmp_path / "b", 20)
+    fill(tmp_path / "a", 30)
+    (tmp_path / "a" / ".hidden.png").write_bytes(b"")
+    (tmp_path / "a" / "notes.txt").write_text("not a picture")
+    (tmp_path / ".git").mkdir()
+    data = engine.data.load(f"folder:{tmp_path}")
+    assert data.split == "all" and data.classes == ("a", "b") and np.bincount(data.labels).tolist() == [30, 20]
+    assert data.image(0).shape == (1, 224, 224) and data.item_name(0) == "a/0.png"
+    parts = [engine.data.load(f"folder:{tmp_path}", part) for part in PARTS]
+    names = [{d.item_name(i) for i in range(len(d))} for d in parts]
+    assert [len(n) for n in names] == [40, 5, 5] and len(set.union(*names)) == 50
+
+
+def test_a_folder_with_train_and_test(tmp_path: Path) -> None:
+    for part, count in (("train", 3), ("val", 2), ("test", 1)):
+        for name in ("x", "y"):
+            fill(tmp_path / part / name, count, colour=True)
+    entry = engine.data.find(f"folder:{tmp_path}")
+    assert list(entry.info.splits) == ["train", "validation", "test"]
+    data = entry.load()
+    assert data.split == "test" and len(data) == 2 and data.image(0).shape == (3, 224, 224)
+    assert data.thumbnails([0, 1]).shape == (2, 96, 96, 3)
+    assert len(entry.load("validation")) == 4
+
+
+def test_folders_that_are_no_data_set(tmp_path: Path) -> None:
+    def fails(words: str, name: str = f"folder:{tmp_path}", split: str | None = None) -> None:
+        with pytest.raises(EngineError, match=words):
+            engine.data.load(name, split)
+
+    fails("no folder", "folder:")
+    fails("no folder", f"folder:{tmp_path}/nowhere")
+    fails("two class folders.*none")
+    fill(tmp_path / "sick", 3)
+    fails("two class folders.*only 'sick'")
+    (tmp_path / "healthy").mkdir()
+    fails("class folder '.*healthy' holds no picture")
+    fill(tmp_path / "healthy" / "deeper", 3)
+    fails("class folder '.*healthy' holds no picture")
+    (tmp_path / "healthy" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(EngineError, match=r"torn\.png"):
+        engine.data.load(f"folder:{tmp_path}").image(0)
+    fails("too few pictures.*split all", split="test")
+    fails("did you mean", split="tests")
+
+
+def test_the_real_folder(data_home: Path) -> None:
+    data = engine.data.load(f"folder:{data_home / 'breakhis-400x'}")
+    assert data.classes == ("benign", "malignant") and data.split == "test" and data.image(0).shape == (3, 224, 224)
+
+
+def test_phantoms_come_first_and_are_marked_synthetic() -> None:
+    assert next(iter(engine.data.DATASETS)) == "phantom-cxr"
+    assert engine.data.DATASETS["phantom-cxr"].info.synthetic
+
+
+def test_phantoms_know_their_labels_and_lesions() -> None:
+    data: Dataset = engine.data.load("phantom-cxr")
+    for i in range(3):
+        drawn = phantom.render("test", i)
+        assert data.labels[i] == drawn.label
+        assert np.array_equal(np.rint(data.image(i)[0] * 255), drawn.image)
+        lesion = data.lesion(i)
+        assert lesion is None if drawn.label == 0 else np.array_equal(lesion, drawn.lesion)
+    assert data.thumbnails(range(3), side=64).shape == (3, 64, 64)
+    assert np.ptp(np.bincount(data.labels)) == 0
+
+
+def test_no_such_image_or_data_set() -> None:
+    data = engine.data.load("phantom-cxr")
+    for index in (-1, len(data)):
+        with pytest.raises(EngineError, match="has images 0 to"):
+            data.images([index])
+    with pytest.raises(EngineError, match="phantom-cxr"):
+        engine.data.load("fantom-cxr")

@@ -1,0 +1,166 @@
+"""Uploads: recognised by content, kept without identifiers, found again by digest only."""
+
+import os
+import stat
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from engine.data import upload
+from engine.data.files import read_picture
+from engine.data.upload import load_upload, read_upload, save_upload
+from engine.errors import EngineError
+from tests.dicoms import SECRETS, dicom, gradient
+from tests.pictures import huge_png, saved
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_a_png_gives_what_a_data_set_would(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.stack([gradient(8)] * 2 + [gradient(8) // 2], -1)).save(path)
+    read = read_upload(path.read_bytes())
+    assert np.array_equal(read.image, read_picture(path)) and read.full.shape == (3, 48, 64)
+    assert np.array_equal(np.rint(read.image * 255) / np.float32(255), read.image)
+    assert read.stored_units is None
+
+
+def test_content_decides_not_the_name() -> None:
+    file = dicom(gradient(8))
+    assert read_upload(file, ".png").modality == "CR"
+    assert read_upload(b"II*\0" + file[4:], ".tif").modality == "CR"  # a TIFF header in the preamble is allowed
+    assert read_upload(saved(Image.fromarray(gradient(8))), ".dcm").modality == ""
+
+
+def test_12_bit_dicom_keeps_more_than_8_bits() -> None:
+    read = read_upload(dicom(gradient(12), bits=12, WindowCenter=2048, WindowWidth=4096))
+    assert read.steps == 65535 and len(np.unique(np.rint(read.full * 255) / 255)) < len(np.unique(read.full))
+    assert read.image.shape == (1, 224, 224) and read.image.dtype == np.float32
+    assert read.image.min() >= 0 and read.image.max() <= 1
+
+
+def test_inverted_8_bit_dicom_stays_in_whole_steps() -> None:
+    read = read_upload(dicom(gradient(8), PhotometricInterpretation="MONOCHROME1"))
+    assert np.array_equal(read.full[0], (255 - gradient(8)) / np.float32(255))
+
+
+def test_notes_speak_of_distortion_size_and_emptiness() -> None:
+    notes = " ".join(read_upload(saved(Image.new("L", (300, 200), 7))).notes)
+    assert "300 x 200" in notes and "stretched" in notes and "same value" in notes
+    assert read_upload(saved(Image.fromarray(gradient(8, (300, 320))))).notes == ()
+
+
+@pytest.mark.parametrize(("data", "words"), [
+    (b"", "empty"),
+    (b"Dear colleague, the picture is attached", "no picture that is read here"),
+    (b"\x93NUMPY\x01\0" + b"\0" * 200, "no picture that is read here"),
+    (b"PK\x03\x04" + b"\0" * 200, "no picture that is read here"),
+    (b"\x89PNG\r\n\x1a\n and nothing more", "not a whole"),
+    (huge_png(30_000, 30_000), "million pixels"),
+    (dicom(gradient(8), PixelData=None), "no picture"),
+    (dicom(gradient(8))[:900], "cut off"),
+    (dicom(gradient(8), Rows=40000, Columns=40000), "40,000 x 40,000"),
+], ids=["empty", "text", "numpy", "zip", "torn png", "bomb", "dicom without pixels", "torn dicom", "absurd dicom"])
+def test_bad_files_get_one_line(data: bytes, words: str) -> None:
+    with pytest.raises(EngineError, match=words) as caught:
+        read_upload(data, ".dcm" if data[128:132] == b"DICM" else "")
+    assert "\n" not in str(caught.value) and not any(secret in str(caught.value) for secret in SECRETS)
+
+
+def test_too_many_bytes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "MAX_BYTES", 1000)
+    with pytest.raises(EngineError, match="MiB"):
+        read_upload(b"\0" * 1001)
+
+
+@pytest.mark.parametrize("file", [
+    dicom(np.stack([gradient(12)] * 3), bits=12, Modality="CT", RescaleSlope=1, RescaleIntercept=-1024, WindowCenter=40,
+          WindowWidth=400),
+    dicom(gradient(8)), saved(Image.fromarray(gradient(8))),
+], ids=["ct", "cr", "png"])
+def test_what_is_kept_comes_back_bit_for_bit(file: bytes, own_home: Path) -> None:
+    read = read_upload(file)
+    name = save_upload(read)
+    back = load_upload(name)
+    assert back.digest == name == save_upload(back)
+    assert np.array_equal(back.image, read.image) and np.array_equal(back.full, read.full)
+    assert back.facts == read.facts and back.stored_units == read.stored_units
+    kept = list((own_home / "uploads").iterdir())
+    assert [p.name for p in kept] == [f"{name}.npz"]
+    assert not any(secret.encode() in kept[0].read_bytes() for secret in SECRETS)
+    if os.name == "posix":
+        assert stat.S_IMODE((own_home / "uploads").stat().st_mode) == 0o700
+
+
+def test_digests_tell_pixels_and_units_apart() -> None:
+    window = {"bits": 12, "WindowCenter": 2048, "WindowWidth": 4096}
+    one = gradient(12)
+    other = one.copy()
+    other[0, 0] ^= 1
+    files = [dicom(one, **window), dicom(other, **window), dicom(one, Modality="CT", RescaleIntercept=0, **window)]
+    assert len({read_upload(file).digest for file in files}) == 3
+
+
+@pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 64, "0" * 63, "0" * 64 + "\n", f"../{'0' * 61}"])
+def test_only_digests_are_looked_up(name: str, own_home: Path) -> None:
+    with pytest.raises(EngineError, match="no upload's digest"):
+        load_upload(name)
+
+
+def test_a_missing_or_damaged_upload_says_so(own_home: Path) -> None:
+    with pytest.raises(EngineError, match="not kept here"):
+        load_upload("0" * 64)
+    name = save_upload(read_upload(saved(Image.fromarray(gradient(8)))))
+    other = save_upload(read_upload(saved(Image.fromarray(gradient(8) // 2))))
+    folder = own_home / "uploads"
+    (folder / f"{name}.npz").write_bytes((folder / f"{other}.npz").read_bytes())
+    with pytest.raises(EngineError, match="damaged"):
+        load_upload(name)
+    (folder / f"{name}.npz").write_bytes(b"torn")
+    with pytest.raises(EngineError, match="damaged"):
+        load_upload(name)
+
+
+def test_a_home_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("a file where a folder is needed")
+    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "file"))
+    with pytest.raises(EngineError, match="PERTURBSCOPE_HOME"):
+        save_upload(read_upload(saved(Image.fromarray(gradient(8)))))
+
+
+def test_a_full_disk_leaves_nothing_behind(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(upload.np, "savez", full)
+    with pytest.raises(EngineError, match="No space left"):
+        save_upload(read_upload(saved(Image.fromarray(gradient(8)))))
+    assert not list((own_home / "uploads").iterdir())
+
+
+def test_the_real_radiograph(data_home: Path) -> None:
+    read = read_upload(next((data_home / "dicom").glob("*.dcm")).read_bytes())
+    assert read.full.shape == (1, 1024, 1024) and read.notes == () and read.modality == "CR"
+
+
+STARTS = [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"\x08\0\x05\0"]
+
+
+@given(st.binary(max_size=400), st.sampled_from(STARTS), st.sampled_from(["", ".dcm"]))
+@settings(max_examples=150, deadline=None)
+def test_random_bytes_get_one_line(data: bytes, start: bytes, suffix: str) -> None:
+    began = time.process_time()
+    try:
+        read_upload(start + data, suffix)
+    except EngineError as error:
+        assert "\n" not in str(error)
+    assert time.process_time() - began < 5
