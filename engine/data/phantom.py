@@ -14,7 +14,21 @@ import numpy as np
 from scipy import ndimage
 
 from engine.data.phantom_anatomy import (
-    LEFT, RIGHT, SIZE, Field, Patient, Rng, Thorax, View, column, curve, ramp, skeleton, texture, thorax, vessels,
+    LEFT,
+    RIGHT,
+    SIZE,
+    Field,
+    Patient,
+    Rng,
+    Thorax,
+    View,
+    column,
+    curve,
+    ramp,
+    skeleton,
+    texture,
+    thorax,
+    vessels,
 )
 
 CLASSES: tuple[str, str, str] = ("Normal", "Pneumonia", "COVID-19")
@@ -62,7 +76,7 @@ def render(split: str, index: int, seed: int = 0) -> Phantom:
     healthy, blood = _attenuation(patient, view, chest, anatomy)
     added = _LESIONS[label](patient, view, chest, blood, disease)
     lesion = _mask(added)
-    image = _expose(healthy, added, _hardware(view, patient, exposure), exposure)
+    image = _expose(healthy, added, _hardware(view, exposure), exposure)
     return Phantom(image, label, lesion, chest.lungs)
 
 
@@ -74,7 +88,7 @@ def _attenuation(patient: Patient, view: View, chest: Thorax, rng: Rng) -> tuple
     tissue = np.maximum(chest.body - chest.gas - chest.air, 0)
     tissue = tissue * (1 + 0.012 * texture(rng, 2.6) + 0.03 * texture(rng, 3.4))
     vessel = np.float32(1.3 * SOFT * (1 - INFLATED)) * blood
-    bone = skeleton(patient, view, rng) + column(patient, view, rng)
+    bone = ndimage.gaussian_filter(skeleton(patient, view, rng), 0.55, truncate=2.5) + column(patient, view, rng)
     total = SOFT * (tissue + np.float32(INFLATED * patient.density) * lung) + vessel
     total = total + np.float32(BONE * patient.bone) * bone + _innocent(patient, view, chest, rng)
     return total.astype(np.float32), vessel
@@ -83,13 +97,15 @@ def _attenuation(patient: Patient, view: View, chest: Thorax, rng: Rng) -> tuple
 def _innocent(patient: Patient, view: View, chest: Thorax, rng: Rng) -> Field:
     """What healthy and sick patients share and a reader must not fall for: fat pads, nipples, scars, thick pleura."""
     warp = texture(rng, 4.2)
-    blobs, depth = [], 0.0
+    blobs = []
     base = 0.5 * (patient.domes[0] + patient.domes[1])
     for side, likely in ((RIGHT, 0.25), (LEFT, 0.35)):
         half = patient.width[0 if side == RIGHT else 1]
         if rng.random() < likely:  # fat in the angle between heart and diaphragm
             place = (side * rng.uniform(4.0, 6.5) + 1.0, base - rng.uniform(-0.5, 1.0))
-            blobs.append(Blob(place, (rng.uniform(1.5, 3), rng.uniform(0.8, 1.8)), side * 0.5, 0.5, rng.uniform(0.05, 0.2)))
+            blobs.append(
+                Blob(place, (rng.uniform(1.5, 3), rng.uniform(0.8, 1.8)), side * 0.5, 0.5, rng.uniform(0.05, 0.2))
+            )
         if rng.random() < 0.08:  # a blunt costophrenic angle
             place = (side * half, base + rng.uniform(2.0, 4.0))
             blobs.append(Blob(place, (rng.uniform(1, 2.5), rng.uniform(1, 2)), 0.0, 0.5, rng.uniform(0.1, 0.4)))
@@ -105,7 +121,10 @@ def _innocent(patient: Patient, view: View, chest: Thorax, rng: Rng) -> Field:
     if rng.random() < 0.2:
         depth = rng.uniform(0.04, 0.10)
         height = rng.uniform(16.5, 19.5)
-        nipples = [Blob((side * rng.uniform(7.8, 9.2), height + rng.normal(0, 0.4)), (0.45, 0.45), 0.0, 0.35) for side in (RIGHT, LEFT)]
+        nipples = [
+            Blob((side * rng.uniform(7.8, 9.2), height + rng.normal(0, 0.4)), (0.45, 0.45), 0.0, 0.35)
+            for side in (RIGHT, LEFT)
+        ]
         shade = shade + np.float32(depth) * _cover(view, nipples, 0.3 * warp)
     return shade
 
@@ -129,7 +148,7 @@ def _cover(view: View, blobs: list[Blob], warp: Field) -> Field:
     """Share covered by overlapping patches with ragged edges, 0 to 1; each patch only touches its surroundings."""
     clear = np.ones((SIZE, SIZE), np.float32)
     for blob in blobs:
-        box = view.box(blob.centre, max(blob.radii) * (1.7 + blob.soft))
+        box = view.box([blob.centre], max(blob.radii) * (1.7 + blob.soft))
         c, s = np.float32(np.cos(blob.turn)), np.float32(np.sin(blob.turn))
         x, y = view.x[box] - np.float32(blob.centre[0]), view.y[box] - np.float32(blob.centre[1])
         u, v = (c * x + s * y) * np.float32(1 / blob.radii[0]), (c * y - s * x) * np.float32(1 / blob.radii[1])
@@ -152,27 +171,28 @@ def _consolidation(patient: Patient, view: View, chest: Thorax, blood: Field, rn
     fissure = 13.0 + rng.normal(0, 0.5) + 0.06 * (np.abs(view.x) - 6)
     zone = rng.choice(["upper", "middle", "lower", "patchy"], p=[0.22, 0.2, 0.33, 0.25])
     soft = rng.uniform(0.5, 0.8)
+    edge = rng.uniform(0.25, 0.6) if side == RIGHT else rng.uniform(1.5, 3.0)  # the left lung has no minor fissure
     if zone == "upper":
         centre = (side * rng.uniform(5, 0.62 * half), rng.uniform(6, 10))
         blobs = [Blob(centre, (rng.uniform(2.6, 5), rng.uniform(2.6, 5)), rng.normal(0, 0.3), soft)]
-        bound = ramp(fissure - view.y, 0.3)
+        bound = ramp(fissure - view.y, edge)
     elif zone == "middle":
         centre = (side * rng.uniform(4.5, 7), rng.uniform(15.5, 18))
         blobs = [Blob(centre, (rng.uniform(3, 5), rng.uniform(2.4, 4)), side * rng.normal(0.3, 0.2), soft)]
-        bound = ramp(view.y - fissure, 0.3)
+        bound = ramp(view.y - fissure, edge)
     elif zone == "lower":
-        centre = (side * rng.uniform(4.5, 0.72 * half), dome - rng.uniform(0.5, 4))
+        centre = (side * rng.uniform(4.5, 0.72 * half), dome - rng.uniform(1.5, 5))
         blobs = [Blob(centre, (rng.uniform(3, 5.5), rng.uniform(2.6, 5)), rng.normal(0, 0.4), soft)]
-        bound = np.float32(1)
+        bound = np.ones_like(view.x)
     else:
         middle = np.array([side * rng.uniform(4.5, 0.7 * half), rng.uniform(8, dome - 2)])
         blobs = [
             Blob(tuple(middle + rng.normal(0, 2.0, 2)), tuple(rng.uniform(1.2, 2.6, 2)), 0.0, soft, 0.85)
             for _ in range(rng.integers(2, 5))
         ]
-        bound = np.float32(1)
+        bound = np.ones_like(view.x)
     patch = _cover(view, blobs, warp) * bound
-    severity = 0.30 + 0.55 * rng.beta(1.2, 1.6)
+    severity = 0.34 + 0.51 * rng.beta(1.2, 1.6)
     share = patch * np.clip(severity * (1 + 0.25 * grain), 0, 0.95) * (view.x * side > -0.5)
     added = _fill(chest, blood, share)
     if rng.random() < 0.5 and severity > 0.3:
@@ -183,12 +203,20 @@ def _consolidation(patient: Patient, view: View, chest: Thorax, blood: Field, rn
 def _bronchogram(view: View, side: int, rng: Rng) -> Field:
     """Air-filled bronchi that show dark inside a consolidation."""
     root = np.array([side * 4.0, 12.8])
-    dark = np.zeros_like(view.x)
     points = []
     for angle in rng.uniform(-1.1, 1.5, 7):
         knots = root + np.cumsum(
-            np.concatenate([[[0, 0]], rng.uniform(1.6, 2.4, (4, 1)) * np.stack([
-                side * np.cos(angle + rng.normal(0, 0.25, 4)), np.sin(angle + rng.normal(0, 0.25, 4))], -1)]), 0)
+            np.concatenate(
+                [
+                    [[0, 0]],
+                    rng.uniform(1.6, 2.4, (4, 1))
+                    * np.stack(
+                        [side * np.cos(angle + rng.normal(0, 0.25, 4)), np.sin(angle + rng.normal(0, 0.25, 4))], -1
+                    ),
+                ]
+            ),
+            0,
+        )
         points.append(curve(knots, 120))
     path = np.concatenate(points)
     cloud = np.concatenate([path, np.zeros((len(path), 1))], -1).astype(np.float32)
@@ -199,7 +227,7 @@ def _bronchogram(view: View, side: int, rng: Rng) -> Field:
 def _ground_glass(patient: Patient, view: View, chest: Thorax, blood: Field, rng: Rng) -> Field:
     """COVID-19: hazy patches at the periphery of both lungs, mostly low; vessels stay visible."""
     warp, grain = texture(rng, 4.2), texture(rng, 3.0)
-    severity = 0.20 + 0.32 * rng.beta(1.2, 1.8)
+    severity = 0.22 + 0.30 * rng.beta(1.2, 1.8)
     blobs = []
     for side in (RIGHT, LEFT):
         half = patient.width[0 if side == RIGHT else 1]
@@ -223,22 +251,17 @@ def _mask(added: Field) -> np.ndarray:
     return smooth > max(0.3 * peak, 0.015)
 
 
-def _hardware(view: View, patient: Patient, rng: Rng) -> Field:
-    """Attenuation of what is not the patient: a side marker, leads, lines."""
-    points: list[np.ndarray] = []
-    weights: list[float] = []
+def _hardware(view: View, rng: Rng) -> Field:
+    """Attenuation of what is not the patient: a side marker in most, electrodes and leads in some."""
+    metal = np.zeros((SIZE, SIZE), np.float32)
     if rng.random() < 0.7:
-        points.append(_marker(rng))
-        weights.append(rng.uniform(2.5, 5.0))
-    pixels = np.zeros((SIZE, SIZE), np.float32)
-    for path, weight in zip(points, weights, strict=True):
-        c, r = path[:, 0].astype(int), path[:, 1].astype(int)
-        ok = (c >= 0) & (c < SIZE) & (r >= 0) & (r < SIZE)
-        pixels += weight * ndimage.gaussian_filter(
-            np.minimum(np.bincount(r[ok] * SIZE + c[ok], minlength=SIZE * SIZE), 1).reshape(SIZE, SIZE).astype(np.float32), 0.5)
+        column, row = _marker(rng).astype(int).T
+        inside = (column >= 0) & (column < SIZE) & (row >= 0) & (row < SIZE)
+        metal[row[inside], column[inside]] = rng.uniform(2.5, 5.0)
+        metal = ndimage.gaussian_filter(metal, 0.5)
     if rng.random() < 0.25:
-        pixels += _leads(view, rng)
-    return pixels
+        metal += _leads(view, rng)
+    return metal
 
 
 _STROKES = {
@@ -262,24 +285,23 @@ def _marker(rng: Rng) -> np.ndarray:
     turn = rng.normal(0, 0.08)
     spin = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     fine = np.concatenate(paths) @ spin.T * height + corner
-    return np.concatenate([fine, fine + [0.6, 0.0]])
+    return np.concatenate([fine, fine + np.array([0.6, 0.0])])
 
 
 def _leads(view: View, rng: Rng) -> Field:
-    """Electrode leads across the chest, and now and then a drain or a central line."""
-    clouds = []
-    masses = []
+    """Electrodes on the chest with their leads."""
+    clouds, masses = [], []
     for _ in range(rng.integers(1, 4)):
         end = np.array([rng.uniform(-12, 12), rng.uniform(4, 22)])
-        out = np.array([rng.choice((-1, 1)) * rng.uniform(10, 20), rng.uniform(-8, 30)])
-        middle = (end + out) / 2 + rng.normal(0, 3, 2)
-        path = curve(np.stack([end, middle, out]), 400)
-        radius = rng.uniform(0.06, 0.12)
-        ds = np.hypot(*np.gradient(path, axis=0).T)
+        away = rng.choice((-1, 1)) * rng.uniform(0.7, 2.2)  # leads leave over a shoulder or a flank
+        out = end + 34 * np.array([np.sin(away), -np.cos(away)])
+        path = curve(
+            np.stack([end, 0.7 * end + 0.3 * out + rng.normal(0, 1.5, 2), (end + out) / 2 + rng.normal(0, 2, 2), out]),
+            600,
+        )
         clouds.append(path)
-        masses.append(ds * radius * 0.5)
-        disc = end + 0.5 * rng.standard_normal((200, 2)) * 0.5
-        clouds.append(disc)
+        masses.append(np.hypot(*np.gradient(path, axis=0).T) * rng.uniform(0.03, 0.06))
+        clouds.append(end + 0.25 * rng.standard_normal((200, 2)))
         masses.append(np.full(200, 0.25 / 200))
     flat = np.concatenate(clouds)
     points = np.concatenate([flat, np.full((len(flat), 1), 0.0)], -1).astype(np.float32)

@@ -8,6 +8,8 @@ cortex its bright rim and the rib cage its bright lateral margin without drawing
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -65,6 +67,7 @@ class Patient:
     width: tuple[float, float]  # inner half-width of the rib cage
     depth: float  # inner half-depth of the rib cage
     wall: float  # soft tissue outside the rib cage
+    taper: float  # how slowly the cage widens below the apex
     flare: float
     domes: tuple[float, float]  # height of the diaphragm
     dome_curve: tuple[float, float]
@@ -78,7 +81,9 @@ class Patient:
     arms: tuple[float, float]  # angle of the upper arm from straight down
     breast: float  # 0 for none
     vascularity: float
+    density: float  # of the lungs, 1 is average; high in shallow breath
     young: bool
+    chin: float | None  # height of the chin where the head hangs into the picture
 
     @classmethod
     def draw(cls, rng: Rng) -> Patient:
@@ -99,6 +104,7 @@ class Patient:
             width=(half + rng.normal(0, 0.25), half + rng.normal(0, 0.25)),
             depth=rng.normal(8.3, 0.6),
             wall=float(np.clip(rng.gamma(5.0, 0.4), 0.9, 4.5)) + 0.3,
+            taper=rng.uniform(3.1, 4.3),
             flare=rng.normal(0.02, 0.03),
             domes=(right_dome, right_dome + rng.normal(1.1, 0.5)),
             dome_curve=(rng.uniform(0.045, 0.085), rng.uniform(0.045, 0.085)),
@@ -107,12 +113,16 @@ class Patient:
             aorta=rng.uniform(0.55, 0.85) if young else rng.normal(1.0, 0.13),
             rib_slope=rng.normal(0.50, 0.07),
             rib_width=rng.normal(0.60, 0.05),
-            bone=rng.normal(1.0, 0.13) * (1.1 if young else 1.0),
+            bone=float(np.clip(rng.normal(0.95, 0.18), 0.5, 1.5)) * (1.12 if young else 1.0),
             scoliosis=(rng.normal(0, 0.25), rng.uniform(0, 6.28)),
-            arms=tuple(arm + rng.normal(0, 0.08) if raised is None else raised + rng.normal(0, 0.15) for _ in "rl"),
+            arms=(raised + rng.normal(0, 0.15), raised + rng.normal(0, 0.15))
+            if raised is not None
+            else (arm + rng.normal(0, 0.08), arm + rng.normal(0, 0.08)),
             breast=max(0.0, rng.normal(0.9, 0.4)) if not young and rng.random() < 0.45 else 0.0,
-            vascularity=rng.lognormal(0.0, 0.2),
+            vascularity=rng.lognormal(-0.05, 0.22),
+            density=float(np.clip(1.0 - 0.16 * deep + rng.normal(0, 0.1), 0.65, 1.5)),
             young=young,
+            chin=rng.uniform(-6.2, -3.6) if rng.random() < (0.45 if young else 0.12) else None,
         )
 
     def shoulder(self, side: int) -> tuple[np.ndarray, float]:
@@ -124,7 +134,7 @@ class Patient:
     def half_width(self, y: np.ndarray, left: np.ndarray | bool) -> np.ndarray:
         """Inner half-width of the rib cage at height y, in cm; 0 above the apex."""
         side = np.where(left, np.float32(self.width[1]), np.float32(self.width[0]))
-        opening = 1.0 - np.exp(np.minimum(-(y + 1.25) / 4.3, 0.0))
+        opening = 1.0 - np.exp(np.minimum(-(y + 1.05) / self.taper, 0.0))
         return side * opening * (1.0 + self.flare * (y - 14.0) / 10.0 - 0.0012 * np.maximum(y - 19.0, 0.0) ** 2)
 
     def half_depth(self, y: np.ndarray) -> np.ndarray:
@@ -159,6 +169,13 @@ class View:
         self.x, self.y = a * u + b * v, d * u + e * v
         self.area = float(abs(np.linalg.det(np.linalg.inv(self.matrix))))  # of a pixel, cm^2
 
+    def warped(self, rng: Rng) -> View:
+        """The same view with gently distorted body coordinates: no outline in a body is a clean ellipse."""
+        view = copy(self)
+        view.x = self.x + np.float32(0.22) * texture(rng, 4.4)
+        view.y = self.y + np.float32(0.22) * texture(rng, 4.4)
+        return view
+
     def at(self, z: float) -> tuple[Field, Field]:
         """Body coordinates of every pixel in the plane at depth z."""
         return self.x - np.float32(self.yaw * z), self.y - np.float32(self.tilt * z)
@@ -167,24 +184,38 @@ class View:
         self, centre: tuple[float, float, float], axes: tuple[float, float, float], turn: float = 0.0
     ) -> Field:
         """Path through an ellipsoid, in cm, turned by `turn` radians in the plane of the picture."""
-        x, y = self.at(centre[2])
-        x, y = x - np.float32(centre[0]), y - np.float32(centre[1])
+        middle = (centre[0] + self.yaw * centre[2], centre[1] + self.tilt * centre[2])
+        box = self.box([middle], max(axes[:2]) + 1.0)
+        x, y = self.x[box] - np.float32(middle[0]), self.y[box] - np.float32(middle[1])
         if turn:
             c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
             x, y = c * x + s * y, c * y - s * x
         x, y = x * np.float32(1 / axes[0]), y * np.float32(1 / axes[1])
-        return np.float32(2 * axes[2]) * np.sqrt(np.maximum(1 - x * x - y * y, 0))
+        path = np.zeros((SIZE, SIZE), np.float32)
+        path[box] = np.float32(2 * axes[2]) * np.sqrt(np.maximum(1 - x * x - y * y, 0))
+        return path
 
     def capsule(
         self, start: tuple[float, float], end: tuple[float, float], radius: tuple[float, float], flat: float = 1.0
     ) -> Field:
         """Path through a tapered cylinder with round ends that lies in the plane of the picture, in cm."""
-        dx, dy = end[0] - start[0], end[1] - start[1]
-        x, y = self.x - np.float32(start[0]), self.y - np.float32(start[1])
-        t = np.clip((x * np.float32(dx) + y * np.float32(dy)) * np.float32(1 / (dx * dx + dy * dy)), 0, 1)
+        box = self.box([start, end], max(radius) + 1.0)
+        dx, dy = np.float32(end[0] - start[0]), np.float32(end[1] - start[1])
+        x, y = self.x[box] - np.float32(start[0]), self.y[box] - np.float32(start[1])
+        t = np.clip((x * dx + y * dy) / (dx * dx + dy * dy), 0, 1)
         r = np.float32(radius[0]) + t * np.float32(radius[1] - radius[0])
-        x, y = x - t * np.float32(dx), y - t * np.float32(dy)
-        return np.float32(2 * flat) * np.sqrt(np.maximum(r * r - x * x - y * y, 0))
+        x, y = x - t * dx, y - t * dy
+        path = np.zeros((SIZE, SIZE), np.float32)
+        path[box] = np.float32(2 * flat) * np.sqrt(np.maximum(r * r - x * x - y * y, 0))
+        return path
+
+    def box(self, points: Sequence[tuple[float, float]], reach: float) -> tuple[slice, slice]:
+        """Rows and columns of the pixels within `reach` cm of the points and of what lies between them."""
+        pixels = np.asarray(points, float) @ self.matrix.T + self.origin
+        extent = reach * float(np.abs(self.matrix).sum(1).max())
+        low = np.clip(pixels.min(0) - extent, 0, SIZE).astype(int)
+        high = np.clip(pixels.max(0) + extent + 1, 0, SIZE).astype(int)
+        return slice(low[1], high[1]), slice(low[0], high[0])
 
     def splat(self, points: np.ndarray, mass: np.ndarray) -> Field:
         """Sum of the mass (cm^3) of points [n, 3] over each pixel's area: an equivalent thickness in cm."""
@@ -195,9 +226,9 @@ class View:
         row = d * x + e * y + np.float32(self.origin[1])
         inside = (column >= 0) & (column < SIZE - 1) & (row >= 0) & (row < SIZE - 1)
         column, row, mass = column[inside], row[inside], mass[inside]
-        c, r = column.astype(np.int32), row.astype(np.int32)
-        column -= c
-        row -= r
+        c, r = column.astype(np.int64), row.astype(np.int64)
+        column -= c.astype(np.float32)
+        row -= r.astype(np.float32)
         corner = r * SIZE + c
         right = mass * column
         low, both = (mass - right) * row, right * row
@@ -215,9 +246,26 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.sqrt(np.einsum("...i,...i->...", vectors, vectors)), 1e-6)[..., None]
 
 
+@lru_cache(maxsize=8)
+def _section(lines: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Lines across an elliptic bone: place, depth, and the shares of its cortex and of its core that each carries."""
+    edges = np.linspace(-1, 1, lines + 1)
+    place = (edges[1:] + edges[:-1]) / 2
+    depth = 0.5 * np.sqrt(1 - place**2) * (-1.0) ** np.arange(lines)
+    rim = np.diff(np.arcsin(edges)) / np.pi
+    core = np.diff(edges * np.sqrt(1 - edges**2) + np.arcsin(edges)) / np.pi
+    place, depth, rim, core = (v.astype(np.float32) for v in (place, depth, rim, core))
+    return place, depth, rim, core
+
+
 def tube(
-    path: np.ndarray, normal: np.ndarray, high: np.ndarray | float, thick: np.ndarray | float,
-    cortex: np.ndarray | float, marrow: np.ndarray | float, around: int = 14,
+    path: np.ndarray,
+    normal: np.ndarray,
+    high: np.ndarray | float,
+    thick: np.ndarray | float,
+    cortex: np.ndarray | float,
+    marrow: np.ndarray | float,
+    lines: int = 12,
 ) -> Cloud:
     """A bone along `path` [n, m, 3]: an elliptic shell of `cortex` cm around spongy bone of relative density `marrow`.
 
@@ -225,25 +273,18 @@ def tube(
     and the densities, broadcast to [n, m].
     """
     path, normal = path.astype(np.float32), normal.astype(np.float32)
+    high, thick, cortex, marrow = (np.asarray(v, np.float32) for v in (high, thick, cortex, marrow))
     step = np.gradient(path, axis=1)
     length = np.sqrt(np.einsum("...i,...i->...", step, step))
-    binormal = _unit(np.cross(step, normal))
-    high, thick, cortex, marrow = (
-        np.broadcast_to(np.asarray(v, np.float32), length.shape) for v in (high, thick, cortex, marrow)
-    )
-    clouds = []
-    for count, size, mass in (
-        (around, 1.0, 2 * np.pi * np.sqrt((high**2 + thick**2) / 2) * length * cortex),
-        (around // 3, 0.6, np.pi * high * thick * length * marrow),
-    ):
-        # a quarter turn of phase interleaves front and back, half steps interleave neighbours: no beading
-        ring = ((np.arange(count) + 0.25) * (2 * np.pi / count)).astype(np.float32)
-        along = (0.5 * (np.arange(count) % 2) - 0.25).astype(np.float32)
-        up = (size * high[..., None] * np.cos(ring))[..., None] * binormal[:, :, None]
-        out = (size * thick[..., None] * np.sin(ring))[..., None] * normal[:, :, None]
-        points = path[:, :, None] + up + out + along[:, None] * step[:, :, None]
-        clouds.append((points.reshape(-1, 3), np.repeat((mass / count).ravel(), count)))
-    return np.concatenate([c[0] for c in clouds]), np.concatenate([c[1] for c in clouds])
+    up = _unit(np.cross(step, normal)) * np.broadcast_to(high, length.shape)[..., None]
+    out = normal * np.broadcast_to(thick, length.shape)[..., None]
+    place, depth, rim, core = _section(lines)
+    along = (0.5 * (np.arange(lines) % 2) - 0.25).astype(np.float32)  # neighbours interleave: no beading
+    points = np.stack([place, depth, along], -1) @ np.stack([up, out, step], 2) + path[:, :, None]
+    shell = 2 * np.pi * np.sqrt((high**2 + thick**2) / 2) * length * cortex
+    inside = np.pi * high * thick * length * marrow
+    mass = shell[..., None] * rim + inside[..., None] * core
+    return points.reshape(-1, 3), mass.ravel()
 
 
 @lru_cache(maxsize=64)
@@ -274,7 +315,7 @@ def _ribs(patient: Patient, rng: Rng) -> Cloud:
     paths, normals, highs, dense = [], [], [], []
     for side in (RIGHT, LEFT):
         wobble = rng.normal(0, 0.12, 12)
-        theta = 0.13 + np.linspace(0, 1, 140) * (reach - 0.13 + rng.normal(0, 0.05, 12))[:, None]
+        theta = 0.13 + np.linspace(0, 1, 150) * (reach - 0.13 + rng.normal(0, 0.05, 12))[:, None]
         back = 1 - np.cos(theta)
         y = (origin + wobble)[:, None] + (slope + rng.normal(0, 0.012, 12))[:, None] * patient.depth * back
         y = y + bucket[:, None] * np.sin(theta) ** 2 - 0.35 * np.exp(-(((theta - 0.35) / 0.25) ** 2))
@@ -285,12 +326,12 @@ def _ribs(patient: Patient, rng: Rng) -> Cloud:
         paths.append(np.stack([side * x * bend, y, -z * np.cos(theta)], -1))
         normals.append(_unit(np.stack([side * np.sin(theta), 0 * y - 0.15, -np.cos(theta)], -1)))
         fade = 1 + 0.1 * np.cos(theta)
-        dense.append((0.8 + 0.2 * np.cos(theta)) * (1 - 0.3 * np.sin(theta) ** 4))
+        dense.append((0.8 + 0.2 * np.cos(theta)) * (1 - 0.4 * np.sin(theta) ** 4))
         highs.append(high[:, None] * fade)
     path = np.concatenate(paths)
     path[..., 0] += patient.spine(path[..., 1]) * np.exp(-np.abs(path[..., 0]) / 6)
-    density = np.concatenate(dense) * np.interp(np.linspace(0, 1, 140), [0, 0.93, 1], [1, 1, 0.05])
-    return tube(path, np.concatenate(normals), np.concatenate(highs), 0.33, 0.085 * density, 0.42 * density, 12)
+    density = np.concatenate(dense) * np.interp(np.linspace(0, 1, 150), [0, 0.93, 1], [1, 1, 0.05])
+    return tube(path, np.concatenate(normals), np.concatenate(highs), 0.33, 0.085 * density, 0.42 * density, 11)
 
 
 @dataclass(frozen=True)
@@ -304,11 +345,11 @@ class Bone:
     marrow: float
 
 
-def _long_bones(side: int, bones: list[Bone], samples: int = 100, around: int = 12) -> Cloud:
+def _long_bones(side: int, bones: list[Bone], samples: int = 110, lines: int = 11) -> Cloud:
     paths = np.stack([curve(np.array(b.knots, float), samples) for b in bones]) * [side, 1.0, 1.0]
     high = np.stack([_spline(len(b.high), samples) @ np.array(b.high) for b in bones])
     thick, cortex, marrow = (np.array([[getattr(b, k)] for b in bones]) for k in ("thick", "cortex", "marrow"))
-    return tube(paths, np.broadcast_to([0.0, 0.0, 1.0], paths.shape), high, thick, cortex, marrow, around)
+    return tube(paths, np.broadcast_to([0.0, 0.0, 1.0], paths.shape), high, thick, cortex, marrow, lines)
 
 
 def _shoulder(patient: Patient, side: int, rng: Rng) -> list[Cloud]:
@@ -316,36 +357,51 @@ def _shoulder(patient: Patient, side: int, rng: Rng) -> list[Cloud]:
     angle = patient.arms[0 if side == RIGHT else 1]
     joint, lift = patient.shoulder(side)
     j = rng.normal(0, 0.25, 8)
-    front = patient.half_depth(np.float32(3.0)) * 0.9
+    front = float(patient.half_depth(np.array(3.0))) * 0.9
     inner = 3.3 + j[0] * 0.8
-    z = -patient.half_depth(np.float32(6.0)) - 1.2
+    z = -float(patient.half_depth(np.array(6.0))) - 1.2
     top = np.array([joint[0] - 1.3, joint[1] + 0.2])  # glenoid
     lean = rng.uniform(0.1, 0.4) + 0.28 * max(0.0, angle - 0.4)
     tip = top + (12.0 + j[4]) * np.array([-np.sin(0.42 - lean), np.cos(0.42 - lean)])
     inner_top = top + np.array([-5.6 + 1.2 * lift, -0.8 + j[5]])
 
-    def at(p: np.ndarray, dz: float = 0.0) -> tuple[float, float, float]:
-        return float(p[0]), float(p[1]), z + dz
+    def at(p: np.ndarray, dx: float = 0.0, dy: float = 0.0, dz: float = 0.0) -> tuple[float, float, float]:
+        return float(p[0]) + dx, float(p[1]) + dy, z + dz
 
-    head = joint + [1.0, 0.4]
+    head = joint + np.array([1.0, 0.4])
     along = np.array([np.sin(angle), np.cos(angle)])
-    shaft = [(*(head + along * d), -0.5) for d in (-1.9, 0.0, 2.5, 6.0, 10.0, 15.0)]
-    bones = [
-        Bone([(1.5, inner, front), (4.2, inner - 0.45 + j[1] * 0.4, front + 0.6),
-              (8.5, inner - 1.7 - 0.5 * lift + j[2], front - 1.0), (joint[0] - 2.6, joint[1] - 2.2 + j[2], 0.0),
-              (joint[0] - 0.6, joint[1] - 2.0 + j[3] * 0.5, -1.5)], [0.8, 0.58, 0.5, 0.58, 0.74], 0.5, 0.12, 0.2),
-        Bone([at(top + [0.2, 0.6], 3.0), at(0.55 * top + 0.45 * tip + [0.25, 0]), at(tip)],
-             [0.5, 0.42, 0.3], 0.45, 0.10, 0.10),
-        Bone([at(tip), at(0.5 * (tip + inner_top) + [-0.5, 0.0]), at(inner_top)], [0.25, 0.2, 0.2], 0.2, 0.06, 0.1),
-        Bone([at(inner_top), at(0.5 * (top + inner_top) + [0.0, -0.5]), at(top + [-1.2, -1.0], 3.5)],
-             [0.2, 0.2, 0.3], 0.2, 0.05, 0.1),
-        Bone([at(inner_top + [0.3, 1.6]), at(0.45 * top + 0.55 * inner_top + [0.0, 0.1], -1.0),
-              at(top + [0.6, -2.3], 1.0), at(top + [2.0, -2.3], 3.0)], [0.3, 0.4, 0.5, 0.6], 0.35, 0.08, 0.12),
-        Bone([at(top + [0.0, -1.1], 3.0), at(top + [0.1, 0.2], 3.0), at(top + [0.25, 1.3], 3.0)],
-             [0.5, 0.6, 0.5], 0.5, 0.10, 0.2),
+    shaft = [(*(head + along * d), -0.5) for d in np.linspace(-2.0, 31.0, 9)]
+    clavicle = [
+        (1.5, inner, front),
+        (4.2, inner - 0.45 + j[1] * 0.4, front + 0.6),
+        (8.5, inner - 1.7 - 0.5 * lift + j[2], front - 1.0),
+        (joint[0] - 2.6, joint[1] - 2.2 + j[2], 0.0),
+        (joint[0] - 0.6, joint[1] - 2.0 + j[3] * 0.5, -1.5),
     ]
-    arm = Bone(shaft, [1.5, 2.25, 1.7, 1.2, 1.05, 1.05], 1.1, 0.16, 0.08)
-    return [_long_bones(side, bones), _long_bones(side, [arm], 90, 40), _blade(side, np.array([at(top), at(tip), at(inner_top)]), rng)]
+    lateral = [at(top, 0.2, 0.6, 3.0), at(0.55 * top + 0.45 * tip, 0.25), at(tip)]
+    medial = [at(tip), at(0.5 * (tip + inner_top), -0.5), at(inner_top)]
+    upper = [at(inner_top), at(0.5 * (top + inner_top), 0.0, -0.5), at(top, -1.2, -1.0, 3.5)]
+    spine = [
+        at(inner_top, 0.3, 1.6),
+        at(0.45 * top + 0.55 * inner_top, 0.0, 0.1, -1.0),
+        at(top, 0.6, -2.3, 1.0),
+        at(top, 2.0, -2.3, 3.0),
+    ]
+    socket = [at(top, 0.0, -1.1, 3.0), at(top, 0.1, 0.2, 3.0), at(top, 0.25, 1.3, 3.0)]
+    bones = [
+        Bone(clavicle, [0.8, 0.58, 0.5, 0.58, 0.74], 0.5, 0.12, 0.2),
+        Bone(lateral, [0.5, 0.42, 0.3], 0.45, 0.10, 0.10),
+        Bone(medial, [0.25, 0.2, 0.2], 0.2, 0.06, 0.1),
+        Bone(upper, [0.2, 0.2, 0.3], 0.2, 0.05, 0.1),
+        Bone(spine, [0.3, 0.4, 0.5, 0.6], 0.35, 0.08, 0.12),
+        Bone(socket, [0.5, 0.6, 0.5], 0.5, 0.10, 0.2),
+    ]
+    arm = Bone(shaft, [1.7, 2.05, 1.3, 1.1, 1.05, 1.0, 1.0, 1.0, 1.1], 1.1, 0.16, 0.08)
+    return [
+        _long_bones(side, bones),
+        _long_bones(side, [arm], 220, 26),
+        _blade(side, np.array([at(top), at(tip), at(inner_top)]), rng),
+    ]
 
 
 def _blade(side: int, corners: np.ndarray, rng: Rng) -> Cloud:
@@ -361,15 +417,15 @@ def _blade(side: int, corners: np.ndarray, rng: Rng) -> Cloud:
 
 def _transverse(patient: Patient, rng: Rng) -> Cloud:
     """Transverse processes: stubs beside each thoracic vertebra, which roughen the outline of the spine."""
-    y = patient.vertebrae[4:17] - 1.5
+    y = patient.vertebrae[5:17] - 1.5
     paths = []
     for side in (RIGHT, LEFT):
-        x = side * np.linspace(1.2, 3.1, 14)
+        x = side * np.linspace(1.2, 2.8, 14)
         lift = rng.normal(-0.12, 0.08, len(y))
         height = y[:, None] + lift[:, None] * np.abs(x)
         paths.append(np.stack([patient.spine(height) + x, height, np.full(height.shape, -8.0)], -1))
     path = np.concatenate(paths)
-    return tube(path, np.broadcast_to([0.0, 0.0, 1.0], path.shape), 0.5, 0.4, 0.09, 0.15)
+    return tube(path, np.broadcast_to([0.0, 0.0, 1.0], path.shape), np.linspace(0.55, 0.3, 14), 0.3, 0.05, 0.12, 8)
 
 
 def skeleton(patient: Patient, view: View, rng: Rng) -> Field:
@@ -377,6 +433,13 @@ def skeleton(patient: Patient, view: View, rng: Rng) -> Field:
     clouds = [_ribs(patient, rng), _transverse(patient, rng)]
     for side in (RIGHT, LEFT):
         clouds += _shoulder(patient, side, rng)
+    if patient.chin is not None:
+        arch = [(-5.6, -5.5), (-4.9, -2.6), (-2.6, -0.7), (0.0, -0.3), (2.6, -0.7), (4.9, -2.6), (5.6, -5.5)]
+        turn = rng.normal(0, 0.4)
+        jaw = Bone(
+            [(x + turn, patient.chin + y, 4.0) for x, y in arch], [0.8, 0.9, 1.0, 1.0, 1.0, 0.9, 0.8], 0.6, 0.2, 0.5
+        )
+        clouds.append(_long_bones(LEFT, [jaw], lines=14))
     return view.splat(np.concatenate([c[0] for c in clouds]), np.concatenate([c[1] for c in clouds]))
 
 
@@ -409,70 +472,83 @@ def column(patient: Patient, view: View, rng: Rng) -> Field:
     return result
 
 
+@dataclass(frozen=True)
+class Branches:
+    """Curved vessels of one order: paths [n, m, 3], steps between their points, tapering radii [n, m]; cm."""
+
+    path: np.ndarray
+    step: np.ndarray
+    radius: np.ndarray
+
+
 def _branches(
     start: np.ndarray, heading: np.ndarray, length: np.ndarray, radius: np.ndarray, rng: Rng, samples: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Curved paths [n, samples, 3] with tapering radii [n, samples]."""
-    t = np.linspace(0, 1, samples)
-    bend = rng.normal(0, 0.16, start.shape)
-    kink = rng.normal(0, 0.035, start.shape)
-    path = start[:, None] + length[:, None, None] * (
-        heading[:, None] * t[:, None] + bend[:, None] * (t * t)[:, None] + kink[:, None] * np.sin(9.0 * t)[:, None]
-    )
-    return path, radius[:, None] * (1.0 - 0.62 * t)
+) -> Branches:
+    t = np.linspace(0, 1, samples, dtype=np.float32)
+    bend, kink = rng.normal(0, 0.16, start.shape), rng.normal(0, 0.03, start.shape)
+    shape = (np.stack([heading, bend, kink], 1) * length[:, None, None]).astype(np.float32)
+    path = start.astype(np.float32)[:, None] + np.stack([t, t * t, np.sin(9 * t)], -1) @ shape
+    step = np.stack([np.ones_like(t), 2 * t, 9 * np.cos(9 * t)], -1) / np.float32(samples - 1) @ shape
+    return Branches(path, step, radius.astype(np.float32)[:, None] * (1 - np.float32(0.62) * t))
 
 
-def _lung_tree(patient: Patient, side: int, rng: Rng) -> tuple[list[np.ndarray], list[np.ndarray]]:
+# children per branch, their length and radius relative to the parent, and points along a branch, coarse to fine
+_FANS = ((4, 0.62, 0.76, 50), (4, 0.62, 0.8, 32), (2, 0.64, 0.82, 20), (0, 0, 0, 12))
+
+
+def _lung_tree(patient: Patient, side: int, rng: Rng) -> list[Branches]:
     """Arteries and veins of one lung, from the hilum outward: paths and radii, coarse to fine."""
     hilum = np.array([side * (3.6 if side == RIGHT else 3.9), 12.6 if side == RIGHT else 11.4, -0.5])
     count = 15
     # directions of the first branches, in turns of the clock face: up, out, and mostly down
-    angle = np.linspace(-1.25, 1.5, count) + rng.normal(0, 0.12, count)
+    angle = np.array([-1.45, -1.2, -1.0, -0.75, -0.4, 0.0, 0.3, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.7])
+    angle = angle + rng.normal(0, 0.14, count)
     rise = np.sin(angle)
     heading = _unit(np.stack([side * np.cos(angle), rise, rng.normal(0, 0.3, count)], -1))
     start = hilum + np.stack(
-        [side * rng.normal(0.1, 0.45, count), 1.9 * rise + rng.normal(0, 0.5, count), rng.normal(0, 1, count)], -1
+        [
+            side * (0.3 + np.abs(rng.normal(0, 0.5, count))),
+            1.9 * rise + rng.normal(0, 0.5, count),
+            rng.normal(0, 1, count),
+        ],
+        -1,
     )
     length = np.where(rise < 0, 7.5, 9.0) * rng.uniform(0.75, 1.2, count)
     radius = 0.42 * rng.uniform(0.7, 1.2, count) * np.where(rise < 0, 0.78, 1.05)
-    paths, radii = [], []
-    for fan, shorter, thinner, samples in ((4, 0.62, 0.76, 56), (4, 0.62, 0.8, 36), (3, 0.64, 0.82, 24), (0, 0, 0, 13)):
-        path, r = _branches(start, heading, length, radius, rng, samples)
-        paths.append(path)
-        radii.append(r)
-        if not fan:
-            break
-        parent = np.repeat(np.arange(len(path)), fan)
+    tree = []
+    for fan, shorter, thinner, samples in _FANS:
+        order = _branches(start, heading, length, radius, rng, samples)
+        tree.append(order)
+        parent = np.repeat(np.arange(len(start)), fan)
         place = rng.integers(int(samples * 0.15), samples, len(parent))
-        start = path[parent, place]
-        tangent = _unit((np.gradient(path, axis=1))[parent, place])
-        heading = _unit(tangent + rng.normal(0, 0.55, tangent.shape) * [1, 1, 0.5])
+        start = order.path[parent, place]
+        heading = _unit(_unit(order.step[parent, place]) + rng.normal(0, 0.55, start.shape) * [1, 1, 0.5])
         length = length[parent] * shorter * rng.uniform(0.6, 1.2, len(parent))
-        radius = r[parent, place] * thinner * rng.uniform(0.7, 1.1, len(parent))
-    return paths, radii
+        radius = order.radius[parent, place] * thinner * rng.uniform(0.7, 1.1, len(parent))
+    return tree
 
 
 def vessels(patient: Patient, view: View, rng: Rng) -> Field:
     """Pulmonary arteries and veins: thickness of blood along the ray, cm (not yet confined to the lungs)."""
     points, mass = [], []
     for side in (RIGHT, LEFT):
-        for path, radius in zip(*_lung_tree(patient, side, rng), strict=True):
-            step = np.gradient(path, axis=1)
-            ds = np.sqrt(np.einsum("...i,...i->...", step, step))
-            across = np.linspace(-0.85, 0.85, 5) if radius[0, 0] > 0.15 else np.zeros(1)
-            chord = np.sqrt(1 - across**2)
-            normal = np.stack([-step[..., 1], step[..., 0]], -1)
-            normal /= np.maximum(np.hypot(normal[..., 0], normal[..., 1]), 1e-6)[..., None]
-            spread = path[:, :, None] + (0.5 * (np.arange(len(across)) % 2))[:, None] * step[:, :, None]
-            spread[..., :2] += normal[:, :, None] * (across[:, None] * radius[..., None, None])
+        for order, lines in zip(_lung_tree(patient, side, rng), (5, 3, 1, 1), strict=True):
+            place, _, _, core = _section(lines)
+            ds = np.sqrt(np.einsum("...i,...i->...", order.step, order.step))
+            flat = np.maximum(np.hypot(order.step[..., 0], order.step[..., 1]), 1e-6)
+            normal = np.stack([-order.step[..., 1], order.step[..., 0]], -1) * (order.radius / flat)[..., None]
+            offset = np.stack([place, np.float32(0.5) * (np.arange(lines, dtype=np.float32) % 2)], -1)
+            normal = np.concatenate([normal, np.zeros_like(normal[..., :1])], -1)
+            spread = offset @ np.stack([normal, order.step], 2) + order.path[:, :, None]
             points.append(spread.reshape(-1, 3))
-            mass.append((np.pi * (radius**2 * ds)[..., None] * (chord / chord.sum())).ravel())
-    blood = view.splat(np.concatenate(points).astype(np.float32), np.concatenate(mass).astype(np.float32))
+            mass.append((np.float32(np.pi) * order.radius**2 * ds)[..., None] * core)
+    blood = view.splat(np.concatenate(points), np.concatenate([m.ravel() for m in mass]))
     for side in (RIGHT, LEFT):  # the lower lobe artery
         top = (side * (3.3 if side == RIGHT else 3.9), 12.0 if side == RIGHT else 11.0)
         end = (top[0] + side * rng.uniform(1.2, 2.2), top[1] + rng.uniform(4.5, 6.5))
         blood += view.capsule(top, end, (0.75, 0.3))
-    return np.float32(patient.vascularity) * blood
+    blood *= np.float32(patient.vascularity)
+    return blood / (1 + np.float32(0.35) * blood)  # branches overlap where they leave the hilum, but do not add up
 
 
 @dataclass(frozen=True)
@@ -500,10 +576,10 @@ def _merge(*paths: Field) -> Field:
 
 def _body(patient: Patient, view: View, half: Field, depth: Field) -> Field:
     """Path inside the skin: torso, neck, shoulders, arms, head if it is in the picture."""
+    thick = 0.5 * patient.wall
     wide = half + np.float32(patient.wall) + np.float32(0.012) * np.square(np.maximum(view.y - 16.0, 0))
     u = np.minimum(np.abs(view.x) / np.maximum(wide, 0.1), 1.0)
-    torso = 2 * (depth + np.float32(0.8 + 0.5 * patient.wall)) * np.sqrt(1 - u * u * u)
-    thick = np.float32(0.5 * patient.wall)
+    torso = 2 * (depth + np.float32(0.8 + thick)) * np.sqrt(1 - u * u * u)
     parts = [torso, view.capsule((0.0, -16.0), (0.0, 3.0), (4.6 + thick, 5.4 + thick), 1.0)]
     for side, angle, width in ((RIGHT, patient.arms[0], patient.width[0]), (LEFT, patient.arms[1], patient.width[1])):
         reach, _ = patient.shoulder(side)
@@ -511,14 +587,19 @@ def _body(patient: Patient, view: View, half: Field, depth: Field) -> Field:
         elbow = (joint[0] + side * 26 * np.sin(angle), joint[1] + 26 * np.cos(angle))
         parts.append(view.capsule((side * 3.0, -2.5), joint, (4.0 + thick, 4.2 + thick), 1.25))
         parts.append(view.capsule(joint, elbow, (4.3 + thick, 3.4 + thick)))
-        parts.append(view.capsule((joint[0] - side * 1.0, joint[1] + 1.5), (side * (width + 0.6), 15.0),
-                                  (3.2 + thick, 1.5 + thick), 1.1))
-    if patient.breast:
-        for side in (RIGHT, LEFT):
-            size = 4.6 + 1.6 * patient.breast
-            parts[0] = parts[0] + np.float32(0.55 * patient.breast) * view.ellipsoid(
-                (side * 7.6, 15.0 + 2.2 * patient.breast, 9.0), (size + 0.6, size, 2.6), side * 0.3
+        parts.append(
+            view.capsule(
+                (joint[0] - side * 1.0, joint[1] + 1.5), (side * (width + 0.6), 15.0), (3.2 + thick, 1.5 + thick), 1.1
             )
+        )
+    if patient.chin is not None:
+        parts.append(view.ellipsoid((0.0, patient.chin - 6.0, 2.0), (6.3, 6.3, 7.5)))
+    if patient.breast:
+        size = 4.6 + 1.6 * patient.breast
+        height = 14.5 + 2.2 * patient.breast
+        fade = np.float32(0.55 * patient.breast) * ramp(view.y - np.float32(height), size)
+        for side in (RIGHT, LEFT):
+            parts[0] = parts[0] + fade * view.ellipsoid((side * 7.8, height, 8.0), (size + 0.8, size, 2.8), side * 0.3)
     return _union(*parts)
 
 
@@ -538,15 +619,20 @@ def _mediastinum(patient: Patient, view: View) -> Field:
         view.capsule((1.6 + 0.7 * a, 8.0), (0.9, 26.0), (1.25 * a, 1.1 * a), 1.2),
     )
     x = view.x - np.float32(0.2)
-    upper = np.float32(7.5) * np.sqrt(np.maximum(1 - np.square(x / (2.3 + 0.10 * np.abs(view.y - 5.0))), 0))
+    upper = np.float32(6.5) * np.sqrt(np.maximum(1 - np.square(x / (2.3 + 0.10 * np.abs(view.y - 5.0))), 0))
     hila = _union(
         view.ellipsoid((-3.4, 13.0, 0), (1.5, 2.4, 1.5), 0.25), view.ellipsoid((3.7, 11.7, -1), (1.5, 1.9, 1.5), -0.3)
     )
-    return _union(heart, vessels, upper) + np.float32(0.8) * hila
+    below = (
+        np.float32(10.0)
+        * ramp(np.float32(2.2) - np.abs(view.x - 0.8), 2.4)
+        * ramp(view.y - np.float32(base - 3.0), 1.6)
+    )
+    return _union(heart, vessels, upper) + np.float32(0.8) * hila + below
 
 
-def _dome(view: View, patient: Patient) -> tuple[Field, Field]:
-    """Depth below the silhouette of the diaphragm (negative above it), and how steeply it falls from front to back."""
+def _dome(view: View, patient: Patient) -> Field:
+    """Depth below the silhouette of the diaphragm, negative above it."""
     x, y = view.x, view.y
     left = ramp(x, 3.0)
     top = np.float32(patient.domes[0]) + np.float32(patient.domes[1] - patient.domes[0]) * left
@@ -554,11 +640,12 @@ def _dome(view: View, patient: Patient) -> tuple[Field, Field]:
     off = np.abs(x) - np.float32(6.2)
     off2 = off * off
     height = top + steep * np.where(off > 0, off2 + 0.0014 * off2 * off2, 0.55 * off2)
-    return y - height, np.float32(0.075)
+    return y - height
 
 
 def thorax(patient: Patient, view: View, rng: Rng) -> Thorax:
     """The soft parts of one patient."""
+    view = view.warped(rng)
     x, y = view.x, view.y
     half = patient.half_width(y, x > 0).astype(np.float32)
     depth = patient.half_depth(y).astype(np.float32)
@@ -567,8 +654,8 @@ def thorax(patient: Patient, view: View, rng: Rng) -> Thorax:
     cavity = 2 * depth * np.sqrt(np.maximum(1 - u * u * np.sqrt(u), 0)) * (half > 0.2)
     crown = 0.10 * np.square(np.abs(x) - 4.6) + 0.2
     cavity = np.minimum(cavity, 2 * np.sqrt(np.maximum(y - crown, 0) * np.float32(7.0)))
-    below, fall = _dome(view, patient)
-    hidden = np.minimum(2 * np.sqrt(np.maximum(below, 0) / fall), cavity)
+    below = _dome(view, patient)
+    hidden = np.minimum(2 * np.sqrt(np.maximum(below, 0) / np.float32(0.075)), cavity)
     cavity_above = cavity - hidden
     spine = np.float32(4.2) * np.sqrt(np.maximum(1 - np.square((x - patient.spine(y)) / 2.9), 0)).astype(np.float32)
     middle = _mediastinum(patient, view)
@@ -582,12 +669,14 @@ def thorax(patient: Patient, view: View, rng: Rng) -> Thorax:
 def _airways(view: View, patient: Patient) -> Field:
     """Trachea and main bronchi."""
     sway = 0.25 * patient.aorta
-    return np.maximum.reduce([
-        view.capsule((0.1, -12.0), (-sway, 4.0), (0.78, 0.82)),
-        view.capsule((-sway, 4.0), (-0.1, 10.2), (0.82, 0.85)),
-        view.capsule((-0.2, 10.2), (-3.2, 13.4), (0.62, 0.5)),
-        view.capsule((0.1, 10.2), (4.0, 12.8), (0.58, 0.42)),
-    ])
+    return np.maximum.reduce(
+        [
+            view.capsule((0.1, -12.0), (-sway, 4.0), (0.78, 0.82)),
+            view.capsule((-sway, 4.0), (-0.1, 10.2), (0.82, 0.85)),
+            view.capsule((-0.2, 10.2), (-3.2, 13.4), (0.62, 0.5)),
+            view.capsule((0.1, 10.2), (4.0, 12.8), (0.58, 0.42)),
+        ]
+    )
 
 
 def _bowel_gas(view: View, patient: Patient, below: Field, rng: Rng) -> Field:
@@ -602,6 +691,7 @@ def _bowel_gas(view: View, patient: Patient, below: Field, rng: Rng) -> Field:
         gas = bubble
     for _ in range(rng.poisson(1.6)):
         centre = (rng.uniform(1.0, 12.0), patient.domes[1] + rng.uniform(3.2, 9.0), 3.0)
-        gas = gas + view.ellipsoid(centre, (rng.uniform(0.9, 2.4), rng.uniform(0.8, 1.6), rng.uniform(0.4, 1.6)),
-                                   rng.uniform(0, 3))
+        gas = gas + view.ellipsoid(
+            centre, (rng.uniform(0.9, 2.4), rng.uniform(0.8, 1.6), rng.uniform(0.4, 1.6)), rng.uniform(0, 3)
+        )
     return gas * ramp(below - 0.5, 0.4)
