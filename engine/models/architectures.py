@@ -1,22 +1,28 @@
-"""The networks that can be trained and loaded, all from torchvision."""
+"""The networks that can be trained and loaded, all from torchvision. Listing them does not import torch."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from engine.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network: `build(outputs)` makes it untrained; `cam_layers` are the layers a heatmap may use, default first."""
+    """A network: `build(outputs)` makes it untrained, for three channels; `head` names its last linear layer;
+    `cam_layers` are the layers a heatmap may use, default first."""
 
     name: str
     title: str
     sentence: str
     paper: str
     build: Callable[[int], nn.Module]
+    head: str
     cam_layers: tuple[str, ...]
 
 
@@ -41,6 +47,7 @@ ARCHITECTURES.add("resnet18", Architecture(
     sentence="Eighteen layers with shortcut connections; small and quick.",
     paper="He et al. 2016, arXiv:1512.03385",
     build=_resnet18,
+    head="fc",
     cam_layers=("layer4", "layer3", "layer2", "layer1"),
 ))
 ARCHITECTURES.add("densenet121", Architecture(
@@ -49,5 +56,6 @@ ARCHITECTURES.add("densenet121", Architecture(
     sentence="Each layer sees all earlier ones; the usual choice for chest X-rays (CheXNet).",
     paper="Huang et al. 2017, arXiv:1608.06993",
     build=_densenet121,
+    head="classifier",
     cam_layers=("features", "features.denseblock3", "features.denseblock2", "features.denseblock1"),
 ))

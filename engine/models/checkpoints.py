@@ -1,9 +1,9 @@
-"""Checkpoints on disk: weights as safetensors, facts as a JSON card beside them. No pickles."""
+"""Checkpoints on disk: weights as safetensors, facts as a JSON card beside them. Pickled code is never run."""
 
-import json
-from dataclasses import asdict, dataclass, field
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -12,92 +12,145 @@ from torch import Tensor, nn
 
 from engine.errors import EngineError
 from engine.models.architectures import ARCHITECTURES
+from engine.models.cards import Card, card_path, card_text, read_card
 from engine.models.classifier import Classifier
 
+PICKLED = (".pt", ".pth")
 
-@dataclass(frozen=True)
-class Card:
-    """What a reader must know about a trained model before believing anything measured on it."""
+# A tensor stored as uint8 is low + scale * bytes, with one low and one scale for each output channel.
+_SCALE, _LOW = "#scale", "#low"
 
-    name: str
-    arch: str
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    dataset: str
-    split: str
-    seed: int
-    command: str
-    storage: str
-    evaluations: dict[str, dict[str, Any]]
-    round_trip: dict[str, Any]
-    limits: str
-    training: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
+State = Mapping[str, Tensor]
 
 
-def _packed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Floating-point tensors as float16; counters as they are."""
-    return {k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in state.items()}
+def save(weights: Path, module: nn.Module, card: Card) -> None:
+    """Write the checkpoint `weights` (.safetensors, stored as the card says) and the card beside it.
 
-
-def _unpacked(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-
-
-def round_trip(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights as they come back from disk."""
-    return _unpacked(_packed(state))
-
-
-def save(weights_path: Path, module: nn.Module, card: Card) -> None:
-    """Write `weights_path` (.safetensors, float16) and the card beside it (.json)."""
-    weights_path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(_packed(module.state_dict()), weights_path)
-    weights_path.with_suffix(".json").write_text(json.dumps(asdict(card), indent=2, ensure_ascii=False) + "\n")
-
-
-def read_card(weights_path: Path) -> Card:
-    """The card beside a checkpoint; raises EngineError."""
-    path = weights_path.with_suffix(".json")
+    A file is complete or not there. Raises EngineError where the disk is full or the folder is read-only.
+    """
     try:
-        facts = json.loads(path.read_text())
-        return Card(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()})
-    except FileNotFoundError:
-        raise EngineError(f"{weights_path.name} has no card: put {path.name} with arch and classes beside it") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise EngineError(f"{path.name} is not a model card ({error})") from None
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        with _replacing(card_path(weights)) as new_card, _replacing(weights) as new_weights:
+            save_file(packed(module.state_dict(), card.storage), new_weights)
+            new_card.write_text(card_text(card), encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise EngineError(f"{weights} cannot be written ({reason}); free some space, or set PERTURBSCOPE_HOME to "
+                          "another folder") from None
 
 
-def load(weights_path: Path) -> Classifier:
-    """The classifier in a checkpoint; raises EngineError where the file is broken, a pickle or of another network."""
-    card = read_card(weights_path)
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to, which takes its place in one step if nothing fails."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(weights: Path) -> Classifier:
+    """The classifier in a checkpoint (.safetensors, or .pt/.pth with a plain state dict), its card beside it.
+
+    Raises EngineError, in one line, where a file is missing, broken, holds code, or does not fit its card.
+    """
+    if not weights.is_file():
+        raise EngineError(f"there is no checkpoint at {weights}; give the path of a .safetensors file")
+    card = read_card(weights)
     architecture = ARCHITECTURES[card.arch]
-    state = _read_weights(weights_path)
-    outputs = _outputs(state)
-    if outputs not in (1, len(card.classes)) or (outputs == 1 and len(card.classes) != 2):
-        raise EngineError(f"{weights_path.name} has {outputs} outputs but its card names {len(card.classes)} classes")
-    module = architecture.build(outputs)
-    try:
-        module.load_state_dict(_unpacked(state))
-    except RuntimeError:
-        raise EngineError(f"{weights_path.name} does not fit {card.arch}: it was saved from another network; "
-                          "correct 'arch' in its card") from None
+    state = unpacked(_read_pickled(weights) if weights.suffix in PICKLED else _read(weights))
+    outputs = _outputs(weights, state, card)
+    # On the meta device nothing is initialised: quicker, and no random numbers are used up.
+    with torch.device("meta"):
+        module = architecture.build(outputs)
+    _check_fits(weights, state, module.state_dict(), card)
+    module.load_state_dict(state, assign=True)
     return Classifier(module, card.classes, mean=card.mean, std=card.std, name=card.name, arch=card.arch)
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise EngineError(f"there is no checkpoint at {path}")
+def _read(path: Path) -> State:
     try:
         return load_file(path)
-    except (SafetensorError, ValueError, OSError):
-        raise EngineError(f"{path.name} is not a safetensors file; pickled checkpoints can run code and are not opened: "
-                          "convert it with safetensors first") from None
+    except (SafetensorError, ValueError, KeyError, OSError):
+        raise EngineError(f"{path.name} is not a complete safetensors file (pickles, which can run code, are not "
+                          "opened); save it with safetensors.torch.save_file") from None
 
 
-def _outputs(state: dict[str, Tensor]) -> int:
-    matrices = [v for v in state.values() if v.ndim == 2]
-    return int(matrices[-1].shape[0]) if matrices else 0
+def _read_pickled(path: Path) -> State:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # whatever a stranger's bytes bring about
+        state = None
+    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise EngineError(f"{path.name} is broken or more than weights, and code in it is not run; save "
+                          "model.state_dict() with safetensors.torch.save_file")
+    return state
 
 
+def _outputs(path: Path, state: State, card: Card) -> int:
+    """How many logits the network has; raises EngineError where the card names another number of classes."""
+    head = state.get(f"{ARCHITECTURES[card.arch].head}.weight")
+    outputs = len(card.classes) if head is None or head.ndim != 2 else len(head)
+    if outputs != len(card.classes) and (outputs, len(card.classes)) != (1, 2):
+        raise EngineError(f"{path.name} has {outputs} outputs but its card names {len(card.classes)} classes; "
+                          "correct 'classes' in the card")
+    return outputs
+
+
+def _check_fits(path: Path, state: State, wanted: State, card: Card) -> None:
+    if any(wanted[k].shape != state[k].shape for k in wanted.keys() & state.keys()) or wanted.keys() != state.keys():
+        others = [name for name in ARCHITECTURES if name != card.arch and _keys(name) == state.keys()]
+        origin = others[0] if others else "another network"
+        raise EngineError(f"{path.name} does not fit {card.arch}, it was saved from {origin}; "
+                          "correct 'arch' in its card")
+    if any(wanted[k].is_floating_point() != state[k].is_floating_point() for k in wanted):
+        raise EngineError(f"{path.name} stores weights in a way that is not known here; save them as float16")
+    if not all(bool(v.isfinite().all()) for v in state.values()):
+        raise EngineError(f"{path.name} has weights that are NaN or infinite; take another checkpoint")
+
+
+def _keys(arch: str) -> set[str]:
+    with torch.device("meta"):
+        return set(ARCHITECTURES[arch].build(2).state_dict())
+
+
+def packed(state: State, storage: str) -> dict[str, Tensor]:
+    """The tensors as they are written: all floats as float16, or matrices and kernels as uint8 and the rest float16."""
+    out: dict[str, Tensor] = {}
+    for name, value in state.items():
+        value = value.detach().cpu()
+        if storage == "uint8" and value.is_floating_point() and value.ndim > 1:
+            out |= _quantised(name, value.float())
+        else:
+            out[name] = _halved(value).contiguous()
+    return out
+
+
+def unpacked(state: State) -> dict[str, Tensor]:
+    """The tensors as a network takes them; floats are float32 again."""
+    return {name: _restored(name, value, state).contiguous() for name, value in state.items()
+            if not name.endswith((_SCALE, _LOW))}
+
+
+def _quantised(name: str, value: Tensor) -> dict[str, Tensor]:
+    rows = value.flatten(1)
+    low = rows.amin(dim=1)
+    scale = (rows.amax(dim=1) - low) / 255
+    steps = ((rows - low[:, None]) / scale.clamp_min(torch.finfo(torch.float32).tiny)[:, None]).round()
+    return {name: steps.to(torch.uint8).reshape(value.shape), name + _SCALE: scale, name + _LOW: low}
+
+
+def _halved(value: Tensor) -> Tensor:
+    """`value` as float16 where it is a float that float16 can hold."""
+    if not value.is_floating_point():
+        return value
+    half = value.half()
+    return half if bool((half.isfinite() == value.isfinite()).all()) else value.float()
+
+
+def _restored(name: str, value: Tensor, state: State) -> Tensor:
+    if name + _SCALE in state and name + _LOW in state:
+        shape = (-1, *(1,) * (value.ndim - 1))
+        return value.float() * state[name + _SCALE].reshape(shape) + state[name + _LOW].reshape(shape)
+    return value.float() if value.is_floating_point() else value

@@ -1,12 +1,19 @@
 """The one form in which every model is attacked: images in [0,1] go in, logits come out."""
 
-from collections.abc import Sequence
+import copy
+import itertools
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from engine import digest
-from engine.errors import EngineError
+from engine.errors import EngineError, UnknownName
+
+NUMERICS = ("fast", "reference")
+
+_numbers = itertools.count()
 
 
 class Classifier(nn.Module):
@@ -14,28 +21,38 @@ class Classifier(nn.Module):
 
     Normalisation, grey-to-RGB and the single-logit head (logit z becomes [0, z], whose softmax is the sigmoid of z)
     happen inside, so attacks and pages never see them. `name` and `arch` are for people; `digest` identifies the
-    weights and everything else that decides an output.
+    weights and everything else that decides an output; copies of a classifier share its `number`. `numerics` is the
+    quickest arithmetic its gradients may be computed with (engine.models.prepare).
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, module: nn.Module, classes: Sequence[str], *, mean: Sequence[float] = (0.0,),
-                 std: Sequence[float] = (1.0,), channels: int = 3, name: str = "custom", arch: str = "") -> None:
+                 std: Sequence[float] = (1.0,), channels: int = 3, name: str = "custom", arch: str = "",
+                 numerics: str = "fast") -> None:
         super().__init__()
         if len(classes) < 2:
             raise EngineError(f"a classifier needs at least two classes, got {len(classes)}")
         if channels not in (1, 3):
             raise EngineError(f"a model takes 1 or 3 channels, not {channels}")
+        if any(len(values) not in (1, channels) for values in (mean, std)):
+            raise EngineError(f"mean and std need one value, or one for each of {channels} channels")
+        if min(std) <= 0:
+            raise EngineError(f"std must be above 0, not {min(std):g}")
+        if numerics not in NUMERICS:
+            raise UnknownName("numerics", numerics, NUMERICS)
         self.module = module.eval().requires_grad_(False)
         self.classes = tuple(classes)
         self.channels = channels
         self.name = name
         self.arch = arch
+        self.numerics = numerics
+        self.number = next(_numbers)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(1, -1, 1, 1))
         self.eval()
         self.digest = self._digest()
-
-    mean: Tensor
-    std: Tensor
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, K] of images [N, 1 or 3, H, W] in [0,1]."""
@@ -44,15 +61,22 @@ class Classifier(nn.Module):
             logits = logits[:, None]
         if logits.shape[1] == 1:
             logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+        if logits.shape[1] != len(self.classes):
+            raise EngineError(f"{self.name} gives {logits.shape[1]} logits for {len(self.classes)} classes; "
+                              "name as many classes as it has outputs")
         return logits
 
     def normalised(self, images: Tensor) -> Tensor:
         """What the network itself sees."""
+        return (self.as_channels(images) - self.mean) / self.std
+
+    def as_channels(self, images: Tensor) -> Tensor:
+        """`images` with as many channels as the network takes: grey is repeated, colours are averaged."""
         if images.shape[1] == 1 and self.channels == 3:
-            images = images.expand(-1, 3, -1, -1)
-        elif images.shape[1] == 3 and self.channels == 1:
-            images = images.mean(dim=1, keepdim=True)
-        return (images - self.mean) / self.std
+            return images.expand(-1, 3, -1, -1)
+        if images.shape[1] == 3 and self.channels == 1:
+            return images.mean(dim=1, keepdim=True)
+        return images
 
     @property
     def device(self) -> torch.device:
@@ -63,10 +87,42 @@ class Classifier(nn.Module):
         return super().train(False)
 
     def _digest(self) -> str:
-        arrays = []
-        facts = f"{self.classes}{self.channels}{self.arch}{type(self.module).__name__}"
-        for name, value in self.state_dict().items():
-            facts += name
-            arrays.append(value.detach().cpu().contiguous().view(torch.uint8).numpy() if value.ndim else
-                          value.detach().cpu().reshape(1).view(torch.uint8).numpy())
-        return digest.of_spec({"facts": facts, "weights": digest.of_arrays(*arrays)})
+        names, arrays = [], []
+        for name, value in (*self.named_parameters(), *self.named_buffers()):
+            names.append(f"{name} {value.dtype}")
+            arrays.append(value.detach().cpu().contiguous()[None].view(torch.uint8).numpy())
+        facts = {"classes": self.classes, "channels": self.channels, "structure": list(_structure(self.module)),
+                 "names": names, "weights": digest.of_arrays(*arrays)}
+        return digest.of_spec(facts)
+
+
+def wrap(module: nn.Module, classes: Sequence[str], *, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,),
+         channels: int = 3, numerics: str = "fast", name: str = "custom") -> Classifier:
+    """Any network as a Classifier; `module` itself stays as it is (a copy is frozen). Raises EngineError.
+
+    `module` takes [N, channels, H, W] normalised by `mean` and `std` and returns logits [N, K], or one logit for two
+    classes. With `numerics` "fast" gradients may come from a rearranged copy that agrees; "reference" forbids that.
+    """
+    return Classifier(copy.deepcopy(module), classes, mean=mean, std=std, channels=channels, name=name,
+                      numerics=numerics)
+
+
+def looks_like_probabilities(logits: np.ndarray) -> bool:
+    """Whether logits [N, K] are really softmax outputs, or sigmoid outputs of a single-logit head.
+
+    In rare cases honest logits look the same, so this is for a warning only.
+    """
+    values = np.asarray(logits, dtype=np.float64)
+    if not len(values) or values.min() < 0 or values.max() > 1:
+        return False
+    if values.shape[1] == 2 and not values[:, 0].any():
+        return len(values) >= 4
+    return bool(np.abs(values.sum(axis=1) - 1).max() < 1e-3)
+
+
+def _structure(module: nn.Module) -> Iterator[str]:
+    """The kind and settings of every layer: two networks with the same weights may still compute different things."""
+    for name, layer in module.named_modules():
+        settings = {k: v for k, v in sorted(vars(layer).items())
+                    if not k.startswith("_") and isinstance(v, bool | int | float | str | tuple | None)}
+        yield f"{name}: {type(layer).__module__}.{type(layer).__qualname__} {settings}"

@@ -1,0 +1,117 @@
+"""Model cards: the facts beside every checkpoint, readable without PyTorch."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.errors import EngineError, UnknownName
+
+STORAGES = ("float16", "uint8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a reader must know about a trained model before believing anything measured on it.
+
+    `mean` and `std` (one value, or one a channel) are what the network was trained with; `evaluations` holds, for each
+    split, what the weights on disk achieve; `round_trip` what storing them changed.
+    """
+
+    name: str = ""
+    arch: str
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dataset: str = ""
+    split: str = ""
+    seed: int = 0
+    command: str = ""
+    storage: str = "float16"
+    evaluations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    round_trip: dict[str, Any] = field(default_factory=dict)
+    limits: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def card_path(weights: Path) -> Path:
+    """Where the card of the checkpoint `weights` lies."""
+    return weights.with_suffix(".json")
+
+
+def read_card(weights: Path) -> Card:
+    """The card beside the checkpoint `weights`; raises EngineError where it is missing, broken or incomplete."""
+    path = card_path(weights)
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EngineError(f"{weights.name} has no card: put {path.name} with {', '.join(REQUIRED)} beside it") from None
+    except OSError as error:
+        raise EngineError(f"{path.name} cannot be read ({error.strerror}); check its permissions") from None
+    except ValueError:  # also bytes that are no text
+        raise EngineError(f"{path.name} is not JSON; write the card anew with {', '.join(REQUIRED)}") from None
+    if not isinstance(facts, Mapping):
+        raise EngineError(f"{path.name} is not a model card: it must be an object with {', '.join(REQUIRED)}")
+    return _card(path.name, {"name": weights.stem, **facts})
+
+
+def card_text(card: Card) -> str:
+    """The card as JSON, ending with a newline."""
+    return json.dumps(dataclasses.asdict(card), indent=2, ensure_ascii=False) + "\n"
+
+
+def _card(file: str, facts: Mapping[str, Any]) -> Card:
+    for name in REQUIRED:
+        if name not in facts:
+            raise EngineError(f"{file} lacks '{name}'; a card needs {', '.join(REQUIRED)}")
+    for name, value in facts.items():
+        if name not in _FIELDS:
+            raise UnknownName(f"field in {file}:", name, _FIELDS)
+        accepts, wanted = _RULES.get(_FIELDS[name].type, _OBJECT)
+        if not accepts(value):
+            raise EngineError(f"'{name}' in {file} must be {wanted}")
+    card = Card(**{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
+    if problem := _problem(card):
+        raise EngineError(f"{file}: {problem}")
+    return card
+
+
+def _problem(card: Card) -> str | None:
+    """What contradicts itself in `card`."""
+    if len(card.classes) < 2 or len(set(card.classes)) < len(card.classes):
+        return "'classes' must name at least two different classes"
+    if any(len(values) not in (1, 3) for values in (card.mean, card.std)):
+        return "'mean' and 'std' must have one value, or one for each of three channels"
+    if min(card.std) <= 0:
+        return "'std' must be above 0"
+    if card.storage not in STORAGES:
+        return f"'storage' must be one of {', '.join(STORAGES)}"
+    return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _list_of(accepts: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, list) and bool(value) and all(map(accepts, value))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+_OBJECT: tuple[Callable[[object], bool], str] = (lambda value: isinstance(value, Mapping), "an object")
+_RULES: dict[Any, tuple[Callable[[object], bool], str]] = {
+    str: (_is_text, "text"),
+    int: (lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+    tuple[str, ...]: (_list_of(_is_text), "a list of texts"),
+    tuple[float, ...]: (_list_of(_is_number), "a list of finite numbers"),
+}
+_FIELDS = {f.name: f for f in dataclasses.fields(Card)}
+REQUIRED = tuple(f.name for f in dataclasses.fields(Card)
+                 if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING)

@@ -1,0 +1,124 @@
+"""Which models there are: bundled ones, those trained here, and any checkpoint by its path. Listing needs no torch."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine import digest
+from engine.errors import EngineError, UnknownName
+from engine.home import home
+from engine.models.architectures import ARCHITECTURES
+from engine.models.cards import Card, card_path, read_card
+
+if TYPE_CHECKING:
+    from engine.models.classifier import Classifier
+
+BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "checkpoints"
+SUFFIXES = (".safetensors", ".pt", ".pth")
+_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model that can be chosen by `name`, without its weights."""
+
+    name: str
+    title: str
+    card: Card
+    path: Path
+    bundled: bool
+
+
+def models() -> list[ModelEntry]:
+    """Every bundled and trained model that has a sound card; one trained here hides a bundled one of its name."""
+    found = {e.name: e for e in (*_entries(BUNDLED, bundled=True), *_entries(_trained(), bundled=False))}
+    return list(found.values())
+
+
+def load_model(name: str) -> Classifier:
+    """The model of that name, or in the checkpoint at that path, on the CPU; loaded once. Raises EngineError."""
+    path, label = _located(name)
+    return _loaded(path, label, model_digest(name))
+
+
+def model_digest(name: str) -> str:
+    """Identifies a model's weights and card from their bytes, without loading it; raises EngineError."""
+    path, _ = _located(name)
+    return digest.of_spec({"files": [_file_digest(p) for p in (path, card_path(path))]})
+
+
+def trained_path(name: str) -> Path:
+    """Where the model trained as `name` ("folder/name" is allowed) is kept; raises EngineError for any other name."""
+    if not _NAME.fullmatch(name):
+        raise EngineError(f"a model cannot be called '{name}'; use letters, digits, '-', '_' and '/' between folders")
+    return _trained() / f"{name}.safetensors"
+
+
+def check_fits(model: Classifier | Card, classes: Sequence[str]) -> None:
+    """Raises EngineError where `model` tells other classes apart than `classes`, or in another order."""
+    if [c.casefold() for c in model.classes] != [c.casefold() for c in classes]:
+        raise EngineError(f"{model.name} tells apart {', '.join(model.classes)}, but these images are "
+                          f"{', '.join(classes)}; choose a model trained on this data set")
+
+
+def _trained() -> Path:
+    return home() / "models"
+
+
+def _entries(root: Path, bundled: bool) -> list[ModelEntry]:
+    entries = []
+    for path in sorted(root.rglob("*.safetensors")):
+        name = path.relative_to(root).with_suffix("").as_posix()
+        try:
+            card = read_card(path)
+        except EngineError:
+            continue  # one broken file must not hide the others; asked for by name, it says what is wrong
+        entries.append(ModelEntry(name, _title(card), card, path, bundled))
+    return entries
+
+
+def _title(card: Card) -> str:
+    arch = ARCHITECTURES[card.arch].title if card.arch in ARCHITECTURES else card.arch
+    return f"{arch}, {card.dataset}" if card.dataset else arch
+
+
+def _located(name: str) -> tuple[Path, str]:
+    """A model's file, and the name under which results speak of it."""
+    if _NAME.fullmatch(name):
+        for root in (_trained(), BUNDLED):
+            if os.path.isfile(path := root / f"{name}.safetensors"):
+                return path, name
+    path = Path(name).expanduser()
+    if path.suffix in SUFFIXES:
+        if not os.path.isfile(path):
+            raise EngineError(f"there is no checkpoint at {name}; give a file that exists, or a model's name")
+        return path.resolve(), path.stem
+    raise UnknownName("model", name, [e.name for e in models()])
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        facts = path.stat()
+    except OSError:
+        return ""  # no card: loading says so
+    return _digest_of(path, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=64)
+def _digest_of(path: Path, modified: int, size: int) -> str:
+    return digest.of_file(path)
+
+
+@lru_cache(maxsize=4)
+def _loaded(path: Path, label: str, content: str) -> Classifier:
+    from engine.models import checkpoints
+
+    classifier = checkpoints.load(path)
+    classifier.name = label
+    return classifier
