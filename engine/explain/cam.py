@@ -34,6 +34,7 @@ class Heatmaps:
     layer: str
 
 
+@torch.inference_mode(False)
 def cam(classifier: Classifier, images: Tensor, class_index: Tensor | Sequence[int], method: str = "grad-cam",
         layer: str | None = None) -> Heatmaps:
     """Heatmaps [N,H,W] of images [N,C,H,W] in [0,1] for class `class_index` [N] of each.
@@ -106,7 +107,7 @@ def _at_layer(classifier: Classifier, layer: str, images: Tensor, classes: Tenso
         torch.set_grad_enabled(True)
         return start.requires_grad_().clone()
 
-    with torch.inference_mode(False), torch.no_grad(), _hooked({layer: modules[layer]}, lambda _: take_over):
+    with torch.no_grad(), _hooked({layer: modules[layer]}, lambda _: take_over):
         logits = classifier(images.to(classifier.device))
         if not cut:
             raise EngineError(f"layer '{layer}' does not run in this model; choose another layer")
