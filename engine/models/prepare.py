@@ -1,0 +1,125 @@
+"""The quick twin of a classifier, for gradients: same logits, rearranged arithmetic."""
+
+import copy
+import threading
+from collections import OrderedDict
+
+import torch
+from torch import Tensor
+
+from engine.models.classifier import Classifier
+from engine.models.fold import folded
+
+# Largest relative difference of logits, and of gradients in L2, from the original. Gradients of ReLU networks jump
+# where a unit is about to close, so rounding shows more there; draft arithmetic has 8 bits.
+TOLERANCES = {"fast": (1e-3, 0.1), "draft": (0.1, 0.5)}
+_KEPT = 4
+
+
+class Prepared(Classifier):
+    """A classifier whose gradients are cheap; `original` has the last word on what an image is classified as.
+
+    It is compared with the original on first sight of every shape of images, and does as the original does where the
+    two differ. `numerics` is what it really is: "fast", "draft" (bfloat16) or "reference"; `note` says why not faster.
+    """
+
+    def __init__(self, original: Classifier, quick: torch.nn.Module | None, numerics: str, note: str = "") -> None:
+        # Not Classifier's: the weights of the two are the same, and so are their facts and digest.
+        torch.nn.Module.__init__(self)
+        for fact in ("classes", "channels", "name", "arch", "digest", "number"):
+            setattr(self, fact, getattr(original, fact))
+        self.register_buffer("mean", original.mean)
+        self.register_buffer("std", original.std)
+        self._original = (original,)  # in a tuple, so that it is no part of this module
+        self._proven: set[tuple[int, ...]] = set()
+        self.module = original.module if quick is None else quick
+        self.numerics = "reference" if quick is None else numerics
+        self.note = note
+        self.eval()
+
+    @property
+    def original(self) -> Classifier:
+        return self._original[0]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, K] of images [N, 1 or 3, H, W] in [0,1], float32."""
+        if self.numerics != "reference" and images.shape[1:] not in self._proven:
+            self._prove(images)
+        return super().forward(images).float()
+
+    def normalised(self, images: Tensor) -> Tensor:
+        if self.numerics == "reference":
+            return super().normalised(images)
+        return self.as_channels(images) if self.channels == 1 else images
+
+    def _prove(self, images: Tensor) -> None:
+        """Compare with the original on random images of this shape; step back where they differ."""
+        self._proven.add(tuple(images.shape[1:]))
+        noise = torch.rand(2, *images.shape[1:], generator=torch.Generator().manual_seed(0)).to(images.device)
+        try:
+            found = _difference(self, self.original, noise)
+        except RuntimeError as error:
+            reason = f"the rearranged network fails ({str(error).splitlines()[0][:100]})"
+        else:
+            allowed = TOLERANCES[self.numerics]
+            if all(difference <= most for difference, most in zip(found, allowed, strict=True)):
+                return
+            reason = f"logits differ by {found[0]:.1e} and gradients by {found[1]:.1e} of their size"
+        self.module, self.numerics, self.note = self.original.module, "reference", reason
+
+
+def prepare(classifier: Classifier, device: torch.device | str = "cpu", *, draft: bool = False) -> Prepared:
+    """The quick twin of `classifier` on `device`; the classifier itself stays as it is.
+
+    Batch-norm is folded into convolutions, memory is channels-last, and a strided first convolution is rearranged.
+    With `draft` it computes in bfloat16. A network that cannot be rearranged comes back unchanged, `note` saying why.
+    """
+    if classifier.device != torch.empty(0, device=device).device:
+        classifier = copy.deepcopy(classifier).to(device)
+    if classifier.numerics == "reference":
+        return Prepared(classifier, None, "reference", "the model was wrapped with reference numerics")
+    try:
+        quick = folded(classifier.module, classifier.mean, classifier.std)
+    except Exception as error:  # torch.fx runs the module's own code, which may raise anything
+        reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+        return Prepared(classifier, None, "reference", f"torch.fx cannot trace the model ({reason})")
+    if draft:
+        return Prepared(classifier, quick.to(torch.bfloat16), "draft")
+    return Prepared(classifier, quick, "fast")
+
+
+def prepared(classifier: Classifier, device: torch.device | str = "cpu", *, draft: bool = False) -> Prepared:
+    """`prepare`, remembered for the classifiers used last; copies of a classifier share one twin."""
+    key = (classifier.number, classifier.digest, str(device), draft)
+    with _lock:
+        if key not in _memory:
+            _memory[key] = prepare(classifier, device, draft=draft)
+            while len(_memory) > _KEPT:
+                _memory.popitem(last=False)
+        _memory.move_to_end(key)
+        return _memory[key]
+
+
+_memory: OrderedDict[tuple[int, str, str, bool], Prepared] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _difference(quick: Classifier, exact: Classifier, images: Tensor) -> tuple[float, float]:
+    """Relative difference of logits (largest) and of the gradient of the summed margin (L2)."""
+    (logits, gradient), (wanted, wanted_gradient) = (_probe(m, images) for m in (quick, exact))
+    return (_relative((logits - wanted).abs().max(), wanted.abs().max()),
+            _relative((gradient - wanted_gradient).norm(), wanted_gradient.norm()))
+
+
+@torch.enable_grad()
+def _probe(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
+    images = images.clone().requires_grad_(True)
+    logits = classifier(images)
+    objective = (logits[:, 0] - logits[:, 1]).sum()
+    if not objective.requires_grad:
+        return logits, torch.zeros_like(images)
+    return logits.detach(), torch.autograd.grad(objective, images)[0]
+
+
+def _relative(difference: Tensor, size: Tensor) -> float:
+    return float(difference / size) if difference else 0.0
