@@ -254,8 +254,7 @@ def _section(lines: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
     depth = 0.5 * np.sqrt(1 - place**2) * (-1.0) ** np.arange(lines)
     rim = np.diff(np.arcsin(edges)) / np.pi
     core = np.diff(edges * np.sqrt(1 - edges**2) + np.arcsin(edges)) / np.pi
-    place, depth, rim, core = (v.astype(np.float32) for v in (place, depth, rim, core))
-    return place, depth, rim, core
+    return place.astype(np.float32), depth.astype(np.float32), rim.astype(np.float32), core.astype(np.float32)
 
 
 def tube(
