@@ -11,6 +11,7 @@ import numpy as np
 
 from engine import digest
 from engine.attacks.spec import AttackSpec
+from engine.data import Dataset
 from engine.data import load as load_dataset
 from engine.data.upload import StoredUnits, load_upload
 from engine.errors import EngineError
@@ -52,6 +53,12 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
+@lru_cache(maxsize=8)
+def opened(name: str, split: str) -> Dataset:
+    """One split of a data set, listed once; raises EngineError."""
+    return load_dataset(name, split)
+
+
 @lru_cache(maxsize=64)
 def picture(source: Source) -> Picture:
     """The image a source names; raises EngineError."""
@@ -61,7 +68,7 @@ def picture(source: Source) -> Picture:
         if upload.frames > 1:
             notes = (f"frame {upload.frame} of {upload.frames} is shown", *notes)
         return Picture(upload.image, None, f"upload {source.upload[:8]}", stored_units=upload.stored_units, notes=notes)
-    dataset = load_dataset(source.dataset, source.split)
+    dataset = opened(source.dataset, source.split)
     index = dataset.checked(source.index)
     return Picture(dataset.image(index), int(dataset.labels[index]), dataset.item_name(index), dataset.info.synthetic,
                    dataset.lesion(index))

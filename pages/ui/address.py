@@ -24,12 +24,12 @@ class Address:
         asked = st.query_params.to_dict()
         known: dict[str, str] = st.session_state.get(self._memory, {})
         # The controls are new: a new session, or a return from another page.
-        arrived = first_control not in st.session_state
-        self._linked = arrived and bool(asked) and asked != known
+        self.arrived = first_control not in st.session_state
+        self._linked = self.arrived and bool(asked) and asked != known
         self._texts = asked if self._linked else known
         self._now: dict[str, str] = {}
         self._names: set[str] = set()
-        if arrived:
+        if self.arrived:
             st.session_state[self._trouble] = []
 
     def seed(self, name: str, key: str, read: Callable[[str], T], default: T,
@@ -81,3 +81,17 @@ class Address:
         st.session_state[self._memory] = self._now
         if st.query_params.to_dict() != self._now:
             st.query_params.from_dict(self._now)
+
+    def carry(self, *names: str) -> None:
+        """These settings belong to controls that are not drawn this time; they stay as they are."""
+        for name in names:
+            self._names.add(name)
+            if name in self._texts and name not in self._now:
+                self._now[name] = self._texts[name]
+
+    @staticmethod
+    def travel(page: str, texts: dict[str, str]) -> None:
+        """In a callback: let the page start anew from these settings, as if its address had been opened."""
+        for key in [key for key in st.session_state if str(key).startswith(f"{page}.")]:
+            del st.session_state[key]
+        st.query_params.from_dict(texts)

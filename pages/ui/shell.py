@@ -1,5 +1,6 @@
 """What surrounds every page: configuration, navigation, styles and the standing line."""
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -15,12 +16,13 @@ _inside: ContextVar[bool] = ContextVar("inside the shell", default=False)
 def main() -> None:
     """Configure the page, draw the navigation and run the page the visitor asked for."""
     st.set_page_config(page_title="Perturbscope", page_icon=str(_ROOT / "assets" / "favicon.png"), layout="wide",
-                       initial_sidebar_state="expanded")
+                       initial_sidebar_state=320)
     page = st.navigation([
         st.Page(_ROOT / "pages" / "explore.py", title="Explore", default=True),
         st.Page(_ROOT / "pages" / "about.py", title="About"),
     ], position="top")
     st.html(f"<style>{_CSS}</style>")
+    st.html(f'<div class="ps-standing">{STANDING_LINE}</div>')
     token = _inside.set(True)
     try:
         page.run()
@@ -28,12 +30,13 @@ def main() -> None:
         _inside.reset(token)
 
 
-def guard() -> None:
-    """First line of every page: where the server runs the page on its own, because it was the first thing anyone asked
-    for, run the whole dashboard instead."""
-    if not _inside.get():
+def run(page: Callable[[], None]) -> None:
+    """Last line of every page's file. Where the server runs that file on its own, because this page was the first thing
+    anyone asked for, the whole dashboard runs instead."""
+    if _inside.get():
+        page()
+    else:
         main()
-        st.stop()
 
 
 def owner() -> str:

@@ -41,5 +41,6 @@ def picker(picture: str, captions: Sequence[str], *, first: int, total: int, cho
         if (value := st.session_state[key].get("paged")) is not None:
             on_page(int(value))
 
-    data = {"sprite": picture, "captions": list(captions), "first": first, "total": total, "chosen": chosen, "badge": badge}
+    data = {"sprite": picture, "captions": list(captions), "first": first, "total": total, "chosen": chosen,
+            "badge": badge}
     _component(key=key, data=data, on_picked_change=picked, on_paged_change=paged)

@@ -1,0 +1,118 @@
+"""About: what the words mean, and what is in the box, generated from what the engine declares."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from engine.attacks import ATTACKS
+from engine.attacks.base import AttackInfo, Knowledge
+from engine.data import DATASETS
+from engine.explain.methods import CAMS
+from engine.models.registry import ModelEntry, models
+from engine.params import Param, params_of
+from pages.ui import shell
+from pages.ui.charts import percent
+from pages.ui.outcome import KNOWN_AS
+
+INTRODUCTION = """
+Perturbscope shows what **adversarial perturbations** do to classifiers of medical images: changes so small that a
+person does not see them, chosen so that the model says something else. Choose a picture, a model, an attack and an
+epsilon on the Explore page; it shows the original, the attacked picture, the difference made visible, and where the
+model looked before and after.
+
+It is for research and teaching, **not for diagnosis**. No number here says anything about a patient. That an attack
+works on these models does not mean that it works on a product, and that it fails does not mean that a model is safe.
+"""
+
+WORDS = {
+    "clean, adversarial": "The picture as it was, and the picture after the attack.",
+    "perturbation": "What the attack added: adversarial minus clean.",
+    "epsilon": "How far the attack may go. For L∞ it is the most that any single pixel may change, counted in [0, 1] "
+               "and shown as n/255, where 1/255 is one step of an 8-bit picture. For L2 it is a radius over the whole "
+               "picture.",
+    "budget": "A norm (L∞ or L2) and an epsilon.",
+    "threat model": "What the attacker knows: " + "; ".join(f"{KNOWN_AS[k]}: {k.value.lower()}" for k in Knowledge) + ".",
+    "goal": "Untargeted: the model shall leave the true class. Targeted: it shall say one class named beforehand.",
+    "success": "The prediction has left the true class (or reached the target), counted over pictures that were "
+               "classified correctly before; always read it beside the accuracy over all pictures.",
+    "robust accuracy": "Accuracy on attacked pictures: an upper bound, for a stronger attack may lower it still.",
+    "logits": "The numbers a model computes for the classes before they become probabilities.",
+    "query": "One forward pass of one picture through the model.",
+    "target model, surrogate model": "The model under attack, and another one on which an attack is prepared.",
+    "heatmap (CAM)": "A map of the places that speak for the class which the model names.",
+    "8-bit PNG, JPEG 90": "Attacks are computed in fine steps; saving a picture rounds them. An attack that does not "
+                          "survive saving exists in the computer's memory only.",
+}
+
+
+def attack(info: AttackInfo, declared: Sequence[Param]) -> None:
+    with st.expander(f"**{info.title}**: {info.sentence}"):
+        st.latex(info.formula)
+        st.markdown(info.look_for)
+        st.markdown(f"{info.paper.authors}: [{info.paper.title}]({info.paper.url}), {info.paper.year}.")
+        if declared:
+            rows = [f"| {p.title} (`{p.name}`) | {p.default} {p.unit} | {p.help} |" for p in declared]
+            st.markdown("\n".join(["| Setting | Default | Meaning |", "|:--|:--|:--|", *rows]))
+
+
+def model(entry: ModelEntry) -> None:
+    card = entry.card
+    with st.expander(f"**{entry.title}** · `{entry.name}`"):
+        st.markdown(f"Trained on {card.dataset}, split {card.split}, seed {card.seed}; weights kept as {card.storage}.")
+        for split, scores in card.evaluations.items():
+            _evaluation(split, scores, card.classes)
+        if card.limits:
+            st.markdown(f"**Limits.** {card.limits}")
+        if card.command:
+            st.code(card.command, language="bash", wrap_lines=True)
+
+
+def _evaluation(split: str, scores: dict[str, Any], classes: Sequence[str]) -> None:
+    auc = f", AUC {scores['auc']:.3f}" if scores.get("auc") is not None else ""
+    st.markdown(f"**{split}** ({scores['n']:,} pictures): accuracy {percent(scores['accuracy'])}{auc}")
+    recall, counts = scores["recall"], scores["confusion_matrix"]
+    header = f"| is \\ model says | {' | '.join(classes)} | recall |"
+    lines = [f"| **{name}** | {' | '.join(f'{n:,}' for n in row)} | {percent(recall[name])} |"
+             for name, row in zip(classes, counts, strict=True)]
+    st.markdown("\n".join([header, "|:--|" + "--:|" * (len(classes) + 1), *lines]))
+
+
+def dataset(name: str) -> None:
+    entry = DATASETS[name]
+    info, missing = entry.info, entry.missing()
+    with st.expander(f"**{info.title}**" + (" · not on this machine" if missing else "")):
+        st.markdown(info.sentence)
+        st.markdown(f"Classes: {', '.join(info.classes)}. Source: {info.source}. Terms: {info.terms}.")
+        st.markdown("\n".join(["| Split | |", "|:--|:--|", *(f"| {n} | {s} |" for n, s in info.splits.items())]))
+        if missing:
+            st.info(missing)
+
+
+def page() -> None:
+    """Introduction, glossary, attacks, models, data sets, heatmaps."""
+    st.title("About")
+    st.markdown(INTRODUCTION)
+    st.header("Words", divider="gray")
+    st.markdown("\n".join(["| | |", "|:--|:--|", *(f"| **{word}** | {meaning} |" for word, meaning in WORDS.items())]))
+    st.header("Attacks", divider="gray")
+    for knowledge in Knowledge:
+        group = [cls for cls in ATTACKS.values() if cls.info.knowledge is knowledge]
+        if group:
+            st.subheader(f"{knowledge.value} ({KNOWN_AS[knowledge]})")
+        for cls in group:
+            attack(cls.info, params_of(cls))
+    st.header("Models", divider="gray")
+    for entry in models():
+        model(entry)
+    st.header("Data sets", divider="gray")
+    for name in DATASETS:
+        dataset(name)
+    st.header("Heatmaps", divider="gray")
+    for method in CAMS.values():
+        with st.expander(f"**{method.title}**: {method.sentence}"):
+            st.latex(method.formula)
+            st.markdown(method.paper)
+
+
+shell.run(page)

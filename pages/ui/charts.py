@@ -1,0 +1,69 @@
+"""The page's plots: class probabilities, and how an attack went step by step."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+import streamlit as st
+
+# Okabe and Ito's colours, in the order in which classes get them.
+PALETTE = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#0072b2", "#f0e442", "#999999")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash")
+BEFORE, AFTER = "#56b4e9", "#e69f00"
+_CONFIG = {
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d",
+                               "resetScale2d"],
+    "toImageButtonOptions": {"format": "svg", "filename": "perturbscope"},
+}
+
+
+def show(figure: go.Figure, key: str) -> None:
+    """Draw a plot; its camera saves it as SVG."""
+    st.plotly_chart(figure, width="stretch", key=key, config=_CONFIG)
+
+
+def probabilities(classes: Sequence[str], before: Sequence[float], after: Sequence[float]) -> go.Figure:
+    """Two bars a class: before and after the attack."""
+    figure = go.Figure()
+    for name, values, colour, pattern in (("after the attack", after, AFTER, "/"), ("before", before, BEFORE, "")):
+        figure.add_bar(y=list(classes), x=list(values), name=name, orientation="h", text=[percent(v) for v in values],
+                       textposition="outside", cliponaxis=False,
+                       marker={"color": colour, "pattern": {"shape": pattern}},
+                       hovertemplate="%{y}, " + name + ": %{x:.2%}<extra></extra>")
+    figure.update_layout(
+        height=70 + 52 * len(classes), margin={"l": 0, "r": 8, "t": 28, "b": 0},
+        barmode="group", bargap=0.28, bargroupgap=0.06,
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "traceorder": "reversed"},
+        xaxis={"range": [0, 1.12], "tickvals": [0, 0.25, 0.5, 0.75, 1], "tickformat": ".0%"},
+        yaxis={"autorange": "reversed", "ticklabelstandoff": 6})
+    return figure
+
+
+def steps(classes: Sequence[str], probabilities: Sequence[Sequence[float]], loss: Sequence[float], chosen: int,
+          loss_title: str) -> go.Figure:
+    """Probability of every class, and the loss, at every step; a line marks the chosen one."""
+    numbers = list(range(len(loss)))
+    figure = go.Figure()
+    for index, name in enumerate(classes):
+        figure.add_scatter(x=numbers, y=[p[index] for p in probabilities], name=name, mode="lines+markers",
+                           line={"color": PALETTE[index % 8], "dash": DASHES[index % 8]},
+                           hovertemplate="step %{x}: %{y:.1%}<extra>" + name + "</extra>")
+    figure.add_scatter(x=numbers, y=list(loss), name="loss", yaxis="y2", mode="lines+markers", showlegend=False,
+                       line={"color": "#999999"}, hovertemplate="step %{x}: loss %{y:.3g}<extra></extra>")
+    figure.add_vline(x=chosen, line={"color": "#888888", "width": 1.5, "dash": "dot"})
+    figure.update_layout(
+        height=330, margin={"l": 0, "r": 8, "t": 28, "b": 0}, hovermode="x unified",
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
+        xaxis={"title": "step", "dtick": max(1, len(numbers) // 10), "anchor": "y2", "showspikes": False},
+        yaxis={"domain": [0.46, 1], "range": [-0.03, 1.05], "tickformat": ".0%", "title": "probability"},
+        yaxis2={"domain": [0, 0.36], "title": loss_title, "rangemode": "tozero"})
+    return figure
+
+
+def percent(value: float) -> str:
+    """A probability for people: 97.2 %, and never 100 % for what is not certain."""
+    if value >= 0.9995 and value < 1:
+        return "> 99.9 %"
+    if 0 < value < 0.0005:
+        return "< 0.1 %"
+    return f"{value:.1%}".replace("%", " %")

@@ -1,0 +1,212 @@
+"""The sidebar's controls, generated from what the engine declares."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import streamlit as st
+
+from engine.attacks import ATTACKS
+from engine.attacks.base import Attack, Knowledge
+from engine.attacks.spec import NUMERICS, AttackSpec, make_spec
+from engine.errors import EngineError, UnknownName
+from engine.params import Param, Value, params_of, parse_number
+from pages.ui.address import Address
+
+T = TypeVar("T")
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+_NUMERICS = {
+    "fast": "fast: same mathematics, layers merged",
+    "reference": "reference: the network as trained",
+    "draft": "draft: 16-bit arithmetic, verdict in full",
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a budget is shown: `shown` = eps * `factor`, with the values the slider offers."""
+
+    norm: str
+    setting: str
+    label: str
+    unit: str
+    factor: float
+    offered: tuple[float, ...]
+    default: float
+    highest: float
+    help: str
+
+    def eps(self, shown: float) -> float:
+        return shown / self.factor
+
+    def text(self, shown: float) -> str:
+        """As the address and the command line write it."""
+        return f"{shown:.6g}{self.unit}"
+
+    def read(self, text: str) -> float:
+        """What the slider shows for an eps written as text; raises EngineError."""
+        try:
+            shown = parse_number(text) * self.factor
+        except (ValueError, ZeroDivisionError):
+            raise EngineError(f"it must be a number such as {self.text(self.default)}") from None
+        if not 0 <= shown <= self.highest:
+            raise EngineError(f"it must lie between 0 and {self.text(self.highest)}")
+        return float(f"{shown:.6g}")
+
+
+LINF = Scale(
+    "linf", "eps", "Epsilon, in n/255", "/255", 255.0,
+    (0, 0.1, 0.2, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32), 1.0, 255.0,
+    "How far every single pixel may move. 1/255 is one step of an 8-bit picture, far below what the eye sees.")
+L2 = Scale(
+    "l2", "radius", "L2 radius", "", 1.0, (0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12), 0.5, 100.0,
+    "How far the picture may move as a whole: the root of the summed squares of all pixel changes, pixels in [0, 1].")
+SCALES = {scale.norm: scale for scale in (LINF, L2)}
+_NORMS = {"linf": "every pixel (L∞)", "l2": "whole picture (L2)"}
+
+
+def one_of(kind: str, names: Sequence[str]) -> Callable[[str], str]:
+    """A reader of the address that takes one of `names`."""
+    def read(text: str) -> str:
+        if text not in names:
+            raise UnknownName(kind, text, names)
+        return text
+
+    return read
+
+
+def choice(address: Address, name: str, label: str, options: Sequence[str], default: str, *,
+           format_func: Callable[[str], str] = str, help: str | None = None, kind: str | None = None,
+           always: bool = False) -> str:
+    """A box to choose one of `options` in, kept in the address as `name` where it is not the default, or `always`."""
+    key = f"explore.{name}"
+    address.seed(name, key, one_of(kind or name, options), default, lambda value: value in options)
+    chosen: str = st.selectbox(label, options, format_func=format_func, key=key, help=help)
+    address.note(name, chosen if always or chosen != default else None)
+    return chosen
+
+
+def attack_class(address: Address, default: str) -> type[Attack]:
+    """Which attack: first what the attacker knows, where there is a choice, then the attack."""
+    groups = [k for k in Knowledge if any(a.info.knowledge is k for a in ATTACKS.values())]
+    key = "explore.attack"
+    address.seed("attack", key, one_of("attack", list(ATTACKS)), default, lambda name: name in ATTACKS)
+    knowledge = ATTACKS[st.session_state[key]].info.knowledge
+    if len(groups) > 1:
+        group_key = "explore.knowledge"
+        if address.arrived or group_key not in st.session_state:
+            st.session_state[group_key] = knowledge
+        knowledge = st.selectbox("What the attacker knows", groups, format_func=lambda k: k.value, key=group_key)
+    names = [name for name, a in zip(ATTACKS, ATTACKS.values(), strict=True) if a.info.knowledge is knowledge]
+    if st.session_state[key] not in names:
+        st.session_state[key] = names[0]
+    name = st.selectbox("Attack", names, format_func=lambda n: ATTACKS[n].info.title, key=key,
+                        help="" if len(groups) > 1 else f"{knowledge.value} (white-box)." if knowledge is
+                        Knowledge.WHITE_BOX else f"{knowledge.value}.")
+    address.note("attack", name)
+    st.caption(ATTACKS[name].info.sentence)
+    return ATTACKS[name]
+
+
+def budget(address: Address, norms: Sequence[str]) -> tuple[str, float]:
+    """Norm and eps, as a slider with the exact number beside it."""
+    norm = norms[0]
+    if len(norms) > 1:
+        norm = choice(address, "norm", "What is limited", norms, norms[0], format_func=lambda n: _NORMS.get(n, n))
+    scale = SCALES[norm]
+    key, exact = f"explore.{scale.setting}", f"explore.{scale.setting} exact"
+    address.seed(scale.setting, key, scale.read, scale.default)
+    shown = float(st.session_state[key])
+    options = sorted({*map(float, scale.offered), shown})
+    shown = st.select_slider(scale.label, options, key=key, format_func=scale.text, help=scale.help)
+    left, right = st.columns([1, 1.15], vertical_alignment="center")
+    st.session_state[exact] = shown
+    left.number_input("exact value", 0.0, scale.highest, step=0.05, format="%.6g", key=exact,
+                      label_visibility="collapsed", on_change=_take_exact, args=(key, exact))
+    note = f"= {scale.eps(shown):.3g} in [0, 1]" if norm == "linf" else "pixels in [0, 1]"
+    right.caption(note)
+    address.note(scale.setting, scale.text(shown))
+    return norm, scale.eps(shown)
+
+
+def _take_exact(key: str, exact: str) -> None:
+    st.session_state[key] = float(st.session_state[exact])
+
+
+def goal(address: Address, classes: Sequence[str], truth: int | None) -> int | None:
+    """Untargeted, or the class to reach."""
+    away = "any"
+    options = [away, *(name for index, name in enumerate(classes) if index != truth)]
+    label = {away: "Any other diagnosis"}
+    chosen = choice(address, "target", "Goal", options, away, kind="class",
+                    format_func=lambda name: label.get(name, f"Make it say: {name}"),
+                    help="Untargeted: leave the true class. Targeted: reach the class named here.")
+    return None if chosen == away else list(classes).index(chosen)
+
+
+def settings(address: Address, attack: type[Attack]) -> dict[str, object]:
+    """One control for every parameter the attack declares."""
+    return {p.name: _param(address, p, f"explore.set.{attack.info.name}.{p.name}") for p in params_of(attack)}
+
+
+def _param(address: Address, p: Param, key: str) -> Value:
+    name = f"set.{p.name}"
+    address.seed(name, key, p.check, p.default)
+    value = _widget(p, key)
+    address.note(name, None if value == p.default else str(value))
+    return value
+
+
+def _widget(p: Param, key: str) -> Any:
+    label = f"{p.title}, {p.unit}" if p.unit and p.unit != "/255" else p.title
+    if p.choices:
+        return st.selectbox(label, p.choices, key=key, help=p.help)
+    if p.kind is bool:
+        return st.toggle(label, key=key, help=p.help)
+    if p.kind is str:
+        return st.text_input(label, key=key, help=p.help)
+    kind = p.kind
+    low, high = (None if bound is None else kind(bound) for bound in (p.low, p.high))
+    step = kind(p.step) if p.step is not None else (1 if kind is int else 0.1)
+    return st.number_input(label, low, high, step=step, key=key, help=p.help, format="%d" if kind is int else "%.4g")
+
+
+def numerics(address: Address) -> str:
+    return choice(address, "numerics", "Arithmetic", NUMERICS, "fast", format_func=lambda n: _NUMERICS.get(n, n),
+                  help="How the attacked copy of the model computes. The verdict is that of the network as trained.")
+
+
+def device(address: Address) -> str:
+    return choice(address, "device", "Device", DEVICES, "auto", help="auto: a graphics processor where there is one.")
+
+
+def seed(address: Address) -> int:
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise EngineError("it must be a whole number") from None
+        if not 0 <= value < 2**31:
+            raise EngineError("it must lie between 0 and 2147483647")
+        return value
+
+    address.seed("seed", "explore.seed", read, 0)
+    value = int(st.number_input("Seed", 0, 2**31 - 1, step=1, key="explore.seed",
+                                help="Where the attack uses chance: the same seed gives the same picture again."))
+    address.note("seed", str(value))
+    return value
+
+
+def attack_spec(address: Address, classes: Sequence[str], truth: int | None, default: str) -> tuple[AttackSpec, str]:
+    """Every control of the attack, as a checked spec, and the device; raises EngineError."""
+    attack = attack_class(address, default)
+    norm, eps = budget(address, attack.info.norms)
+    target = goal(address, classes, truth) if attack.info.targeted else None
+    with st.expander("Advanced settings"):
+        values = settings(address, attack)
+        arithmetic = numerics(address)
+        processor = device(address)
+    number = seed(address)
+    return make_spec(attack.info.name, eps=eps, norm=norm, target=target, seed=number, numerics=arithmetic,
+                     params=values), processor

@@ -1,0 +1,281 @@
+"""A finished run, top to bottom: verdict, viewer, probabilities, heatmaps, steps, numbers and files, explanation."""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from engine.attacks import ATTACKS
+from engine.attacks.base import Knowledge
+from engine.experiments.explore import Picture, heatmap_task
+from engine.explain.methods import CAMS
+from engine.jobs import Job, State, jobs
+from engine.models.architectures import ARCHITECTURES
+from engine.store import Payload
+from pages.ui import charts, controls, pictures, progress, runs, verdict
+from pages.ui.address import Address
+from pages.ui.charts import percent
+from pages.ui.pictures import Figure
+from pages.ui.shell import owner
+from pages.ui.viewer import StoredUnits, auto_gain, strongest_channel, viewer
+
+KNOWN_AS = {Knowledge.WHITE_BOX: "white-box", Knowledge.TRANSFER: "transfer", Knowledge.SCORE: "score-based",
+            Knowledge.DECISION: "decision-based"}
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A job, the settings it was started with, and the picture it attacks."""
+
+    settings: runs.Settings
+    picture: Picture
+    arch: str
+    job: Job
+
+    @property
+    def payload(self) -> Payload:
+        assert self.job.payload is not None
+        return self.job.payload
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return self.payload.facts
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.facts["run"]["classes"])
+
+    @property
+    def badge(self) -> str:
+        return "SYNTHETIC" if self.picture.synthetic else ""
+
+    @property
+    def key(self) -> str:
+        return self.job.key
+
+
+def show(run: Run, address: Address) -> None:
+    """Everything about a finished run."""
+    units = run.picture.stored_units
+    verdict.show(run.facts, run.classes, units)
+    for line in _remarks(run):
+        st.caption(line)
+    before, after = (verdict.says(run.facts, run.classes, image) for image in ("clean", "adversarial"))
+    viewer(run.payload.arrays["clean"], run.payload.arrays["adversarial"], original_caption=str(before),
+           perturbed_caption=str(after), badge=run.badge or None,
+           stored_units=StoredUnits(units.name, units.scale, units.offset) if units else None, key="explore viewer")
+    st.markdown("##### What the model says")
+    charts.show(charts.probabilities(run.classes, *(run.facts["probabilities"][k] for k in ("clean", "adversarial"))),
+                key="explore probabilities")
+    st.markdown("##### Where the model looks")
+    heatmaps = _heatmaps(run, address)
+    steps, numbers, explanation = st.tabs(["Step by step", "Numbers and files", "How this attack works"])
+    with steps:
+        _steps(run)
+    with numbers:
+        _numbers(run)
+        _files(run, heatmaps)
+    with explanation:
+        _explanation(run)
+
+
+def _remarks(run: Run) -> list[str]:
+    """What a reader must know besides: about the picture, from the attack, about keeping the result."""
+    known = {"no image was classified correctly before the attack, so there was nothing to succeed on"}
+    lines = [*run.picture.notes, *(w for w in run.facts["run"]["warnings"] if w not in known), run.job.note]
+    if run.settings.source.upload and run.settings.source.dataset.startswith("phantom"):
+        lines.append("this model was trained on phantoms only; choose a data set of real pictures on the left")
+    return [line[0].upper() + line[1:].rstrip(".") + "." for line in lines if line]
+
+
+# ---- heatmaps
+
+
+def _heatmaps(run: Run, address: Address) -> Payload | None:
+    layers = list(ARCHITECTURES[run.arch].cam_layers) if run.arch in ARCHITECTURES else []
+    left, middle, right = st.columns([1, 1, 1], vertical_alignment="bottom")
+    with left:
+        method = controls.choice(address, "cam", "Method", list(CAMS), next(iter(CAMS)),
+                                 format_func=lambda name: CAMS[name].title,
+                                 help="  \n".join(f"**{m.title}**: {m.sentence}" for m in CAMS.values()))
+    layer = None
+    if layers:
+        with middle:
+            layer = controls.choice(address, "layer", "Layer", layers, layers[0],
+                                    help="Late layers see meaning and coarse places, early ones edges and fine places.")
+    lesion = run.picture.lesion
+    outlined = False
+    if lesion is not None:
+        outlined = right.toggle("Outline the true lesion", key="explore.outline",
+                                help="Phantoms are computed, so where the disease lies is known.")
+    job = jobs().submit(heatmap_task(run.job.task, run.payload, run.settings.source, run.settings.model, method, layer),
+                        owner())
+    if not progress.finished(job):
+        return None
+    if job.state is not State.DONE or job.payload is None:
+        st.error(job.error or "The heatmaps were cancelled; choose another method to compute them again.")
+        return None
+    _heat_row(run, job.payload, job.key, lesion, outlined)
+    return job.payload
+
+
+def _heat_row(run: Run, heat: Payload, key: str, lesion: np.ndarray | None, outlined: bool) -> None:
+    clean, adversarial = run.payload.arrays["clean"], run.payload.arrays["adversarial"]
+    before, after = heat.arrays["before"], heat.arrays["after"]
+    names = [run.classes[index] for index in heat.facts["classes"]]
+    on_lesion = heat.facts.get("on_lesion") or [None, None]
+    pictures.row([
+        Figure("Before", _heat_caption(names[0], on_lesion[0]),
+               pictures.heat_png(clean, before, lesion, outlined, f"{key} before"), run.badge,
+               scale=(pictures.INFERNO_CSS, "ignored", "what counts most")),
+        Figure("After the attack", _heat_caption(names[1], on_lesion[1]),
+               pictures.heat_png(adversarial, after, lesion, outlined, f"{key} after"), run.badge,
+               scale=(pictures.INFERNO_CSS, "ignored", "what counts most")),
+        Figure("Change", _shift_caption(heat.facts["shift"]),
+               pictures.heat_change_png(clean, after - before, lesion, outlined, f"{key} change"), run.badge,
+               scale=(pictures.CHANGE_CSS, "attention went", "attention came")),
+    ])
+
+
+def _heat_caption(name: str, on_lesion: float | None) -> str:
+    share = "" if on_lesion is None else f" · {on_lesion:.0%} of the heat on the true lesion".replace("%", " %")
+    return f"speaks for {name}{share}"
+
+
+def _shift_caption(shift: dict[str, float | None]) -> str:
+    if shift["correlation"] is None:
+        return "one of the maps is empty: nothing to compare"
+    return f"correlation {shift['correlation']:.2f} · hottest 20 % overlap by {shift['overlap']:.0%}".replace("%", " %")
+
+
+# ---- step by step
+
+
+@st.fragment
+def _steps(run: Run) -> None:
+    facts = run.facts["steps"]
+    last = len(facts["loss"]) - 1
+    step = last
+    if last > 0:
+        step = st.slider("Step", 0, last, last, key=f"explore step {run.key[:12]}",
+                         help="0 is the start; with a random start that is not the original picture.")
+    shown = facts["shown"]
+    nearest = min(range(len(shown)), key=lambda place: abs(shown[place] - step))
+    image = run.payload.arrays["snapshots"][nearest]
+    clean = run.payload.arrays["clean"]
+    gain = auto_gain(strongest_channel(run.payload.arrays["adversarial"] - clean))
+    says = facts["probabilities"][step]
+    best = int(np.argmax(says))
+    left, right = st.columns([1.2, 1], gap="medium")
+    with left:
+        pictures.row([
+            Figure(f"After step {shown[nearest]} of {last}", f"{run.classes[best]} {percent(says[best])}",
+                   pictures.image_png(image, f"{run.key} {nearest}"), run.badge, exact=True),
+            Figure("Perturbation so far", f"{verdict.levels(float(np.abs(image - clean).max()))}, amplified ×{gain:g}",
+                   pictures.difference_png(image - clean, gain, f"{run.key} {nearest}"), run.badge, exact=True),
+        ])
+    with right:
+        target = run.facts["run"]["spec"]["target"]
+        title = "loss" if target is None else "loss to goal"
+        charts.show(charts.steps(run.classes, facts["probabilities"], facts["loss"], step, title), key="explore steps")
+
+
+# ---- numbers and files
+
+
+def _numbers(run: Run) -> None:
+    facts, size = run.facts, run.facts["size"]
+    provenance, spec = facts["run"]["provenance"], facts["run"]["spec"]
+    seen = facts["visibility"]
+    pictures.numbers([
+        ("L∞", verdict.levels(size["linf"]), "",
+         "The largest change of any pixel; 1/255 is one step of an 8-bit picture."),
+        ("L2", f"{size['l2']:.3g}", "", "The root of the summed squares of all pixel changes, pixels in [0, 1]."),
+        ("L0", f"{size['l0']:,}", f"pixels, {size['l0_share']:.0%}".replace("%", " %"),
+         "How many pixels changed at all."),
+        ("PSNR", "∞" if size["psnr"] is None else f"{size['psnr']:.1f}", "" if size["psnr"] is None else "dB",
+         "Peak signal-to-noise ratio: above 40 dB two pictures look the same to nearly everyone."),
+        ("SSIM", f"{size['ssim']:.4f}", "", "Structural similarity from -1 to 1; 1 is the same picture."),
+        ("Visibility", f"{seen['score']:.2f}", "JND", "The change where it is easiest to see, in just-noticeable "
+         "differences of the eye. An estimate, not a reader study."),
+        ("Queries", f"{facts['queries']:,}", "", "How often the attack asked the model about this picture."),
+        ("Gradients", f"{facts['gradients']:,}", "", "How often the attack computed which way to go."),
+        ("Time", f"{facts['run']['seconds']:.2f}", "s", "The attack with its final checks, without loading the model."),
+        ("Device", provenance["device"], "", "Which processor computed."),
+        ("Seed", str(spec["seed"]), "", "The same seed and settings give the same picture again on the same device."),
+    ])
+    rows = [("before the attack", "clean"), ("after the attack", "adversarial"), ("saved as 8-bit PNG", "png8"),
+            ("saved as JPEG, quality 90", "jpeg90")]
+    header = f"| The model says | {' | '.join(run.classes)} |\n|:--|{'--:|' * len(run.classes)}\n"
+    st.markdown(header + "\n".join(f"| {title} | {' | '.join(percent(p) for p in facts['probabilities'][key])} |"
+                                   for title, key in rows))
+
+
+def _files(run: Run, heatmaps: Payload | None) -> None:
+    arrays, settings = run.payload.arrays, run.settings
+    stem = f"{settings.attack.attack}-{run.key[:8]}"
+    change = arrays["adversarial"] - arrays["clean"]
+    gain = auto_gain(strongest_channel(change))
+    st.markdown("**Take it away**")
+    with st.container(horizontal=True):
+        _download("Original", f"{stem}-original.png", lambda: pictures.encode(pictures.eight_bit(arrays["clean"])),
+                  "The picture as the model saw it, 8-bit PNG.")
+        _download("Perturbed", f"{stem}-perturbed.png",
+                  lambda: pictures.encode(pictures.eight_bit(arrays["adversarial_8bit"])),
+                  "The attacked picture rounded to 8 bits.")
+        _download("Difference", f"{stem}-difference-x{gain:g}.png",
+                  lambda: pictures.encode(pictures.difference_colours(strongest_channel(change), gain)),
+                  f"What was added, amplified ×{gain:g}: blue darker, orange brighter.")
+        _download("All arrays (.npz)", f"{stem}.npz", lambda: _npz(run, heatmaps),
+                  "Original, perturbed, every kept step and the heatmaps in full precision, for NumPy.")
+        _download("Numbers (.csv)", f"{stem}.csv", lambda: _csv(run), "Loss and class probabilities at every step.")
+        _download("Run (.json)", f"{stem}.json", lambda: runs.to_json(settings, run.facts),
+                  "Settings, numbers, versions and digests. Give it to 'Use your own picture' to open the run again.")
+    if settings.source.upload:
+        st.caption("An upload lies on this machine only: open the run's file to repeat it.")
+    else:
+        st.caption("The same run from the command line:")
+        st.code(runs.command(settings, run.classes), language="bash", wrap_lines=True)
+
+
+def _download(label: str, name: str, data: Any, help: str) -> None:
+    st.download_button(label, data, file_name=name, help=help, on_click="ignore", key=f"explore file {label}")
+
+
+def _npz(run: Run, heatmaps: Payload | None) -> bytes:
+    file = io.BytesIO()
+    heat = {} if heatmaps is None else {f"heat_{name}": values for name, values in heatmaps.arrays.items()}
+    np.savez(file, **run.payload.arrays, **heat, probabilities=np.array(run.facts["steps"]["probabilities"]),
+             loss=np.array(run.facts["steps"]["loss"]))
+    return file.getvalue()
+
+
+def _csv(run: Run) -> str:
+    facts = run.facts["steps"]
+    names = ",".join('"' + name.replace('"', '""') + '"' for name in run.classes)
+    rows = (",".join([str(step), f"{loss:.8g}", *(f"{p:.8g}" for p in probabilities)])
+            for step, (loss, probabilities) in enumerate(zip(facts["loss"], facts["probabilities"], strict=True)))
+    return "\n".join([f"step,loss,{names}", *rows]) + "\n"
+
+
+# ---- explanation
+
+
+def _explanation(run: Run) -> None:
+    info = ATTACKS[run.settings.attack.attack].info
+    left, right = st.columns([1.3, 1], gap="large")
+    with left:
+        st.markdown(f"**{info.title}**, {KNOWN_AS[info.knowledge]}: {lower_first(info.knowledge.value)}.")
+        st.markdown(info.sentence)
+        st.latex(info.formula)
+        paper = info.paper
+        st.markdown(f"{paper.authors}: [{paper.title}]({paper.url}), {paper.year}.")
+    with right:
+        st.markdown(f"**What to look for**\n\n{info.look_for}")
+        st.markdown(r"$x$ the picture, $x'$ the attacked one, $y$ its class, $L$ the loss, $\varepsilon$ the budget.")
+
+
+def lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,180 @@
+"""Which picture and which model: data set, split, thumbnails, uploads, and the models that fit."""
+
+import random
+from collections.abc import Sequence
+from pathlib import PurePath
+
+import streamlit as st
+
+from engine.data import DATASETS, Dataset, DatasetInfo, find
+from engine.data.folder import PREFIX
+from engine.data.upload import read_upload, save_upload
+from engine.errors import EngineError
+from engine.experiments.explore import Source, opened, picture
+from engine.models.registry import ModelEntry, models
+from pages.ui import runs
+from pages.ui.address import Address
+from pages.ui.controls import choice, one_of
+from pages.ui.picker import picker, sprite
+
+PAGE = 8
+THUMBNAIL = 96
+DEFAULT_DATASET = "phantom-cxr"
+# The keys of what is no widget's: which picture, which upload, which page of thumbnails, what an upload did wrong.
+INDEX, UPLOAD, FIRST, TROUBLE = "explore.index", "explore.upload", "explore.first", "explore.upload trouble"
+
+
+def dataset(address: Address) -> tuple[Dataset, str]:
+    """The chosen data set's chosen split; raises EngineError where it is not here."""
+    key = "explore.dataset"
+    address.seed("dataset", key, _dataset_name, DEFAULT_DATASET, lambda name: isinstance(name, str))
+    names = list(DATASETS)
+    if (asked := st.session_state[key]) not in names:
+        names.append(asked)
+    name: str = st.selectbox("Data set", names, key=key, format_func=_title, accept_new_options=True,
+                             help="Or type folder:PATH for pictures of your own, one folder a class.")
+    entry = find(name)
+    address.note("dataset", name)
+    if (reason := entry.missing()) is not None:
+        raise EngineError(reason)
+    info = entry.info
+    split = choice(address, "split", "Split", list(info.splits), info.default_split, always=True,
+                   help="  \n".join(f"**{split}**: {sentence}" for split, sentence in info.splits.items()))
+    return opened(name, split), split
+
+
+def _dataset_name(text: str) -> str:
+    find(text)
+    return text
+
+
+def _title(name: str) -> str:
+    return DATASETS[name].info.title if name in DATASETS else name.removeprefix(PREFIX)
+
+
+def model(address: Address, info: DatasetInfo) -> str:
+    """The chosen model among those that know this data set's classes; raises EngineError where there is none."""
+    fitting = {entry.name: entry for entry in _fitting(info)}
+    if not fitting:
+        raise EngineError(f"No model knows the classes of {info.title} yet; train one: python -m engine train "
+                          f"--dataset {info.name} --arch resnet18 --name {info.name}/resnet18")
+    key = "explore.model"
+    names = list(fitting)
+    address.seed("model", key, one_of("model", names), names[0], lambda name: name in names)
+    name: str = st.selectbox("Model", names, key=key, format_func=lambda n: fitting[n].title,
+                             help=_card_help(fitting.get(st.session_state[key], fitting[names[0]])))
+    address.note("model", name)
+    st.caption(card_line(fitting[name]))
+    return name
+
+
+def _fitting(info: DatasetInfo) -> list[ModelEntry]:
+    """Models with these classes; first those trained on this data set, small networks before large ones."""
+    fitting = [entry for entry in models() if entry.card.classes == info.classes]
+    return sorted(fitting, key=lambda e: (e.card.dataset != info.name, e.card.arch != "resnet18", e.name))
+
+
+def card_line(entry: ModelEntry) -> str:
+    """The model's quality in one line."""
+    for split, scores in entry.card.evaluations.items():
+        recall = scores.get("recall", {})
+        worst = min(recall, key=recall.get) if recall else None
+        weakest = f", recall from {recall[worst]:.0%} ({worst})" if worst else ""
+        return f"{scores['accuracy']:.1%} accuracy on the {split} split{weakest}"
+    return "not evaluated"
+
+
+def _card_help(entry: ModelEntry) -> str:
+    card = entry.card
+    lines = [f"**{entry.name}**, {card.arch}, trained on {card.dataset}/{card.split}"]
+    for split, scores in card.evaluations.items():
+        recall = ", ".join(f"{name} {value:.1%}" for name, value in scores.get("recall", {}).items())
+        lines.append(f"{split}: accuracy {scores['accuracy']:.1%}; recall {recall}")
+    return "  \n".join([*lines, card.limits])
+
+
+def source(address: Address, data: Dataset, split: str) -> Source:
+    """The picture that is chosen now."""
+    def read_index(text: str) -> int:
+        try:
+            return data.checked(int(text))
+        except ValueError as error:
+            raise error if isinstance(error, EngineError) else EngineError("it must be a whole number") from None
+
+    def read_digest(text: str) -> str:
+        picture(Source(data.info.name, split, 0, text))
+        return text
+
+    address.seed("index", INDEX, read_index, 0, lambda index: 0 <= index < len(data))
+    address.seed("upload", UPLOAD, read_digest, "")
+    index, upload = int(st.session_state[INDEX]), str(st.session_state[UPLOAD])
+    address.note("index", str(index))
+    address.note("upload", upload or None)
+    return Source(data.info.name, split, index, upload)
+
+
+def chooser(data: Dataset, chosen: Source) -> None:
+    """Thumbnails to click, a random picture, an upload."""
+    total = len(data)
+    place = (data.info.name, data.split)
+    first, of = st.session_state.get(FIRST, (None, None))
+    if of != place or first is None:
+        first = chosen.index // PAGE * PAGE
+    first = min(max(first, 0), (total - 1) // PAGE * PAGE)
+    st.session_state[FIRST] = (first, place)
+    numbers = range(first, min(first + PAGE, total))
+
+    def pick(number: int) -> None:
+        if number < 0:
+            number = random.randrange(total)
+            st.session_state[FIRST] = (number // PAGE * PAGE, place)
+        st.session_state[INDEX], st.session_state[UPLOAD] = number, ""
+        st.session_state.pop(TROUBLE, None)
+
+    def page(step: int) -> None:
+        st.session_state[FIRST] = (first + step * PAGE, place)
+
+    picker(_sprite(*place, tuple(numbers)), [data.classes[data.labels[i]] for i in numbers], first=first, total=total,
+           chosen=None if chosen.upload else chosen.index, badge="SYNTHETIC" if data.info.synthetic else "",
+           on_pick=pick, on_page=page, key="explore picker")
+    _uploader(chosen)
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def _sprite(name: str, split: str, numbers: Sequence[int]) -> str:
+    return sprite(opened(name, split).thumbnails(numbers, THUMBNAIL))
+
+
+def _uploader(chosen: Source) -> None:
+    with st.popover("Use your own picture", width="stretch"):
+        turn = st.session_state.setdefault("explore upload turn", 0)
+        key = f"explore upload {turn}"
+        st.file_uploader("PNG, JPEG or DICOM, or a run saved here as JSON", key=key, on_change=_take_upload,
+                         args=(key,),
+                         help="It stays on this machine. Nothing but the picture is read from a DICOM file.")
+    if chosen.upload and st.button("Back to the data set's pictures", width="stretch"):
+        st.session_state[UPLOAD] = ""
+        st.rerun()
+
+
+def _take_upload(key: str) -> None:
+    """Read a file that was just uploaded; what is wrong with it becomes a line, and everything else stays."""
+    file = st.session_state[key]
+    st.session_state.pop(TROUBLE, None)
+    if file is None:
+        return
+    try:
+        data = file.getvalue()
+        if data.lstrip()[:1] == b"{":
+            Address.travel("explore", runs.address_of(data))
+        else:
+            st.session_state[UPLOAD] = save_upload(read_upload(data, PurePath(file.name).suffix))
+    except EngineError as error:
+        st.session_state[TROUBLE] = f"{file.name}: {error}"
+    # A new uploader: this one would otherwise go on showing the file.
+    st.session_state["explore upload turn"] += 1
+
+
+def trouble() -> str | None:
+    """What was wrong with the last upload."""
+    return st.session_state.get(TROUBLE)

@@ -1,0 +1,100 @@
+"""An attack's outcome in plain words."""
+
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from engine.data.upload import StoredUnits
+from pages.ui.charts import percent
+
+_SEEN = {"invisible": "A person would not see it", "hardly visible": "A person would hardly see it",
+         "visible": "A person who looks closely would see it", "obvious": "A person would see it at once"}
+
+
+@dataclass(frozen=True)
+class Says:
+    """What the model says of one picture."""
+
+    name: str
+    index: int
+    confidence: float
+
+    def __str__(self) -> str:
+        return f"{self.name} {percent(self.confidence)}"
+
+
+def says(facts: dict[str, Any], classes: Sequence[str], image: str) -> Says:
+    """The model's prediction for one of the kept images: "clean", "adversarial", "png8" or "jpeg90"."""
+    values = facts["probabilities"][image]
+    index = int(np.argmax(values))
+    return Says(classes[index], index, values[index])
+
+
+def levels(value: float) -> str:
+    """An intensity in [0,1] as n/255, three digits."""
+    return f"{value * 255:.3g}/255"
+
+
+def show(facts: dict[str, Any], classes: Sequence[str], units: StoredUnits | None) -> None:
+    """The verdict: before, after, and what it takes."""
+    before, after = says(facts, classes, "clean"), says(facts, classes, "adversarial")
+    changed = before.index != after.index
+    st.html(f"""<div class="ps-verdict" data-testid="verdict" style="--ps-changed:#e8743b">
+      <div class="ps-flip">{_said("The model said", before, False)}<span class="ps-arrow">&#8594;</span>
+        {_said("After the attack it says", after, changed)}</div>
+      <div><p>{html.escape(sentence(facts, classes))}</p>
+        <div class="ps-checks">{"".join(_checks(facts, classes, units))}</div></div></div>""")
+
+
+def _said(title: str, what: Says, changed: bool) -> str:
+    return (f'<div class="ps-says{" changed" if changed else ""}"><small>{title}</small>'
+            f"<b>{html.escape(what.name)} <i>{percent(what.confidence)}</i></b></div>")
+
+
+def sentence(facts: dict[str, Any], classes: Sequence[str]) -> str:
+    """What happened, in one or two sentences."""
+    before, after = says(facts, classes, "clean"), says(facts, classes, "adversarial")
+    truth, target = classes[facts["label"]], facts["run"]["spec"]["target"]
+    size = levels(facts["size"]["linf"])
+    if facts["label_known"] and before.index != facts["label"]:
+        return (f"The model was wrong before any attack: this is {truth}, it said {before.name}. "
+                "There was nothing to break; take another picture to see an attack.")
+    if target is not None and before.index == target:
+        return f"The model said {before.name} before the attack: the goal was reached already. Choose another goal."
+    if target is not None and after.index == target:
+        return (f"The attack worked: the model was made to say {after.name}, as ordered. "
+                f"No pixel moved by more than {size}.")
+    if target is not None and after.index != before.index:
+        return (f"Half a success: the model was driven from {before.name} to {after.name}, but not to "
+                f"{classes[target]}. A larger epsilon or more steps may do it.")
+    if after.index != before.index:
+        return f"The attack worked: the diagnosis flips, though no pixel moved by more than {size}."
+    change = after.confidence - before.confidence
+    trend = ("hardly less sure" if abs(change) < 0.02 else "less sure" if change < 0 else "even surer")
+    return (f"The model held: it still says {after.name}, {trend} than before. "
+            "Try a larger epsilon, more steps or another attack.")
+
+
+def _checks(facts: dict[str, Any], classes: Sequence[str], units: StoredUnits | None) -> Iterator[str]:
+    before, after = says(facts, classes, "clean"), says(facts, classes, "adversarial")
+    seen = facts["visibility"]
+    yield _dot(_SEEN[seen["level"]], f"{seen['reason']} (An estimate, not a reader study.)")
+    largest = f"Largest pixel change {levels(facts['size']['linf'])}"
+    if units is not None:
+        largest += f" = {facts['size']['linf'] * abs(units.scale):.3g} {units.name}"
+    yield _dot(largest, "How far the most changed pixel moved; 1/255 is one step of an 8-bit picture.")
+    if before.index != after.index:
+        for image, title in (("png8", "saved as 8-bit PNG"), ("jpeg90", "saved as JPEG, quality 90")):
+            then = says(facts, classes, image)
+            fooled = then.index != before.index
+            word = "Still fools it" if fooled else "No longer fools it"
+            yield (f'<span class="{"ps-yes" if fooled else "ps-no"}" title="The model says {html.escape(str(then))}">'
+                   f"{word} {title}</span>")
+
+
+def _dot(text: str, help: str) -> str:
+    return f'<span class="ps-dot" title="{html.escape(help)}">{html.escape(text)}</span>'
