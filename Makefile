@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-BROWSER ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-quick check bench clean distclean browser
@@ -43,7 +43,7 @@ distclean: clean
 	rm -rf $(VENV)
 
 browser:
-	@test -n "$(BROWSER)" || { echo "The browser tests need Chromium; install it with: sudo apt-get install chromium" \
+	@test -n "$(CHROMIUM)" || { echo "The browser tests need Chromium; install it with: sudo apt-get install chromium" \
 		"(macOS: brew install chromium), or leave them out: make test-quick" >&2; exit 1; }
 
 $(BIN)/python:
