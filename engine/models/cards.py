@@ -74,7 +74,8 @@ def _card(file: str, facts: Mapping[str, Any]) -> Card:
         accepts, wanted = _RULES.get(_FIELDS[name].type, _OBJECT)
         if not accepts(value):
             raise EngineError(f"'{name}' in {file} must be {wanted}")
-    card = Card(**{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+    card = Card(**values)
     if problem := _problem(card):
         raise EngineError(f"{file}: {problem}")
     return card

@@ -6,7 +6,7 @@ Nothing here changes what a network computes, beyond float rounding, and no para
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -31,12 +31,9 @@ def folded(module: nn.Module, mean: Tensor, std: Tensor) -> nn.Module:
     traced = fx.GraphModule(module, graph)
     _fold_norms(traced)
     _pool_before_1x1(traced)
-    if not _take_stem(traced, mean, std):
-        traced = nn.Sequential(Normalise(mean, std), traced)  # type: ignore[assignment]
-    else:
-        traced.graph.lint()
-        traced.recompile()
-    return traced.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    traced.delete_all_unused_submodules()
+    whole = traced if _take_stem(traced, mean, std) else nn.Sequential(Normalise(mean, std), traced)
+    return whole.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 class _Tracer(fx.Tracer):
@@ -85,7 +82,7 @@ def _fold_norms(traced: fx.GraphModule) -> None:
     """Every batch-norm into the convolution whose output only it sees; the others become Affine."""
     calls = _calls(traced)
     for norm in [n for n in calls if _is_frozen_norm(_module(traced, n))]:
-        source = norm.args[0]
+        source = _source(norm)
         conv = _module(traced, source)
         if isinstance(conv, nn.Conv2d) and len(source.users) == 1 and _runs_once(calls, source):
             _put(traced, source, fuse_conv_bn_eval(conv, _module(traced, norm)))
@@ -100,7 +97,7 @@ def _pool_before_1x1(traced: fx.GraphModule) -> None:
     """Average pooling and a 1x1 convolution can change places: then the convolution has a quarter of the work."""
     calls = _calls(traced)
     for pool in calls:
-        source = pool.args[0]
+        source = _source(pool)
         conv = _module(traced, source)
         if (_is_plain_pool(_module(traced, pool)) and _is_pointwise(conv) and len(source.users) == 1
                 and _runs_once(calls, source)):
@@ -122,13 +119,18 @@ def _is_pointwise(module: nn.Module | None) -> bool:
 
 def _calls(traced: fx.GraphModule) -> list[fx.Node]:
     """The calls of submodules on one tensor."""
-    return [n for n in traced.graph.nodes if n.op == "call_module" and len(n.args) == 1 and not n.kwargs]
+    return [n for n in traced.graph.nodes
+            if n.op == "call_module" and len(n.args) == 1 and isinstance(n.args[0], fx.Node) and not n.kwargs]
 
 
-def _module(traced: fx.GraphModule, node: Any) -> Any:
+def _source(call: fx.Node) -> fx.Node:
+    """Where the tensor that `call` works on comes from."""
+    return cast(fx.Node, call.args[0])
+
+
+def _module(traced: fx.GraphModule, node: fx.Node) -> Any:
     """The submodule that `node` calls, if it does."""
-    is_call = isinstance(node, fx.Node) and node.op == "call_module"
-    return traced.get_submodule(str(node.target)) if is_call else None
+    return traced.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
 def _runs_once(calls: Sequence[fx.Node], node: fx.Node) -> bool:

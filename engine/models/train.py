@@ -1,9 +1,9 @@
-"""Training a classifier from scratch: small pictures first, full size at the end."""
+"""Training a classifier: small pictures first, full size at the end."""
 
 import copy
-import sys
+import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,59 +13,167 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine import device as devices
+from engine.data import Dataset
 from engine.data import load as load_dataset
-from engine.data.base import Dataset
+from engine.errors import EngineError
 from engine.metrics.classification import classification
 from engine.models import checkpoints
 from engine.models.architectures import ARCHITECTURES
-from engine.models.checkpoints import Card
-from engine.params import param
+from engine.models.cards import Card
+from engine.models.registry import load_model
+from engine.models.train_spec import TrainSpec
+from engine.params import values_of
 from engine.progress import Progress
 
+__all__ = ["TrainSpec", "fit", "train"]
+
 # The grey mean and spread of chest X-rays; one value for the three equal channels.
-MEAN, STD = (0.48, 0.48, 0.48), (0.23, 0.23, 0.23)
+GREY_MEAN, GREY_STD = (0.48, 0.48, 0.48), (0.23, 0.23, 0.23)
+_TRAINING, _MEASURING = 0.95, 1.0  # which part of the time is over when
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainSpec:
-    """Everything that decides a training run."""
+@dataclass(frozen=True)
+class Pictures:
+    """A split in memory, decoded once: images uint8 [N, 1 or 3, H, W], labels int64 [N]."""
 
-    dataset: str
-    arch: str
-    name: str
-    split: str = "train"
-    validation: str = "validation"
-    tests: tuple[str, ...] = ("test",)
-    command: str = ""
-    limits: str = ""
-    start_from: str = ""
-    epochs: int = param(12, title="Epochs", low=1, high=1000, help="How often every training image is seen.")
-    full_size_epochs: int = param(3, title="Full-size epochs", low=1, high=1000,
-                                  help="The last so many epochs see 224 x 224; earlier ones see smaller pictures.")
-    small_size: int = param(112, title="Small size", low=32, high=224, unit="px",
-                            help="Side of the pictures in the early epochs; a quarter of the time at half the side.")
-    batch: int = param(32, title="Batch", low=2, high=1024, help="Images per optimiser step.")
-    lr: float = param(1e-3, title="Learning rate", low=1e-6, high=1.0, help="Peak of the one-cycle schedule (AdamW).")
-    weight_decay: float = param(0.02, title="Weight decay", low=0.0, high=1.0, help="AdamW's pull towards zero.")
-    precision: str = param("bf16", title="Precision", choices=("bf16", "float32"),
-                           help="Arithmetic of the forward pass in training; evaluation is always float32.")
-    seed: int = param(0, title="Seed", low=0, high=2**31 - 1, help="Fixes initial weights, order and augmentation.")
+    images: Tensor
+    labels: Tensor
+
+    def batch(self, chosen: Tensor | slice, device: torch.device) -> Tensor:
+        """Some images as float32 in [0,1]."""
+        return self.images[chosen].to(device).float() / 255
 
 
-@dataclass
+@dataclass(frozen=True)
+class Normalisation:
+    """What is subtracted from each of three channels, and what they are divided by."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images [N, 1 or 3, H, W] in [0,1] as the network sees them."""
+        mean, std = (torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
+        return ((images.expand(-1, 3, -1, -1) - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
 class Trained:
-    """A trained network with the history of its epochs."""
+    """A trained network, what its images are normalised by, and the history of its epochs."""
 
     module: nn.Module
     classes: tuple[str, ...]
-    history: list[dict[str, Any]] = field(default_factory=list)
+    normalisation: Normalisation
+    history: list[dict[str, Any]]
+    data: dict[str, str]
 
 
-def _in_memory(dataset: Dataset) -> tuple[Tensor, Tensor]:
-    """All images as uint8 [N, C, H, W] and labels [N]: decoding once is cheaper than once an epoch."""
-    images = torch.stack([torch.from_numpy(np.rint(dataset.image(i) * 255).astype(np.uint8))
-                          for i in range(len(dataset))])
-    return images, torch.from_numpy(dataset.labels)
+def train(spec: TrainSpec, path: Path, progress: Progress | None = None, device: str = "auto") -> Card:
+    """Train, evaluate what will be on disk on every test split, write the checkpoint `path` and its card.
+
+    Nothing is written before the end. Raises EngineError and Cancelled.
+    """
+    progress = progress or Progress()
+    chosen = devices.choose(device)
+    # Before hours of training, not after them: do these splits exist?
+    tests = {split: load_dataset(spec.dataset, split) for split in spec.tests}
+    trained = fit(spec, progress.part(0.0, _TRAINING), chosen)
+    stored = copy.deepcopy(trained.module)
+    stored.load_state_dict(checkpoints.unpacked(checkpoints.packed(trained.module.state_dict(), spec.storage)))
+    evaluations, changed = {}, {}
+    for split, dataset in tests.items():
+        pictures = _read(dataset, progress.part(_TRAINING, _MEASURING))
+        exact, kept = (_logits(m, pictures, trained.normalisation, chosen, progress.part(_TRAINING, _MEASURING))
+                       for m in (trained.module, stored))
+        evaluations[split] = classification(kept, pictures.labels.numpy(), trained.classes)
+        changed[split] = {"predictions_changed": int((exact.argmax(1) != kept.argmax(1)).sum()),
+                          "largest_logit_change": float(np.abs(exact - kept).max())}
+    card = Card(name=spec.name, arch=spec.arch, classes=trained.classes, mean=trained.normalisation.mean,
+                std=trained.normalisation.std, dataset=spec.dataset, split=spec.split, seed=spec.seed,
+                command=spec.command, storage=spec.storage, evaluations=evaluations, round_trip=changed,
+                limits=spec.limits, training=_facts(spec, trained),
+                versions={"torch": torch.__version__, "device": devices.title(chosen)})
+    checkpoints.save(path, trained.module, card)
+    return card
+
+
+def _facts(spec: TrainSpec, trained: Trained) -> dict[str, Any]:
+    return {"settings": values_of(spec), "start_from": spec.start_from, "validation": spec.validation,
+            "data": trained.data, "history": trained.history}
+
+
+def fit(spec: TrainSpec, progress: Progress, device: torch.device) -> Trained:
+    """Train `spec.arch` on `spec.dataset`; the epoch with the best balanced validation accuracy at full size wins.
+
+    The schedule is one cycle of AdamW; classes are weighted by inverse frequency. Raises EngineError and Cancelled.
+    """
+    sets = {split: load_dataset(spec.dataset, split) for split in (spec.split, spec.validation)}
+    classes = sets[spec.split].classes
+    module = _network(spec, classes).to(device).to(memory_format=torch.channels_last).train()
+    seen, held = (_read(dataset, progress.part(0.0, 0.0)) for dataset in sets.values())
+    normalisation = _normalisation(seen)
+    course = _Course(spec, module, seen, normalisation, _class_weights(seen.labels, len(classes)).to(device), device)
+    history: list[dict[str, Any]] = []
+    best, best_state = -1.0, module.state_dict()
+    for epoch in range(spec.epochs):
+        started = time.monotonic()
+        size, full = course.size(epoch)
+        loss = course.epoch(epoch, size, progress)
+        logits = _logits(module, held, normalisation, device, progress.part((epoch + 1) / spec.epochs, 1.0))
+        score = classification(logits, held.labels.numpy(), classes)
+        balanced = float(np.mean(list(score["recall"].values())))
+        history.append({"epoch": epoch + 1, "size": size, "loss": loss, "validation_accuracy": score["accuracy"],
+                        "validation_balanced": balanced, "seconds": round(time.monotonic() - started, 1)})
+        progress.report((epoch + 1) / spec.epochs, f"epoch {epoch + 1} of {spec.epochs}, {size} px, loss {loss:.3f}, "
+                                                   f"validation accuracy {score['accuracy']:.1%}")
+        if full and balanced >= best:
+            best, best_state = balanced, copy.deepcopy(module.state_dict())
+    module.load_state_dict(best_state)
+    return Trained(module.eval(), classes, normalisation, history, {s: dataset.digest for s, dataset in sets.items()})
+
+
+class _Course:
+    """The optimiser, its schedule and the random numbers of one run."""
+
+    def __init__(self, spec: TrainSpec, module: nn.Module, pictures: Pictures, normalisation: Normalisation,
+                 weights: Tensor, device: torch.device) -> None:
+        self.spec, self.module, self.pictures, self.normalisation = spec, module, pictures, normalisation
+        self.weights, self.device = weights, device
+        self.batch = min(spec.batch, len(pictures.labels))
+        self.steps = len(pictures.labels) // self.batch
+        self.generator = torch.Generator().manual_seed(spec.seed)
+        self.optimiser = torch.optim.AdamW(module.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, spec.lr, pct_start=0.2,
+                                                            total_steps=spec.epochs * self.steps)
+
+    def size(self, epoch: int) -> tuple[int, bool]:
+        """The side of the pictures in an epoch, and whether that is their full size."""
+        whole = self.pictures.images.shape[-1]
+        full = epoch >= self.spec.epochs - self.spec.full_size_epochs
+        return (whole if full else min(whole, self.spec.small_size)), full
+
+    def epoch(self, epoch: int, size: int, progress: Progress) -> float:
+        """See every picture once; returns the mean loss. Raises EngineError where the training diverges."""
+        order = torch.randperm(len(self.pictures.labels), generator=self.generator)
+        total = 0.0
+        for step in range(self.steps):
+            total += self._step(order[step * self.batch:(step + 1) * self.batch], size)
+            progress.report((epoch + (step + 1) / self.steps) / self.spec.epochs,
+                            f"epoch {epoch + 1} of {self.spec.epochs}, {size} px, loss {total / (step + 1):.3f}")
+        if not math.isfinite(total):
+            raise EngineError(f"the training diverged in epoch {epoch + 1}; take a rate below {self.spec.lr:g}")
+        return total / self.steps
+
+    def _step(self, chosen: Tensor, size: int) -> float:
+        x = self.normalisation(_augmented(self.pictures.batch(chosen, self.device), size, self.generator))
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.spec.precision == "bf16"):
+            logits = self.module(x)
+        loss = F.cross_entropy(logits.float(), self.pictures.labels[chosen].to(self.device), weight=self.weights)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        self.schedule.step()
+        return loss.item()
 
 
 def _augmented(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
@@ -88,102 +196,59 @@ def _augmented(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
     return (moved.clamp(1e-4, 1).pow(gamma) * gain + shift).clamp(0, 1)
 
 
-def _network_input(images: Tensor) -> Tensor:
-    mean = torch.tensor(MEAN, device=images.device).view(1, -1, 1, 1)
-    std = torch.tensor(STD, device=images.device).view(1, -1, 1, 1)
-    return ((images.expand(-1, 3, -1, -1) - mean) / std).contiguous(memory_format=torch.channels_last)
+def _network(spec: TrainSpec, classes: tuple[str, ...]) -> nn.Module:
+    """The network before training: random weights, or those of the model `spec.start_from` where shapes agree."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(spec.seed)
+        module = ARCHITECTURES[spec.arch].build(len(classes))
+    if spec.start_from:
+        start = load_model(spec.start_from)
+        if start.arch != spec.arch:
+            raise EngineError(f"{spec.start_from} is {start.arch}, not {spec.arch}; start from one of that kind")
+        state = start.module.state_dict()
+        module.load_state_dict({k: state[k] if state[k].shape == v.shape else v
+                                for k, v in module.state_dict().items()})
+    return module
+
+
+def _read(dataset: Dataset, progress: Progress) -> Pictures:
+    """All pictures of a split in memory: decoding once is cheaper than once an epoch."""
+    if len(dataset) < 2:
+        raise EngineError(f"{dataset.info.name}/{dataset.split} has {len(dataset)} images; give it at least two")
+    images = []
+    for i in range(len(dataset)):
+        if i % 50 == 0:
+            progress.report(i / len(dataset), f"reading {dataset.info.name}/{dataset.split}")
+        images.append(torch.from_numpy(np.rint(dataset.image(i) * 255).astype(np.uint8)))
+    return Pictures(torch.stack(images), torch.from_numpy(dataset.labels))
+
+
+def _normalisation(pictures: Pictures) -> Normalisation:
+    """The fixed one of chest X-rays for grey pictures; for colours, what is measured on (up to 1000 of) them."""
+    if pictures.images.shape[1] == 1:
+        return Normalisation(GREY_MEAN, GREY_STD)
+    some = pictures.images[::math.ceil(len(pictures.images) / 1000)].float() / 255
+    mean, std = some.mean(dim=(0, 2, 3)), some.std(dim=(0, 2, 3)).clamp_min(0.01)
+    return Normalisation(tuple(round(v, 4) for v in mean.tolist()), tuple(round(v, 4) for v in std.tolist()))
+
+
+def _class_weights(labels: Tensor, classes: int) -> Tensor:
+    """Weights that make every class count alike, however rare it is."""
+    counts = torch.bincount(labels, minlength=classes).clamp_min(1)
+    return len(labels) / (classes * counts.float())
 
 
 @torch.no_grad()
-def logits_of(module: nn.Module, images: Tensor, device: torch.device, batch: int = 32) -> np.ndarray:
-    """Float32 logits [N, K] of uint8 images [N, C, H, W]."""
+def _logits(module: nn.Module, pictures: Pictures, normalisation: Normalisation, device: torch.device,
+            progress: Progress, batch: int = 32) -> np.ndarray:
+    """Float32 logits [N, K] of all pictures, in eval mode."""
     was_training = module.training
     module.eval()
-    parts = [module(_network_input(images[i:i + batch].to(device).float() / 255)).float().cpu()
-             for i in range(0, len(images), batch)]
+    parts = []
+    for start in range(0, len(pictures.images), batch):
+        progress.report(0.0, "evaluating")
+        images = normalisation(pictures.batch(slice(start, start + batch), device))
+        parts.append(module(images).float().cpu())
     module.train(was_training)
     return torch.cat(parts).numpy()
 
-
-def fit(spec: TrainSpec, progress: Progress, device: torch.device) -> Trained:
-    """Train `spec.arch` on `spec.dataset`; the epoch with the best balanced validation accuracy at full size wins.
-
-    Raises Cancelled. The schedule is one cycle of AdamW; classes are weighted by inverse frequency.
-    """
-    generator = torch.Generator().manual_seed(spec.seed)
-    train_set, validation_set = (load_dataset(spec.dataset, s) for s in (spec.split, spec.validation))
-    progress.report(0.0, "reading the images")
-    images, labels = _in_memory(train_set)
-    held_images, held_labels = _in_memory(validation_set)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
-        module = ARCHITECTURES[spec.arch].build(len(train_set.classes))
-    if spec.start_from:
-        _warm_start(module, spec.start_from)
-    module = module.to(device, memory_format=torch.channels_last).train()
-    weights = len(labels) / (len(train_set.classes) * torch.bincount(labels).float())
-    steps = len(images) // spec.batch
-    optimiser = torch.optim.AdamW(module.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, spec.lr, total_steps=spec.epochs * steps, pct_start=0.2)
-    trained = Trained(module, train_set.classes)
-    best, best_state = -1.0, copy.deepcopy(module.state_dict())
-    for epoch in range(spec.epochs):
-        full = epoch >= spec.epochs - spec.full_size_epochs
-        size = images.shape[-1] if full else spec.small_size
-        started, total = time.monotonic(), 0.0
-        order = torch.randperm(len(images), generator=generator)
-        for step in range(steps):
-            chosen = order[step * spec.batch:(step + 1) * spec.batch]
-            x = _network_input(_augmented(images[chosen].to(device).float() / 255, size, generator))
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=spec.precision == "bf16"):
-                logits = module(x)
-            loss = F.cross_entropy(logits.float(), labels[chosen].to(device), weight=weights.to(device))
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            total += loss.item()
-            progress.report((epoch + (step + 1) / steps) / spec.epochs,
-                            f"epoch {epoch + 1} of {spec.epochs}, {size} px, loss {total / (step + 1):.3f}")
-        score = classification(logits_of(module, held_images, device), held_labels.numpy(), train_set.classes)
-        balanced = float(np.mean(list(score["recall"].values())))
-        trained.history.append({"epoch": epoch + 1, "size": size, "loss": total / steps,
-                                "validation_accuracy": score["accuracy"], "validation_balanced": balanced,
-                                "seconds": round(time.monotonic() - started, 1)})
-        print(trained.history[-1], file=sys.stderr, flush=True)
-        if full and balanced >= best:
-            best, best_state = balanced, copy.deepcopy(module.state_dict())
-    module.load_state_dict(best_state)
-    module.eval()
-    return trained
-
-
-def _warm_start(module: nn.Module, name: str) -> None:
-    """Copy the weights of every layer but the last from a checkpoint of the same architecture."""
-    state = checkpoints.load(Path(name)).module.state_dict()
-    own = module.state_dict()
-    module.load_state_dict({k: state[k] if state[k].shape == v.shape else v for k, v in own.items()})
-
-
-def train(spec: TrainSpec, path: Path, progress: Progress | None = None, device: str = "auto") -> Card:
-    """Train, evaluate what will be on disk (float16 weights) on every test split, write checkpoint and card."""
-    chosen = devices.choose(device)
-    trained = fit(spec, progress or Progress(), chosen)
-    exact = trained.module
-    stored = copy.deepcopy(exact)
-    stored.load_state_dict(checkpoints.round_trip(exact.state_dict()))
-    stored.to(chosen, memory_format=torch.channels_last)
-    evaluations, changed = {}, {}
-    for split in spec.tests:
-        images, labels = _in_memory(load_dataset(spec.dataset, split))
-        logits = logits_of(stored, images, chosen)
-        evaluations[split] = classification(logits, labels.numpy(), trained.classes)
-        before = logits_of(exact, images, chosen)
-        changed[split] = {"predictions_changed": int((before.argmax(1) != logits.argmax(1)).sum()),
-                          "largest_logit_change": float(np.abs(before - logits).max())}
-    card = Card(name=spec.name, arch=spec.arch, classes=trained.classes, mean=MEAN, std=STD, dataset=spec.dataset,
-                split=spec.split, seed=spec.seed, command=spec.command, storage="float16", evaluations=evaluations,
-                round_trip=changed, limits=spec.limits, training={"history": trained.history},
-                versions={"torch": torch.__version__, "device": devices.title(chosen)})
-    checkpoints.save(path, exact, card)
-    return card
