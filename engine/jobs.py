@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from engine import device as devices
 from engine import digest
 from engine.errors import Cancelled, EngineError
 from engine.home import home
@@ -179,6 +180,7 @@ def _consumer(name: str, consume: Callable[[Job], None]) -> "queue.SimpleQueue[J
                 job.error = f"something went wrong inside ({type(error).__name__}); the log of the server has the details"
                 job.end(State.FAILED)
 
+    devices.keep_heap()  # before the thread takes memory of its own
     threading.Thread(target=loop, name=name, daemon=True).start()
     return jobs
 
@@ -214,8 +216,6 @@ def _perform(job: Job) -> State:
 
 
 def _processor(device: str) -> str:
-    from engine import device as devices
-
     return str(devices.choose(device))
 
 
