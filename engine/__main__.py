@@ -1,57 +1,334 @@
-"""python -m engine ...: everything without a browser."""
+"""python -m engine ...: all of the engine without a browser. Results go to standard output, progress to standard error."""
+
+from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from engine.errors import EngineError
-from engine.home import home
+from engine import params
+from engine.errors import Cancelled, EngineError
 from engine.progress import Progress
 
+if TYPE_CHECKING:
+    from engine.attacks.result import AttackResult
+    from engine.attacks.spec import AttackSpec
+    from engine.data.base import Dataset
+    from engine.models.classifier import Classifier
 
-def _train(arguments: argparse.Namespace) -> None:
-    from engine.models.train import TrainSpec, train
 
-    spec = TrainSpec(dataset=arguments.dataset, arch=arguments.arch, name=arguments.name, epochs=arguments.epochs,
-                     full_size_epochs=arguments.full_size_epochs, lr=arguments.lr, batch=arguments.batch, seed=arguments.seed,
-                     precision=arguments.precision, tests=tuple(arguments.tests.split(",")), limits=arguments.limits,
-                     command="python -m engine " + shlex.join(sys.argv[1:]))
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line and exits with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        sys.exit(2)
+
+
+def _progress() -> Progress:
+    """One line on standard error a percent, rewritten in place on a terminal."""
     shown = [-1]
+    end = "\r" if sys.stderr.isatty() else "\n"
 
     def show(fraction: float, text: str) -> None:
         if int(fraction * 100) > shown[0]:
             shown[0] = int(fraction * 100)
-            print(f"{fraction:5.0%} {text}", file=sys.stderr, flush=True)
+            print(f"{fraction:4.0%} {text:60}", end=end, file=sys.stderr, flush=True)
 
-    path = home() / "models" / f"{arguments.name}.safetensors"
-    card = train(spec, path, Progress(show), arguments.device)
-    print(path, card.evaluations)
+    return Progress(show)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m engine")
+def _print_json(facts: object) -> None:
+    print(json.dumps(facts, indent=2, ensure_ascii=False))
+
+
+# ---- list ----------------------------------------------------------------------------------------------------------
+
+
+def _datasets() -> list[dict[str, Any]]:
+    from engine.data import DATASETS
+
+    return [{"name": e.info.name, "title": e.info.title, "sentence": e.info.sentence, "classes": list(e.info.classes),
+             "splits": dict(e.info.splits), "synthetic": e.info.synthetic, "source": e.info.source,
+             "terms": e.info.terms, "missing": e.missing()} for e in DATASETS.values()]
+
+
+def _models() -> list[dict[str, Any]]:
+    from engine.models.registry import models
+
+    return [{"name": m.name, "title": m.title, "sentence": m.card.limits, "bundled": m.bundled, "card": asdict(m.card)}
+            for m in models()]
+
+
+def _attacks() -> list[dict[str, Any]]:
+    from engine.attacks import ATTACKS
+
+    return [{**asdict(a.info), "knowledge": a.info.knowledge.name.lower(),
+             "params": [{**asdict(p), "kind": p.kind.__name__} for p in params.params_of(a)]}
+            for a in ATTACKS.values()]
+
+
+def _defenses() -> list[dict[str, Any]]:
+    from engine.defenses import DEFENSES
+
+    return [asdict(d) for d in DEFENSES.values()]
+
+
+LISTS = {"datasets": _datasets, "models": _models, "attacks": _attacks, "defenses": _defenses}
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    rows = LISTS[arguments.what]()
+    if arguments.json:
+        return _print_json(rows)
+    width = max((len(r["name"]) for r in rows), default=0)
+    for row in rows:
+        print(f"{row['name']:{width}}  {row['title']}: {row['sentence']}")
+        if row.get("missing"):
+            print(f"{'':{width}}  ({row['missing']})")
+    if not rows:
+        print(f"no {arguments.what} are registered")
+
+
+# ---- attack and curve ----------------------------------------------------------------------------------------------
+
+
+def _number(option: str, text: str) -> float:
+    try:
+        return params.parse_number(text)
+    except (ValueError, ZeroDivisionError):
+        raise EngineError(f"{option} must be a number such as 0.01 or 2/255, not '{text}'") from None
+
+
+def _settings(pairs: Iterable[str]) -> dict[str, object]:
+    """--set key=value ... as a dictionary of texts; the attack's declaration checks them."""
+    settings: dict[str, object] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise EngineError(f"--set takes key=value, not '{pair}'")
+        settings[key] = value
+    return settings
+
+
+def _opened(arguments: argparse.Namespace) -> tuple[Dataset, list[int], Classifier]:
+    """Data set, chosen image numbers and model of an attack or a curve."""
+    from engine import load_dataset, load_model
+    from engine.experiments.evaluate import spread
+
+    if arguments.limit is not None and arguments.limit < 1:
+        raise EngineError(f"--limit must be at least 1, not {arguments.limit}")
+    dataset = load_dataset(arguments.dataset, arguments.split)
+    indices = arguments.index or spread(dataset, arguments.limit)
+    return dataset, [dataset.checked(i) for i in indices], load_model(arguments.model)
+
+
+def _spec(arguments: argparse.Namespace, attack: str, eps: float, target: int | None) -> AttackSpec:
+    import engine.attacks  # noqa: F401  (registers the attacks)
+    from engine.attacks.spec import make_spec
+
+    return make_spec(attack, eps=eps, norm=arguments.norm, target=target, seed=arguments.seed, batch=arguments.batch,
+                     numerics=arguments.numerics, max_queries=arguments.max_queries, params=_settings(arguments.set))
+
+
+def _target(name: str | None, classes: tuple[str, ...]) -> int | None:
+    """--target as a class number; takes a class name or its number."""
+    if name is None:
+        return None
+    if name.isdecimal() and int(name) < len(classes):
+        return int(name)
+    by_name = {c.casefold(): i for i, c in enumerate(classes)}
+    if name.casefold() not in by_name:
+        raise EngineError(f"--target must be one of {', '.join(classes)}, not '{name}'")
+    return by_name[name.casefold()]
+
+
+def _attack(arguments: argparse.Namespace) -> None:
+    from engine.attacks.base import Budget
+    from engine.data import find
+
+    eps = _number("--eps", arguments.eps)
+    Budget(arguments.norm, eps)
+    target = _target(arguments.target, find(arguments.dataset).info.classes)
+    spec = _spec(arguments, arguments.attack, eps, target)
+    dataset, indices, model = _opened(arguments)
+    out = _out_folder(arguments.out)
+    from engine.experiments.evaluate import evaluate
+
+    result = evaluate(dataset, indices, model, spec, device=arguments.device, progress=_progress())
+    facts = {**result.facts(), "dataset": arguments.dataset, "split": dataset.split, "model": arguments.model,
+             "attack": arguments.attack, "indices": indices}
+    if out is not None:
+        _write(out, facts, result)
+    if arguments.json:
+        return _print_json(facts)
+    _print_attack(facts, result)
+
+
+def _print_attack(facts: dict[str, Any], result: AttackResult) -> None:
+    def share(value: float | None) -> str:
+        return "-" if value is None else f"{value:.1%}"
+
+    print(f"{result.spec.attack} at eps {result.spec.eps * 255:g}/255 ({result.spec.norm}) on {facts['n']} images of "
+          f"{facts['dataset']}/{facts['split']}, model {facts['model']}")
+    print(f"  accuracy                {share(facts['accuracy_clean'])} clean -> {share(facts['accuracy_adversarial'])} "
+          f"adversarial ({share(facts['accuracy_adversarial_8bit'])} after saving with 8 bits)")
+    print(f"  success                 {share(facts['success_rate'])} of the {facts['attacked']} images classified correctly")
+    print(f"  largest pixel change    {facts['linf_max'] * 255:.3g}/255; mean L2 {facts['l2_mean']:.4g}")
+    print(f"  spent per image         {facts['queries_mean']:g} queries, {facts['gradients_mean']:g} gradients")
+    print(f"  time                    {facts['seconds']:.1f} s on {result.provenance.device}, seed {facts['seed']}")
+    for warning in facts["warnings"]:
+        print(f"  warning: {warning}")
+
+
+def _out_folder(out: str | None) -> Path | None:
+    """The folder of --out, made before anything is computed: a full disk is told at once."""
+    if out is None:
+        return None
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        probe = Path(out) / ".probe"
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        raise EngineError(f"cannot write to --out {out} ({error.strerror}); choose another folder") from None
+    return Path(out)
+
+
+def _write(out: Path, facts: dict[str, Any], result: AttackResult) -> None:
+    import numpy as np
+
+    try:
+        (out / "result.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+        np.savez(out / "adversarial.npz", clean=result.clean, adversarial=result.adversarial, labels=result.labels,
+                 predicted_clean=result.predicted_clean, predicted_adversarial=result.predicted_adversarial)
+    except OSError as error:
+        raise EngineError(f"cannot write to {out} ({error.strerror}); free some space or choose another --out") from None
+
+
+def _curve(arguments: argparse.Namespace) -> None:
+    from engine.data import find
+    from engine.experiments.curve import curve
+
+    values = [_number("--eps", text) for text in arguments.eps.split(",") if text.strip()]
+    if not values:
+        raise EngineError("--eps needs at least one value, such as 0,0.5/255,1/255")
+    target = _target(arguments.target, find(arguments.dataset).info.classes)
+    specs = [_spec(arguments, name, value, target) for name in arguments.attack.split(",") for value in values]
+    dataset, indices, model = _opened(arguments)
+    out = _out_folder(arguments.out)
+    distinct = list({s.attack: s for s in specs}.values())
+    found = curve(dataset, indices, model, distinct, values, device=arguments.device, progress=_progress())
+    if out is not None:
+        (out / "curve.json").write_text(json.dumps(found.summary(), indent=2) + "\n")
+    if arguments.json:
+        return _print_json(found.summary())
+    print(f"{found.model} on {found.n} images of {found.dataset}/{found.split}: {found.accuracy_clean:.1%} clean")
+    for point in found.points:
+        print(f"  {point.attack:10} eps {point.eps * 255:6g}/255   accuracy {point.accuracy:6.1%}   "
+              f"after 8 bits {point.accuracy_8bit:6.1%}")
+    for warning in found.warnings:
+        print(f"  warning: {warning}")
+
+
+# ---- train ---------------------------------------------------------------------------------------------------------
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from engine.defenses import DEFENSES
+    from engine.models.registry import trained_path
+    from engine.models.train import train
+    from engine.models.train_spec import TrainSpec
+
+    if arguments.defense is not None:
+        _ = DEFENSES[arguments.defense]
+    own = {p.name: p.check(getattr(arguments, p.name)) for p in params.params_of(TrainSpec)}
+    spec = TrainSpec(dataset=arguments.dataset, arch=arguments.arch, name=arguments.name,
+                     tests=tuple(arguments.tests.split(",")), limits=arguments.limits, start_from=arguments.start_from,
+                     command="python -m engine " + shlex.join(sys.argv[1:]), **own)  # type: ignore[arg-type]
+    path = trained_path(arguments.name)
+    card = train(spec, path, _progress(), arguments.device)
+    if arguments.json:
+        return _print_json(asdict(card))
+    print(f"{card.name} is kept in {path}")
+    for split, scores in card.evaluations.items():
+        print(f"  {split}: accuracy {scores['accuracy']:.1%}, recall "
+              + ", ".join(f"{name} {value:.1%}" for name, value in scores["recall"].items()))
+
+
+# ---- the options ---------------------------------------------------------------------------------------------------
+
+
+def _add_attack_options(parser: argparse.ArgumentParser) -> None:
+    """What an attack and a curve have in common."""
+    parser.add_argument("--dataset", required=True, help="a registered name, or folder:PATH")
+    parser.add_argument("--model", required=True, help="a bundled or trained name, or a checkpoint's path")
+    parser.add_argument("--split", help="default: the data set's test split")
+    parser.add_argument("--limit", type=int, help="so many images, spread evenly over the split")
+    parser.add_argument("--index", type=int, nargs="+", help="these image numbers instead")
+    parser.add_argument("--norm", default="linf", help="linf or l2")
+    parser.add_argument("--target", help="the class to reach; default: any wrong one")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="the attack's settings")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=16, help="images computed together")
+    parser.add_argument("--numerics", default="fast", help="fast, reference or draft")
+    parser.add_argument("--max-queries", type=int, help="most forward passes an image")
+    parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
+    parser.add_argument("--out", help="folder for the files")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def _parser() -> argparse.ArgumentParser:
+    from engine.models.train_spec import TrainSpec
+
+    parser = _Parser(prog="python -m engine", description="Adversarial attacks on medical-image classifiers.")
     commands = parser.add_subparsers(dest="command", required=True)
-    t = commands.add_parser("train")
-    t.add_argument("--dataset", required=True)
-    t.add_argument("--arch", required=True)
-    t.add_argument("--name", required=True)
-    t.add_argument("--epochs", type=int, default=12)
-    t.add_argument("--full-size-epochs", type=int, default=3)
-    t.add_argument("--lr", type=float, default=1e-3)
-    t.add_argument("--batch", type=int, default=32)
-    t.add_argument("--seed", type=int, default=0)
-    t.add_argument("--precision", default="bf16")
-    t.add_argument("--tests", default="test")
-    t.add_argument("--limits", default="")
-    t.add_argument("--device", default="auto")
-    t.set_defaults(run=_train)
-    arguments = parser.parse_args()
+    listing = commands.add_parser("list", help="what there is")
+    listing.add_argument("what", choices=LISTS)
+    listing.add_argument("--json", action="store_true")
+    listing.set_defaults(run=_list)
+    attack = commands.add_parser("attack", help="attack images of a data set")
+    attack.add_argument("--attack", required=True)
+    attack.add_argument("--eps", default="2/255", help="budget in [0,1], such as 2/255")
+    _add_attack_options(attack)
+    attack.set_defaults(run=_attack)
+    curve = commands.add_parser("curve", help="accuracy against epsilon")
+    curve.add_argument("--attack", required=True, help="one or more, with commas")
+    curve.add_argument("--eps", default="0,0.5/255,1/255,2/255,4/255,8/255", help="budgets, with commas")
+    _add_attack_options(curve)
+    curve.set_defaults(run=_curve)
+    train = commands.add_parser("train", help="train a classifier")
+    train.add_argument("--dataset", required=True)
+    train.add_argument("--arch", required=True)
+    train.add_argument("--name", required=True, help="what the trained model is called")
+    train.add_argument("--defense", help="a defense at training time")
+    train.add_argument("--tests", default="test", help="splits to evaluate on, with commas")
+    train.add_argument("--limits", default="", help="what a reader of the card must know")
+    train.add_argument("--start-from", default="", help="a checkpoint of the same architecture to begin with")
+    train.add_argument("--device", default="auto")
+    train.add_argument("--json", action="store_true")
+    for p in params.params_of(TrainSpec):
+        train.add_argument(f"--{p.name.replace('_', '-')}", dest=p.name, default=p.default, help=f"{p.help} (default {p.default})")
+    train.set_defaults(run=_train)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status (2: bad input, 130: interrupted)."""
+    arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
     except EngineError as error:
-        print(error, file=sys.stderr)
+        print(f"python -m engine: {error}", file=sys.stderr)
         return 2
+    except (KeyboardInterrupt, Cancelled):
+        print("python -m engine: stopped", file=sys.stderr)
+        return 130
     return 0
 
 

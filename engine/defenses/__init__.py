@@ -1,0 +1,5 @@
+"""Defenses, at training and at inference time."""
+
+from engine.defenses.base import DEFENSES
+
+__all__ = ["DEFENSES"]

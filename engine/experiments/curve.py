@@ -1,0 +1,68 @@
+"""Accuracy against epsilon, for one attack or several."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from engine.attacks.spec import AttackSpec
+from engine.data.base import Dataset
+from engine.experiments.evaluate import evaluate
+from engine.models.classifier import Classifier
+from engine.progress import Progress
+
+
+@dataclass(frozen=True)
+class Point:
+    """One attack at one eps ([0,1]); accuracies over all images, success over those classified correctly before."""
+
+    attack: str
+    eps: float
+    accuracy: float
+    accuracy_8bit: float
+    success_rate: float | None
+    l2_mean: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points in the order attack, eps; `warnings` say where the numbers contradict theory."""
+
+    dataset: str
+    split: str
+    model: str
+    n: int
+    accuracy_clean: float
+    points: tuple[Point, ...]
+    warnings: tuple[str, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able."""
+        return asdict(self)
+
+
+def curve(dataset: Dataset, indices: list[int], model: Classifier, attacks: Sequence[AttackSpec], eps: Sequence[float],
+          *, device: str = "auto", progress: Progress | None = None) -> Curve:
+    """Run every attack at every eps; raises EngineError and Cancelled."""
+    progress = progress or Progress()
+    values = sorted(set(eps))
+    points: list[Point] = []
+    clean = 0.0
+    runs = [(spec, value) for spec in attacks for value in values]
+    for number, (spec, value) in enumerate(runs):
+        part = progress.part(number / len(runs), (number + 1) / len(runs))
+        result = evaluate(dataset, indices, model, replace(spec, eps=value), device=device, progress=part)
+        facts = result.summary()
+        clean = facts["accuracy_clean"]
+        points.append(Point(spec.attack, value, facts["accuracy_adversarial"], facts["accuracy_adversarial_8bit"],
+                            facts["success_rate"], facts["l2_mean"], facts["seconds"]))
+    return Curve(dataset.info.name, dataset.split, model.name, len(indices), clean, tuple(points),
+                 tuple(_contradictions(points, len(indices))))
+
+
+def _contradictions(points: Sequence[Point], n: int) -> Iterator[str]:
+    """Accuracy that rises with eps by more than one image: the attack, not the model, is at fault."""
+    for before, after in zip(points, points[1:], strict=False):
+        if before.attack == after.attack and (after.accuracy - before.accuracy) * n > 1.5:
+            yield (f"{after.attack}: accuracy rises from {before.accuracy:.1%} at eps {before.eps * 255:g}/255 to "
+                   f"{after.accuracy:.1%} at {after.eps * 255:g}/255; larger steps overshoot, use more steps")

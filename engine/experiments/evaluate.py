@@ -1,0 +1,31 @@
+"""Attack many images of a data set and count."""
+
+import numpy as np
+import torch
+
+from engine.attacks.result import AttackResult
+from engine.attacks.runner import run_attack
+from engine.attacks.spec import AttackSpec
+from engine.data.base import Dataset
+from engine.models.classifier import Classifier
+from engine.models.registry import check_fits
+from engine.progress import Progress
+
+
+def spread(dataset: Dataset, limit: int | None) -> list[int]:
+    """`limit` image numbers spread evenly over the split, so that classes keep their shares; all where None."""
+    total = len(dataset)
+    if limit is None or limit >= total:
+        return list(range(total))
+    return [int(i) for i in np.floor((np.arange(limit) + 0.5) * total / limit)]
+
+
+def evaluate(dataset: Dataset, indices: list[int], model: Classifier, spec: AttackSpec, *, device: str = "auto",
+             progress: Progress | None = None) -> AttackResult:
+    """Attack the images `indices` of `dataset`; raises EngineError where the model has other classes, and Cancelled."""
+    check_fits(model, dataset.classes)
+    progress = progress or Progress()
+    progress.report(0.0, "reading the images")
+    images = torch.from_numpy(dataset.images(indices))
+    labels = torch.from_numpy(dataset.labels[indices])
+    return run_attack(spec, model, images, labels, device=device, progress=progress)
