@@ -20,7 +20,7 @@ from engine.attacks.result import AttackResult, Provenance, Trace
 from engine.attacks.spec import AttackSpec
 from engine.errors import EngineError
 from engine.models.classifier import Classifier, looks_like_probabilities
-from engine.models.prepare import prepared
+from engine.models.prepare import Prepared, prepared
 from engine.models.threat import DecisionBased, Oracle, ScoreBased, WhiteBox
 from engine.params import build
 from engine.progress import Progress
@@ -72,7 +72,7 @@ def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tens
         warnings=(),
         seconds=time.perf_counter() - started,
     )
-    return replace(result, warnings=tuple(_warnings(result, pieces)))
+    return replace(result, warnings=(*_slower(spec, attacked_model), *_warnings(result, pieces)))
 
 
 def _on(device: torch.device, model: Classifier) -> Classifier:
@@ -274,6 +274,11 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _slower(spec: AttackSpec, model: Classifier) -> Iterator[str]:
+    if isinstance(model, Prepared) and model.numerics != spec.numerics:
+        yield f"the attack ran with {model.numerics} instead of {spec.numerics} numerics: {model.note}"
 
 
 def _warnings(result: AttackResult, pieces: list[_Piece]) -> Iterator[str]:

@@ -210,6 +210,31 @@ def test_warnings(module: nn.Module, says: str) -> None:
     assert quiet.warnings == ()
 
 
+def test_fast_numerics_find_the_same_and_leave_the_verdict_to_the_model_itself() -> None:
+    model = small_net()
+    with nothing_left_behind(model):
+        fast = attack("pgd", model, IMAGES, LABELS, eps=0.05, numerics="fast", random_start=False)
+    slow = attack("pgd", model, IMAGES, LABELS, eps=0.05, random_start=False)
+    assert fast.warnings == slow.warnings == ()
+    assert (np.abs(fast.adversarial - slow.adversarial) > 1e-5).mean() < 0.01
+    with torch.no_grad():
+        np.testing.assert_array_equal(fast.logits_adversarial, model(torch.tensor(fast.adversarial)).numpy())
+    draft = attack("pgd", model, IMAGES, LABELS, eps=0.05, numerics="draft", random_start=False)
+    assert draft.adversarial.dtype == np.float32
+    assert (draft.success == slow.success).mean() > 0.7
+
+
+def test_a_model_that_cannot_be_rearranged_is_attacked_as_it_is_and_that_is_said() -> None:
+    class Stubborn(Slope):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) if bool((x >= 0).all()) else x
+
+    images = torch.full((1, 1, 1, 2), 0.4)
+    result = attack("bim", grey(Stubborn((1.0, 1.0), b=1.0)), images, [0], eps=0.01, numerics="fast")
+    assert any("reference instead of fast" in w for w in result.warnings)
+    assert result.linf.max() == pytest.approx(0.01, abs=1e-6)
+
+
 def test_a_run_can_be_repeated_from_its_facts() -> None:
     model = small_net()
     result = attack("mifgsm", model, IMAGES, LABELS, eps=2 / 255, steps=4, momentum=0.5, target=1, seed=3)

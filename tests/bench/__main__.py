@@ -1,0 +1,36 @@
+"""python -m tests.bench [SECTION ...] [--quick]: measure, and renew the sections in BENCHMARKS.md."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench import attacks, report
+
+# A section: text for BENCHMARKS.md, or None where this machine cannot measure it (what stands there then stays).
+# `quick` asks for the smallest run that shows that the measuring works. New benchmarks are added here.
+SECTIONS: dict[str, Callable[[bool], str | None]] = {
+    "attacks-cpu": attacks.on_cpu,
+    "attacks-gpu": attacks.on_gpu,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure and write BENCHMARKS.md.")
+    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="default: all")
+    parser.add_argument("--quick", action="store_true", help="only show that it runs; prints, writes nothing")
+    parser.add_argument("--out", type=Path, default=report.FILE)
+    arguments = parser.parse_args()
+    for name in arguments.sections or SECTIONS:
+        print(name, file=sys.stderr)
+        text = SECTIONS[name](arguments.quick)
+        if text is None:
+            print(f"{name}: not on this machine", file=sys.stderr)
+        elif arguments.quick:
+            print(text)
+        else:
+            report.write(name, text, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

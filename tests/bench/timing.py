@@ -1,0 +1,50 @@
+"""How candidates are timed against one another, and what the machine is."""
+
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+Candidates = dict[str, Callable[[], object]]
+
+
+def interleaved(candidates: Candidates, rounds: int, warm_up: int = 1) -> dict[str, float]:
+    """Median seconds of each; they take turns, in another order each round, so that a busy moment hits all alike."""
+    names = list(candidates)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds + warm_up):
+        shift = number % len(names)
+        for name in names[shift:] + names[:shift]:
+            taken = _timed(candidates[name])
+            print(f"  round {number + 1}, {name}: {taken:.3f} s", file=sys.stderr, flush=True)
+            if number >= warm_up:
+                seconds[name].append(taken)
+    return {name: statistics.median(taken) for name, taken in seconds.items()}
+
+
+def _timed(work: Callable[[], object]) -> float:
+    _wait()
+    started = time.perf_counter()
+    work()
+    _wait()
+    return time.perf_counter() - started
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def machine() -> str:
+    """Processor, cores, threads and versions in one line."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines()
+             if line.startswith("model name")] if cpuinfo.exists() else []
+    processor = names[0] if names else platform.processor() or platform.machine()
+    return (f"{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, load "
+            f"{os.getloadavg()[0]:.1f} before; Python {platform.python_version()}, torch {torch.__version__}")
