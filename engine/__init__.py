@@ -32,10 +32,10 @@ def load_model(name: str) -> Classifier:
 
 
 def wrap(module: nn.Module, classes: Sequence[str], **options: Any) -> Classifier:
-    """Any network as a Classifier; options are those of engine.models.classifier.Classifier (mean, std, channels...)."""
-    from engine.models.classifier import Classifier
+    """Any network as a Classifier; options are those of engine.models.classifier.wrap (mean, std, channels...)."""
+    from engine.models.classifier import wrap
 
-    return Classifier(module, classes, **options)
+    return wrap(module, classes, **options)
 
 
 def attack(name: str, model: Classifier, images: Tensor | np.ndarray, labels: Tensor | np.ndarray, *, eps: float,

@@ -55,7 +55,7 @@ def model_digest(name: str) -> str:
 
 def trained_path(name: str) -> Path:
     """Where the model trained as `name` ("folder/name" is allowed) is kept; raises EngineError for any other name."""
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or len(name) > 200:
         raise EngineError(f"a model cannot be called '{name}'; use letters, digits, '-', '_' and '/' between folders")
     return _trained() / f"{name}.safetensors"
 

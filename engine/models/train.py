@@ -76,7 +76,7 @@ def train(spec: TrainSpec, path: Path, progress: Progress | None = None, device:
     progress = progress or Progress()
     chosen = devices.choose(device)
     # Before hours of training, not after them: do these splits exist?
-    tests = {split: load_dataset(spec.dataset, split) for split in spec.tests}
+    tests = {split: _opened(spec, split) for split in spec.tests}
     trained = fit(spec, progress.part(0.0, _TRAINING), chosen)
     stored = copy.deepcopy(trained.module)
     stored.load_state_dict(checkpoints.unpacked(checkpoints.packed(trained.module.state_dict(), spec.storage)))
@@ -107,10 +107,10 @@ def fit(spec: TrainSpec, progress: Progress, device: torch.device) -> Trained:
 
     The schedule is one cycle of AdamW; classes are weighted by inverse frequency. Raises EngineError and Cancelled.
     """
-    sets = {split: load_dataset(spec.dataset, split) for split in (spec.split, spec.validation)}
-    classes = sets[spec.split].classes
+    training, validation = _opened(spec, spec.split), _opened(spec, spec.validation)
+    classes = training.classes
     module = _network(spec, classes).to(device).to(memory_format=torch.channels_last).train()
-    seen, held = (_read(dataset, progress.part(0.0, 0.0)) for dataset in sets.values())
+    seen, held = (_read(dataset, progress.part(0.0, 0.0)) for dataset in (training, validation))
     normalisation = _normalisation(seen)
     course = _Course(spec, module, seen, normalisation, _class_weights(seen.labels, len(classes)).to(device), device)
     history: list[dict[str, Any]] = []
@@ -129,7 +129,7 @@ def fit(spec: TrainSpec, progress: Progress, device: torch.device) -> Trained:
         if full and balanced >= best:
             best, best_state = balanced, copy.deepcopy(module.state_dict())
     module.load_state_dict(best_state)
-    return Trained(module.eval(), classes, normalisation, history, {s: dataset.digest for s, dataset in sets.items()})
+    return Trained(module.eval(), classes, normalisation, history, {s.split: s.digest for s in (training, validation)})
 
 
 class _Course:
@@ -143,8 +143,9 @@ class _Course:
         self.steps = len(pictures.labels) // self.batch
         self.generator = torch.Generator().manual_seed(spec.seed)
         self.optimiser = torch.optim.AdamW(module.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, spec.lr, pct_start=0.2,
-                                                            total_steps=spec.epochs * self.steps)
+        # A cycle has a way up and a way down, for which the scheduler needs some steps.
+        total = max(spec.epochs * self.steps, 10)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, spec.lr, total_steps=total, pct_start=0.2)
 
     def size(self, epoch: int) -> tuple[int, bool]:
         """The side of the pictures in an epoch, and whether that is their full size."""
@@ -211,10 +212,15 @@ def _network(spec: TrainSpec, classes: tuple[str, ...]) -> nn.Module:
     return module
 
 
+def _opened(spec: TrainSpec, split: str) -> Dataset:
+    dataset = load_dataset(spec.dataset, split)
+    if len(dataset) < 2:  # which also is the least that batch-norm can learn from
+        raise EngineError(f"{spec.dataset}/{split} has too few images ({len(dataset)}); give it at least two")
+    return dataset
+
+
 def _read(dataset: Dataset, progress: Progress) -> Pictures:
     """All pictures of a split in memory: decoding once is cheaper than once an epoch."""
-    if len(dataset) < 2:
-        raise EngineError(f"{dataset.info.name}/{dataset.split} has {len(dataset)} images; give it at least two")
     images = []
     for i in range(len(dataset)):
         if i % 50 == 0:

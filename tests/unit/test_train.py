@@ -1,0 +1,190 @@
+"""Training: a small network learns a small task, repeatably, and its card says what was done."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
+from engine.errors import Cancelled, EngineError, UnknownName
+from engine.models import checkpoints
+from engine.models import train as training
+from engine.models.cards import read_card
+from engine.models.train import train
+from engine.models.train_spec import TrainSpec
+from engine.params import params_of, values_of
+from engine.progress import Progress
+from tests import nets
+
+SIZES = {"train": 80, "validation": 20, "test": 30, "few": 5, "one": 1, "no": 0}
+
+
+class Stripes(Dataset):
+    """32 x 32 pictures whose stripes run one way or the other."""
+
+    channels = 1
+
+    def image(self, index: int) -> np.ndarray:
+        random = np.random.default_rng([index, len(self)])
+        wave = 0.5 + 0.4 * np.sin(np.arange(32) * 1.2 + random.uniform(0, 6))
+        across = np.broadcast_to(wave, (32, 32)) if self.labels[index] else np.broadcast_to(wave[:, None], (32, 32))
+        noisy = np.clip(across + random.normal(0, 0.05, (self.channels, 32, 32)), 0, 1)
+        return noisy.astype(np.float32)
+
+    def item_name(self, index: int) -> str:
+        return f"{self.split}/{index}"
+
+
+class ColouredStripes(Stripes):
+    """As `Stripes`, but red is dark and blue hardly changes."""
+
+    channels = 3
+
+    def image(self, index: int) -> np.ndarray:
+        return super().image(index) * np.array([0.2, 1.0, 0.1], np.float32)[:, None, None]
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch, tmp_path):
+    nets.register(monkeypatch)
+    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
+    for kind in (Stripes, ColouredStripes):
+        info = DatasetInfo(kind.__name__.lower(), "Stripes", "", ("across", "along"), dict.fromkeys(SIZES, ""), "", "")
+
+        def opened(split: str, kind: type[Dataset] = kind, info: DatasetInfo = info) -> Dataset:
+            return kind(info, split, np.arange(SIZES[split]) % 2)
+
+        monkeypatch.setitem(DATASETS._items, info.name, DatasetEntry(info, opened))
+    # Threads only wait for one another in networks as small as these.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def spec(**changes: object) -> TrainSpec:
+    options = {"dataset": "stripes", "arch": "small-cnn", "name": "stripes/cnn", "epochs": 6, "full_size_epochs": 2,
+               "small_size": 32, "batch": 16, "lr": 0.03, "precision": "float32"}
+    return TrainSpec(**options | changes)  # type: ignore[arg-type]
+
+
+def test_it_learns_and_the_card_tells_how(tmp_path):
+    said: list[tuple[float, str]] = []
+    path = tmp_path / "models" / "stripes" / "cnn.safetensors"
+    card = train(spec(command="python -m engine train ..."), path, Progress(lambda f, t: said.append((f, t))), "cpu")
+    assert read_card(path) == card
+    assert card.evaluations["test"]["accuracy"] > 0.9 and card.evaluations["test"]["n"] == 30
+    assert [e["size"] for e in card.training["history"]] == [32] * 6
+    assert card.training["settings"] == values_of(spec())
+    assert set(card.training["data"]) == {"train", "validation"}
+    assert card.round_trip["test"]["predictions_changed"] <= 1
+    assert [f for f, _ in said] == sorted(f for f, _ in said) and any("epoch 6 of 6" in t for _, t in said)
+    # The card speaks of the weights on disk: attacks see the same accuracy.
+    data = DATASETS["stripes"].load("test")
+    predicted = checkpoints.load(path)(torch.from_numpy(data.images(range(30)))).argmax(1).numpy()
+    assert float((predicted == data.labels).mean()) == card.evaluations["test"]["accuracy"]
+
+
+def test_the_same_spec_gives_the_same_weights_and_leaves_the_random_state(tmp_path):
+    before = torch.get_rng_state()
+    for name in ("one", "two", "other"):
+        chosen = spec(epochs=2, seed=int(name == "other"), precision="bf16")
+        train(chosen, tmp_path / f"{name}.safetensors", device="cpu")
+    one, two, other = ((tmp_path / f"{n}.safetensors").read_bytes() for n in ("one", "two", "other"))
+    assert one == two != other
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_colours_are_normalised_channel_by_channel(tmp_path):
+    path = tmp_path / "net.safetensors"
+    card = train(spec(dataset="colouredstripes", epochs=1), path, device="cpu")
+    red, green, blue = card.mean
+    assert red == pytest.approx(0.1, abs=0.02) and green == pytest.approx(0.5, abs=0.05) and blue < red
+    assert card.std[1] > 3 * card.std[0] and min(card.std) >= 0.01
+    assert checkpoints.load(path).mean.flatten().tolist() == pytest.approx(card.mean)
+
+
+def test_early_epochs_see_small_pictures_and_no_picture_is_enlarged(tmp_path, monkeypatch):
+    monkeypatch.setattr(Stripes, "image", lambda self, i: np.full((1, 48, 48), 0.5, np.float32))
+    sizes = []
+    augmented = training._augmented
+    monkeypatch.setattr(training, "_augmented", lambda x, size, g: sizes.append(size) or augmented(x, size, g))
+    train(spec(epochs=3, full_size_epochs=1, small_size=32, batch=80), tmp_path / "a.safetensors", device="cpu")
+    assert sizes == [32, 32, 48]
+    sizes.clear()
+    train(spec(epochs=1, full_size_epochs=9, small_size=224, batch=80), tmp_path / "b.safetensors", device="cpu")
+    assert sizes == [48]
+
+
+def test_a_data_set_smaller_than_a_batch_is_one_batch(tmp_path):
+    card = train(spec(split="few", validation="few", tests=("few",), batch=32, epochs=2), tmp_path / "n.safetensors",
+                 device="cpu")
+    assert card.evaluations["few"]["n"] == 5 and card.split == "few"
+
+
+def test_a_class_without_an_image_is_no_division_by_zero(tmp_path, monkeypatch):
+    monkeypatch.setattr(Stripes, "classes", ("across", "along", "never"))
+    card = train(spec(epochs=1), tmp_path / "n.safetensors", device="cpu")
+    assert card.evaluations["test"]["recall"]["never"] == 0
+    assert np.isfinite(card.training["history"][0]["loss"])
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"split": "one"}, "at least two"), ({"validation": "no"}, "at least two"), ({"tests": ("no",)}, "at least two"),
+    ({"arch": "vgg"}, "resnet18"), ({"tests": ("tset",)}, "test"), ({"start_from": "nothing"}, "unknown model"),
+    ({"dataset": "stripe"}, "unknown data set"),
+])
+def test_what_cannot_be_trained_is_refused_before_training(tmp_path, changes, words, monkeypatch):
+    monkeypatch.setattr(training._Course, "epoch", lambda *_: pytest.fail("training began"))
+    with pytest.raises(EngineError, match=words) as caught:
+        train(spec(**changes), tmp_path / "net.safetensors", device="cpu")
+    assert "\n" not in str(caught.value) and not list(tmp_path.glob("net*"))
+
+
+def test_a_training_that_diverges_says_so_and_keeps_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(training._Course, "_step", lambda *_: float("nan"))
+    with pytest.raises(EngineError, match="diverged in epoch 1"):
+        train(spec(), tmp_path / "net.safetensors", device="cpu")
+    assert not list(tmp_path.glob("net*"))
+
+
+@pytest.mark.parametrize("at", ["reading stripes/train", "epoch 2 of 6", "evaluating", "reading stripes/test"])
+def test_a_cancelled_training_keeps_nothing(tmp_path, at):
+    stop = threading.Event()
+
+    def report(_: float, text: str) -> None:
+        if text.startswith(at):
+            stop.set()
+
+    with pytest.raises(Cancelled):
+        train(spec(), tmp_path / "net.safetensors", Progress(report, stop), "cpu")
+    assert not list(tmp_path.glob("net*"))
+
+
+def test_it_can_start_from_another_model_of_its_kind(tmp_path):
+    path = tmp_path / "start.safetensors"
+    nets.kept(path)  # three classes: the last layer cannot be taken over
+    begun = training._network(spec(start_from=str(path)), ("across", "along"))
+    wanted = checkpoints.load(path).module
+    assert torch.equal(begun.conv.weight, wanted.conv.weight)
+    assert torch.equal(begun.norm.running_var, wanted.norm.running_var)
+    assert begun.head.weight.shape == (2, 32)
+    with pytest.raises(EngineError, match="is small-cnn, not resnet18"):
+        training._network(spec(arch="resnet18", start_from=str(path)), ("across", "along"))
+
+
+def test_weights_are_kept_as_the_spec_says(tmp_path):
+    sizes = {}
+    for storage in ("float16", "uint8"):
+        path = tmp_path / f"{storage}.safetensors"
+        assert train(spec(epochs=1, storage=storage), path, device="cpu").storage == storage
+        sizes[storage] = path.stat().st_size
+    assert sizes["uint8"] < sizes["float16"]
+
+
+def test_options_are_declared_with_a_range():
+    declared = {p.name: p for p in params_of(TrainSpec)}
+    assert {"epochs", "full_size_epochs", "small_size", "batch", "lr", "seed", "storage"} <= declared.keys()
+    with pytest.raises(UnknownName):
+        declared["precision"].check("fp8")
