@@ -62,7 +62,7 @@ class Job:
     task: Task
     state: State = State.QUEUED
     fraction: float = 0.0
-    text: str = "waiting for its turn"
+    text: str = "starting"
     error: str = ""
     note: str = ""
     payload: Payload | None = None
@@ -155,12 +155,14 @@ class Jobs:
 
     def _dispatch(self, job: Job) -> None:
         """Hand a job to the worker of its device."""
+        job.text = "starting"
         try:
             device = self._resolve(job.task.device)
         except EngineError as error:
             job.error = str(error)
             job.end(State.FAILED)
             return
+        job.text = "waiting for its turn"
         if device not in self._workers:
             self._workers[device] = _consumer(f"worker-{device}", _perform_and_keep(self.store))
         self._workers[device].put(job)
@@ -177,7 +179,7 @@ def _consumer(name: str, consume: Callable[[Job], None]) -> "queue.SimpleQueue[J
                 consume(job)
             except Exception as error:
                 log.exception("job %s failed", job.task.kind)
-                job.error = f"something went wrong inside ({type(error).__name__}); the log of the server has the details"
+                job.error = f"something went wrong inside ({type(error).__name__}); the server's log has the details"
                 job.end(State.FAILED)
 
     devices.keep_heap()  # before the thread takes memory of its own

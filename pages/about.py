@@ -32,7 +32,8 @@ WORDS = {
                "and shown as n/255, where 1/255 is one step of an 8-bit picture. For L2 it is a radius over the whole "
                "picture.",
     "budget": "A norm (L∞ or L2) and an epsilon.",
-    "threat model": "What the attacker knows: " + "; ".join(f"{KNOWN_AS[k]}: {k.value.lower()}" for k in Knowledge) + ".",
+    "threat model": "What the attacker knows. "
+                    + " ".join(f"{KNOWN_AS[k].capitalize()}: {k.value[0].lower()}{k.value[1:]}." for k in Knowledge),
     "goal": "Untargeted: the model shall leave the true class. Targeted: it shall say one class named beforehand.",
     "success": "The prediction has left the true class (or reached the target), counted over pictures that were "
                "classified correctly before; always read it beside the accuracy over all pictures.",

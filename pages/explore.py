@@ -15,8 +15,9 @@ from pages.ui.runs import Settings
 
 DEFAULT_ATTACK = "pgd"
 COSTS_LITTLE = 400  # gradients and queries an image, up to which a freshly opened page attacks by itself
-# What this session remembers: the run under way, the one shown, and whether the page has been on the screen.
-RUNNING, SHOWN, DRAWN = "explore running", "explore shown", "explore drawn"
+# What this session remembers: the run under way, the one shown, whether the page has been on the screen, and whether
+# the worker was set going then.
+RUNNING, SHOWN, DRAWN, STARTED = "explore running", "explore shown", "explore drawn", "explore started"
 
 
 def choose(address: Address) -> Settings:
@@ -61,48 +62,61 @@ def advance(settings: Settings, task: Task, asked: bool) -> None:
 
 
 @st.fragment(run_every=0.3)
-def first_run(settings: Settings, task: Task) -> None:
-    """Start the first attack, or load the model, once the page is on the screen: importing PyTorch takes seconds, in
-    which nothing else would get through."""
-    if st.session_state.get(DRAWN):
-        if runs_by_itself(settings.attack) and jobs().find(task) is None:
-            st.session_state[RUNNING] = started(settings, jobs().submit(task, shell.owner()))
-        else:
-            jobs().submit(warm_task(settings.model, settings.device), shell.owner())
-        st.rerun()
-    st.session_state[DRAWN] = True
-    st.progress(0.0, text="Starting")
+def first_run(settings: Settings, task: Task, attacks: bool) -> None:
+    """Start the first attack, or only load the model, once the page is on the screen: importing PyTorch takes seconds,
+    in which nothing else would get through."""
+    if not st.session_state.get(DRAWN):
+        st.session_state[DRAWN] = True
+        if attacks:
+            st.progress(0.0, text="Starting")
+        return
+    st.session_state[STARTED] = True
+    if attacks:
+        st.session_state[RUNNING] = started(settings, jobs().submit(task, shell.owner()))
+    else:
+        jobs().submit(warm_task(settings.model, settings.device), shell.owner())
+    st.rerun()
 
 
 def preview(settings: Settings) -> None:
     """The chosen picture while nothing is known of it."""
     chosen = picture(settings.source)
     name = f"true class: {classes(settings)[chosen.label]}" if chosen.label is not None else "true class unknown"
-    pictures.row([pictures.Figure("Original", name, pictures.image_png(chosen.image, str(settings.source)),
-                                  "SYNTHETIC" if chosen.synthetic else "")], columns=3)
+    png = pictures.image_png(chosen.image, str(settings.source))
+    pictures.row([pictures.Figure("Original", name, png, "SYNTHETIC" if chosen.synthetic else ""),
+                  pictures.Figure("Perturbed", "what the attack makes of it"),
+                  pictures.Figure("Difference", "what was added, made visible")])
 
 
 def classes(settings: Settings) -> tuple[str, ...]:
     return next(entry.card.classes for entry in models() if entry.name == settings.model)
 
 
-def main_area(settings: Settings | None, task: Task | None, address: Address) -> None:
-    session = st.session_state
-    running: Run | None = session.get(RUNNING)
-    shown: Run | None = session.get(SHOWN)
+def going_on(settings: Settings, task: Task, shown: Run | None) -> None:
+    """One line: a job's progress, why there is no result, or what to do to get one."""
+    running: Run | None = st.session_state.get(RUNNING)
+    last = jobs().find(task)
     if running is not None:
         progress.finished(running.job, patience=0)
-    elif settings is not None and task is not None:
-        last = jobs().find(task)
-        if not session.get("explore warm"):
-            session["explore warm"] = bool(session.get(DRAWN))
-            first_run(settings, task)
-        elif last is not None and last.state is State.FAILED:
-            st.error(last.error)
-        elif last is not None and last.state is State.CANCELLED:
-            st.info("Cancelled. Press Run to start again.")
-        elif shown is None or shown.settings != settings:
-            st.info("Settings changed: press **Run** to see what they do.")
+    elif not st.session_state.get(STARTED):
+        first_run(settings, task, last is None and runs_by_itself(settings.attack))
+    elif last is not None and last.state is State.FAILED:
+        st.error(last.error)
+    elif last is not None and last.state is State.CANCELLED:
+        st.info("Cancelled. Press **Run** to start again.")
+    elif shown is None or shown.settings != settings:
+        st.info("Settings changed: press **Run** to see what they do.")
+
+
+def main_area(settings: Settings | None, task: Task | None, address: Address) -> None:
+    """What is going on, then the run that is shown, or else the chosen picture."""
+    shown: Run | None = st.session_state.get(SHOWN)
+    with st.container():
+        for problem in [*address.problems, sources.trouble()]:
+            if problem:
+                st.error(problem)
+        if settings is not None and task is not None:
+            going_on(settings, task, shown)
     if shown is not None and (settings is None or shown.settings.source == settings.source):
         outcome.show(shown, address)
     elif settings is not None:
@@ -110,6 +124,7 @@ def main_area(settings: Settings | None, task: Task | None, address: Address) ->
 
 
 def page() -> None:
+    """The sidebar with the controls, the main area with what they lead to."""
     address = Address("explore", "explore.dataset")
     settings: Settings | None = None
     task: Task | None = None
@@ -128,9 +143,6 @@ def page() -> None:
             if st.button("Cancel", disabled=current is None) and current is not None:
                 jobs().cancel(current.job, shell.owner())
 
-    for problem in [*address.problems, sources.trouble()]:
-        if problem:
-            st.error(problem)
     main_area(settings, task, address)
     if settings is not None:
         address.write()

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine import digest
-from engine.attacks.spec import AttackSpec
+from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import Dataset
 from engine.data import load as load_dataset
+from engine.data.base import SIZE
 from engine.data.upload import StoredUnits, load_upload
 from engine.errors import EngineError
 from engine.jobs import Task
@@ -196,14 +197,18 @@ def warm_task(model: str, device: str = "auto") -> Task:
     """The job that loads PyTorch and a model, so that the first attack need not wait for them."""
     def warm(progress: Progress) -> Payload:
         progress.report(0.0, "loading PyTorch and the model")
-        import engine.attacks.runner
-        import engine.explain.cam
-        import engine.metrics.perturbation
-        import engine.metrics.survival
+        import torch
+
         import engine.metrics.visibility  # noqa: F401
+        from engine.attacks.runner import run_attack
+        from engine.explain.cam import cam
         from engine.models.registry import load_model
 
-        load_model(model)
+        # An attack that changes nothing, and a heatmap of it: afterwards everything is there.
+        classifier, nothing = load_model(model), torch.zeros(1, 1, SIZE, SIZE)
+        run_attack(make_spec("fgsm", eps=0.0), classifier, nothing, torch.zeros(1), device=device,
+                   progress=progress.part(0.5, 0.9))
+        cam(classifier, nothing.to(classifier.device), [0])
         return Payload({}, {})
 
     return Task("warm", f"loading {model}", {"model": model, "device": device}, warm, device, keep=False)

@@ -25,7 +25,7 @@ def show(figure: go.Figure, key: str) -> None:
 def probabilities(classes: Sequence[str], before: Sequence[float], after: Sequence[float]) -> go.Figure:
     """Two bars a class: before and after the attack."""
     figure = go.Figure()
-    for name, values, colour, pattern in (("after the attack", after, AFTER, "/"), ("before", before, BEFORE, "")):
+    for name, values, colour, pattern in (("before", before, BEFORE, ""), ("after the attack", after, AFTER, "/")):
         figure.add_bar(y=list(classes), x=list(values), name=name, orientation="h", text=[percent(v) for v in values],
                        textposition="outside", cliponaxis=False,
                        marker={"color": colour, "pattern": {"shape": pattern}},
@@ -33,7 +33,7 @@ def probabilities(classes: Sequence[str], before: Sequence[float], after: Sequen
     figure.update_layout(
         height=70 + 52 * len(classes), margin={"l": 0, "r": 8, "t": 28, "b": 0},
         barmode="group", bargap=0.28, bargroupgap=0.06,
-        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "traceorder": "reversed"},
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
         xaxis={"range": [0, 1.12], "tickvals": [0, 0.25, 0.5, 0.75, 1], "tickformat": ".0%"},
         yaxis={"autorange": "reversed", "ticklabelstandoff": 6})
     return figure

@@ -69,8 +69,10 @@ def show(run: Run, address: Address) -> None:
     st.markdown("##### What the model says")
     charts.show(charts.probabilities(run.classes, *(run.facts["probabilities"][k] for k in ("clean", "adversarial"))),
                 key="explore probabilities")
-    st.markdown("##### Where the model looks")
-    heatmaps = _heatmaps(run, address)
+    # In a container, so that what follows stays in place while the maps are computed.
+    with st.container():
+        st.markdown("##### Where the model looks")
+        heatmaps = _heatmaps(run, address)
     steps, numbers, explanation = st.tabs(["Step by step", "Numbers and files", "How this attack works"])
     with steps:
         _steps(run)

@@ -27,12 +27,12 @@ _ENLARGED = 2
 class Figure:
     """One picture of a row: title, a small line under it, the PNG, a word painted over it; `exact` shows square pixels.
 
-    `scale` is the CSS colour scale below it, with the words at its ends.
+    Without PNG an empty frame keeps the place. `scale` is the CSS colour scale below it, with the words at its ends.
     """
 
     title: str
     caption: str
-    png: bytes
+    png: bytes = b""
     badge: str = ""
     exact: bool = False
     scale: tuple[str, str, str] | None = None
@@ -45,7 +45,6 @@ def row(figures: Sequence[Figure], columns: int | None = None) -> None:
 
 
 def _cell(figure: Figure) -> str:
-    data = base64.b64encode(figure.png).decode()
     title, caption = html.escape(figure.title), html.escape(figure.caption)
     badge = f'<span class="ps-badge">{html.escape(figure.badge)}</span>' if figure.badge else ""
     scale = ""
@@ -53,9 +52,13 @@ def _cell(figure: Figure) -> str:
         colours, low, high = figure.scale
         scale = (f'<div class="ps-scale" style="background:{colours}"></div>'
                  f'<div class="ps-ends"><span>{html.escape(low)}</span><span>{html.escape(high)}</span></div>')
+    data = base64.b64encode(figure.png).decode()
+    frame = (f'<div class="ps-frame{" exact" if figure.exact else ""}">'
+             f'<img alt="{title}: {caption}" src="data:image/png;base64,{data}">{badge}</div>')
+    if not figure.png:
+        frame = '<div class="ps-frame ps-empty">after the attack</div>'
     return (f'<figure><figcaption><b>{title}</b><small title="{caption}">{caption}</small></figcaption>'
-            f'<div class="ps-frame{" exact" if figure.exact else ""}">'
-            f'<img alt="{title}: {caption}" src="data:image/png;base64,{data}">{badge}</div>{scale}</figure>')
+            f"{frame}{scale}</figure>")
 
 
 def eight_bit(image: np.ndarray) -> np.ndarray:
@@ -128,4 +131,4 @@ def numbers(rows: Sequence[tuple[str, str, str, str]]) -> None:
     """Numbers with name, value, unit and an explanation that appears under the pointer."""
     cells = "".join(f'<div title="{html.escape(help)}"><small>{html.escape(name)}</small>'
                     f"<b>{html.escape(value)} <i>{html.escape(unit)}</i></b></div>" for name, value, unit, help in rows)
-    st.html(f'<div class="ps-numbers" style="--ps-rule:#56b4e9">{cells}</div>')
+    st.html(f'<div class="ps-numbers">{cells}</div>')

@@ -43,7 +43,7 @@ def show(facts: dict[str, Any], classes: Sequence[str], units: StoredUnits | Non
     """The verdict: before, after, and what it takes."""
     before, after = says(facts, classes, "clean"), says(facts, classes, "adversarial")
     changed = before.index != after.index
-    st.html(f"""<div class="ps-verdict" data-testid="verdict" style="--ps-changed:#e8743b">
+    st.html(f"""<div class="ps-verdict" data-testid="verdict">
       <div class="ps-flip">{_said("The model said", before, False)}<span class="ps-arrow">&#8594;</span>
         {_said("After the attack it says", after, changed)}</div>
       <div><p>{html.escape(sentence(facts, classes))}</p>

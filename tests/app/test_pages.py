@@ -1,0 +1,178 @@
+"""The pages as Streamlit runs them, without a browser: controls, address, verdict, bad input."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from engine.attacks import ATTACKS
+from engine.jobs import jobs
+from engine.params import params_of
+
+APP = Path(__file__).resolve().parents[2] / "app.py"
+SECONDS = 120
+
+
+def opened(**query: str) -> AppTest:
+    """The page as a link opens it, drawn once: nothing is computed yet."""
+    app = AppTest.from_file(str(APP), default_timeout=SECONDS)
+    for name, value in query.items():
+        app.query_params[name.replace("__", ".")] = value
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def settled(app: AppTest) -> AppTest:
+    """The page once everything that runs is over. AppTest has no clock of its own for fragments that poll."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        app.run()
+        assert not app.exception, app.exception
+        if verdict(app) and not app.get("progress"):
+            return app
+        time.sleep(0.2)
+    raise AssertionError("the page never came to rest")
+
+
+def verdict(app: AppTest) -> str:
+    return next((block.proto.body for block in app.get("html") if "ps-verdict" in block.proto.body), "")
+
+
+def address(app: AppTest) -> dict[str, str]:
+    return {name: values[0] if isinstance(values, list) else values for name, values in app.query_params.items()}
+
+
+@pytest.fixture(scope="module")
+def first() -> Iterator[AppTest]:
+    """The first visit, attack included; tests must not change it."""
+    yield settled(opened())
+
+
+def test_the_first_drawing_needs_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = ("import sys; from streamlit.testing.v1 import AppTest; "
+            f"app = AppTest.from_file({str(APP)!r}, default_timeout=60).run(); assert not app.exception; "
+            "assert app.selectbox, 'nothing drawn'; sys.exit('torch' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], cwd=APP.parent, check=False).returncode == 0
+
+
+def test_the_first_visit_shows_an_attack_that_worked(first: AppTest) -> None:
+    assert "The attack worked" in verdict(first)
+    assert "Still fools it saved as 8-bit PNG" in verdict(first)
+    assert "would not see it" in verdict(first) or "would hardly see it" in verdict(first)
+    assert not first.error
+
+
+def test_the_standing_line_is_there(first: AppTest) -> None:
+    assert any("not for diagnosis" in block.proto.body for block in first.get("html"))
+
+
+def test_the_command_line_repeats_the_run(first: AppTest) -> None:
+    command = next(block.value for block in first.code if "engine attack" in block.value)
+    for part in ("--dataset phantom-cxr", "--split test", "--model phantom-cxr/resnet18", "--index ", "--seed 0"):
+        assert part in command
+
+
+def test_the_address_names_every_choice(first: AppTest) -> None:
+    assert {"dataset", "split", "index", "model", "attack", "eps", "seed"} <= address(first).keys()
+
+
+def test_every_attack_draws_a_control_for_every_setting() -> None:
+    app = opened()
+    for name, cls in ATTACKS.items():
+        app.selectbox(key="explore.attack").set_value(name).run()
+        assert not app.exception, name
+        drawn = {w.key for kind in ("number_input", "selectbox", "toggle", "text_input") for w in getattr(app, kind)}
+        assert {f"explore.set.{name}.{p.name}" for p in params_of(cls)} <= drawn
+        assert address(app)["attack"] == name
+
+
+def test_a_link_reopens_the_same_view() -> None:
+    link = {"dataset": "phantom-cxr", "split": "validation", "index": "7", "attack": "bim", "eps": "0.37/255",
+            "set__steps": "3", "seed": "5", "target": "Normal"}
+    app = opened(**link)
+    assert not app.error
+    assert app.selectbox(key="explore.split").value == "validation"
+    assert app.session_state["explore.index"] == 7
+    assert app.selectbox(key="explore.attack").value == "bim"
+    assert app.select_slider(key="explore.eps").value == pytest.approx(0.37)
+    assert app.number_input(key="explore.set.bim.steps").value == 3
+    assert app.number_input(key="explore.seed").value == 5
+    assert {name.replace("__", "."): value for name, value in link.items()}.items() <= address(app).items()
+
+
+@pytest.mark.parametrize(("name", "value", "line"), [
+    ("eps", "300/255", "between 0 and 255/255"),
+    ("eps", "much", "must be a number"),
+    ("attack", "fgms", "did you mean: fgsm"),
+    ("split", "tset", "did you mean: test"),
+    ("index", "99999", "images 0 to"),
+    ("index", "one", "whole number"),
+    ("model", "phantom-cxr/resnet81", "did you mean: phantom-cxr/resnet18"),
+    ("dataset", "phantom", "did you mean: phantom-cxr"),
+    ("target", "Fracture", "unknown class"),
+    ("seed", "-1", "between 0 and"),
+    ("set__steps", "0", "between"),
+    ("upload", "xyz", "upload the picture again"),
+    ("epsilon", "1/255", "unknown setting 'epsilon'"),
+])
+def test_what_an_address_gets_wrong_is_one_line_and_falls_back(name: str, value: str, line: str) -> None:
+    query = {"attack": "pgd", "seed": "3"} | {name: value}
+    app = opened(**query)
+    assert len(app.error) == 1 and line in app.error[0].value and "\n" not in app.error[0].value
+    assert app.button[0].label == "Run" and not app.button[0].disabled
+    if name != "seed":
+        assert app.number_input(key="explore.seed").value == 3
+
+
+def test_an_exact_epsilon_moves_the_slider_and_the_address() -> None:
+    app = opened()
+    app.number_input(key="explore.eps exact").set_value(0.33).run()
+    assert app.select_slider(key="explore.eps").value == pytest.approx(0.33)
+    assert address(app)["eps"] == "0.33/255"
+
+
+def test_changed_settings_wait_for_run(first: AppTest) -> None:
+    app = settled(opened())
+    before = verdict(app)
+    app.select_slider(key="explore.eps").set_value(0.0).run()
+    assert "press **Run**" in app.info[0].value
+    assert verdict(app) == before
+    app.button[0].click().run()
+    app = settled(app)
+    assert not app.info and "held" in verdict(app) and "Largest pixel change 0/255" in verdict(app)
+
+
+def test_a_second_visit_computes_nothing(first: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(jobs()), "submit", lambda self, task, owner="": pytest.fail(f"{task.kind} computed again")
+                        if task.kind == "explore" else jobs().find(task))
+    app = opened(**{name.replace(".", "__"): value for name, value in address(first).items()})
+    assert verdict(app) == verdict(first)
+
+
+def test_a_saved_run_is_an_address_again(first: AppTest) -> None:
+    from pages.ui import runs
+
+    shown = first.session_state["explore shown"]
+    saved = runs.to_json(shown.settings, shown.facts)
+    texts = runs.address_of(saved.encode())
+    assert address(first).items() <= texts.items()
+    again = opened(**{name.replace(".", "__"): value for name, value in texts.items()})
+    assert not again.error and again.session_state["explore shown"].settings == shown.settings
+    assert json.loads(saved)["run"]["provenance"]["versions"]["torch"]
+
+
+def test_about_explains_everything_that_is_registered() -> None:
+    app = AppTest.from_file(str(APP), default_timeout=SECONDS).run()
+    app.switch_page("pages/about.py").run()
+    assert not app.exception
+    labels = " ".join(expander.label for expander in app.expander)
+    assert all(cls.info.title in labels for cls in ATTACKS.values())
+    assert "phantom-cxr/resnet18" in labels
+    assert any("not for diagnosis" in block.value for block in app.markdown)

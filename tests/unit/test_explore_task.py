@@ -1,0 +1,170 @@
+"""What the Explore page shows is computed right, in a worker, and the same for the same settings."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine import digest
+from engine.attacks.spec import AttackSpec, make_spec
+from engine.data import phantom
+from engine.data.upload import read_upload, save_upload
+from engine.errors import Cancelled, EngineError
+from engine.experiments import explore
+from engine.experiments.explore import Source, explore_task, heatmap_task, picture, warm_task
+from engine.models import registry
+from engine.models.classifier import Classifier
+from engine.progress import Progress
+from engine.store import Payload
+from tests.pictures import saved
+from tests.tiny import small_net
+
+MODEL = "phantom-cxr/tiny"
+SICK = Source("phantom-cxr", "test", next(i for i in range(9) if phantom.label_of("test", i)))
+
+
+@pytest.fixture(scope="module")
+def network() -> Classifier:
+    made = small_net(seed=3)
+    return Classifier(made.module, phantom.CLASSES, mean=(0.4,), std=(0.2,), name=MODEL)
+
+
+@pytest.fixture(autouse=True)
+def only_model(network: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explore, "model_digest", lambda name: "digest of the weights")
+    monkeypatch.setattr(registry, "load_model", lambda name: network)
+
+
+def pgd(eps: float = 2 / 255, **options: object) -> AttackSpec:
+    return make_spec("pgd", eps=eps, params={"steps": 6}, **options)  # type: ignore[arg-type]
+
+
+def run(source: Source = SICK, attack: AttackSpec | None = None) -> Payload:
+    return explore_task(source, MODEL, attack or pgd(), "cpu").work(Progress())
+
+
+def test_the_result_says_what_the_model_says(network: Classifier) -> None:
+    import torch
+
+    done = run()
+    for name, image in (("clean", "clean"), ("adversarial", "adversarial"), ("png8", "adversarial_8bit")):
+        with torch.no_grad():
+            expected = network(torch.from_numpy(done.arrays[image])[None]).softmax(1)[0].numpy()
+        np.testing.assert_allclose(done.facts["probabilities"][name], expected, atol=1e-5)
+    assert done.facts["label"] == picture(SICK).label
+    assert done.facts["label_known"]
+
+
+def test_the_perturbation_keeps_the_budget_and_its_size_is_told() -> None:
+    done = run(attack=pgd(eps=1 / 255))
+    change = np.abs(done.arrays["adversarial"] - done.arrays["clean"])
+    assert 0 < change.max() <= 1 / 255 + 1e-6
+    assert done.facts["size"]["linf"] == pytest.approx(float(change.max()))
+    assert done.facts["size"]["l0"] == int((change > 0).any(axis=0).sum())
+    rounded = np.rint(done.arrays["adversarial"] * 255) / np.float32(255)
+    np.testing.assert_array_equal(done.arrays["adversarial_8bit"], rounded)
+
+
+def test_every_step_has_loss_probabilities_and_a_picture() -> None:
+    done = run()
+    steps = done.facts["steps"]
+    assert len(steps["loss"]) == len(steps["probabilities"]) == 7
+    assert steps["shown"] == list(range(7)) and len(done.arrays["snapshots"]) == 7
+    np.testing.assert_array_equal(done.arrays["snapshots"][-1], done.arrays["adversarial"])
+    label = done.facts["label"]
+    np.testing.assert_allclose(steps["loss"], [-np.log(p[label]) for p in steps["probabilities"]], rtol=1e-6)
+    assert steps["probabilities"][-1] == done.facts["probabilities"]["adversarial"]
+
+
+def test_of_many_steps_some_are_kept_as_pictures() -> None:
+    done = run(attack=make_spec("bim", eps=1 / 255, params={"steps": 60}))
+    shown = done.facts["steps"]["shown"]
+    assert shown[0] == 0 and shown[-1] == 60
+    assert len(shown) == len(done.arrays["snapshots"]) == explore.MOST_SNAPSHOTS + 1
+
+
+def test_no_budget_no_change_and_still_json() -> None:
+    done = run(attack=pgd(eps=0.0))
+    np.testing.assert_array_equal(done.arrays["adversarial"], done.arrays["clean"])
+    assert done.facts["size"]["psnr"] is None
+    json.dumps(done.facts, allow_nan=False)
+
+
+def test_the_same_settings_are_the_same_task_and_others_are_not() -> None:
+    key = explore_task(SICK, MODEL, pgd()).key
+    assert explore_task(SICK, MODEL, pgd()).key == key
+    others = [explore_task(Source("phantom-cxr", "test", SICK.index + 1), MODEL, pgd()),
+              explore_task(SICK, "another", pgd()), explore_task(SICK, MODEL, pgd(eps=1 / 255)),
+              explore_task(SICK, MODEL, pgd(seed=1)), explore_task(SICK, MODEL, pgd(target=0)),
+              explore_task(SICK, MODEL, pgd(), "cpu")]
+    assert key not in {task.key for task in others}
+
+
+def test_the_same_settings_give_the_same_bytes() -> None:
+    assert digest.of_arrays(run().arrays["adversarial"]) == digest.of_arrays(run().arrays["adversarial"])
+
+
+def test_cancel_is_heard() -> None:
+    progress = Progress()
+    progress._cancel.set()
+    with pytest.raises(Cancelled):
+        explore_task(SICK, MODEL, pgd(), "cpu").work(progress)
+
+
+def test_an_upload_is_led_away_from_what_the_model_says(perturbscope_home) -> None:
+    pixels = np.random.default_rng(1).integers(0, 255, (300, 200)).astype(np.uint8)
+    source = Source("phantom-cxr", "test", upload=save_upload(read_upload(saved(Image.fromarray(pixels)))))
+    done = run(source)
+    assert not done.facts["label_known"]
+    assert done.facts["label"] == int(np.argmax(done.facts["probabilities"]["clean"]))
+    assert done.facts["attacked"]
+    assert any("stretched" in note for note in picture(source).notes)
+
+
+def test_what_is_not_there_is_told_before_anything_is_computed() -> None:
+    with pytest.raises(EngineError, match="images 0 to"):
+        explore_task(Source("phantom-cxr", "test", 10**6), MODEL, pgd())
+    with pytest.raises(EngineError, match="upload the picture again"):
+        explore_task(Source("phantom-cxr", "test", upload="0" * 64), MODEL, pgd())
+
+
+def test_a_class_the_model_does_not_know_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    two = Classifier(small_net(classes=2).module, ("a", "b"), name="two")
+    monkeypatch.setattr(registry, "load_model", lambda name: two)
+    last = Source("phantom-cxr", "test", next(i for i in range(9) if phantom.label_of("test", i) == 2))
+    with pytest.raises(EngineError, match="choose a model trained on this data set"):
+        run(last)
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "eigen-cam"])
+def test_heatmaps_are_those_of_what_the_model_says(network: Classifier, method: str) -> None:
+    import torch
+
+    from engine.explain.cam import cam
+
+    explored = explore_task(SICK, MODEL, pgd(), "cpu")
+    done = explored.work(Progress())
+    heat = heatmap_task(explored, done, SICK, MODEL, method, None).work(Progress())
+    said = [int(np.argmax(done.facts["probabilities"][name])) for name in ("clean", "adversarial")]
+    assert heat.facts["classes"] == said
+    for name, image, index in zip(("before", "after"), ("clean", "adversarial"), said, strict=True):
+        one = cam(network, torch.from_numpy(done.arrays[image])[None], [index], method=method)
+        np.testing.assert_allclose(heat.arrays[name], one.maps[0], atol=1e-3)
+    lesion = picture(SICK).lesion
+    assert lesion is not None and heat.facts["lesion_share"] == pytest.approx(lesion.mean())
+    assert all(0 <= share <= 1 for share in heat.facts["on_lesion"] if share is not None)
+
+
+def test_heatmaps_of_another_method_are_another_task() -> None:
+    explored = explore_task(SICK, MODEL, pgd(), "cpu")
+    done = Payload({}, {})
+    keys = {heatmap_task(explored, done, SICK, MODEL, method, layer).key
+            for method in ("grad-cam", "eigen-cam") for layer in (None, "0")}
+    assert len(keys) == 4
+
+
+def test_warming_leaves_nothing_on_disk() -> None:
+    task = warm_task(MODEL)
+    assert not task.keep
+    assert task.work(Progress()).arrays == {}
