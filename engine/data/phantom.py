@@ -187,12 +187,12 @@ def _consolidation(patient: Patient, view: View, chest: Thorax, blood: Field, rn
     else:
         middle = np.array([side * rng.uniform(4.5, 0.7 * half), rng.uniform(8, dome - 2)])
         blobs = [
-            Blob(tuple(middle + rng.normal(0, 2.0, 2)), tuple(rng.uniform(1.2, 2.6, 2)), 0.0, soft, 0.85)
+            Blob(tuple(middle + rng.normal(0, 2.0, 2)), tuple(rng.uniform(1.7, 3.0, 2)), 0.0, soft, 0.85)
             for _ in range(rng.integers(2, 5))
         ]
         bound = np.ones_like(view.x)
     patch = _cover(view, blobs, warp) * bound
-    severity = 0.34 + 0.51 * rng.beta(1.2, 1.6)
+    severity = 0.50 + 0.38 * rng.beta(1.2, 1.6)
     share = patch * np.clip(severity * (1 + 0.25 * grain), 0, 0.95) * (view.x * side > -0.5)
     added = _fill(chest, blood, share)
     if rng.random() < 0.5 and severity > 0.3:
