@@ -1,4 +1,7 @@
-"""python -m engine ...: all of the engine without a browser. Results go to standard output, progress to standard error."""
+"""python -m engine ...: all of the engine without a browser.
+
+Results go to standard output, progress to standard error.
+"""
 
 from __future__ import annotations
 
@@ -178,7 +181,7 @@ def _print_attack(facts: dict[str, Any], result: AttackResult) -> None:
           f"{facts['dataset']}/{facts['split']}, model {facts['model']}")
     print(f"  accuracy                {share(facts['accuracy_clean'])} clean -> {share(facts['accuracy_adversarial'])} "
           f"adversarial ({share(facts['accuracy_adversarial_8bit'])} after saving with 8 bits)")
-    print(f"  success                 {share(facts['success_rate'])} of the {facts['attacked']} images classified correctly")
+    print(f"  success                 {share(facts['success_rate'])} of the {facts['attacked']} classified correctly")
     print(f"  largest pixel change    {facts['linf_max'] * 255:.3g}/255; mean L2 {facts['l2_mean']:.4g}")
     print(f"  spent per image         {facts['queries_mean']:g} queries, {facts['gradients_mean']:g} gradients")
     print(f"  time                    {facts['seconds']:.1f} s on {result.provenance.device}, seed {facts['seed']}")
@@ -208,22 +211,25 @@ def _write(out: Path, facts: dict[str, Any], result: AttackResult) -> None:
         np.savez(out / "adversarial.npz", clean=result.clean, adversarial=result.adversarial, labels=result.labels,
                  predicted_clean=result.predicted_clean, predicted_adversarial=result.predicted_adversarial)
     except OSError as error:
-        raise EngineError(f"cannot write to {out} ({error.strerror}); free some space or choose another --out") from None
+        raise EngineError(f"cannot write to {out} ({error.strerror}); free some space or choose another") from None
 
 
 def _curve(arguments: argparse.Namespace) -> None:
+    from engine.attacks.base import Budget
     from engine.data import find
-    from engine.experiments.curve import curve
 
     values = [_number("--eps", text) for text in arguments.eps.split(",") if text.strip()]
     if not values:
         raise EngineError("--eps needs at least one value, such as 0,0.5/255,1/255")
     target = _target(arguments.target, find(arguments.dataset).info.classes)
-    specs = [_spec(arguments, name, value, target) for name in arguments.attack.split(",") for value in values]
+    for value in values:
+        Budget(arguments.norm, value)
+    specs = [_spec(arguments, name, values[0], target) for name in arguments.attack.split(",")]
     dataset, indices, model = _opened(arguments)
     out = _out_folder(arguments.out)
-    distinct = list({s.attack: s for s in specs}.values())
-    found = curve(dataset, indices, model, distinct, values, device=arguments.device, progress=_progress())
+    from engine.experiments.curve import curve
+
+    found = curve(dataset, indices, model, specs, values, device=arguments.device, progress=_progress())
     if out is not None:
         (out / "curve.json").write_text(json.dumps(found.summary(), indent=2) + "\n")
     if arguments.json:
@@ -273,7 +279,8 @@ def _add_attack_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--index", type=int, nargs="+", help="these image numbers instead")
     parser.add_argument("--norm", default="linf", help="linf or l2")
     parser.add_argument("--target", help="the class to reach; default: any wrong one")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="the attack's settings")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+                        help="the attack's own settings")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=16, help="images computed together")
     parser.add_argument("--numerics", default="fast", help="fast, reference or draft")
@@ -313,7 +320,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--device", default="auto")
     train.add_argument("--json", action="store_true")
     for p in params.params_of(TrainSpec):
-        train.add_argument(f"--{p.name.replace('_', '-')}", dest=p.name, default=p.default, help=f"{p.help} (default {p.default})")
+        option = "--" + p.name.replace("_", "-")
+        train.add_argument(option, dest=p.name, default=p.default, help=f"{p.help} (default {p.default})")
     train.set_defaults(run=_train)
     return parser
 

@@ -81,14 +81,15 @@ def parse_number(value: object) -> float:
 def param(default: Value, *, title: str, help: str, low: float | None = None, high: float | None = None,
           step: float | None = None, unit: str = "", choices: tuple[str, ...] = ()) -> Any:
     """A data-class field that declares one parameter; its kind is that of `default` (so write 1.0 for a float)."""
-    declared = {"title": title, "help": help, "low": low, "high": high, "step": step, "unit": unit, "choices": choices}
+    declared = {"kind": type(default), "default": default, "title": title, "help": help, "low": low, "high": high,
+                "step": step, "unit": unit, "choices": choices}
     return dataclasses.field(default=default, metadata={"param": declared})
 
 
 def params_of(cls: type) -> tuple[Param, ...]:
     """The parameters that the data class `cls` declares, in order."""
     return tuple(
-        Param(name=field.name, kind=type(field.default), default=field.default, **field.metadata["param"])
+        Param(name=field.name, **field.metadata["param"])
         for field in dataclasses.fields(cls)
         if "param" in field.metadata
     )

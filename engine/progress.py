@@ -9,7 +9,7 @@ Report = Callable[[float, str], None]
 
 
 class Progress:
-    """Handed to every long computation: `report` passes on the fraction done and raises Cancelled when asked to stop."""
+    """Handed to every long computation: `report` passes on the fraction done, and raises Cancelled on request."""
 
     def __init__(self, on_report: Report | None = None, cancel: threading.Event | None = None) -> None:
         self._on_report = on_report

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from engine.attacks.spec import AttackSpec
@@ -62,7 +63,7 @@ def curve(dataset: Dataset, indices: list[int], model: Classifier, attacks: Sequ
 
 def _contradictions(points: Sequence[Point], n: int) -> Iterator[str]:
     """Accuracy that rises with eps by more than one image: the attack, not the model, is at fault."""
-    for before, after in zip(points, points[1:], strict=False):
+    for before, after in pairwise(points):
         if before.attack == after.attack and (after.accuracy - before.accuracy) * n > 1.5:
             yield (f"{after.attack}: accuracy rises from {before.accuracy:.1%} at eps {before.eps * 255:g}/255 to "
                    f"{after.accuracy:.1%} at {after.eps * 255:g}/255; larger steps overshoot, use more steps")

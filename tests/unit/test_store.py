@@ -74,7 +74,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_no_scraps(tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(EngineError, match="No space left on device.*PERTURBSCOPE_HOME") as caught:
+    with pytest.raises(EngineError, match=r"No space left on device.*PERTURBSCOPE_HOME") as caught:
         put(Store(tmp_path))
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == []
