@@ -47,6 +47,15 @@ def title(device: torch.device) -> str:
     return {"cpu": "CPU", "mps": "Apple GPU"}.get(device.type, device.type)
 
 
+_MEMORY_SHORT = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed", "could not allocate")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a computation failed for want of memory, whichever words its device has for it."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(phrase in text for phrase in _MEMORY_SHORT)
+
+
 # glibc's mallopt: no memory straight from the system, none given back, one arena for all threads.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 

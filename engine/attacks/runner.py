@@ -193,7 +193,7 @@ def _in_batches(total: int, size: int, work: Callable[[int, int], T]) -> Iterato
         try:
             outcome = work(start, end)
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
+            if not devices.out_of_memory(error):
                 raise
             if end - start == 1:
                 raise EngineError("memory is too short for even one image; close other programs, or take a smaller "
@@ -224,14 +224,6 @@ def _one_batch(spec: AttackSpec, attack: Attack, model: Classifier, clean: Tenso
         nan_gradients=white.nan_gradients if white else 0,
         trace=run.trace(clean, oracle.classes),
     )
-
-
-_MEMORY_SHORT = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed", "could not allocate")
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(phrase in text for phrase in _MEMORY_SHORT)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor
 
+from engine.device import out_of_memory
 from engine.models.classifier import Classifier
 from engine.models.fold import folded
 
@@ -59,6 +60,9 @@ class Prepared(Classifier):
         try:
             found = _difference(self, self.original, noise)
         except RuntimeError as error:
+            if out_of_memory(error):  # says nothing about the arithmetic: the caller tries again with fewer images
+                self._proven.discard(tuple(images.shape[1:]))
+                raise
             reason = f"the rearranged network fails ({str(error).splitlines()[0][:100]})"
         else:
             allowed = TOLERANCES[self.numerics]
