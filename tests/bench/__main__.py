@@ -5,13 +5,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import attacks, report
+from tests.bench import attacks, explore, report
 
 # A section: text for BENCHMARKS.md, or None where this machine cannot measure it (what stands there then stays).
 # `quick` asks for the smallest run that shows that the measuring works. New benchmarks are added here.
 SECTIONS: dict[str, Callable[[bool], str | None]] = {
     "attacks-cpu": attacks.on_cpu,
     "attacks-gpu": attacks.on_gpu,
+    "explore": explore.in_browser,
 }
 
 
