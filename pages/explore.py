@@ -5,9 +5,8 @@ import streamlit as st
 from engine.attacks import ATTACKS
 from engine.attacks.spec import AttackSpec
 from engine.errors import EngineError
-from engine.experiments.explore import explore_task, picture, warm_task
+from engine.experiments.explore import explore_task, opened, picture, warm_task
 from engine.jobs import Job, State, Task, jobs
-from engine.models.registry import models
 from pages.ui import controls, outcome, pictures, progress, shell, sources
 from pages.ui.address import Address
 from pages.ui.outcome import Run
@@ -40,8 +39,7 @@ def runs_by_itself(attack: AttackSpec) -> bool:
 
 
 def started(settings: Settings, job: Job) -> Run:
-    arch = next((entry.card.arch for entry in models() if entry.name == settings.model), "")
-    return Run(settings, picture(settings.source), arch, job)
+    return Run(settings, picture(settings.source), job)
 
 
 def advance(settings: Settings, task: Task, asked: bool) -> None:
@@ -80,16 +78,14 @@ def first_run(settings: Settings, task: Task, attacks: bool) -> None:
 
 def preview(settings: Settings) -> None:
     """The chosen picture while nothing is known of it."""
-    chosen = picture(settings.source)
-    name = f"true class: {classes(settings)[chosen.label]}" if chosen.label is not None else "true class unknown"
-    png = pictures.image_png(chosen.image, str(settings.source))
+    source, chosen = settings.source, picture(settings.source)
+    name = "true class unknown"
+    if chosen.label is not None:
+        name = f"true class: {opened(source.dataset, source.split).classes[chosen.label]}"
+    png = pictures.image_png(chosen.image, str(source))
     pictures.row([pictures.Figure("Original", name, png, "SYNTHETIC" if chosen.synthetic else ""),
                   pictures.Figure("Perturbed", "what the attack makes of it"),
                   pictures.Figure("Difference", "what was added, made visible")])
-
-
-def classes(settings: Settings) -> tuple[str, ...]:
-    return next(entry.card.classes for entry in models() if entry.name == settings.model)
 
 
 def going_on(settings: Settings, task: Task, shown: Run | None) -> None:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine import digest
+from engine.attacks import ATTACKS
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import Dataset
 from engine.data import load as load_dataset
 from engine.data.base import SIZE
 from engine.data.upload import StoredUnits, load_upload
-from engine.errors import EngineError
 from engine.jobs import Task
-from engine.models.registry import model_digest
+from engine.models.registry import check_fits, model_digest
 from engine.progress import Progress
 from engine.store import Payload
 
@@ -77,18 +77,24 @@ def picture(source: Source) -> Picture:
 
 def explore_task(source: Source, model: str, attack: AttackSpec, device: str = "auto") -> Task:
     """The job that attacks one picture; raises EngineError for what can be seen without computing."""
-    chosen = picture(source)
+    chosen, classes = picture(source), opened(source.dataset, source.split).classes
     spec = {"image": digest.of_arrays(chosen.image), "label": chosen.label, "model": model,
             "weights": model_digest(model), "attack": asdict(attack), "device": device}
-    title = f"{attack.attack} on {chosen.name} with {model}"
-    return Task("explore", title, spec, lambda progress: _explore(chosen, model, attack, device, progress), device)
+    title = f"{ATTACKS[attack.attack].info.title} on {chosen.name} with {model}"
+
+    def work(progress: Progress) -> Payload:
+        return _explore(chosen, classes, model, attack, device, progress)
+
+    return Task("explore", title, spec, work, device)
 
 
-def _explore(chosen: Picture, model: str, attack: AttackSpec, device: str, progress: Progress) -> Payload:
+def _explore(chosen: Picture, classes: tuple[str, ...], model: str, attack: AttackSpec, device: str,
+             progress: Progress) -> Payload:
     progress.report(0.0, "loading PyTorch and the model")
     import torch
 
     from engine.attacks.runner import run_attack
+    from engine.explain.cam import layers_for
     from engine.metrics.classification import softmax
     from engine.metrics.perturbation import measure
     from engine.metrics.survival import as_jpeg
@@ -96,10 +102,8 @@ def _explore(chosen: Picture, model: str, attack: AttackSpec, device: str, progr
     from engine.models.registry import load_model
 
     classifier = load_model(model)
+    check_fits(classifier, classes)
     clean = torch.from_numpy(chosen.image)[None]
-    if chosen.label is not None and chosen.label >= len(classifier.classes):
-        raise EngineError(f"{model} knows {len(classifier.classes)} classes and this image belongs to another one; "
-                          "choose a model trained on this data set")
     label = chosen.label
     if label is None:
         # Nobody told us what an upload shows: the attack leads away from what the model says now.
@@ -109,7 +113,7 @@ def _explore(chosen: Picture, model: str, attack: AttackSpec, device: str, progr
                         progress=progress.part(0.05, 0.9), keep_steps=True)
     progress.report(0.95, "measuring")
     with torch.no_grad():
-        jpeg = classifier(as_jpeg(torch.from_numpy(result.adversarial), JPEG_QUALITY).to(classifier.device))
+        jpeg = classifier(as_jpeg(torch.tensor(result.adversarial), JPEG_QUALITY).to(classifier.device))
     logits = {"clean": result.logits_clean, "adversarial": result.logits_adversarial, "png8": result.logits_8bit,
               "jpeg90": jpeg.cpu().numpy()}
     adversarial = result.adversarial[0]
@@ -125,6 +129,7 @@ def _explore(chosen: Picture, model: str, attack: AttackSpec, device: str, progr
         "size": {name: _finite(value) for name, value in asdict(measure(chosen.image, adversarial)).items()},
         "visibility": asdict(visibility(chosen.image, adversarial)),
         "steps": _step_facts(result),
+        "layers": list(layers_for(classifier)),
     }
     arrays = {"clean": chosen.image, "adversarial": adversarial, "adversarial_8bit": result.adversarial_8bit[0],
               "snapshots": _snapshots(result)}

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
+from engine import device as devices
 from engine.attacks import ATTACKS
 from engine.attacks.base import Attack, Knowledge
 from engine.attacks.spec import NUMERICS, AttackSpec, make_spec
@@ -15,7 +16,6 @@ from pages.ui.address import Address
 
 T = TypeVar("T")
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 _NUMERICS = {
     "fast": "fast: same mathematics, layers merged",
     "reference": "reference: the network as trained",
@@ -178,7 +178,8 @@ def numerics(address: Address) -> str:
 
 
 def device(address: Address) -> str:
-    return choice(address, "device", "Device", DEVICES, "auto", help="auto: a graphics processor where there is one.")
+    return choice(address, "device", "Device", devices.NAMES, "auto",
+                  help="auto: a graphics processor where there is one.")
 
 
 def seed(address: Address) -> int:

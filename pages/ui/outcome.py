@@ -12,7 +12,6 @@ from engine.attacks.base import Knowledge
 from engine.experiments.explore import Picture, heatmap_task
 from engine.explain.methods import CAMS
 from engine.jobs import Job, State, jobs
-from engine.models.architectures import ARCHITECTURES
 from engine.store import Payload
 from pages.ui import charts, controls, pictures, progress, runs, verdict
 from pages.ui.address import Address
@@ -31,7 +30,6 @@ class Run:
 
     settings: runs.Settings
     picture: Picture
-    arch: str
     job: Job
 
     @property
@@ -96,17 +94,15 @@ def _remarks(run: Run) -> list[str]:
 
 
 def _heatmaps(run: Run, address: Address) -> Payload | None:
-    layers = list(ARCHITECTURES[run.arch].cam_layers) if run.arch in ARCHITECTURES else []
+    layers = run.facts["layers"]
     left, middle, right = st.columns([1, 1, 1], vertical_alignment="bottom")
     with left:
         method = controls.choice(address, "cam", "Method", list(CAMS), next(iter(CAMS)),
                                  format_func=lambda name: CAMS[name].title,
                                  help="  \n".join(f"**{m.title}**: {m.sentence}" for m in CAMS.values()))
-    layer = None
-    if layers:
-        with middle:
-            layer = controls.choice(address, "layer", "Layer", layers, layers[0],
-                                    help="Late layers see meaning and coarse places, early ones edges and fine places.")
+    with middle:
+        layer = controls.choice(address, "layer", "Layer", layers, layers[0],
+                                help="Late layers see meaning and coarse places, early ones edges and fine places.")
     lesion = run.picture.lesion
     outlined = False
     if lesion is not None:

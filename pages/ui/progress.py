@@ -5,7 +5,7 @@ import streamlit as st
 from engine.jobs import Job
 from pages.ui.shell import owner
 
-_EVERY = 0.2  # seconds between two looks
+_EVERY = 0.3  # seconds between two looks
 PATIENCE = 1.0  # seconds for which a page rather waits than draws a progress bar for a blink
 
 

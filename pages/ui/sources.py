@@ -11,7 +11,7 @@ from engine.data.folder import PREFIX
 from engine.data.upload import read_upload, save_upload
 from engine.errors import EngineError
 from engine.experiments.explore import Source, opened, picture
-from engine.models.registry import ModelEntry, models
+from engine.models.registry import SUFFIXES, ModelEntry, model_digest, models
 from pages.ui import runs
 from pages.ui.address import Address
 from pages.ui.controls import choice, one_of
@@ -60,12 +60,30 @@ def model(address: Address, info: DatasetInfo) -> str:
                           f"--dataset {info.name} --arch resnet18 --name {info.name}/resnet18")
     key = "explore.model"
     names = list(fitting)
-    address.seed("model", key, one_of("model", names), names[0], lambda name: name in names)
-    name: str = st.selectbox("Model", names, key=key, format_func=lambda n: fitting[n].title,
-                             help=_card_help(fitting.get(st.session_state[key], fitting[names[0]])))
+
+    def read(text: str) -> str:
+        if not is_path(text):
+            return one_of("model", names)(text)
+        model_digest(text)
+        return text
+
+    address.seed("model", key, read, names[0], lambda name: name in names or is_path(name))
+    if (asked := st.session_state[key]) not in names:
+        names.append(asked)
+    name: str = st.selectbox("Model", names, key=key, accept_new_options=True,
+                             format_func=lambda n: fitting[n].title if n in fitting else PurePath(n).name,
+                             help="Models that know this data set's classes; or type the path of a checkpoint.  \n"
+                                  + (_card_help(fitting[asked]) if asked in fitting else ""))
     address.note("model", name)
-    st.caption(card_line(fitting[name]))
+    model_digest(name)
+    if name in fitting:
+        st.caption(card_line(fitting[name]))
     return name
+
+
+def is_path(name: object) -> bool:
+    """Whether a model's name is the path of a checkpoint."""
+    return isinstance(name, str) and name.endswith(SUFFIXES)
 
 
 def _fitting(info: DatasetInfo) -> list[ModelEntry]:

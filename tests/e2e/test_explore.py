@@ -1,0 +1,247 @@
+"""The dashboard in a real browser, served as a user serves it: app.py on a fresh home."""
+
+import base64
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from engine.models.registry import BUNDLED
+from engine.store import Payload, Store
+from pages.ui.viewer import auto_gain, difference_colours, strongest_channel
+from tests.pictures import huge_png
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Locator, Page
+
+pytestmark = pytest.mark.e2e
+
+APP = Path(__file__).resolve().parents[2] / "app.py"
+SECONDS = 120_000  # a cold start imports PyTorch, and other tests may run beside this one
+KERMANY = BUNDLED / "kermany" / "densenet121.safetensors"
+LONG = "/?attack=pgd&set.steps=399&eps=0.5/255"  # as long as an attack may be that starts by itself
+
+Server = Callable[..., AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def url(start_streamlit: Server, home: Path) -> Iterator[str]:
+    with start_streamlit(APP, {"PERTURBSCOPE_HOME": str(home)}) as url:
+        yield url
+
+
+@pytest.fixture
+def context(browser: "Browser", url: str) -> "Iterator[BrowserContext]":
+    """A browser window. Whatever a page in it asks for must come from the server itself."""
+    context = browser.new_context(viewport={"width": 1366, "height": 768}, color_scheme="dark")
+    elsewhere: list[str] = []
+    own = re.compile(re.escape(url) + r"|data:|blob:" + url.replace("http", "|ws", 1).replace(".", r"\."))
+
+    def note(address: str) -> None:
+        if not own.match(address):
+            elsewhere.append(address)
+
+    def watch(page: "Page") -> None:
+        page.on("websocket", lambda socket: note(socket.url))
+
+    context.on("request", lambda request: note(request.url))
+    context.on("page", watch)
+    context.set_default_timeout(SECONDS)
+    yield context
+    context.close()
+    assert elsewhere == [], "requests left the machine"
+
+
+@pytest.fixture
+def page(context: "BrowserContext") -> "Page":
+    return context.new_page()
+
+
+def at(page: "Page", testid: str) -> "Locator":
+    return page.get_by_test_id(testid)
+
+
+def verdict(page: "Page") -> str:
+    return at(page, "verdict").inner_text()
+
+
+def rest(page: "Page") -> None:
+    """Until nothing runs any more and everything is drawn."""
+    at(page, "verdict").wait_for()
+    at(page, "canvas-difference").wait_for()
+    page.locator(".ps-scale").nth(2).wait_for()
+    page.locator("[data-testid=stStatusWidget]").wait_for(state="detached")
+
+
+def pixels(canvas: "Locator") -> np.ndarray:
+    width, height, data = canvas.evaluate(
+        """canvas => {
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            return [canvas.width, canvas.height, btoa(Array.from(data, byte => String.fromCharCode(byte)).join(""))];
+        }"""
+    )
+    return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)[..., :3]
+
+
+def newest(home: Path) -> Payload:
+    store = Store(home / "runs")
+    payload = store.get(store.recent("explore")[0].key)
+    assert payload is not None
+    return payload
+
+
+def upload(page: "Page", name: str, data: bytes) -> None:
+    page.get_by_role("button", name="Use your own picture").click()
+    page.locator("[data-testid=stFileUploaderDropzoneInput]").set_input_files(
+        {"name": name, "mimeType": "application/octet-stream", "buffer": data})
+
+
+def picture_file(page: "Page", name: str) -> None:
+    """Keep a screenshot where the README's pictures are asked for, in the test's own folder otherwise."""
+    if folder := os.environ.get("PERTURBSCOPE_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=str(Path(folder) / f"{name}.png"))
+
+
+def test_a_cold_deep_link_opens_the_whole_dashboard(
+        start_streamlit: Server, browser: "Browser", tmp_path: Path) -> None:
+    """The very first request to a server is for a page of its own, not for app.py."""
+    for path in ("/about", "/explore?attack=bim"):
+        with start_streamlit(APP, {"PERTURBSCOPE_HOME": str(tmp_path)}) as url:
+            page = browser.new_page()
+            page.set_default_timeout(SECONDS)
+            page.goto(url + path)
+            page.get_by_role("link", name="Explore").wait_for()
+            page.get_by_role("link", name="About").wait_for()
+            page.get_by_text("not for diagnosis").first.wait_for()
+            page.close()
+
+
+def test_the_first_visit_shows_an_attacked_x_ray_pixel_by_pixel(page: "Page", url: str, home: Path) -> None:
+    page.goto(url)
+    rest(page)
+    assert "The attack worked" in verdict(page)
+    arrays = newest(home).arrays
+    clean, adversarial = arrays["clean"], arrays["adversarial"]
+    change = strongest_channel(adversarial - clean)
+    for name, expected in (("original", np.rint(clean[0] * 255)[..., None]),
+                           ("perturbed", np.rint(adversarial[0] * 255)[..., None]),
+                           ("difference", difference_colours(change, auto_gain(change)))):
+        found = pixels(at(page, f"exact-{name}"))
+        np.testing.assert_array_equal(found, np.broadcast_to(expected, found.shape), name)
+    assert np.abs(change).max() * 255 < 8
+
+
+def test_another_epsilon_changes_the_verdict_and_a_second_visit_is_instant(page: "Page", url: str, home: Path) -> None:
+    page.goto(url)
+    rest(page)
+    worked = verdict(page)
+    page.goto(url + "/?eps=0/255")
+    page.get_by_text("The model held").wait_for()
+    rest(page)
+    kept = len(Store(home / "runs").recent("explore"))
+    page.goto(url)
+    rest(page)
+    assert verdict(page) == worked
+    assert len(Store(home / "runs").recent("explore")) == kept
+
+
+def test_ctrl_enter_runs_and_the_address_follows(page: "Page", url: str) -> None:
+    page.goto(url)
+    rest(page)
+    page.get_by_label("exact value").fill("0.4")
+    page.get_by_label("exact value").press("Enter")
+    page.get_by_text("Settings changed").wait_for()
+    page.keyboard.press("Control+Enter")
+    page.get_by_text("Settings changed").wait_for(state="detached")
+    rest(page)
+    assert "Largest pixel change 0.4/255" in verdict(page)
+    assert "eps=0.4%2F255" in page.url or "eps=0.4/255" in page.url
+
+
+def test_a_thumbnail_is_one_click(page: "Page", url: str) -> None:
+    page.goto(url)
+    rest(page)
+    thumb = page.locator(".thumb[aria-pressed=false]").first
+    number = thumb.get_attribute("data-number")
+    thumb.click()
+    page.wait_for_url(re.compile(f"index={number}(&|$)"))
+    page.get_by_text("Settings changed").wait_for()
+
+
+def test_reload_in_the_middle_loses_nothing_and_cancel_stops(page: "Page", url: str, home: Path) -> None:
+    before = len(Store(home / "runs").recent("explore"))
+    page.goto(url + LONG)
+    bar = at(page, "stProgress").filter(has_text="step").or_(at(page, "stProgress").filter(has_text="image 1"))
+    bar.wait_for()
+    page.reload()
+    bar.wait_for()
+    page.get_by_role("link", name="About").click()
+    page.get_by_role("heading", name="Attacks").wait_for()
+    page.get_by_role("link", name="Explore").click()
+    bar.wait_for()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("Cancelled.").wait_for()
+    assert len(Store(home / "runs").recent("explore")) == before
+
+
+def test_bad_uploads_are_one_line_and_leave_everything_else(page: "Page", url: str) -> None:
+    page.goto(url)
+    rest(page)
+    shown = verdict(page)
+    for name, data, line in (("notes.txt", b"no picture", "no picture that is read here"),
+                             ("huge.png", huge_png(30_000, 30_000), "million"),
+                             ("other.json", b'{"a": 1}', "not a run saved by Perturbscope")):
+        upload(page, name, data)
+        alert = at(page, "stAlert").filter(has_text=line)
+        alert.wait_for()
+        assert name in alert.inner_text() and "\n" not in alert.inner_text().strip()
+        assert verdict(page) == shown
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not KERMANY.exists(), reason="the model trained on real X-rays is not bundled")
+def test_a_real_dicom_is_attacked(page: "Page", url: str, data_home: Path, home: Path) -> None:
+    file = next(iter(sorted(data_home.rglob("*.dcm"))), None)
+    if file is None:
+        pytest.skip("no DICOM file in PERTURBSCOPE_DATA")
+    page.goto(url + "/?dataset=kermany&model=kermany/densenet121&attack=pgd&eps=1/255")
+    rest(page)
+    upload(page, file.name, file.read_bytes())
+    page.wait_for_url(re.compile("upload="))
+    page.get_by_text("Settings changed").wait_for()
+    page.keyboard.press("Control+Enter")
+    page.get_by_text("Settings changed").wait_for(state="detached")
+    rest(page)
+    assert re.search(r"Largest pixel change .*/255 = .* stored value", verdict(page))
+    assert at(page, "stAlert").count() == 0
+    assert np.abs(newest(home).arrays["adversarial"] - newest(home).arrays["clean"]).max() * 255 <= 1.001
+
+
+@pytest.mark.parametrize(("width", "height"), [(1366, 768), (1920, 1080)])
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_it_fits_the_screen(browser: "Browser", url: str, width: int, height: int, theme: str) -> None:
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
+    page.set_default_timeout(SECONDS)
+    page.goto(url)
+    rest(page)
+    for name in ("original", "perturbed", "difference"):
+        box = at(page, f"canvas-{name}").bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= width and box["y"] + box["height"] <= height, f"{name} is below the fold"
+        assert box["width"] >= width / 5
+    run = page.get_by_role("button", name="Run").bounding_box()
+    assert run is not None and run["y"] + run["height"] <= height, "Run is out of sight"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    picture_file(page, f"explore-{width}x{height}-{theme}")
+    page.close()
