@@ -232,6 +232,7 @@ def _curve(arguments: argparse.Namespace) -> None:
     found = curve(dataset, indices, model, specs, values, device=arguments.device, progress=_progress())
     if out is not None:
         (out / "curve.json").write_text(json.dumps(found.summary(), indent=2) + "\n")
+        found.table().to_csv(out / "curve.csv", index=False)
     if arguments.json:
         return _print_json(found.summary())
     print(f"{found.model} on {found.n} images of {found.dataset}/{found.split}: {found.accuracy_clean:.1%} clean")

@@ -1,15 +1,20 @@
 """Accuracy against epsilon, for one attack or several."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.attacks.spec import AttackSpec
 from engine.data.base import Dataset
 from engine.experiments.evaluate import evaluate
 from engine.models.classifier import Classifier
 from engine.progress import Progress
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,12 @@ class Curve:
     def summary(self) -> dict[str, Any]:
         """JSON-able."""
         return asdict(self)
+
+    def table(self) -> pandas.DataFrame:
+        """One row a point, for spreadsheets."""
+        import pandas
+
+        return pandas.DataFrame([asdict(point) for point in self.points])
 
 
 def curve(dataset: Dataset, indices: list[int], model: Classifier, attacks: Sequence[AttackSpec], eps: Sequence[float],

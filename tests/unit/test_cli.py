@@ -96,12 +96,14 @@ def test_the_same_command_gives_the_same_bytes(folder, checkpoint, tmp_path):
         assert np.array_equal(a["adversarial"], b["adversarial"])
 
 
-def test_curve_starts_at_the_clean_accuracy(capsys, folder, checkpoint):
+def test_curve_starts_at_the_clean_accuracy(capsys, folder, checkpoint, tmp_path):
     assert main(["curve", "--dataset", f"folder:{folder}", "--model", str(checkpoint), "--attack", "fgsm", "--eps",
-                 "0,4/255", "--json"]) == 0
+                 "0,4/255", "--limit", "2", "--out", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [p["eps"] for p in found["points"]] == [0, 4 / 255]
     assert found["points"][0]["accuracy"] == found["accuracy_clean"]
+    header, *rows = (tmp_path / "curve.csv").read_text().splitlines()
+    assert header.startswith("attack,eps,accuracy") and len(rows) == 2
 
 
 @pytest.mark.parametrize(("change", "says"), [
