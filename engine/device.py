@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import importlib
+import os
 import platform
+from functools import cache
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
@@ -45,6 +49,20 @@ def title(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return {"cpu": "CPU", "mps": "Apple GPU"}.get(device.type, device.type)
+
+
+@cache
+def load_libraries() -> None:
+    """Import PyTorch and what goes with it as a server has to: once, without slowing everything else down.
+
+    Streamlit collects garbage after every run of a page, and each time goes through the hundred thousands of objects
+    that these libraries keep for ever: frozen, they are left out. Threads that wait for one another in OpenMP sleep
+    instead of spinning, because the server needs the cores too.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for library in ("sklearn.metrics", "torch", "torchvision.models", "torch.fx", "pytorch_grad_cam"):
+        importlib.import_module(library)
+        gc.freeze()
 
 
 _MEMORY_SHORT = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed", "could not allocate")

@@ -16,6 +16,7 @@ from engine.data import Dataset
 from engine.data import load as load_dataset
 from engine.data.base import SIZE
 from engine.data.upload import StoredUnits, load_upload
+from engine.device import load_libraries
 from engine.jobs import Task
 from engine.models.registry import check_fits, model_digest
 from engine.progress import Progress
@@ -91,6 +92,7 @@ def explore_task(source: Source, model: str, attack: AttackSpec, device: str = "
 def _explore(chosen: Picture, classes: tuple[str, ...], model: str, attack: AttackSpec, device: str,
              progress: Progress) -> Payload:
     progress.report(0.0, "loading PyTorch and the model")
+    load_libraries()
     import torch
 
     from engine.attacks.runner import run_attack
@@ -202,6 +204,7 @@ def warm_task(model: str, device: str = "auto") -> Task:
     """The job that loads PyTorch and a model, so that the first attack need not wait for them."""
     def warm(progress: Progress) -> Payload:
         progress.report(0.0, "loading PyTorch and the model")
+        load_libraries()
         import torch
 
         import engine.metrics.visibility  # noqa: F401
