@@ -9,7 +9,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torchvision
-from engine.models.prepare import prepared
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,6 +16,7 @@ from engine.attacks import runner
 from engine.attacks.base import ATTACKS
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.models.classifier import Classifier
+from engine.models.prepare import prepared
 from engine.params import build
 from tests.bench.timing import Candidates, interleaved, machine
 
