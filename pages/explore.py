@@ -27,6 +27,7 @@ def choose(address: Address) -> Settings:
     model = sources.model(address, dataset.info)
     attack, device = controls.attack_spec(address, dataset.classes, picture(source).label, DEFAULT_ATTACK)
     address.carry("cam", "layer")
+    address.check_names()
     with slot:
         # Thumbnails take a moment the first time: everything else is on the page before them.
         sources.chooser(dataset, source)

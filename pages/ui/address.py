@@ -1,7 +1,7 @@
 """A page's settings in its address, so that a link reopens the same view and a reload changes nothing."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -16,32 +16,59 @@ class Address:
 
     Within a session the page's memory goes before the address: it survives a visit to another page, and a click that
     overtakes the browser cannot bring back an older address.
+
+    A control's first value is handed to it as its default, the same in every run. Setting it through the session's
+    state instead would be lost where a second run follows before the browser has drawn the first. `force` does set it,
+    for controls that are on the page already.
     """
 
     def __init__(self, page: str, first_control: str) -> None:
-        self._memory = f"{page} address"
-        self._trouble = f"{page} address problems"
+        self._page = page
         asked = st.query_params.to_dict()
-        known: dict[str, str] = st.session_state.get(self._memory, {})
+        known: dict[str, str] = self._memory("texts", dict)
         # The controls are new: a new session, or a return from another page.
         self.arrived = first_control not in st.session_state
-        self._linked = self.arrived and bool(asked) and asked != known
-        self._texts = asked if self._linked else known
+        travel: dict[str, str] | None = st.session_state.pop(f"{page} travel", None)
+        self._forcing = travel is not None
+        self._linked = self._forcing or (self.arrived and bool(asked) and asked != known)
+        self._texts = travel or (asked if self._linked else known)
         self._now: dict[str, str] = {}
         self._names: set[str] = set()
-        if self.arrived:
-            st.session_state[self._trouble] = []
+        if self.arrived or self._forcing:
+            st.session_state[f"{page} problems"] = []
+
+    def _memory(self, name: str, make: Callable[[], Any]) -> Any:
+        return st.session_state.setdefault(f"{self._page} {name}", make())
 
     def seed(self, name: str, key: str, read: Callable[[str], T], default: T,
-             valid: Callable[[T], bool] = lambda _: True) -> None:
-        """Give the control `key` the address's value for `name`, unless it has a valid one already.
+             valid: Callable[[T], bool] = lambda _: True) -> T | None:
+        """The default of the control `key`: what the address says about `name`. None where the control is on the page
+        already and was given a value in this run.
 
-        `read` turns the text into a value and raises EngineError, which becomes a line in `problems`.
+        `read` turns the text into a value and raises EngineError, which becomes a line in `problems`. A control whose
+        value is not `valid` any more, because another one has changed, is given `default`.
         """
         self._names.add(name)
-        if not self._linked and key in st.session_state and valid(st.session_state[key]):
-            return
-        st.session_state[key] = self._read(name, read, default, valid)
+        seeds = self._memory("seeds", dict)
+        if self._linked or key not in st.session_state:
+            seeds[key] = self._read(name, read, default, valid)
+            if self._forcing:
+                force(key, seeds[key])
+        elif not valid(st.session_state[key]):
+            force(key, default)
+        return None if forced(key) else seeds[key]
+
+    def value(self, name: str, key: str, read: Callable[[str], T], default: T,
+              valid: Callable[[T], bool] = lambda _: True) -> T:
+        """What the address says about `name` where no control of Streamlit's own keeps it, remembered as `key`."""
+        self._names.add(name)
+        if self._linked or key not in st.session_state or not valid(st.session_state[key]):
+            st.session_state[key] = self._read(name, read, default, valid)
+        return st.session_state[key]
+
+    def current(self, key: str) -> Any:
+        """The value of a seeded control, drawn already or not."""
+        return st.session_state.get(key, self._memory("seeds", dict).get(key))
 
     def _read(self, name: str, read: Callable[[str], T], default: T, valid: Callable[[T], bool]) -> T:
         if name not in self._texts:
@@ -57,41 +84,57 @@ class Address:
             return default
 
     def _complain(self, line: str) -> None:
-        problems = st.session_state[self._trouble]
+        problems = self._memory("problems", list)
         if line not in problems:
             problems.append(line)
 
     @property
     def problems(self) -> list[str]:
         """One line for each setting in the address that could not be used; gone once a control is changed."""
-        return list(st.session_state.get(self._trouble, []))
+        return list(self._memory("problems", list))
 
     def note(self, name: str, text: str | None) -> None:
         """What the address shall say about `name`; None: nothing."""
         if text is not None:
             self._now[name] = text
 
-    def write(self) -> None:
-        """Show the settings in the browser's address and remember them."""
-        if self._linked:
-            for name in self._texts.keys() - self._names:
-                self._complain(f"The address asks for something else: {UnknownName('setting', name, self._names)}")
-        elif self._now != self._texts:
-            st.session_state[self._trouble] = []
-        st.session_state[self._memory] = self._now
-        if st.query_params.to_dict() != self._now:
-            st.query_params.from_dict(self._now)
-
     def carry(self, *names: str) -> None:
-        """These settings belong to controls that are not drawn this time; they stay as they are."""
+        """These settings belong to controls that are perhaps not drawn this time; they stay as they are."""
         for name in names:
             self._names.add(name)
             if name in self._texts and name not in self._now:
                 self._now[name] = self._texts[name]
 
-    @staticmethod
-    def travel(page: str, texts: dict[str, str]) -> None:
-        """In a callback: let the page start anew from these settings, as if its address had been opened."""
-        for key in [key for key in st.session_state if str(key).startswith(f"{page}.")]:
-            del st.session_state[key]
-        st.query_params.from_dict(texts)
+    def check_names(self) -> None:
+        """Complain about settings in the address that no control has asked for."""
+        if self._linked:
+            for name in self._texts.keys() - self._names:
+                self._complain(f"The address asks for something else: {UnknownName('setting', name, self._names)}")
+
+    def write(self) -> None:
+        """Show the settings in the browser's address and remember them."""
+        if not self._linked and self._now != self._texts:
+            st.session_state[f"{self._page} problems"] = []
+        st.session_state[f"{self._page} texts"] = self._now
+        if st.query_params.to_dict() != self._now:
+            st.query_params.from_dict(self._now)
+
+
+def force(key: str, value: object) -> None:
+    """Give a control that is on the page a value; before it is drawn in this run, or in a callback."""
+    st.session_state[key] = value
+    st.session_state.setdefault("forced", set()).add(key)
+
+
+def forced(key: str) -> bool:
+    """Whether the control was given a value in this run; then it must not have a default besides."""
+    keys: set[str] = st.session_state.get("forced", set())
+    if key in keys:
+        keys.remove(key)
+        return True
+    return False
+
+
+def travel(page: str, texts: dict[str, str]) -> None:
+    """In a callback: let the page go on with these settings, as if its address had been opened."""
+    st.session_state[f"{page} travel"] = texts

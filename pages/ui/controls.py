@@ -12,7 +12,7 @@ from engine.attacks.base import Attack, Knowledge
 from engine.attacks.spec import NUMERICS, AttackSpec, make_spec
 from engine.errors import EngineError, UnknownName
 from engine.params import Param, Value, params_of, parse_number
-from pages.ui.address import Address
+from pages.ui.address import Address, force, forced
 
 T = TypeVar("T")
 
@@ -76,13 +76,18 @@ def one_of(kind: str, names: Sequence[str]) -> Callable[[str], str]:
     return read
 
 
+def place(options: Sequence[Any], seed: object) -> int:
+    """Where the seed of a control stands among its options; the first where it has none."""
+    return list(options).index(seed) if seed in options else 0
+
+
 def choice(address: Address, name: str, label: str, options: Sequence[str], default: str, *,
            format_func: Callable[[str], str] = str, help: str | None = None, kind: str | None = None,
            always: bool = False) -> str:
     """A box to choose one of `options` in, kept in the address as `name` where it is not the default, or `always`."""
     key = f"explore.{name}"
-    address.seed(name, key, one_of(kind or name, options), default, lambda value: value in options)
-    chosen: str = st.selectbox(label, options, format_func=format_func, key=key, help=help)
+    seed = address.seed(name, key, one_of(kind or name, options), default, lambda value: value in options)
+    chosen: str = st.selectbox(label, options, place(options, seed), format_func=format_func, key=key, help=help)
     address.note(name, chosen if always or chosen != default else None)
     return chosen
 
@@ -91,19 +96,18 @@ def attack_class(address: Address, default: str) -> type[Attack]:
     """Which attack: first what the attacker knows, where there is a choice, then the attack."""
     groups = [k for k in Knowledge if any(a.info.knowledge is k for a in ATTACKS.values())]
     key = "explore.attack"
-    address.seed("attack", key, one_of("attack", list(ATTACKS)), default, lambda name: name in ATTACKS)
-    knowledge = ATTACKS[st.session_state[key]].info.knowledge
+    seed = address.seed("attack", key, one_of("attack", list(ATTACKS)), default, lambda name: name in ATTACKS)
+    knowledge = ATTACKS[address.current(key)].info.knowledge
     if len(groups) > 1:
-        group_key = "explore.knowledge"
-        if address.arrived or group_key not in st.session_state:
-            st.session_state[group_key] = knowledge
-        knowledge = st.selectbox("What the attacker knows", groups, format_func=lambda k: k.value, key=group_key)
-    names = [name for name, a in zip(ATTACKS, ATTACKS.values(), strict=True) if a.info.knowledge is knowledge]
-    if st.session_state[key] not in names:
-        st.session_state[key] = names[0]
-    name = st.selectbox("Attack", names, format_func=lambda n: ATTACKS[n].info.title, key=key,
-                        help="" if len(groups) > 1 else f"{knowledge.value} (white-box)." if knowledge is
-                        Knowledge.WHITE_BOX else f"{knowledge.value}.")
+        # Not in the address: the attack decides it. Another group brings its own first attack.
+        knowledge = st.selectbox("What the attacker knows", groups, groups.index(knowledge), key="explore.knowledge",
+                                 format_func=lambda k: k.value)
+    names = [name for name in ATTACKS if ATTACKS[name].info.knowledge is knowledge]
+    if address.current(key) not in names:
+        force(key, names[0])
+        seed = None if forced(key) else seed
+    name = st.selectbox("Attack", names, place(names, seed), format_func=lambda n: ATTACKS[n].info.title, key=key,
+                        help=f"{knowledge.value}.")
     address.note("attack", name)
     st.caption(ATTACKS[name].info.sentence)
     return ATTACKS[name]
@@ -116,22 +120,25 @@ def budget(address: Address, norms: Sequence[str]) -> tuple[str, float]:
         norm = choice(address, "norm", "What is limited", norms, norms[0], format_func=lambda n: _NORMS.get(n, n))
     scale = SCALES[norm]
     key, exact = f"explore.{scale.setting}", f"explore.{scale.setting} exact"
-    address.seed(scale.setting, key, scale.read, scale.default)
-    shown = float(st.session_state[key])
-    options = sorted({*map(float, scale.offered), shown})
-    shown = st.select_slider(scale.label, options, key=key, format_func=scale.text, help=scale.help)
+    seed = address.seed(scale.setting, key, scale.read, scale.default)
+    if seed is None:
+        force(exact, address.current(key))
+    options = sorted({*map(float, scale.offered), float(address.current(key))})
+    shown = st.select_slider(scale.label, options, seed, key=key, format_func=scale.text, help=scale.help,
+                             on_change=_follow, args=(exact, key))
     left, right = st.columns([1, 1.15], vertical_alignment="center")
-    st.session_state[exact] = shown
-    left.number_input("exact value", 0.0, scale.highest, step=0.05, format="%.6g", key=exact,
-                      label_visibility="collapsed", on_change=_take_exact, args=(key, exact))
+    left.number_input("exact value", 0.0, scale.highest, None if forced(exact) else seed, step=0.05, format="%.6g",
+                      key=exact, label_visibility="collapsed", on_change=_follow, args=(key, exact))
     note = f"= {scale.eps(shown):.3g} in [0, 1]" if norm == "linf" else "pixels in [0, 1]"
     right.caption(note)
     address.note(scale.setting, scale.text(shown))
     return norm, scale.eps(shown)
 
 
-def _take_exact(key: str, exact: str) -> None:
-    st.session_state[key] = float(st.session_state[exact])
+def _follow(key: str, leader: str) -> None:
+    """The slider and its exact number show the same."""
+    if (value := st.session_state[leader]) is not None:
+        force(key, float(value))
 
 
 def goal(address: Address, classes: Sequence[str], truth: int | None) -> int | None:
@@ -152,24 +159,24 @@ def settings(address: Address, attack: type[Attack]) -> dict[str, object]:
 
 def _param(address: Address, p: Param, key: str) -> Value:
     name = f"set.{p.name}"
-    address.seed(name, key, p.check, p.default)
-    value = _widget(p, key)
+    value = _widget(p, key, address.seed(name, key, p.check, p.default))
     address.note(name, None if value == p.default else str(value))
     return value
 
 
-def _widget(p: Param, key: str) -> Any:
+def _widget(p: Param, key: str, seed: Any) -> Any:
     label = f"{p.title}, {p.unit}" if p.unit and p.unit != "/255" else p.title
     if p.choices:
-        return st.selectbox(label, p.choices, key=key, help=p.help)
+        return st.selectbox(label, p.choices, place(p.choices, seed), key=key, help=p.help)
     if p.kind is bool:
-        return st.toggle(label, key=key, help=p.help)
+        return st.toggle(label, bool(seed), key=key, help=p.help)
     if p.kind is str:
-        return st.text_input(label, key=key, help=p.help)
+        return st.text_input(label, seed or "", key=key, help=p.help)
     kind = p.kind
     low, high = (None if bound is None else kind(bound) for bound in (p.low, p.high))
     step = kind(p.step) if p.step is not None else (1 if kind is int else 0.1)
-    return st.number_input(label, low, high, step=step, key=key, help=p.help, format="%d" if kind is int else "%.4g")
+    return st.number_input(label, low, high, None if seed is None else kind(seed), step=step, key=key, help=p.help,
+                           format="%d" if kind is int else "%.4g")
 
 
 def numerics(address: Address) -> str:
@@ -192,8 +199,8 @@ def seed(address: Address) -> int:
             raise EngineError("it must lie between 0 and 2147483647")
         return value
 
-    address.seed("seed", "explore.seed", read, 0)
-    value = int(st.number_input("Seed", 0, 2**31 - 1, step=1, key="explore.seed",
+    first = address.seed("seed", "explore.seed", read, 0)
+    value = int(st.number_input("Seed", 0, 2**31 - 1, first, step=1, key="explore.seed",
                                 help="Where the attack uses chance: the same seed gives the same picture again."))
     address.note("seed", str(value))
     return value

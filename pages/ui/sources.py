@@ -13,8 +13,8 @@ from engine.errors import EngineError
 from engine.experiments.explore import Source, opened, picture
 from engine.models.registry import SUFFIXES, ModelEntry, model_digest, models
 from pages.ui import runs
-from pages.ui.address import Address
-from pages.ui.controls import choice, one_of
+from pages.ui.address import Address, travel
+from pages.ui.controls import choice, one_of, place
 from pages.ui.picker import picker, sprite
 
 PAGE = 8
@@ -27,11 +27,10 @@ INDEX, UPLOAD, FIRST, TROUBLE = "explore.index", "explore.upload", "explore.firs
 def dataset(address: Address) -> tuple[Dataset, str]:
     """The chosen data set's chosen split; raises EngineError where it is not here."""
     key = "explore.dataset"
-    address.seed("dataset", key, _dataset_name, DEFAULT_DATASET, lambda name: isinstance(name, str))
-    names = list(DATASETS)
-    if (asked := st.session_state[key]) not in names:
-        names.append(asked)
-    name: str = st.selectbox("Data set", names, key=key, format_func=_title, accept_new_options=True,
+    seed = address.seed("dataset", key, _dataset_name, DEFAULT_DATASET, lambda name: isinstance(name, str))
+    names = list(dict.fromkeys([*DATASETS, address.current(key)]))
+    name: str = st.selectbox("Data set", names, place(names, seed), key=key, format_func=_title,
+                             accept_new_options=True,
                              help="Or type folder:PATH for pictures of your own, one folder a class.")
     entry = find(name)
     address.note("dataset", name)
@@ -67,10 +66,10 @@ def model(address: Address, info: DatasetInfo) -> str:
         model_digest(text)
         return text
 
-    address.seed("model", key, read, names[0], lambda name: name in names or is_path(name))
-    if (asked := st.session_state[key]) not in names:
-        names.append(asked)
-    name: str = st.selectbox("Model", names, key=key, accept_new_options=True,
+    seed = address.seed("model", key, read, names[0], lambda name: name in names or is_path(name))
+    asked = address.current(key)
+    names = list(dict.fromkeys([*names, asked]))
+    name: str = st.selectbox("Model", names, place(names, seed), key=key, accept_new_options=True,
                              format_func=lambda n: fitting[n].title if n in fitting else PurePath(n).name,
                              help="Models that know this data set's classes; or type the path of a checkpoint.  \n"
                                   + (_card_help(fitting[asked]) if asked in fitting else ""))
@@ -123,9 +122,8 @@ def source(address: Address, data: Dataset, split: str) -> Source:
         picture(Source(data.info.name, split, 0, text))
         return text
 
-    address.seed("index", INDEX, read_index, 0, lambda index: 0 <= index < len(data))
-    address.seed("upload", UPLOAD, read_digest, "")
-    index, upload = int(st.session_state[INDEX]), str(st.session_state[UPLOAD])
+    index = address.value("index", INDEX, read_index, 0, lambda index: 0 <= index < len(data))
+    upload = address.value("upload", UPLOAD, read_digest, "")
     address.note("index", str(index))
     address.note("upload", upload or None)
     return Source(data.info.name, split, index, upload)
@@ -184,7 +182,7 @@ def _take_upload(key: str) -> None:
     try:
         data = file.getvalue()
         if data.lstrip()[:1] == b"{":
-            Address.travel("explore", runs.address_of(data))
+            travel("explore", runs.address_of(data))
         else:
             st.session_state[UPLOAD] = save_upload(read_upload(data, PurePath(file.name).suffix))
     except EngineError as error:

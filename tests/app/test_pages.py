@@ -85,7 +85,8 @@ def test_the_address_names_every_choice(first: AppTest) -> None:
 
 def test_every_attack_draws_a_control_for_every_setting() -> None:
     app = opened()
-    for name, cls in ATTACKS.items():
+    for name in ATTACKS:
+        cls = ATTACKS[name]
         app.selectbox(key="explore.attack").set_value(name).run()
         assert not app.exception, name
         drawn = {w.key for kind in ("number_input", "selectbox", "toggle", "text_input") for w in getattr(app, kind)}
