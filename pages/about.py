@@ -13,6 +13,7 @@ from engine.models.registry import ModelEntry, models
 from engine.params import Param, params_of
 from pages.ui import shell
 from pages.ui.charts import percent
+from pages.ui.controls import with_unit
 from pages.ui.outcome import KNOWN_AS
 
 INTRODUCTION = """
@@ -53,7 +54,7 @@ def attack(info: AttackInfo, declared: Sequence[Param]) -> None:
         st.markdown(info.look_for)
         st.markdown(f"{info.paper.authors}: [{info.paper.title}]({info.paper.url}), {info.paper.year}.")
         if declared:
-            rows = [f"| {p.title} (`{p.name}`) | {p.default} {p.unit} | {p.help} |" for p in declared]
+            rows = [f"| {p.title} (`{p.name}`) | {with_unit(p, p.default)} | {p.help} |" for p in declared]
             st.markdown("\n".join(["| Setting | Default | Meaning |", "|:--|:--|:--|", *rows]))
 
 
@@ -92,24 +93,30 @@ def dataset(name: str) -> None:
 
 def page() -> None:
     """Introduction, glossary, attacks, models, data sets, heatmaps."""
-    st.title("About")
+    with st.container(width=1100):
+        contents()
+
+
+def contents() -> None:
+    st.header("About")
     st.markdown(INTRODUCTION)
-    st.header("Words", divider="gray")
-    st.markdown("\n".join(["| | |", "|:--|:--|", *(f"| **{word}** | {meaning} |" for word, meaning in WORDS.items())]))
-    st.header("Attacks", divider="gray")
+    st.subheader("Words", divider="gray")
+    words = [f"| **{word}** | {meaning} |" for word, meaning in WORDS.items()]
+    st.markdown("\n".join(["| Word | Meaning |", "|:--|:--|", *words]))
+    st.subheader("Attacks", divider="gray")
     for knowledge in Knowledge:
         group = [cls for cls in ATTACKS.values() if cls.info.knowledge is knowledge]
         if group:
-            st.subheader(f"{knowledge.value} ({KNOWN_AS[knowledge]})")
+            st.markdown(f"**{knowledge.value}** ({KNOWN_AS[knowledge]})")
         for cls in group:
             attack(cls.info, params_of(cls))
-    st.header("Models", divider="gray")
+    st.subheader("Models", divider="gray")
     for entry in models():
         model(entry)
-    st.header("Data sets", divider="gray")
+    st.subheader("Data sets", divider="gray")
     for name in DATASETS:
         dataset(name)
-    st.header("Heatmaps", divider="gray")
+    st.subheader("Heatmaps", divider="gray")
     for method in CAMS.values():
         with st.expander(f"**{method.title}**: {method.sentence}"):
             st.latex(method.formula)

@@ -57,7 +57,7 @@ class Scale:
 
 LINF = Scale(
     "linf", "eps", "Epsilon, in n/255", "/255", 255.0,
-    (0, 0.1, 0.2, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32), 1.0, 255.0,
+    (0, 0.1, 0.2, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32), 2.0, 255.0,
     "How far every single pixel may move. 1/255 is one step of an 8-bit picture, far below what the eye sees.")
 L2 = Scale(
     "l2", "radius", "L2 radius", "", 1.0, (0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12), 0.5, 100.0,
@@ -159,24 +159,37 @@ def settings(address: Address, attack: type[Attack]) -> dict[str, object]:
 
 def _param(address: Address, p: Param, key: str) -> Value:
     name = f"set.{p.name}"
-    value = _widget(p, key, address.seed(name, key, p.check, p.default))
+    value = p.check(_widget(p, key, address.seed(name, key, lambda text: shown(p, p.check(text)), shown(p, p.default))))
     address.note(name, None if value == p.default else str(value))
     return value
 
 
+def shown(p: Param, value: Any) -> Any:
+    """A parameter's value as its control shows it: what has the unit /255 is shown times 255."""
+    return float(f"{value * 255:.6g}") if p.unit == "/255" else value
+
+
+def with_unit(p: Param, value: Any) -> str:
+    """A parameter's value as people read it."""
+    return f"{shown(p, value)}{p.unit}" if p.unit.startswith("/") else f"{value} {p.unit}".strip()
+
+
 def _widget(p: Param, key: str, seed: Any) -> Any:
-    label = f"{p.title}, {p.unit}" if p.unit and p.unit != "/255" else p.title
+    """The parameter's control; returns its value, times 255 undone."""
+    label = f"{p.title}, in {p.unit.replace('/255', 'n/255')}" if p.unit else p.title
     if p.choices:
         return st.selectbox(label, p.choices, place(p.choices, seed), key=key, help=p.help)
     if p.kind is bool:
         return st.toggle(label, bool(seed), key=key, help=p.help)
     if p.kind is str:
         return st.text_input(label, seed or "", key=key, help=p.help)
-    kind = p.kind
-    low, high = (None if bound is None else kind(bound) for bound in (p.low, p.high))
-    step = kind(p.step) if p.step is not None else (1 if kind is int else 0.1)
-    return st.number_input(label, low, high, None if seed is None else kind(seed), step=step, key=key, help=p.help,
-                           format="%d" if kind is int else "%.4g")
+    kind, grey = p.kind, p.unit == "/255"
+    low, high, first = (None if number is None else kind(number)
+                        for number in (*(None if b is None else shown(p, b) for b in (p.low, p.high)), seed))
+    step = kind(shown(p, p.step)) if p.step is not None else (1 if kind is int else 0.1)
+    number = st.number_input(label, low, high, first, step=step, key=key, help=p.help,
+                             format="%d" if kind is int else "%.4g")
+    return number / 255 if grey else number
 
 
 def numerics(address: Address) -> str:

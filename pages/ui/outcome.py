@@ -138,14 +138,14 @@ def _heat_row(run: Run, heat: Payload, key: str, lesion: np.ndarray | None, outl
 
 
 def _heat_caption(name: str, on_lesion: float | None) -> str:
-    share = "" if on_lesion is None else f" · {on_lesion:.0%} of the heat on the true lesion".replace("%", " %")
-    return f"speaks for {name}{share}"
+    share = "" if on_lesion is None else f" · {on_lesion:.0%} of the heat on the lesion".replace("%", " %")
+    return f"for {name}{share}"
 
 
 def _shift_caption(shift: dict[str, float | None]) -> str:
     if shift["correlation"] is None:
         return "one of the maps is empty: nothing to compare"
-    return f"correlation {shift['correlation']:.2f} · hottest 20 % overlap by {shift['overlap']:.0%}".replace("%", " %")
+    return f"correlation {shift['correlation']:.2f} · hottest fifth overlaps {shift['overlap']:.0%}".replace("%", " %")
 
 
 # ---- step by step
@@ -191,8 +191,8 @@ def _numbers(run: Run) -> None:
         ("L∞", verdict.levels(size["linf"]), "",
          "The largest change of any pixel; 1/255 is one step of an 8-bit picture."),
         ("L2", f"{size['l2']:.3g}", "", "The root of the summed squares of all pixel changes, pixels in [0, 1]."),
-        ("L0", f"{size['l0']:,}", f"pixels, {size['l0_share']:.0%}".replace("%", " %"),
-         "How many pixels changed at all."),
+        ("L0", f"{size['l0']:,}", "pixels",
+         f"How many pixels changed at all: {percent(size['l0_share'])} of the picture."),
         ("PSNR", "∞" if size["psnr"] is None else f"{size['psnr']:.1f}", "" if size["psnr"] is None else "dB",
          "Peak signal-to-noise ratio: above 40 dB two pictures look the same to nearly everyone."),
         ("SSIM", f"{size['ssim']:.4f}", "", "Structural similarity from -1 to 1; 1 is the same picture."),
@@ -263,16 +263,13 @@ def _csv(run: Run) -> str:
 
 def _explanation(run: Run) -> None:
     info = ATTACKS[run.settings.attack.attack].info
-    left, right = st.columns([1.3, 1], gap="large")
-    with left:
-        st.markdown(f"**{info.title}**, {KNOWN_AS[info.knowledge]}: {lower_first(info.knowledge.value)}.")
-        st.markdown(info.sentence)
-        st.latex(info.formula)
-        paper = info.paper
-        st.markdown(f"{paper.authors}: [{paper.title}]({paper.url}), {paper.year}.")
-    with right:
-        st.markdown(f"**What to look for**\n\n{info.look_for}")
-        st.markdown(r"$x$ the picture, $x'$ the attacked one, $y$ its class, $L$ the loss, $\varepsilon$ the budget.")
+    paper = info.paper
+    st.markdown(f"**{info.title}**, {KNOWN_AS[info.knowledge]}: {lower_first(info.knowledge.value)}. {info.sentence}")
+    st.latex(info.formula)
+    st.caption(r"$x$ the picture, $x'$ the attacked one, $y$ its class, $L$ the loss, $\varepsilon$ the budget")
+    left, right = st.columns(2, gap="large")
+    left.markdown(f"**What to look for.** {info.look_for}")
+    right.markdown(f"**Paper.** {paper.authors}: [{paper.title}]({paper.url}), {paper.year}.")
 
 
 def lower_first(text: str) -> str:

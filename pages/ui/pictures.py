@@ -101,7 +101,7 @@ def heat_change_png(_image: np.ndarray, _change: np.ndarray, _lesion: np.ndarray
     """The change [H, W] in [-1, 1] of a heatmap over the image: blue where heat went, orange where it came."""
     change = _larger(_change)
     colours = np.where(change[..., None] < 0, _WENT, _CAME)
-    return _over(_image, colours, 0.85 * np.abs(change) ** 0.8, _lesion if outlined else None)
+    return _over(_image * 0.45, colours, 0.9 * np.abs(change) ** 0.7, _lesion if outlined else None)
 
 
 def _larger(plane: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ _inside: ContextVar[bool] = ContextVar("inside the shell", default=False)
 def main() -> None:
     """Configure the page, draw the navigation and run the page the visitor asked for."""
     st.set_page_config(page_title="Perturbscope", page_icon=str(_ROOT / "assets" / "favicon.png"), layout="wide",
-                       initial_sidebar_state=320)
+                       initial_sidebar_state=352)
     page = st.navigation([
         st.Page(_ROOT / "pages" / "explore.py", title="Explore", default=True),
         st.Page(_ROOT / "pages" / "about.py", title="About"),

@@ -14,12 +14,15 @@ from engine.experiments.explore import Source, opened, picture
 from engine.models.registry import SUFFIXES, ModelEntry, model_digest, models
 from pages.ui import runs
 from pages.ui.address import Address, travel
+from pages.ui.charts import percent
 from pages.ui.controls import choice, one_of, place
 from pages.ui.picker import picker, sprite
 
 PAGE = 8
 THUMBNAIL = 96
 DEFAULT_DATASET = "phantom-cxr"
+# What a newcomer sees first: a pneumonia whose diagnosis flips to normal.
+FIRST_PICTURE = {"phantom-cxr": 8}
 # The keys of what is no widget's: which picture, which upload, which page of thumbnails, what an upload did wrong.
 INDEX, UPLOAD, FIRST, TROUBLE = "explore.index", "explore.upload", "explore.first", "explore.upload trouble"
 
@@ -96,8 +99,8 @@ def card_line(entry: ModelEntry) -> str:
     for split, scores in entry.card.evaluations.items():
         recall = scores.get("recall", {})
         worst = min(recall, key=recall.get) if recall else None
-        weakest = f", recall from {recall[worst]:.0%} ({worst})" if worst else ""
-        return f"{scores['accuracy']:.1%} accuracy on the {split} split{weakest}"
+        weakest = f", lowest recall {percent(recall[worst])} ({worst})" if worst else ""
+        return f"{percent(scores['accuracy'])} right on its {split} split{weakest}"
     return "not evaluated"
 
 
@@ -105,8 +108,8 @@ def _card_help(entry: ModelEntry) -> str:
     card = entry.card
     lines = [f"**{entry.name}**, {card.arch}, trained on {card.dataset}/{card.split}"]
     for split, scores in card.evaluations.items():
-        recall = ", ".join(f"{name} {value:.1%}" for name, value in scores.get("recall", {}).items())
-        lines.append(f"{split}: accuracy {scores['accuracy']:.1%}; recall {recall}")
+        recall = ", ".join(f"{name} {percent(value)}" for name, value in scores.get("recall", {}).items())
+        lines.append(f"{split}: accuracy {percent(scores['accuracy'])}; recall {recall}")
     return "  \n".join([*lines, card.limits])
 
 
@@ -122,7 +125,8 @@ def source(address: Address, data: Dataset, split: str) -> Source:
         picture(Source(data.info.name, split, 0, text))
         return text
 
-    index = address.value("index", INDEX, read_index, 0, lambda index: 0 <= index < len(data))
+    first = FIRST_PICTURE.get(data.info.name, 0)
+    index = address.value("index", INDEX, read_index, min(first, len(data) - 1), lambda index: 0 <= index < len(data))
     upload = address.value("upload", UPLOAD, read_digest, "")
     address.note("index", str(index))
     address.note("upload", upload or None)

@@ -46,8 +46,8 @@ def show(facts: dict[str, Any], classes: Sequence[str], units: StoredUnits | Non
     st.html(f"""<div class="ps-verdict" data-testid="verdict">
       <div class="ps-flip">{_said("The model said", before, False)}<span class="ps-arrow">&#8594;</span>
         {_said("After the attack it says", after, changed)}</div>
-      <div><p>{html.escape(sentence(facts, classes))}</p>
-        <div class="ps-checks">{"".join(_checks(facts, classes, units))}</div></div></div>""")
+      <p>{html.escape(sentence(facts, classes))}</p>
+      <div class="ps-checks">{"".join(_checks(facts, classes, units))}</div></div>""")
 
 
 def _said(title: str, what: Says, changed: bool) -> str:
