@@ -18,7 +18,7 @@ from engine.progress import Progress
 from engine.store import Payload, Store
 
 FORMAT = 1  # raise it when the meaning of a kept result changes: old ones are then computed anew
-PRESENT = 30.0  # seconds after which someone who no longer looks at a job has left (closed or reloaded the page)
+PRESENT = 5.0  # seconds after which someone who no longer looks at a job has left (closed or reloaded the page)
 _REMEMBERED = 24  # jobs over and still in memory; a payload can weigh 10 MB
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ class Job:
     cancelled: threading.Event = field(default_factory=threading.Event)
     over: threading.Event = field(default_factory=threading.Event)
     watchers: dict[str, float] = field(default_factory=dict)
+    declined: bool = False
     key: str = ""
 
     def __post_init__(self) -> None:
@@ -83,10 +84,15 @@ class Job:
         """`owner` still wants this job; pages say so each time they look."""
         self.watchers[owner] = time.monotonic()
 
-    def wanted_by_others(self, owner: str) -> bool:
-        """Whether someone but `owner` has looked lately."""
+    def wanted(self) -> bool:
+        """Whether anyone has looked lately."""
         recent = time.monotonic() - PRESENT
-        return any(seen > recent for name, seen in self.watchers.copy().items() if name != owner)
+        return any(seen > recent for seen in self.watchers.copy().values())
+
+    def stop_if_declined(self) -> None:
+        """Cancel what someone has cancelled and nobody else waits for (any more)."""
+        if self.declined and not self.wanted():
+            self.cancelled.set()
 
     def end(self, state: State) -> None:
         self.state = state
@@ -121,6 +127,7 @@ class Jobs:
                 job = self._remember(Job(task))
                 self._submitted.put(job)
             job.watch(owner)
+            job.declined = False
         return job
 
     def find(self, task: Task) -> Job | None:
@@ -139,11 +146,12 @@ class Jobs:
             return self._jobs.get(key) or self._remember(job)
 
     def cancel(self, job: Job, owner: str = "") -> None:
-        """`owner` does not want the job any more; it stops at its next step unless somebody else waits for it."""
+        """`owner` does not want the job any more; it stops at its next step, or once nobody else waits for it."""
         with self._lock:
             job.watchers.pop(owner, None)
-            if not job.state.over and not job.wanted_by_others(owner):
-                job.cancelled.set()
+            if not job.state.over:
+                job.declined = True
+                job.stop_if_declined()
 
     def _remember(self, job: Job) -> Job:
         self._jobs[job.key] = job
@@ -203,7 +211,9 @@ def _perform_and_keep(store: Store) -> Callable[[Job], None]:
 def _perform(job: Job) -> State:
     def report(fraction: float, text: str) -> None:
         job.fraction, job.text = fraction, text
+        job.stop_if_declined()
 
+    job.stop_if_declined()
     if job.cancelled.is_set():
         return State.CANCELLED
     job.state, job.text = State.RUNNING, "starting"

@@ -14,9 +14,10 @@ from pages.ui.runs import Settings
 
 DEFAULT_ATTACK = "pgd"
 COSTS_LITTLE = 400  # gradients and queries an image, up to which a freshly opened page attacks by itself
-# What this session remembers: the run under way, the one shown, whether the page has been on the screen, and whether
-# the worker was set going then.
-RUNNING, SHOWN, DRAWN, STARTED = "explore running", "explore shown", "explore drawn", "explore started"
+# What this session remembers: the run under way, the one shown, the job that was cancelled, whether the page has been
+# on the screen, and whether the worker was set going then.
+RUNNING, SHOWN, LEFT = "explore running", "explore shown", "explore left"
+DRAWN, STARTED = "explore drawn", "explore started"
 
 
 def choose(address: Address) -> Settings:
@@ -49,7 +50,8 @@ def advance(settings: Settings, task: Task, asked: bool) -> None:
     known = jobs().find(task)
     if asked:
         session[RUNNING] = started(settings, jobs().submit(task, shell.owner()))
-    elif known is not None and not known.state.over:
+        session[LEFT] = None
+    elif known is not None and not known.state.over and known.key != session.get(LEFT):
         session[RUNNING] = started(settings, known)
     running: Run | None = session.get(RUNNING)
     if running is not None and running.job.wait(progress.PATIENCE if asked else 0).state.over:
@@ -58,6 +60,12 @@ def advance(settings: Settings, task: Task, asked: bool) -> None:
             session[SHOWN] = running
     if known is not None and known.state is State.DONE:
         session[SHOWN] = started(settings, known)
+
+
+def cancel(job: Job) -> None:
+    """For this visitor it is over at once, even where the job goes on for another who waits for the same."""
+    jobs().cancel(job, shell.owner())
+    st.session_state[RUNNING], st.session_state[LEFT] = None, job.key
 
 
 @st.fragment(run_every=0.3)
@@ -99,7 +107,7 @@ def going_on(settings: Settings, task: Task, shown: Run | None) -> None:
         first_run(settings, task, last is None and runs_by_itself(settings.attack))
     elif last is not None and last.state is State.FAILED:
         st.error(last.error)
-    elif last is not None and last.state is State.CANCELLED:
+    elif last is not None and (last.state is State.CANCELLED or last.key == st.session_state.get(LEFT)):
         st.info("Cancelled. Press **Run** to start again.")
     elif shown is None or shown.settings != settings:
         st.info("Settings changed: press **Run** to see what they do.")
@@ -138,7 +146,7 @@ def page() -> None:
                 advance(settings, task, asked)
             current: Run | None = st.session_state.get(RUNNING)
             if st.button("Cancel", disabled=current is None) and current is not None:
-                jobs().cancel(current.job, shell.owner())
+                cancel(current.job)
 
     main_area(settings, task, address)
     if settings is not None:

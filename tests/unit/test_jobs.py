@@ -131,6 +131,26 @@ def test_who_left_does_not_keep_a_job_alive(jobs: Jobs, monkeypatch: pytest.Monk
     assert job.wait(10).state is State.CANCELLED
 
 
+def test_a_cancelled_job_ends_once_the_others_have_left(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, left = threading.Event(), threading.Event()
+
+    def work(progress: Progress) -> Payload:
+        began.set()
+        assert left.wait(10)
+        progress.report(0.1, "nobody looks")
+        progress.report(0.2, "so this is not reached")
+        return pytest.fail("went on for nobody")
+
+    job = jobs.submit(task(work), "a page that was reloaded")
+    assert began.wait(10)
+    job.watch("ann")
+    jobs.cancel(job, "ann")
+    assert not job.cancelled.is_set()
+    monkeypatch.setattr(jobs_module, "PRESENT", 0.0)
+    left.set()
+    assert job.wait(10).state is State.CANCELLED
+
+
 def test_cancelling_what_is_done_changes_nothing(jobs: Jobs) -> None:
     job = jobs.submit(task(lambda progress: payload()), "ann").wait(10)
     jobs.cancel(job, "ann")
