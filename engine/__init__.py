@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from engine.attacks.result import AttackResult
+    from engine.attacks.runner import Means
     from engine.data.base import Dataset
     from engine.models.classifier import Classifier
     from engine.progress import Progress
@@ -38,13 +39,15 @@ def wrap(module: nn.Module, classes: Sequence[str], **options: Any) -> Classifie
     return wrap(module, classes, **options)
 
 
-def attack(name: str, model: Classifier, images: Tensor | np.ndarray, labels: Tensor | np.ndarray, *, eps: float,
-           norm: str = "linf", target: int | None = None, seed: int = 0, batch: int = 16, numerics: str = "fast",
-           max_queries: int | None = None, device: str = "auto", keep_steps: bool = False,
-           progress: Progress | None = None, **params: Any) -> AttackResult:
+def attack(name: str, model: Classifier, images: Tensor | np.ndarray, labels: Tensor | np.ndarray, *,
+           eps: float | None = None, norm: str | None = None, target: int | None = None, seed: int = 0,
+           batch: int = 16, numerics: str = "fast", max_queries: int | None = None, means: Means | None = None,
+           device: str = "auto", keep_steps: bool = False, progress: Progress | None = None,
+           **params: Any) -> AttackResult:
     """Run the attack called `name` on images [N, C, H, W] in [0,1]; eps in [0,1]. Raises EngineError and Cancelled.
 
-    `params` are the attack's own (steps, momentum ...); `target` is a class to reach, None for any wrong one.
+    `params` are the attack's own (steps, momentum ...); `target` is a class to reach, None for any wrong one; `means`
+    is what the attacker has beside the model (engine.attacks.runner.Means: surrogate, further images, mask).
     """
     import torch
 
@@ -53,5 +56,5 @@ def attack(name: str, model: Classifier, images: Tensor | np.ndarray, labels: Te
 
     spec = make_spec(name, eps=eps, norm=norm, target=target, seed=seed, batch=batch, numerics=numerics,
                      max_queries=max_queries, params=params)
-    return run_attack(spec, model, torch.as_tensor(images), torch.as_tensor(labels), device=device, progress=progress,
-                      keep_steps=keep_steps)
+    return run_attack(spec, model, torch.as_tensor(images), torch.as_tensor(labels), means=means, device=device,
+                      progress=progress, keep_steps=keep_steps)

@@ -82,6 +82,7 @@ def _defenses() -> list[dict[str, Any]]:
     return [asdict(d) for d in DEFENSES.values()]
 
 
+DEFAULT_EPS = "2/255"
 LISTS = {"datasets": _datasets, "models": _models, "attacks": _attacks, "defenses": _defenses}
 
 
@@ -131,12 +132,13 @@ def _opened(arguments: argparse.Namespace) -> tuple[Dataset, list[int], Classifi
     return dataset, [dataset.checked(i) for i in indices], load_model(arguments.model)
 
 
-def _spec(arguments: argparse.Namespace, attack: str, eps: float, target: int | None) -> AttackSpec:
+def _spec(arguments: argparse.Namespace, attack: str, eps: float | None, target: int | None) -> AttackSpec:
     import engine.attacks  # noqa: F401  (registers the attacks)
     from engine.attacks.spec import make_spec
 
     return make_spec(attack, eps=eps, norm=arguments.norm, target=target, seed=arguments.seed, batch=arguments.batch,
-                     numerics=arguments.numerics, max_queries=arguments.max_queries, params=_settings(arguments.set))
+                     numerics=arguments.numerics, max_queries=arguments.max_queries, surrogate=arguments.surrogate,
+                     mask=arguments.mask, params=_settings(arguments.set))
 
 
 def _target(name: str | None, classes: tuple[str, ...]) -> int | None:
@@ -152,11 +154,15 @@ def _target(name: str | None, classes: tuple[str, ...]) -> int | None:
 
 
 def _attack(arguments: argparse.Namespace) -> None:
+    from engine.attacks import ATTACKS
     from engine.attacks.base import Budget
     from engine.data import find
 
-    eps = _number("--eps", arguments.eps)
-    Budget(arguments.norm, eps)
+    bounded = ATTACKS[arguments.attack].info.bounded
+    text = arguments.eps or (DEFAULT_EPS if bounded else None)
+    eps = None if text is None else _number("--eps", text)
+    if eps is not None:
+        Budget(arguments.norm or "linf", eps)
     target = _target(arguments.target, find(arguments.dataset).info.classes)
     spec = _spec(arguments, arguments.attack, eps, target)
     dataset, indices, model = _opened(arguments)
@@ -174,10 +180,15 @@ def _attack(arguments: argparse.Namespace) -> None:
 
 
 def _print_attack(facts: dict[str, Any], result: AttackResult) -> None:
+    from engine.attacks import ATTACKS
+
     def share(value: float | None) -> str:
         return "-" if value is None else f"{value:.1%}"
 
-    print(f"{result.spec.attack} at eps {result.spec.eps * 255:g}/255 ({result.spec.norm}) on {facts['n']} images of "
+    spec = result.spec
+    eps = f"eps {spec.eps * 255:g}/255" if spec.norm == "linf" else f"radius {spec.eps:g}"
+    limit = eps if ATTACKS[spec.attack].info.bounded else "smallest change"
+    print(f"{spec.attack}, {limit} ({spec.norm}), on {facts['n']} images of "
           f"{facts['dataset']}/{facts['split']}, model {facts['model']}")
     print(f"  accuracy                {share(facts['accuracy_clean'])} clean -> {share(facts['accuracy_adversarial'])} "
           f"adversarial ({share(facts['accuracy_adversarial_8bit'])} after saving with 8 bits)")
@@ -223,7 +234,7 @@ def _curve(arguments: argparse.Namespace) -> None:
         raise EngineError("--eps needs at least one value, such as 0,0.5/255,1/255")
     target = _target(arguments.target, find(arguments.dataset).info.classes)
     for value in values:
-        Budget(arguments.norm, value)
+        Budget(arguments.norm or "linf", value)
     specs = [_spec(arguments, name, values[0], target) for name in arguments.attack.split(",")]
     dataset, indices, model = _opened(arguments)
     out = _out_folder(arguments.out)
@@ -278,7 +289,7 @@ def _add_attack_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", help="default: the data set's test split")
     parser.add_argument("--limit", type=int, help="so many images, spread evenly over the split")
     parser.add_argument("--index", type=int, nargs="+", help="these image numbers instead")
-    parser.add_argument("--norm", default="linf", help="linf or l2")
+    parser.add_argument("--norm", help="linf, l2 or l0 (default: the attack's first)")
     parser.add_argument("--target", help="the class to reach; default: any wrong one")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
                         help="the attack's own settings")
@@ -286,6 +297,8 @@ def _add_attack_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=16, help="images computed together")
     parser.add_argument("--numerics", default="fast", help="fast, reference or draft")
     parser.add_argument("--max-queries", type=int, help="most forward passes an image")
+    parser.add_argument("--surrogate", default="", help="a model, or several with commas, whose gradients are used")
+    parser.add_argument("--mask", default="", help="the part of the image that may change: lesion or cam")
     parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
     parser.add_argument("--out", help="folder for the files")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
@@ -302,7 +315,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.set_defaults(run=_list)
     attack = commands.add_parser("attack", help="attack images of a data set")
     attack.add_argument("--attack", required=True)
-    attack.add_argument("--eps", default="2/255", help="budget in [0,1], such as 2/255")
+    attack.add_argument("--eps", help=f"budget in [0,1] (default {DEFAULT_EPS}); some attacks have none")
     _add_attack_options(attack)
     attack.set_defaults(run=_attack)
     curve = commands.add_parser("curve", help="accuracy against epsilon")

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from engine.attacks import ATTACKS
 from engine.attacks.result import AttackResult
-from engine.attacks.runner import run_attack
+from engine.attacks.runner import Means, run_attack
 from engine.attacks.spec import make_spec
 from engine.models.classifier import Classifier
 from engine.progress import Progress
@@ -63,13 +64,35 @@ def some_images(count: int = 4, channels: int = 3, size: int = 8, seed: int = 0)
     return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(seed))
 
 
-def attack(name: str, model: Classifier, images: Tensor, labels: Any, *, eps: float, progress: Progress | None = None,
-           keep_steps: bool = True, norm: str = "linf", target: int | None = None, seed: int = 0, batch: int = 16,
-           numerics: str = "reference", max_queries: int | None = None, **params: Any) -> AttackResult:
+# Settings with which an attack is quick on tiny images, for the tests that run every attack.
+QUICK: dict[str, dict[str, object]] = {
+    # transfer
+
+    # optimisation and sparse
+
+    # patch, universal and generative
+
+    # decision and score
+}
+
+
+def quick(name: str, model: Classifier, images: Tensor, labels: Any, *, eps: float = 0.1,
+          **options: Any) -> AttackResult:
+    """An attack at its quick settings; eps only where it takes one."""
+    info = ATTACKS[name].info
+    return attack(name, model, images, labels, **{"eps": eps if info.bounded else None, "norm": info.norms[0],
+                                                  **QUICK.get(name, {}), **options})
+
+
+def attack(name: str, model: Classifier, images: Tensor, labels: Any, *, eps: float | None,
+           progress: Progress | None = None, keep_steps: bool = True, norm: str | None = "linf",
+           target: int | None = None, seed: int = 0, batch: int = 16, numerics: str = "reference",
+           max_queries: int | None = None, means: Means | None = None, surrogate: str = "",
+           **params: Any) -> AttackResult:
     """An attack as it is on this machine's CPU, unprepared unless said."""
     spec = make_spec(name, eps=eps, norm=norm, target=target, seed=seed, batch=batch, numerics=numerics,
-                     max_queries=max_queries, params=params)
-    return run_attack(spec, model, images, torch.as_tensor(labels), device="cpu", progress=progress,
+                     max_queries=max_queries, surrogate=surrogate, params=params)
+    return run_attack(spec, model, images, torch.as_tensor(labels), means=means, device="cpu", progress=progress,
                       keep_steps=keep_steps)
 
 

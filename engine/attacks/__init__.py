@@ -1,6 +1,14 @@
 """Attacks: importing this package registers every family."""
 
-import engine.attacks.gradient  # noqa: F401  (registers itself)
+from importlib import import_module
+
 from engine.attacks.base import ATTACKS
+
+# The order in which they are listed.
+FAMILIES = (
+    "gradient",
+)
+for _family in FAMILIES:
+    import_module(f"engine.attacks.{_family}")
 
 __all__ = ["ATTACKS"]

@@ -6,6 +6,7 @@ Importing this file or an attack family does not import torch, so that a page ca
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -38,7 +39,9 @@ class Paper:
 class AttackInfo:
     """An attack's declaration, from which pages, options, glossary and tests are made.
 
-    `formula` is LaTeX; `sentence` is plain words; `look_for` tells a reader what to notice in the pictures.
+    `formula` is LaTeX; `sentence` is plain words; `look_for` tells a reader what to notice in the pictures. `bounded`
+    attacks stay within eps; the others look for the smallest change in one of `norms`, or have a limit of their own
+    among their parameters. `others` is how many further images of each class the attacker needs to have.
     """
 
     name: str
@@ -50,6 +53,8 @@ class AttackInfo:
     norms: tuple[str, ...]
     look_for: str
     targeted: bool = True
+    bounded: bool = True
+    others: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,20 +96,23 @@ class Budget:
     eps: float
 
     def __post_init__(self) -> None:
-        if self.norm not in NORMS:
-            raise EngineError(f"norm must be one of {', '.join(NORMS)}, not '{self.norm}'")
-        highest = 1.0 if self.norm == "linf" else 1000.0
+        if self.norm not in HIGHEST:
+            raise EngineError(f"norm must be one of {', '.join(HIGHEST)}, not '{self.norm}'")
+        highest = HIGHEST[self.norm]
         if not 0 <= self.eps <= highest:
             raise EngineError(f"eps must lie between 0 and {highest:g} for {self.norm}, not {self.eps:g} "
                               "(write 2/255 for two grey levels)")
 
-    def around(self, clean: Tensor) -> Ball:
-        """The images within this budget of `clean` [N, C, H, W]."""
-        reach = self.eps if self.norm == "linf" else 1.0
+    def around(self, clean: Tensor, mask: Tensor | None = None) -> Ball:
+        """The images within this budget of `clean` [N, C, H, W], and equal to it where `mask` [N, 1, H, W] is False."""
+        reach = clean.new_full((1, 1, 1, 1), self.eps if self.norm == "linf" else 1.0)
+        if mask is not None:
+            reach = reach * mask
         return Ball(self, clean, (clean - reach).clamp_(min=0.0), (clean + reach).clamp_(max=1.0))
 
 
-NORMS = ("linf", "l2")
+# The largest eps of each norm; for an attack that is not bounded it stands for "no limit".
+HIGHEST = {"linf": 1.0, "l2": 1000.0, "l0": 1e7}
 
 
 def length(images: Tensor, order: float = 2.0) -> Tensor:
@@ -112,6 +120,13 @@ def length(images: Tensor, order: float = 2.0) -> Tensor:
     import torch
 
     return torch.linalg.vector_norm(images, order, dim=(1, 2, 3), keepdim=True)
+
+
+def unit(gradient: Tensor) -> Tensor:
+    """The gradient with L2 length 1 per image; 0 where it is 0."""
+    # The squares of a sure model's tiny gradients vanish in float32: first make the largest entry 1.
+    gradient = gradient.div_(length(gradient, float("inf")).clamp_min_(1e-37))
+    return gradient.div_(length(gradient).clamp_min_(0.5))
 
 
 @dataclass(frozen=True)
@@ -148,18 +163,29 @@ class Ball:
         return images.clamp_(self.lower, self.upper)
 
 
+@dataclass(frozen=True)
+class Others:
+    """Images that the attacker has beside the attacked ones, float32 [M, C, H, W] in [0,1], with their classes [M]."""
+
+    images: Tensor
+    labels: Tensor
+
+
 class Run(ABC):
-    """The runner as an attack sees it: randomness, progress and cancel."""
+    """The runner as an attack sees it: randomness, what else the attacker has, progress and cancel."""
+
+    others: Others
 
     @abstractmethod
-    def noise(self, like: Tensor) -> Tensor:
-        """Uniform in [-1, 1), shaped like `like`, which has a row for every image of the batch.
+    def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Uniform in [-1, 1), shaped like `like`; row i belongs to image `rows[i]` of the batch (default i, for all).
 
-        Image i's numbers depend only on the seed, on i and on earlier draws.
+        Image i's numbers depend only on the seed, on i and on its earlier draws. What follows the first dimension is
+        free: [N, 5] gives each image five numbers.
         """
 
     @abstractmethod
-    def normal(self, like: Tensor) -> Tensor:
+    def normal(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
         """Standard normal, otherwise as `noise`."""
 
     @abstractmethod
@@ -169,6 +195,25 @@ class Run(ABC):
         All of the batch, in order. Call it at least once, and once a step, with what the step's own forward pass
         showed. `images` may be changed in place afterwards; `logits` and `value` are kept as they are.
         """
+
+    @abstractmethod
+    def walk(self, images: Tensor, queries: Tensor, done: float) -> None:
+        """For attacks that see no logits: the best images so far [N, C, H, W] once image i has spent `queries[i]`.
+
+        `done` is the share of the work done. Call it at the start, after every round (of some tens of queries at
+        most) and at the end; raises Cancelled. `images` may be changed in place afterwards.
+        """
+
+    @abstractmethod
+    def learned(self, fit: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What `fit` once learned from `others` with these settings, seed and model; kept, so that it is learned once.
+
+        While it learns, `fit` calls `learning`. It must not look at the attacked images.
+        """
+
+    @abstractmethod
+    def learning(self, step: int, steps: int, **losses: float) -> None:
+        """Progress of `fit`, with the losses to be drawn as curves; raises Cancelled."""
 
 
 class Attack(ABC):

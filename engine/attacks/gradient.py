@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from engine.attacks.base import Attack, AttackInfo, Ball, Cost, Goal, Knowledge, Paper, Run, length, register
+from engine.attacks.base import Attack, AttackInfo, Ball, Cost, Goal, Knowledge, Paper, Run, length, register, unit
 from engine.params import param
 
 if TYPE_CHECKING:
@@ -33,13 +33,6 @@ def non_sign(gradient: Tensor) -> Tensor:
     """The gradient itself, made as long (L2) as its sign would be, per image; 0 where it is 0."""
     gradient = unit(gradient)
     return gradient.mul_(length(gradient, 0).sqrt_())
-
-
-def unit(gradient: Tensor) -> Tensor:
-    """The gradient with L2 length 1 per image; 0 where it is 0."""
-    # The squares of a sure model's tiny gradients vanish in float32: first make the largest entry 1.
-    gradient = gradient.div_(length(gradient, float("inf")).clamp_min_(1e-37))
-    return gradient.div_(length(gradient).clamp_min_(0.5))
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -20,23 +20,47 @@ class Provenance:
     device: str
     versions: dict[str, str]
     batches: tuple[int, ...]
+    surrogate_digest: str = ""
+    mask_digest: str = ""
+    others_digest: str = ""
+
+
+MILESTONES = (100, 250, 1_000, 5_000, 10_000, 20_000)  # queries at which a walk's images are kept
 
 
 @dataclass(frozen=True)
-class Trace:
-    """The iterates on the way: logits [T, N, K], objective [T, N], images [T, N, C, H, W] (or None: not kept)."""
+class Walk:
+    """The way of an attack that sees no logits: `queries` spent [T, N] and `distances` from the clean images in the
+    norm of the run [T, N]; `film` holds the images at MILESTONES [M, N, C, H, W] (or None: not kept)."""
 
-    logits: np.ndarray
-    objective: np.ndarray
-    images: np.ndarray | None
+    queries: np.ndarray
+    distances: np.ndarray
+    film: np.ndarray | None
 
     def __post_init__(self) -> None:
         _lock(self)
 
 
-def _lock(instance: Trace | AttackResult) -> None:
+@dataclass(frozen=True)
+class Trace:
+    """The iterates on the way: logits [T, N, K], objective [T, N], images [T, N, C, H, W] (or None: not kept).
+
+    `walk` is there where the attack saw no logits, and `curves` holds what it learned by, a list of losses a name.
+    """
+
+    logits: np.ndarray
+    objective: np.ndarray
+    images: np.ndarray | None
+    walk: Walk | None = None
+    curves: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _lock(self)
+
+
+def _lock(instance: Walk | Trace | AttackResult) -> None:
     """Make the arrays of a result read-only, as it is kept and shown more than once."""
-    for value in (getattr(instance, field.name) for field in fields(instance)):
+    for value in (getattr(instance, f.name) for f in fields(instance)):
         if isinstance(value, np.ndarray):
             value.setflags(write=False)
 
@@ -105,6 +129,11 @@ class AttackResult:
         return np.abs(self.adversarial - self.clean).reshape(len(self.clean), -1).max(axis=1)
 
     @property
+    def l0(self) -> np.ndarray:
+        """How many pixels differ, whatever the number of channels."""
+        return (self.adversarial != self.clean).any(axis=1).reshape(len(self.clean), -1).sum(axis=1)
+
+    @property
     def l2(self) -> np.ndarray:
         return np.linalg.norm((self.adversarial - self.clean).reshape(len(self.clean), -1).astype(np.float64), axis=1)
 
@@ -121,6 +150,8 @@ class AttackResult:
             "success_rate_8bit": float(self.success_8bit.sum() / attacked) if attacked else None,
             "linf_max": float(self.linf.max()),
             "l2_mean": float(self.l2.mean()),
+            "l2_median": float(np.median(self.l2)),
+            "l0_mean": float(self.l0.mean()),
             "queries_mean": float(self.queries.mean()),
             "gradients_mean": float(self.gradients.mean()),
             "seconds": self.seconds,

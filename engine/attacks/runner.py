@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,15 +15,17 @@ from torch import Tensor
 
 from engine import device as devices
 from engine import digest
-from engine.attacks.base import ATTACKS, Attack, Budget, Goal, Knowledge, Run
-from engine.attacks.result import AttackResult, Provenance, Trace
-from engine.attacks.spec import AttackSpec
+from engine.attacks.base import ATTACKS, Attack, Budget, Goal, Knowledge, Others, Run, length
+from engine.attacks.result import MILESTONES, AttackResult, Provenance, Trace, Walk
+from engine.attacks.spec import AttackSpec, whole
 from engine.errors import EngineError
+from engine.home import home
 from engine.models.classifier import Classifier, looks_like_probabilities
 from engine.models.prepare import Prepared, prepared
 from engine.models.threat import DecisionBased, Oracle, ScoreBased, WhiteBox
 from engine.params import build
 from engine.progress import Progress
+from engine.store import Payload, Store
 
 T = TypeVar("T")
 
@@ -35,21 +37,42 @@ ORACLES: dict[Knowledge, type[Oracle]] = {
 }
 
 
-def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tensor, *, device: str = "auto",
-               progress: Progress | None = None, keep_steps: bool = False) -> AttackResult:
+@dataclass(frozen=True)
+class Means:
+    """What the attacker has besides the target model.
+
+    `surrogate` is the model behind the gradients (default: the target model), `others` the further images that some
+    attacks need (default: the attacked images themselves), `mask` bool [N, 1, H, W] the part of each image that may
+    change (default: all of it).
+    """
+
+    surrogate: Classifier | None = None
+    others: Others | None = None
+    mask: Tensor | None = None
+
+
+def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tensor, *, means: Means | None = None,
+               device: str = "auto", progress: Progress | None = None, keep_steps: bool = False) -> AttackResult:
     """Attack `images` [N, C, H, W] in [0,1] of classes `labels` [N]; raises EngineError and Cancelled.
 
-    With `keep_steps` the result's trace holds the image of every step. Attacked is `model` prepared as
-    `spec.numerics` says; clean and adversarial predictions, and so success, are always those of `model` itself.
+    With `keep_steps` the result's trace holds the image of every step. Attacked is the surrogate, or else `model`,
+    prepared as `spec.numerics` says; clean and adversarial predictions, and so success, are always those of `model`.
     """
+    means = means or Means()
     images, labels = _checked(images, labels, model, spec.target)
+    _check_means(means, images, model)
     chosen = devices.choose(device)
     attack = build(ATTACKS[spec.attack], spec.params)
     progress = progress or Progress()
     model = _on(chosen, model)
-    attacked_model = model if spec.numerics == "reference" else prepared(model, chosen, draft=spec.numerics == "draft")
+    source = model if means.surrogate is None else _on(chosen, means.surrogate)
+    draft = spec.numerics == "draft"
+    attacked_model = source if spec.numerics == "reference" else prepared(source, chosen, draft=draft)
+    others = _others(means, images, labels, attack, chosen)
+    setting = _Setting(spec, attack, attacked_model, others, chosen, keep_steps,
+                       _Learned(_learning_spec(spec, source, others)))
     started = time.perf_counter()
-    pieces = list(_pieces(spec, attack, attacked_model, images, labels, chosen, progress, keep_steps))
+    pieces = list(_pieces(setting, images, labels, means.mask, progress))
     batches = tuple(len(p.adversarial) for p in pieces)
     adversarial = torch.cat([p.adversarial for p in pieces])
     rounded = (adversarial * 255).round() / 255
@@ -57,7 +80,7 @@ def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tens
         _verdict(model, x, max(batches), chosen) for x in (images, adversarial, rounded))
     result = AttackResult(
         spec=spec,
-        provenance=_provenance(model, images, labels, chosen, batches),
+        provenance=_provenance(model, images, labels, chosen, batches, means),
         classes=model.classes,
         labels=labels.numpy(),
         clean=images.numpy(),
@@ -72,7 +95,8 @@ def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tens
         warnings=(),
         seconds=time.perf_counter() - started,
     )
-    return replace(result, warnings=(*_slower(spec, attacked_model), *_warnings(result, pieces)))
+    return replace(result, warnings=(*_slower(spec, attacked_model), *_warnings(result, pieces),
+                                      *filter(None, [setting.learned.note])))
 
 
 def _on(device: torch.device, model: Classifier) -> Classifier:
@@ -106,6 +130,22 @@ def _checked(images: Tensor, labels: Tensor, model: Classifier, target: int | No
     return images, labels
 
 
+def _check_means(means: Means, images: Tensor, model: Classifier) -> None:
+    """Raises EngineError where surrogate, mask or other images do not fit the attacked ones."""
+    if means.surrogate is not None and means.surrogate.classes != model.classes:
+        raise EngineError(f"the surrogate {means.surrogate.name} has other classes than {model.name}; take one trained "
+                          "on the same data")
+    if means.mask is not None:
+        if means.mask.shape != (len(images), 1, *images.shape[2:]):
+            raise EngineError(f"the mask must be [{len(images)}, 1, H, W] like the images, not "
+                              f"{list(means.mask.shape)}")
+        if not bool(means.mask.flatten(1).any(dim=1).all()):
+            raise EngineError("the mask is empty: nothing may change; mark at least one pixel of each image")
+    if means.others is not None and means.others.images.shape[1:] != images.shape[1:]:
+        raise EngineError(f"the other images must be {list(images.shape[1:])} like the attacked ones, not "
+                          f"{list(means.others.images.shape[1:])}")
+
+
 @dataclass(frozen=True)
 class _Piece:
     """The outcome of one batch."""
@@ -118,57 +158,142 @@ class _Piece:
     trace: Trace
 
 
+class _Learned:
+    """What an attack learned before: kept in memory for the next batch, and in the store for the next run."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self._spec, self._key = spec, digest.of_spec({"kind": "learned", **spec})
+        self._payload: Payload | None = None
+        self.note = ""
+
+    def fetch(self, fit: Callable[[], dict[str, Tensor]], curves: dict[str, list[float]]) -> Payload:
+        """The arrays that `fit` gave now or earlier, with the curves of its losses."""
+        store = Store(home() / "runs")
+        self._payload = self._payload or store.get(self._key)
+        if self._payload is None:
+            arrays = {name: value.detach().cpu().numpy() for name, value in fit().items()}
+            self._payload = Payload({"curves": curves}, arrays)
+            try:
+                store.put(self._key, "learned", f"learned by {self._spec['attack']}", self._spec, self._payload)
+            except EngineError as error:
+                self.note = f"what was learned is not kept: {error}"
+        return self._payload
+
+
 class _BatchRun(Run):
     """One batch's view of the runner. Random numbers are drawn on the CPU, image by image, so that neither the device
     nor the other images of the batch change them."""
 
-    def __init__(self, seed: int, first: int, size: int, keep_images: bool,
-                 report: Callable[[float, str], None]) -> None:
-        self._generators = [torch.Generator().manual_seed(_image_seed(seed, first + i)) for i in range(size)]
-        self._keep_images = keep_images
+    def __init__(self, setting: "_Setting", first: int, clean: Tensor, report: Callable[[float, str], None]) -> None:
+        self.others = setting.others
+        self._setting = setting
+        self._clean = clean
+        self._generators = [torch.Generator().manual_seed(_image_seed(setting.spec.seed, first + i))
+                            for i in range(len(clean))]
         self._report = report
         self._logits: list[Tensor] = []
         self._objective: list[Tensor] = []
         self._images: list[Tensor] = []
+        self._queries: list[Tensor] = []
+        self._distances: list[Tensor] = []
+        self._film: Tensor | None = None
+        self._curves: dict[str, list[float]] = {}
 
-    def _draw(self, like: Tensor, one: Callable[..., Tensor]) -> Tensor:
-        if len(like) != len(self._generators):
-            raise ValueError(f"random numbers for {len(like)} rows in a batch of {len(self._generators)} images")
-        rows = [one(like.shape[1:], generator=g, dtype=like.dtype) for g in self._generators]
-        return torch.stack(rows).to(like.device)
+    def _draw(self, like: Tensor, rows: Tensor | None, one: Callable[..., Tensor]) -> Tensor:
+        images = range(len(self._generators)) if rows is None else rows.tolist()
+        if len(like) != len(images):
+            raise ValueError(f"random numbers for {len(like)} rows of {len(images)} images")
+        drawn = torch.empty(like.shape, dtype=like.dtype)
+        for row, image in zip(drawn, images, strict=True):
+            one(like.shape[1:], generator=self._generators[image], dtype=like.dtype, out=row)
+        return drawn.to(like.device)
 
-    def noise(self, like: Tensor) -> Tensor:
-        return self._draw(like, torch.rand).mul_(2).sub_(1)
+    def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
+        return self._draw(like, rows, torch.rand).mul_(2).sub_(1)
 
-    def normal(self, like: Tensor) -> Tensor:
-        return self._draw(like, torch.randn)
+    def normal(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
+        return self._draw(like, rows, torch.randn)
+
+    def walk(self, images: Tensor, queries: Tensor, done: float) -> None:
+        self._queries.append(queries.clone())
+        order = {"linf": float("inf"), "l2": 2.0, "l0": 0.0}[self._setting.spec.norm]
+        self._distances.append(length(images - self._clean, order)[:, 0, 0, 0])
+        if self._setting.keep_steps:
+            now = images.detach().cpu()
+            if self._film is None:
+                self._film = now[None].repeat(len(MILESTONES), *[1] * now.ndim)
+            before = torch.tensor(MILESTONES)[:, None] >= queries.cpu()
+            self._film = now.where(before[:, :, None, None, None], self._film)
+        self._report(done, f"{int(queries.max())} queries an image")
+
+    def learned(self, fit: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        payload = self._setting.learned.fetch(fit, self._curves)
+        self._curves = payload.facts["curves"]
+        return {name: torch.tensor(array).to(self._clean.device) for name, array in payload.arrays.items()}
+
+    def learning(self, step: int, steps: int, **losses: float) -> None:
+        for name, value in losses.items():
+            self._curves.setdefault(name, []).append(float(value))
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
+        self._report(0.9 * step / steps, f"learning, step {step} of {steps}: {shown}")
 
     def record(self, step: int, steps: int, images: Tensor, logits: Tensor, value: Tensor) -> None:
         # Kept where they are: moving them to the CPU now would make a GPU wait for every step.
         self._logits.append(logits)
         self._objective.append(value)
-        if self._keep_images:
+        if self._setting.keep_steps:
             self._images.append(images.detach().to("cpu", copy=True))
         self._report((step + 1) / steps, f"step {step + 1} of {steps}")
 
-    def trace(self, like: Tensor, classes: int) -> Trace:
-        n = len(like)
+    def trace(self, classes: int) -> Trace:
+        n, keep = len(self._clean), self._setting.keep_steps
+        curves = {name: tuple(values) for name, values in self._curves.items()}
         if not self._logits:
-            images = np.empty((0, *like.shape), np.float32) if self._keep_images else None
-            return Trace(np.empty((0, n, classes), np.float32), np.empty((0, n), np.float32), images)
+            images = np.empty((0, *self._clean.shape), np.float32) if keep else None
+            return Trace(np.empty((0, n, classes), np.float32), np.empty((0, n), np.float32), images, self._walk(),
+                         curves)
         return Trace(
             logits=torch.stack(self._logits).cpu().numpy(),
             objective=torch.stack(self._objective).cpu().numpy(),
-            images=torch.stack(self._images).numpy() if self._keep_images else None,
+            images=torch.stack(self._images).numpy() if keep else None,
+            walk=self._walk(),
+            curves=curves,
         )
+
+    def _walk(self) -> Walk | None:
+        if not self._queries:
+            return None
+        return Walk(torch.stack(self._queries).cpu().numpy(), torch.stack(self._distances).cpu().numpy(),
+                    None if self._film is None else self._film.numpy())
 
 
 def _image_seed(seed: int, index: int) -> int:
     return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _pieces(spec: AttackSpec, attack: Attack, model: Classifier, images: Tensor, labels: Tensor, device: torch.device,
-            progress: Progress, keep_steps: bool) -> Iterator[_Piece]:
+@dataclass(frozen=True)
+class _Setting:
+    """What all batches of a run have in common."""
+
+    spec: AttackSpec
+    attack: Attack
+    model: Classifier
+    others: Others
+    device: torch.device
+    keep_steps: bool
+    learned: _Learned
+
+    @property
+    def max_queries(self) -> int | None:
+        """A black-box attack may spend what it declares, or less where the spec says so."""
+        if whole(self.attack.info.knowledge):
+            return self.spec.max_queries
+        declared = self.attack.cost().queries
+        return declared if self.spec.max_queries is None else min(declared, self.spec.max_queries)
+
+
+def _pieces(setting: _Setting, images: Tensor, labels: Tensor, mask: Tensor | None,
+            progress: Progress) -> Iterator[_Piece]:
     """The batches, attacked one after another."""
     total = len(images)
 
@@ -179,10 +304,11 @@ def _pieces(spec: AttackSpec, attack: Attack, model: Classifier, images: Tensor,
             progress.report((start + fraction * (end - start)) / total, which + text)
 
         report(0.0, "first step")
-        run = _BatchRun(spec.seed, start, end - start, keep_steps, report)
-        return _one_batch(spec, attack, model, images[start:end].to(device), labels[start:end].to(device), run)
+        clean, of = images[start:end].to(setting.device), labels[start:end].to(setting.device)
+        part = None if mask is None else mask[start:end].to(setting.device)
+        return _one_batch(setting, clean, of, part, _BatchRun(setting, start, clean, report))
 
-    yield from _in_batches(total, spec.batch, work)
+    yield from _in_batches(total, setting.spec.batch, work)
 
 
 def _in_batches(total: int, size: int, work: Callable[[int, int], T]) -> Iterator[T]:
@@ -208,11 +334,11 @@ def _in_batches(total: int, size: int, work: Callable[[int, int], T]) -> Iterato
             torch.accelerator.empty_cache()
 
 
-def _one_batch(spec: AttackSpec, attack: Attack, model: Classifier, clean: Tensor, labels: Tensor,
-               run: _BatchRun) -> _Piece:
-    oracle = ORACLES[attack.info.knowledge](model, len(clean), spec.max_queries)
+def _one_batch(setting: _Setting, clean: Tensor, labels: Tensor, mask: Tensor | None, run: _BatchRun) -> _Piece:
+    spec, attack = setting.spec, setting.attack
+    oracle = ORACLES[attack.info.knowledge](setting.model, len(clean), setting.max_queries, spec.batch)
     targets = None if spec.target is None else torch.full_like(labels, spec.target)
-    ball = Budget(spec.norm, spec.eps).around(clean)
+    ball = Budget(spec.norm, spec.eps).around(clean, mask)
     adversarial = attack.run(oracle, clean, Goal(labels, targets), ball, run)
     adversarial = ball.project_(adversarial.detach().clone())
     white = oracle if isinstance(oracle, WhiteBox) else None
@@ -222,7 +348,7 @@ def _one_batch(spec: AttackSpec, attack: Attack, model: Classifier, clean: Tenso
         gradients=white.gradients.cpu().numpy() if white else np.zeros(len(clean), np.int64),
         zero_gradients=white.zero_gradients if white else 0,
         nan_gradients=white.nan_gradients if white else 0,
-        trace=run.trace(clean, oracle.classes),
+        trace=run.trace(oracle.classes),
     )
 
 
@@ -248,13 +374,54 @@ def _joined(traces: list[Trace]) -> Trace:
 
     images = [t.images for t in traces if t.images is not None]
     return Trace(join([t.logits for t in traces]), join([t.objective for t in traces]),
-                 join(images) if images else None)
+                 join(images) if images else None, _joined_walks([t.walk for t in traces]), traces[0].curves)
 
 
-def _provenance(model: Classifier, images: Tensor, labels: Tensor, device: torch.device,
-                batches: tuple[int, ...]) -> Provenance:
+def _joined_walks(walks: list[Walk | None]) -> Walk | None:
+    """Walks of several batches as one; a batch that took fewer rounds stays where it ended."""
+    known = [walk for walk in walks if walk is not None]
+    if len(known) < len(walks):
+        return None
+    rounds = max(len(walk.queries) for walk in known)
+
+    def join(arrays: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate([np.concatenate([a, np.repeat(a[-1:], rounds - len(a), axis=0)]) for a in arrays], axis=1)
+
+    films = [walk.film for walk in known if walk.film is not None]
+    return Walk(join([w.queries for w in known]), join([w.distances for w in known]),
+                np.concatenate(films, axis=1) if films else None)
+
+
+def _provenance(model: Classifier, images: Tensor, labels: Tensor, device: torch.device, batches: tuple[int, ...],
+                means: Means) -> Provenance:
     return Provenance(model=model.name, model_digest=model.digest, device=devices.title(device), batches=batches,
-                      data_digest=digest.of_arrays(images.numpy(), labels.numpy()), versions=versions())
+                      data_digest=digest.of_arrays(images.numpy(), labels.numpy()), versions=versions(),
+                      **_means_digests(means))
+
+
+def _means_digests(means: Means) -> dict[str, str]:
+    """What identifies the surrogate, the mask and the other images; empty for what there is not."""
+    return {
+        "surrogate_digest": "" if means.surrogate is None else means.surrogate.digest,
+        "mask_digest": "" if means.mask is None else digest.of_arrays(means.mask.cpu().numpy()),
+        "others_digest": "" if means.others is None else digest.of_arrays(means.others.images.cpu().numpy(),
+                                                                          means.others.labels.cpu().numpy()),
+    }
+
+
+def _others(means: Means, images: Tensor, labels: Tensor, attack: Attack, device: torch.device) -> Others:
+    """The images the attacker has: those given, or the attacked ones themselves; none where the attack needs none."""
+    if not attack.info.others:
+        return Others(images[:0].to(device), labels[:0].to(device))
+    others = means.others or Others(images, labels)
+    return Others(others.images.to(device), others.labels.to(device))
+
+
+def _learning_spec(spec: AttackSpec, model: Classifier, others: Others) -> dict[str, Any]:
+    """Everything that decides what an attack learns: neither the attacked images nor the mask do."""
+    return {"attack": spec.attack, "params": spec.params, "norm": spec.norm, "eps": spec.eps, "target": spec.target,
+            "seed": spec.seed, "batch": spec.batch, "numerics": spec.numerics, "model": model.digest,
+            "others": digest.of_arrays(others.images.cpu().numpy(), others.labels.cpu().numpy())}
 
 
 def versions() -> dict[str, str]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from engine.attacks.base import ATTACKS, Attack, Budget, Knowledge
+from engine.attacks.base import ATTACKS, HIGHEST, Attack, Budget, Knowledge
 from engine.errors import EngineError, UnknownName
 from engine.params import Value, build, values_of
 
@@ -15,7 +15,9 @@ class AttackSpec:
     """Everything that decides the outcome, apart from model, images and device.
 
     `target` is the class to reach (None: untargeted), `batch` the number of images computed together: convolutions
-    round differently for other batch sizes, so it belongs to the spec.
+    round differently for other batch sizes, so it belongs to the spec. `eps` of an attack that is not bounded is the
+    highest there is. `surrogate` names the models (with commas) whose gradients are used instead of the target
+    model's; `mask` names the part of the image that may change. Empty: none.
     """
 
     attack: str
@@ -27,14 +29,24 @@ class AttackSpec:
     batch: int
     numerics: str
     max_queries: int | None = None
+    surrogate: str = ""
+    mask: str = ""
 
 
-def make_spec(attack: str, *, eps: float, norm: str = "linf", target: int | None = None, seed: int = 0, batch: int = 16,
-              numerics: str = "fast", max_queries: int | None = None, params: dict[str, object] | None = None,
-              ) -> AttackSpec:
-    """A checked spec with every default written out; raises EngineError."""
+def make_spec(attack: str, *, eps: float | None = None, norm: str | None = None, target: int | None = None,
+              seed: int = 0, batch: int = 16, numerics: str = "fast", max_queries: int | None = None,
+              surrogate: str = "", mask: str = "", params: dict[str, object] | None = None) -> AttackSpec:
+    """A checked spec with every default written out (norm: the attack's first); raises EngineError."""
     instance = build(ATTACKS[attack], params or {})
     info = instance.info
+    norm = info.norms[0] if norm is None else norm
+    if norm not in HIGHEST:
+        raise UnknownName("norm", norm, tuple(HIGHEST))
+    if eps is None and info.bounded:
+        raise EngineError(f"{info.title} needs an eps, such as 2/255")
+    if eps not in (None, HIGHEST[norm]) and not info.bounded:
+        raise EngineError(f"{info.title} has no eps: it is limited by its own settings; leave eps out")
+    eps = HIGHEST[norm] if eps is None else eps
     Budget(norm, eps)
     if norm not in info.norms:
         raise EngineError(f"{info.title} works in {' and '.join(info.norms)}, not in {norm}")
@@ -43,6 +55,8 @@ def make_spec(attack: str, *, eps: float, norm: str = "linf", target: int | None
     if max_queries is not None and max_queries < (needed := _queries_needed(instance)):
         raise EngineError(f"{info.title} needs {needed} queries an image, more than the {max_queries} allowed; "
                           "allow more, or take fewer steps")
+    if surrogate and not whole(info.knowledge):
+        raise EngineError(f"{info.title} needs no gradients, so it takes no surrogate; leave it out")
     if batch < 1:
         raise EngineError(f"batch must be at least 1, not {batch}")
     if not 0 <= seed < 2**63:
@@ -50,13 +64,17 @@ def make_spec(attack: str, *, eps: float, norm: str = "linf", target: int | None
     if numerics not in NUMERICS:
         raise UnknownName("numerics", numerics, NUMERICS)
     return AttackSpec(attack=attack, params=values_of(instance), norm=norm, eps=float(eps), target=target, seed=seed,
-                      batch=batch, numerics=numerics, max_queries=max_queries)
+                      batch=batch, numerics=numerics, max_queries=max_queries, surrogate=surrogate, mask=mask)
 
 
 def _queries_needed(attack: Attack) -> int:
     """The least a query budget must hold: a black-box attack stops where it ends, the others need all their passes."""
-    whole = attack.info.knowledge in (Knowledge.WHITE_BOX, Knowledge.TRANSFER)
-    return attack.cost().queries if whole else 1
+    return attack.cost().queries if whole(attack.info.knowledge) else 1
+
+
+def whole(knowledge: Knowledge) -> bool:
+    """Whether the attacker has a whole model, its gradients included."""
+    return knowledge in (Knowledge.WHITE_BOX, Knowledge.TRANSFER)
 
 
 def spec_from_facts(facts: dict[str, Any]) -> AttackSpec:

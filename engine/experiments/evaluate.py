@@ -7,6 +7,7 @@ from engine.attacks.result import AttackResult
 from engine.attacks.runner import run_attack
 from engine.attacks.spec import AttackSpec
 from engine.data.base import Dataset
+from engine.experiments.means import means_for
 from engine.models.classifier import Classifier
 from engine.models.registry import check_fits
 from engine.progress import Progress
@@ -28,4 +29,5 @@ def evaluate(dataset: Dataset, indices: list[int], model: Classifier, spec: Atta
     progress.report(0.0, "reading the images")
     images = torch.from_numpy(dataset.images(indices))
     labels = torch.from_numpy(dataset.labels[indices])
-    return run_attack(spec, model, images, labels, device=device, progress=progress)
+    means = means_for(spec, dataset, indices, images, model)
+    return run_attack(spec, model, images, labels, means=means, device=device, progress=progress)

@@ -78,24 +78,29 @@ def picture(source: Source) -> Picture:
 
 def explore_task(source: Source, model: str, attack: AttackSpec, device: str = "auto") -> Task:
     """The job that attacks one picture; raises EngineError for what can be seen without computing."""
-    chosen, classes = picture(source), opened(source.dataset, source.split).classes
-    spec = {"image": digest.of_arrays(chosen.image), "label": chosen.label, "model": model,
+    chosen, dataset = picture(source), opened(source.dataset, source.split)
+    spec: dict[str, Any] = {"image": digest.of_arrays(chosen.image), "label": chosen.label, "model": model,
             "weights": model_digest(model), "attack": asdict(attack), "device": device}
+    if attack.surrogate:
+        spec["surrogate"] = [model_digest(name.strip()) for name in attack.surrogate.split(",")]
+    if ATTACKS[attack.attack].info.others:
+        spec["others"] = dataset.digest
     title = f"{ATTACKS[attack.attack].info.title} on {chosen.name} with {model}"
 
     def work(progress: Progress) -> Payload:
-        return _explore(chosen, classes, model, attack, device, progress)
+        return _explore(source, dataset, model, attack, device, progress)
 
     return Task("explore", title, spec, work, device)
 
 
-def _explore(chosen: Picture, classes: tuple[str, ...], model: str, attack: AttackSpec, device: str,
+def _explore(source: Source, dataset: Dataset, model: str, attack: AttackSpec, device: str,
              progress: Progress) -> Payload:
     progress.report(0.0, "loading PyTorch and the model")
     load_libraries()
     import torch
 
     from engine.attacks.runner import run_attack
+    from engine.experiments.means import means_for
     from engine.explain.cam import layers_for
     from engine.metrics.classification import softmax
     from engine.metrics.perturbation import measure
@@ -104,14 +109,16 @@ def _explore(chosen: Picture, classes: tuple[str, ...], model: str, attack: Atta
     from engine.models.registry import load_model
 
     classifier = load_model(model)
-    check_fits(classifier, classes)
+    check_fits(classifier, dataset.classes)
+    chosen = picture(source)
     clean = torch.from_numpy(chosen.image)[None]
     label = chosen.label
     if label is None:
         # Nobody told us what an upload shows: the attack leads away from what the model says now.
         with torch.no_grad():
             label = int(classifier(clean.to(classifier.device)).argmax())
-    result = run_attack(attack, classifier, clean, torch.tensor([label]), device=device,
+    means = means_for(attack, dataset, [source.index] if not source.upload else [], clean, classifier)
+    result = run_attack(attack, classifier, clean, torch.tensor([label]), means=means, device=device,
                         progress=progress.part(0.05, 0.9), keep_steps=True)
     progress.report(0.95, "measuring")
     with torch.no_grad():

@@ -10,6 +10,7 @@ Counters live on the model's device and are read when the attack is over: a look
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -36,14 +37,24 @@ class Ascent:
 
 
 class Oracle:
-    """Common ground of the three threat models: the counters and the budget. `size` is the number of images."""
+    """Common ground of the three threat models: the counters and the budget. `size` is the number of images.
 
-    def __init__(self, classifier: Classifier, size: int, max_queries: int | None = None) -> None:
+    `rows_at_once` bounds how many rows the model sees together, whatever a call holds: memory stays bounded, and the
+    rounding of convolutions does not depend on how many probes an attack sends.
+    """
+
+    def __init__(self, classifier: Classifier, size: int, max_queries: int | None = None,
+                 rows_at_once: int | None = None) -> None:
         self._classifier = classifier
+        self.rows_at_once = rows_at_once or size
         self._all = torch.arange(size, device=classifier.device)
         self._limit = max_queries
         self.queries = torch.zeros_like(self._all)
         self.classes = len(classifier.classes)
+
+    def apart(self, size: int) -> Self:
+        """The same model for `size` other images, to learn from: what is spent on them is not counted here."""
+        return type(self)(self._classifier, size, None, self.rows_at_once)
 
     @property
     def left(self) -> Tensor:
@@ -64,7 +75,7 @@ class Oracle:
     @torch.no_grad()
     def _forward(self, images: Tensor, rows: Tensor | None) -> Tensor:
         self._count(images, rows)
-        return self._classifier(images).float()
+        return torch.cat([self._classifier(some).float() for some in images.split(self.rows_at_once)])
 
 
 def _booked(counter: Tensor, rows: Tensor) -> Tensor:
@@ -74,8 +85,9 @@ def _booked(counter: Tensor, rows: Tensor) -> Tensor:
 class WhiteBox(Oracle):
     """The attacker has the model itself."""
 
-    def __init__(self, classifier: Classifier, size: int, max_queries: int | None = None) -> None:
-        super().__init__(classifier, size, max_queries)
+    def __init__(self, classifier: Classifier, size: int, max_queries: int | None = None,
+                 rows_at_once: int | None = None) -> None:
+        super().__init__(classifier, size, max_queries, rows_at_once)
         self.gradients = torch.zeros_like(self._all)
         self._zero = torch.zeros_like(self._all)
         self._broken = torch.zeros_like(self._all)
@@ -103,6 +115,14 @@ class WhiteBox(Oracle):
         """
         rows = self._count(images, rows)
         self.gradients = _booked(self.gradients, rows)
+        pieces = [self._ascent(some, objective, of) for some, of in zip(images.split(self.rows_at_once),
+                                                                        rows.split(self.rows_at_once), strict=True)]
+        if len(pieces) == 1:
+            return pieces[0]
+        return Ascent(torch.cat([p.gradient for p in pieces]), torch.cat([p.logits for p in pieces]),
+                      torch.cat([p.value for p in pieces]))
+
+    def _ascent(self, images: Tensor, objective: Objective, rows: Tensor) -> Ascent:
         images = images.detach().requires_grad_(True)
         logits = self._classifier(images).float()
         value = objective(logits, rows)

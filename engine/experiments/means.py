@@ -1,0 +1,100 @@
+"""What an attacker has besides the target model, gathered by name: surrogate, further images, mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from engine.attacks import ATTACKS
+from engine.attacks.base import Others
+from engine.attacks.runner import Means
+from engine.attacks.spec import AttackSpec
+from engine.data import load as load_dataset
+from engine.data.base import Dataset
+from engine.errors import EngineError, UnknownName
+from engine.explain.cam import cam
+from engine.models.classifier import Classifier
+from engine.models.ensemble import ensemble
+from engine.models.registry import check_fits, load_model
+
+HOT = 0.2  # the share of an image that the "cam" mask leaves open
+
+
+def means_for(spec: AttackSpec, dataset: Dataset, indices: Sequence[int], images: torch.Tensor,
+              model: Classifier) -> Means:
+    """Everything `spec` asks for, for the images numbered `indices` of `dataset`; raises EngineError.
+
+    Without `indices` (an upload) the further images come from the same places, and there is no lesion.
+    """
+    each = ATTACKS[spec.attack].info.others
+    return Means(
+        surrogate=surrogate(spec.surrogate, dataset.classes) if spec.surrogate else None,
+        others=others(dataset, indices, each) if each else None,
+        mask=MASKS[spec.mask](dataset, indices, images, model) if spec.mask else None,
+    )
+
+
+def surrogate(names: str, classes: Sequence[str]) -> Classifier:
+    """The model of that name, or the ensemble of several with commas between them; raises EngineError."""
+    models = [load_model(name.strip()) for name in names.split(",")]
+    for one in models:
+        check_fits(one, classes)
+    return models[0] if len(models) == 1 else ensemble(models)
+
+
+def others(dataset: Dataset, indices: Sequence[int], each: int) -> Others:
+    """Up to `each` images of every class, spread evenly over the training split that belongs to `dataset`'s split.
+
+    Where there is none, they come from the split itself, without the images `indices`.
+    """
+    pool = training_split(dataset)
+    taken = set(indices) if pool is dataset else set()
+    chosen: list[int] = []
+    for label in range(len(dataset.classes)):
+        own = [int(i) for i in np.flatnonzero(pool.labels == label) if int(i) not in taken]
+        if own:
+            chosen += [own[round(place)] for place in np.linspace(0, len(own) - 1, min(each, len(own)))]
+    if not chosen:
+        raise EngineError(f"this attack needs further images, and {dataset.info.name}/{dataset.split} has none beside "
+                          "those attacked; attack fewer")
+    return Others(torch.from_numpy(pool.images(chosen)), torch.from_numpy(pool.labels[chosen]))
+
+
+def training_split(dataset: Dataset) -> Dataset:
+    """The split that a model for `dataset`'s split was trained on, or `dataset` itself where there is none."""
+    name = dataset.split.replace("test", "train").replace("validation", "train")
+    if name == dataset.split or name not in dataset.info.splits:
+        return dataset
+    return load_dataset(dataset.info.name, name)
+
+
+Mask = Callable[[Dataset, Sequence[int], torch.Tensor, Classifier], torch.Tensor]
+
+
+def _lesion(dataset: Dataset, indices: Sequence[int], images: torch.Tensor, model: Classifier) -> torch.Tensor:
+    lesions = [dataset.lesion(i) for i in indices]
+    known = [lesion for lesion in lesions if lesion is not None and lesion.any()]
+    if not known or len(known) < len(images):
+        raise EngineError("nobody marked a lesion on some of these images; choose images with a known lesion, "
+                          "or another mask")
+    return torch.from_numpy(np.stack(known))[:, None]
+
+
+def _cam(dataset: Dataset, indices: Sequence[int], images: torch.Tensor, model: Classifier) -> torch.Tensor:
+    """The hottest HOT of each clean image's Grad-CAM of the predicted class."""
+    with torch.no_grad():
+        predicted = torch.cat([model(some.to(model.device)).argmax(1).cpu() for some in images.split(16)]).tolist()
+    maps = np.concatenate([cam(model, some.to(model.device), predicted[16 * i:16 * i + 16]).maps
+                           for i, some in enumerate(images.split(16))])
+    edges = np.quantile(maps.reshape(len(maps), -1), 1 - HOT, axis=1)
+    return torch.from_numpy(maps >= edges[:, None, None])[:, None]
+
+
+class _Masks(dict[str, Mask]):
+    def __missing__(self, name: str) -> Mask:
+        raise UnknownName("mask", name, tuple(self))
+
+
+MASKS = _Masks(lesion=_lesion, cam=_cam)
