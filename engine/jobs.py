@@ -17,7 +17,7 @@ from engine.home import home
 from engine.progress import Progress
 from engine.store import Payload, Store
 
-FORMAT = 1  # raise it when the meaning of a kept result changes: old ones are then computed anew
+FORMAT = 2  # raise it when the meaning of a kept result changes: old ones are then computed anew
 PRESENT = 5.0  # seconds after which someone who no longer looks at a job has left (closed or reloaded the page)
 _REMEMBERED = 24  # jobs over and still in memory; a payload can weigh 10 MB
 log = logging.getLogger(__name__)

@@ -13,8 +13,7 @@ from engine.models.registry import ModelEntry, models
 from engine.params import Param, params_of
 from pages.ui import shell
 from pages.ui.charts import percent
-from pages.ui.controls import with_unit
-from pages.ui.outcome import KNOWN_AS
+from pages.ui.controls import KNOWN_AS, with_unit
 
 INTRODUCTION = """
 Perturbscope shows what **adversarial perturbations** do to classifiers of medical images: changes so small that a

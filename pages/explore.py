@@ -5,6 +5,7 @@ import streamlit as st
 from engine.attacks import ATTACKS
 from engine.attacks.spec import AttackSpec
 from engine.errors import EngineError
+from engine.experiments import pace
 from engine.experiments.explore import explore_task, opened, picture, warm_task
 from engine.jobs import Job, State, Task, jobs
 from pages.ui import controls, outcome, pictures, progress, shell, sources
@@ -26,7 +27,8 @@ def choose(address: Address) -> Settings:
     slot = st.container()
     source = sources.source(address, dataset, split)
     model = sources.model(address, dataset.info)
-    attack, device = controls.attack_spec(address, dataset.classes, picture(source).label, DEFAULT_ATTACK)
+    attack, device = controls.attack_spec(address, dataset.classes, picture(source).label, DEFAULT_ATTACK,
+                                          sources.others(dataset.info, model))
     address.carry("cam", "layer")
     address.check_names()
     with slot:
@@ -42,6 +44,24 @@ def runs_by_itself(attack: AttackSpec) -> bool:
 
 def started(settings: Settings, job: Job) -> Run:
     return Run(settings, picture(settings.source), job)
+
+
+def price(settings: Settings) -> str:
+    """What the attack will cost, in one line."""
+    cost = ATTACKS[settings.attack.attack](**settings.attack.params).cost()
+    spent = [f"{cost.gradients:,} gradients"] if cost.gradients else []
+    if cost.queries != cost.gradients:
+        spent.append(f"{cost.queries:,} queries")
+    at = pace.known(settings.model, settings.device)
+    time = "" if at is None else f", about {duration(at.estimate(cost))} here"
+    return f"Costs at most {' and '.join(spent)}{time}."
+
+
+def duration(seconds: float) -> str:
+    """A rough time for people."""
+    if seconds < 1:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def advance(settings: Settings, task: Task, asked: bool) -> None:
@@ -147,6 +167,8 @@ def page() -> None:
             current: Run | None = st.session_state.get(RUNNING)
             if st.button("Cancel", disabled=current is None) and current is not None:
                 cancel(current.job)
+        if settings is not None:
+            st.caption(price(settings))
 
     main_area(settings, task, address)
     if settings is not None:

@@ -43,14 +43,16 @@ class Walk:
 
 @dataclass(frozen=True)
 class Trace:
-    """The iterates on the way: logits [T, N, K], objective [T, N], images [T, N, C, H, W] (or None: not kept).
+    """The iterates on the way: logits [T, N, K], objective [T, N], images [S, N, C, H, W] (or None: not kept).
 
-    `walk` is there where the attack saw no logits, and `curves` holds what it learned by, a list of losses a name.
+    `kept` [S] numbers the iterates whose images are kept: all, or some spread evenly over a long run. `walk` is
+    there where the attack saw no logits, and `curves` holds what it learned by, a list of losses a name.
     """
 
     logits: np.ndarray
     objective: np.ndarray
     images: np.ndarray | None
+    kept: tuple[int, ...] = ()
     walk: Walk | None = None
     curves: dict[str, tuple[float, ...]] = field(default_factory=dict)
 

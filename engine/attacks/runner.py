@@ -27,6 +27,8 @@ from engine.params import build
 from engine.progress import Progress
 from engine.store import Payload, Store
 
+MOST_IMAGES = 64  # iterates of one run that are kept as images
+
 T = TypeVar("T")
 
 ORACLES: dict[Knowledge, type[Oracle]] = {
@@ -194,6 +196,7 @@ class _BatchRun(Run):
         self._logits: list[Tensor] = []
         self._objective: list[Tensor] = []
         self._images: list[Tensor] = []
+        self._kept: list[int] = []
         self._queries: list[Tensor] = []
         self._distances: list[Tensor] = []
         self._film: Tensor | None = None
@@ -241,8 +244,9 @@ class _BatchRun(Run):
         # Kept where they are: moving them to the CPU now would make a GPU wait for every step.
         self._logits.append(logits)
         self._objective.append(value)
-        if self._setting.keep_steps:
+        if self._setting.keep_steps and step % math.ceil(steps / MOST_IMAGES) == 0:
             self._images.append(images.detach().to("cpu", copy=True))
+            self._kept.append(len(self._logits) - 1)
         self._report((step + 1) / steps, f"step {step + 1} of {steps}")
 
     def trace(self, classes: int) -> Trace:
@@ -250,12 +254,13 @@ class _BatchRun(Run):
         curves = {name: tuple(values) for name, values in self._curves.items()}
         if not self._logits:
             images = np.empty((0, *self._clean.shape), np.float32) if keep else None
-            return Trace(np.empty((0, n, classes), np.float32), np.empty((0, n), np.float32), images, self._walk(),
-                         curves)
+            return Trace(np.empty((0, n, classes), np.float32), np.empty((0, n), np.float32), images,
+                         walk=self._walk(), curves=curves)
         return Trace(
             logits=torch.stack(self._logits).cpu().numpy(),
             objective=torch.stack(self._objective).cpu().numpy(),
             images=torch.stack(self._images).numpy() if keep else None,
+            kept=tuple(self._kept),
             walk=self._walk(),
             curves=curves,
         )
@@ -363,18 +368,18 @@ def _verdict(model: Classifier, images: Tensor, batch: int, device: torch.device
 
 def _joined(traces: list[Trace]) -> Trace:
     """Traces of several batches as one; a batch that stopped early keeps its last state."""
-    steps = max(len(t.logits) for t in traces)
+    def join(arrays: list[np.ndarray]) -> np.ndarray:
+        steps = max(len(a) for a in arrays)
+        return np.concatenate([padded(a, steps) for a in arrays], axis=1)
 
-    def padded(array: np.ndarray) -> np.ndarray:
+    def padded(array: np.ndarray, steps: int) -> np.ndarray:
         last = array[-1:] if len(array) else np.full((1, *array.shape[1:]), np.nan, array.dtype)
         return np.concatenate([array, np.repeat(last, steps - len(array), axis=0)])
 
-    def join(arrays: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate([padded(a) for a in arrays], axis=1)
-
     images = [t.images for t in traces if t.images is not None]
     return Trace(join([t.logits for t in traces]), join([t.objective for t in traces]),
-                 join(images) if images else None, _joined_walks([t.walk for t in traces]), traces[0].curves)
+                 join(images) if images else None, max((t.kept for t in traces), key=len),
+                 _joined_walks([t.walk for t in traces]), traces[0].curves)
 
 
 def _joined_walks(walks: list[Walk | None]) -> Walk | None:

@@ -7,6 +7,8 @@ from engine.attacks.base import ATTACKS, HIGHEST, Attack, Budget, Knowledge
 from engine.errors import EngineError, UnknownName
 from engine.params import Value, build, values_of
 
+# What a run may be confined to.
+MASKS = {"lesion": "the true lesion", "cam": "the hottest fifth of the heatmap"}
 NUMERICS = ("fast", "reference", "draft")
 
 
@@ -57,6 +59,11 @@ def make_spec(attack: str, *, eps: float | None = None, norm: str | None = None,
                           "allow more, or take fewer steps")
     if surrogate and not whole(info.knowledge):
         raise EngineError(f"{info.title} needs no gradients, so it takes no surrogate; leave it out")
+    if mask:
+        if mask not in MASKS:
+            raise UnknownName("mask", mask, tuple(MASKS))
+        if not info.bounded:
+            raise EngineError(f"{info.title} chooses by itself where the image changes; leave the mask out")
     if batch < 1:
         raise EngineError(f"batch must be at least 1, not {batch}")
     if not 0 <= seed < 2**63:

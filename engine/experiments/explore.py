@@ -11,12 +11,15 @@ import numpy as np
 
 from engine import digest
 from engine.attacks import ATTACKS
+from engine.attacks.base import Cost
+from engine.attacks.result import MILESTONES
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import Dataset
 from engine.data import load as load_dataset
 from engine.data.base import SIZE
 from engine.data.upload import StoredUnits, load_upload
 from engine.device import load_libraries
+from engine.experiments import pace
 from engine.jobs import Task
 from engine.models.registry import check_fits, model_digest
 from engine.progress import Progress
@@ -120,6 +123,7 @@ def _explore(source: Source, dataset: Dataset, model: str, attack: AttackSpec, d
     means = means_for(attack, dataset, [source.index] if not source.upload else [], clean, classifier)
     result = run_attack(attack, classifier, clean, torch.tensor([label]), means=means, device=device,
                         progress=progress.part(0.05, 0.9), keep_steps=True)
+    pace.learn(model, device, Cost(int(result.gradients[0]), int(result.queries[0])), result.seconds)
     progress.report(0.95, "measuring")
     with torch.no_grad():
         jpeg = classifier(as_jpeg(torch.tensor(result.adversarial), JPEG_QUALITY).to(classifier.device))
@@ -138,10 +142,12 @@ def _explore(source: Source, dataset: Dataset, model: str, attack: AttackSpec, d
         "size": {name: _finite(value) for name, value in asdict(measure(chosen.image, adversarial)).items()},
         "visibility": asdict(visibility(chosen.image, adversarial)),
         "steps": _step_facts(result),
+        "walk": _walk_facts(result),
+        "curves": {name: list(values) for name, values in result.trace.curves.items()},
         "layers": list(layers_for(classifier)),
     }
     arrays = {"clean": chosen.image, "adversarial": adversarial, "adversarial_8bit": result.adversarial_8bit[0],
-              "snapshots": _snapshots(result)}
+              "snapshots": _snapshots(result), "film": _film(result)}
     return Payload(facts, arrays)
 
 
@@ -150,11 +156,9 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _shown_steps(result: AttackResult) -> list[int]:
-    """Which iterates are kept as pictures: all, or MOST_SNAPSHOTS spread evenly."""
-    if result.trace.images is None:
-        return []
-    total = len(result.trace.images)
+def _shown(result: AttackResult) -> list[int]:
+    """Which of the kept iterates are shown as pictures: all, or MOST_SNAPSHOTS spread evenly."""
+    total = len(result.trace.kept)
     return sorted({round(i) for i in np.linspace(0, total - 1, min(total, MOST_SNAPSHOTS))}) if total else []
 
 
@@ -166,12 +170,31 @@ def _step_facts(result: AttackResult) -> dict[str, Any]:
                      softmax(result.logits_adversarial)[0].tolist()]
     chosen = result.spec.target if result.spec.target is not None else int(result.labels[0])
     loss = [-math.log(max(p[chosen], 1e-30)) for p in probabilities]
-    return {"probabilities": probabilities, "loss": loss, "shown": [*_shown_steps(result), len(probabilities) - 1]}
+    shown = [result.trace.kept[i] for i in _shown(result)]
+    return {"probabilities": probabilities, "loss": loss, "shown": [*shown, len(probabilities) - 1]}
+
+
+def _walk_facts(result: AttackResult) -> dict[str, Any] | None:
+    """A black-box attack's way: distance after so many queries, and at which numbers of queries there are pictures."""
+    walk = result.trace.walk
+    if walk is None:
+        return None
+    spent = int(walk.queries[-1, 0])
+    return {"queries": walk.queries[:, 0].tolist(), "distances": [_finite(float(d)) for d in walk.distances[:, 0]],
+            "milestones": [m for m in MILESTONES if m <= spent]}
+
+
+def _film(result: AttackResult) -> np.ndarray:
+    """The images at the milestones that were reached, float32 [M, C, H, W]."""
+    walk, facts = result.trace.walk, _walk_facts(result)
+    if walk is None or walk.film is None or facts is None:
+        return np.empty((0, *result.clean.shape[1:]), np.float32)
+    return walk.film[:len(facts["milestones"]), 0]
 
 
 def _snapshots(result: AttackResult) -> np.ndarray:
     """The kept iterates and the final image, float32 [S, C, H, W]."""
-    kept = [] if result.trace.images is None else [result.trace.images[i, 0] for i in _shown_steps(result)]
+    kept = [] if result.trace.images is None else [result.trace.images[i, 0] for i in _shown(result)]
     return np.stack([*kept, result.adversarial[0]])
 
 

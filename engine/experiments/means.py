@@ -13,7 +13,7 @@ from engine.attacks.runner import Means
 from engine.attacks.spec import AttackSpec
 from engine.data import load as load_dataset
 from engine.data.base import Dataset
-from engine.errors import EngineError, UnknownName
+from engine.errors import EngineError
 from engine.explain.cam import cam
 from engine.models.classifier import Classifier
 from engine.models.ensemble import ensemble
@@ -32,7 +32,7 @@ def means_for(spec: AttackSpec, dataset: Dataset, indices: Sequence[int], images
     return Means(
         surrogate=surrogate(spec.surrogate, dataset.classes) if spec.surrogate else None,
         others=others(dataset, indices, each) if each else None,
-        mask=MASKS[spec.mask](dataset, indices, images, model) if spec.mask else None,
+        mask=MASK_MAKERS[spec.mask](dataset, indices, images, model) if spec.mask else None,
     )
 
 
@@ -92,9 +92,4 @@ def _cam(dataset: Dataset, indices: Sequence[int], images: torch.Tensor, model: 
     return torch.from_numpy(maps >= edges[:, None, None])[:, None]
 
 
-class _Masks(dict[str, Mask]):
-    def __missing__(self, name: str) -> Mask:
-        raise UnknownName("mask", name, tuple(self))
-
-
-MASKS = _Masks(lesion=_lesion, cam=_cam)
+MASK_MAKERS: dict[str, Mask] = {"lesion": _lesion, "cam": _cam}

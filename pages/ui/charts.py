@@ -1,6 +1,6 @@
 """The page's plots: class probabilities, and how an attack went step by step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -57,6 +57,32 @@ def steps(classes: Sequence[str], probabilities: Sequence[Sequence[float]], loss
         xaxis={"title": "step", "dtick": max(1, len(numbers) // 10), "anchor": "y2", "showspikes": False},
         yaxis={"domain": [0.46, 1], "range": [-0.03, 1.05], "tickformat": ".0%", "title": "probability"},
         yaxis2={"domain": [0, 0.36], "title": loss_title, "rangemode": "tozero"})
+    return figure
+
+
+def walk(queries: Sequence[int], distances: Sequence[float | None], title: str) -> go.Figure:
+    """How far the best image is from the original after so many queries; both axes in powers of ten."""
+    figure = go.Figure()
+    figure.add_scatter(x=list(queries), y=list(distances), mode="lines", line={"color": BEFORE, "width": 2},
+                       hovertemplate="%{x:,} queries: %{y:.3g}<extra></extra>")
+    figure.update_layout(
+        height=260, margin={"l": 0, "r": 8, "t": 12, "b": 0}, showlegend=False,
+        xaxis={"title": "queries", "type": "log", "dtick": 1, "showspikes": False},
+        yaxis={"title": title, "type": "log", "dtick": 1, "exponentformat": "none"})
+    return figure
+
+
+def learning(curves: Mapping[str, Sequence[float]]) -> go.Figure:
+    """The losses that an attack learned by."""
+    figure = go.Figure()
+    for index, (name, values) in enumerate(curves.items()):
+        figure.add_scatter(x=list(range(1, len(values) + 1)), y=list(values), name=name, mode="lines",
+                           line={"color": PALETTE[index % 8], "dash": DASHES[index % 8]},
+                           hovertemplate="step %{x}: %{y:.3g}<extra>" + name + "</extra>")
+    figure.update_layout(
+        height=240, margin={"l": 0, "r": 8, "t": 28, "b": 0}, showlegend=True,
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
+        xaxis={"title": "step of learning", "showspikes": False}, yaxis={"title": "loss"})
     return figure
 
 

@@ -1,6 +1,6 @@
 """The sidebar's controls, generated from what the engine declares."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -8,8 +8,8 @@ import streamlit as st
 
 from engine import device as devices
 from engine.attacks import ATTACKS
-from engine.attacks.base import Attack, Knowledge
-from engine.attacks.spec import NUMERICS, AttackSpec, make_spec
+from engine.attacks.base import Attack, AttackInfo, Knowledge
+from engine.attacks.spec import MASKS, NUMERICS, AttackSpec, make_spec
 from engine.errors import EngineError, UnknownName
 from engine.params import Param, Value, params_of, parse_number
 from pages.ui.address import Address, force, forced
@@ -63,7 +63,7 @@ L2 = Scale(
     "l2", "radius", "L2 radius", "", 1.0, (0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12), 0.5, 100.0,
     "How far the picture may move as a whole: the root of the summed squares of all pixel changes, pixels in [0, 1].")
 SCALES = {scale.norm: scale for scale in (LINF, L2)}
-_NORMS = {"linf": "every pixel (L∞)", "l2": "whole picture (L2)"}
+_NORMS = {"linf": "every pixel (L∞)", "l2": "whole picture (L2)", "l0": "number of pixels (L0)"}
 
 
 def one_of(kind: str, names: Sequence[str]) -> Callable[[str], str]:
@@ -92,32 +92,34 @@ def choice(address: Address, name: str, label: str, options: Sequence[str], defa
     return chosen
 
 
+KNOWN_AS = {Knowledge.WHITE_BOX: "white-box", Knowledge.TRANSFER: "transfer", Knowledge.SCORE: "score-based",
+            Knowledge.DECISION: "decision-based"}
+
+
 def attack_class(address: Address, default: str) -> type[Attack]:
-    """Which attack: first what the attacker knows, where there is a choice, then the attack."""
-    groups = [k for k in Knowledge if any(a.info.knowledge is k for a in ATTACKS.values())]
+    """Which attack, in one list that can be searched by typing, grouped by what the attacker knows."""
+    names = [name for k in Knowledge for name in ATTACKS if ATTACKS[name].info.knowledge is k]
     key = "explore.attack"
-    seed = address.seed("attack", key, one_of("attack", list(ATTACKS)), default, lambda name: name in ATTACKS)
-    knowledge = ATTACKS[address.current(key)].info.knowledge
-    if len(groups) > 1:
-        # Not in the address: the attack decides it. Another group brings its own first attack.
-        knowledge = st.selectbox("What the attacker knows", groups, groups.index(knowledge), key="explore.knowledge",
-                                 format_func=lambda k: k.value)
-    names = [name for name in ATTACKS if ATTACKS[name].info.knowledge is knowledge]
-    if address.current(key) not in names:
-        force(key, names[0])
-        seed = None if forced(key) else seed
-    name = st.selectbox("Attack", names, place(names, seed), format_func=lambda n: ATTACKS[n].info.title, key=key,
-                        help=f"{knowledge.value}.")
+    seed = address.seed("attack", key, one_of("attack", names), default, lambda name: name in names)
+    name = st.selectbox(
+        "Attack", names, place(names, seed), key=key,
+        format_func=lambda n: f"{KNOWN_AS[ATTACKS[n].info.knowledge]} · {ATTACKS[n].info.title}",
+        help="Type to search. " + "  \n".join(f"**{KNOWN_AS[k]}**: {k.value.lower()}." for k in Knowledge))
     address.note("attack", name)
     st.caption(ATTACKS[name].info.sentence)
     return ATTACKS[name]
 
 
-def budget(address: Address, norms: Sequence[str]) -> tuple[str, float]:
-    """Norm and eps, as a slider with the exact number beside it."""
-    norm = norms[0]
-    if len(norms) > 1:
-        norm = choice(address, "norm", "What is limited", norms, norms[0], format_func=lambda n: _NORMS.get(n, n))
+def budget(address: Address, info: AttackInfo) -> tuple[str, float | None]:
+    """Norm and eps, as a slider with the exact number beside it; no eps where the attack has none."""
+    norm = info.norms[0]
+    if len(info.norms) > 1:
+        norm = choice(address, "norm", "What is limited" if info.bounded else "What is kept small", info.norms, norm,
+                      format_func=lambda n: _NORMS.get(n, n))
+    if not info.bounded:
+        # A link keeps its eps for the next attack that takes one.
+        address.carry(*(scale.setting for scale in SCALES.values()))
+        return norm, None
     scale = SCALES[norm]
     key, exact = f"explore.{scale.setting}", f"explore.{scale.setting} exact"
     seed = address.seed(scale.setting, key, scale.read, scale.default)
@@ -219,15 +221,44 @@ def seed(address: Address) -> int:
     return value
 
 
-def attack_spec(address: Address, classes: Sequence[str], truth: int | None, default: str) -> tuple[AttackSpec, str]:
-    """Every control of the attack, as a checked spec, and the device; raises EngineError."""
+def surrogate(address: Address, models: Mapping[str, str]) -> str:
+    """Whose gradients are used: the model's own, or another's of `models` (name to title)."""
+    own = ""
+    return choice(address, "surrogate", "The attacker has", [own, *models], own, kind="model",
+                  format_func=lambda name: models.get(name, "the attacked model itself"),
+                  help="The attack is made on this model, then shown to the one above. Real attackers seldom have "
+                       "the very model they attack.")
+
+
+def mask(address: Address) -> str:
+    return choice(address, "mask", "Where the picture may change", ["", *MASKS], "",
+                  format_func=lambda name: MASKS.get(name, "everywhere"),
+                  help="Confine the attack to a part of the picture.")
+
+
+def attack_spec(address: Address, classes: Sequence[str], truth: int | None, default: str,
+                models: Mapping[str, str]) -> tuple[AttackSpec, str]:
+    """Every control of the attack, as a checked spec, and the device; raises EngineError.
+
+    `models` are the other models that know these classes, name to title.
+    """
     attack = attack_class(address, default)
-    norm, eps = budget(address, attack.info.norms)
+    used = surrogate(address, models) if attack.info.knowledge is Knowledge.TRANSFER else ""
+    norm, eps = budget(address, attack.info)
     target = goal(address, classes, truth) if attack.info.targeted else None
     with st.expander("Advanced settings"):
         values = settings(address, attack)
+        if attack.info.knowledge is Knowledge.WHITE_BOX:
+            used = surrogate(address, models)
+        elif attack.info.knowledge is not Knowledge.TRANSFER:
+            address.carry("surrogate")
+        part = ""
+        if attack.info.bounded:
+            part = mask(address)
+        else:
+            address.carry("mask")
         arithmetic = numerics(address)
         processor = device(address)
     number = seed(address)
     return make_spec(attack.info.name, eps=eps, norm=norm, target=target, seed=number, numerics=arithmetic,
-                     params=values), processor
+                     surrogate=used, mask=part, params=values), processor

@@ -8,7 +8,6 @@ import numpy as np
 import streamlit as st
 
 from engine.attacks import ATTACKS
-from engine.attacks.base import Knowledge
 from engine.experiments.explore import Picture, heatmap_task
 from engine.explain.methods import CAMS
 from engine.jobs import Job, State, jobs
@@ -19,9 +18,6 @@ from pages.ui.charts import percent
 from pages.ui.pictures import Figure
 from pages.ui.shell import owner
 from pages.ui.viewer import StoredUnits, auto_gain, strongest_channel, viewer
-
-KNOWN_AS = {Knowledge.WHITE_BOX: "white-box", Knowledge.TRANSFER: "transfer", Knowledge.SCORE: "score-based",
-            Knowledge.DECISION: "decision-based"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +69,12 @@ def show(run: Run, address: Address) -> None:
         heatmaps = _heatmaps(run, address)
     steps, numbers, explanation = st.tabs(["Step by step", "Numbers and files", "How this attack works"])
     with steps:
-        _steps(run)
+        if run.facts["curves"]:
+            charts.show(charts.learning(run.facts["curves"]), key="explore learning")
+        if run.facts["walk"] is not None:
+            _walk(run, run.facts["walk"])
+        else:
+            _steps(run)
     with numbers:
         _numbers(run)
         _files(run, heatmaps)
@@ -180,6 +181,29 @@ def _steps(run: Run) -> None:
         charts.show(charts.steps(run.classes, facts["probabilities"], facts["loss"], step, title), key="explore steps")
 
 
+_DISTANCES = {"linf": "L∞ distance, in n/255", "l2": "L2 distance", "l0": "pixels changed"}
+
+
+def _walk(run: Run, walk: dict[str, Any]) -> None:
+    """A black-box attack as a film strip, and how near it came with how many queries."""
+    norm = run.facts["run"]["spec"]["norm"]
+    factor = 255 if norm == "linf" else 1
+    frames = [*zip(walk["milestones"], run.payload.arrays["film"], strict=True)]
+    if not frames or frames[-1][0] < walk["queries"][-1]:
+        frames.append((walk["queries"][-1], run.payload.arrays["adversarial"]))
+    clean = run.payload.arrays["clean"]
+    figures = []
+    for spent, image in frames:
+        change = (image - clean).astype(np.float64)
+        size = {"linf": f"{np.abs(change).max() * 255:.3g}/255", "l2": f"L2 {np.linalg.norm(change):.3g}",
+                "l0": f"{(change != 0).any(axis=0).sum():,} pixels"}[norm]
+        figures.append(Figure(f"{spent:,} queries", size,
+                              pictures.image_png(image, f"{run.key} film {spent}"), run.badge))
+    pictures.row(figures, columns=max(4, len(figures)))
+    distances = [None if d is None else d * factor for d in walk["distances"]]
+    charts.show(charts.walk(walk["queries"], distances, _DISTANCES[norm]), key="explore walk")
+
+
 # ---- numbers and files
 
 
@@ -228,7 +252,8 @@ def _files(run: Run, heatmaps: Payload | None) -> None:
                   f"What was added, amplified ×{gain:g}: blue darker, orange brighter.")
         _download("All arrays (.npz)", f"{stem}.npz", lambda: _npz(run, heatmaps),
                   "Original, perturbed, every kept step and the heatmaps in full precision, for NumPy.")
-        _download("Numbers (.csv)", f"{stem}.csv", lambda: _csv(run), "Loss and class probabilities at every step.")
+        _download("Numbers (.csv)", f"{stem}.csv", lambda: _csv(run),
+                  "Loss and class probabilities at every step; of black-box attacks, the distance after queries.")
         _download("Run (.json)", f"{stem}.json", lambda: runs.to_json(settings, run.facts),
                   "Settings, numbers, versions and digests. Give it to 'Use your own picture' to open the run again.")
     if settings.source.upload:
@@ -251,6 +276,9 @@ def _npz(run: Run, heatmaps: Payload | None) -> bytes:
 
 
 def _csv(run: Run) -> str:
+    if (walk := run.facts["walk"]) is not None:
+        pairs = zip(walk["queries"], walk["distances"], strict=True)
+        return "\n".join(["queries,distance", *(f"{q},{'' if d is None else f'{d:.8g}'}" for q, d in pairs)]) + "\n"
     facts = run.facts["steps"]
     names = ",".join('"' + name.replace('"', '""') + '"' for name in run.classes)
     rows = (",".join([str(step), f"{loss:.8g}", *(f"{p:.8g}" for p in probabilities)])
@@ -264,7 +292,8 @@ def _csv(run: Run) -> str:
 def _explanation(run: Run) -> None:
     info = ATTACKS[run.settings.attack.attack].info
     paper = info.paper
-    st.markdown(f"**{info.title}**, {KNOWN_AS[info.knowledge]}: {lower_first(info.knowledge.value)}. {info.sentence}")
+    known_as, knows = controls.KNOWN_AS[info.knowledge], lower_first(info.knowledge.value)
+    st.markdown(f"**{info.title}**, {known_as}: {knows}. {info.sentence}")
     st.latex(info.formula)
     st.caption(r"$x$ the picture, $x'$ the attacked one, $y$ its class, $L$ the loss, $\varepsilon$ the budget")
     left, right = st.columns(2, gap="large")

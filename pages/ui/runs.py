@@ -46,10 +46,12 @@ def address_of(data: bytes) -> dict[str, str]:
 def texts(settings: Settings, classes: Sequence[str]) -> dict[str, str]:
     """The settings as the page's address names them."""
     source, spec = settings.source, settings.attack
-    scale = SCALES[spec.norm]
     named = {"dataset": source.dataset, "split": source.split, "index": str(source.index), "model": settings.model,
-             "attack": spec.attack, scale.setting: scale.text(spec.eps * scale.factor), "seed": str(spec.seed),
-             "norm": spec.norm, "numerics": spec.numerics, "device": settings.device}
+             "attack": spec.attack, "seed": str(spec.seed), "norm": spec.norm, "numerics": spec.numerics,
+             "device": settings.device, "surrogate": spec.surrogate, "mask": spec.mask}
+    if ATTACKS[spec.attack].info.bounded:
+        scale = SCALES[spec.norm]
+        named[scale.setting] = scale.text(spec.eps * scale.factor)
     if source.upload:
         named["upload"] = source.upload
     if spec.target is not None:
@@ -60,11 +62,18 @@ def texts(settings: Settings, classes: Sequence[str]) -> dict[str, str]:
 def command(settings: Settings, classes: Sequence[str]) -> str:
     """The command that repeats the run; options that have their default are left out."""
     source, spec = settings.source, settings.attack
-    scale = SCALES[spec.norm]
+    info = ATTACKS[spec.attack].info
     options = {"dataset": source.dataset, "split": source.split, "index": str(source.index), "model": settings.model,
-               "attack": spec.attack, "eps": scale.text(spec.eps * scale.factor)}
-    if spec.norm != "linf":
+               "attack": spec.attack}
+    if info.bounded:
+        scale = SCALES[spec.norm]
+        options["eps"] = scale.text(spec.eps * scale.factor)
+    if spec.norm != info.norms[0]:
         options["norm"] = spec.norm
+    if spec.surrogate:
+        options["surrogate"] = spec.surrogate
+    if spec.mask:
+        options["mask"] = spec.mask
     if spec.target is not None:
         options["target"] = classes[spec.target]
     if spec.numerics != "fast":

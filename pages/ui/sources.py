@@ -94,6 +94,11 @@ def _fitting(info: DatasetInfo) -> list[ModelEntry]:
     return sorted(fitting, key=lambda e: (e.card.dataset != info.name, e.card.arch != "resnet18", e.name))
 
 
+def others(info: DatasetInfo, name: str) -> dict[str, str]:
+    """The models besides `name` that know these classes, name to title."""
+    return {entry.name: entry.title for entry in _fitting(info) if entry.name != name}
+
+
 def card_line(entry: ModelEntry) -> str:
     """The model's quality in one line."""
     for split, scores in entry.card.evaluations.items():

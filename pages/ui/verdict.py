@@ -59,7 +59,7 @@ def sentence(facts: dict[str, Any], classes: Sequence[str]) -> str:
     """What happened, in one or two sentences."""
     before, after = says(facts, classes, "clean"), says(facts, classes, "adversarial")
     truth, target = classes[facts["label"]], facts["run"]["spec"]["target"]
-    size = levels(facts["size"]["linf"])
+    small = extent(facts)
     if facts["label_known"] and before.index != facts["label"]:
         return (f"The model was wrong before any attack: this is {truth}, it said {before.name}. "
                 "There was nothing to break; take another picture to see an attack.")
@@ -67,16 +67,24 @@ def sentence(facts: dict[str, Any], classes: Sequence[str]) -> str:
         return f"The model said {before.name} before the attack: the goal was reached already. Choose another goal."
     if target is not None and after.index == target:
         return (f"The attack worked: the model was made to say {after.name}, as ordered. "
-                f"No pixel moved by more than {size}.")
+                f"{small[0].upper()}{small[1:]}.")
     if target is not None and after.index != before.index:
         return (f"Half a success: the model was driven from {before.name} to {after.name}, but not to "
                 f"{classes[target]}. A larger epsilon or more steps may do it.")
     if after.index != before.index:
-        return f"The attack worked: the diagnosis flips, though no pixel moved by more than {size}."
+        return f"The attack worked: the diagnosis flips, though {small}."
     change = after.confidence - before.confidence
     trend = ("hardly less sure" if abs(change) < 0.02 else "less sure" if change < 0 else "even surer")
     return (f"The model held: it still says {after.name}, {trend} than before. "
             "Try a larger epsilon, more steps or another attack.")
+
+
+def extent(facts: dict[str, Any]) -> str:
+    """How little was changed: by how much, or, where a few pixels were changed much, how many of them."""
+    size = facts["size"]
+    if facts["run"]["spec"]["norm"] == "l0" or (size["linf"] > 0.25 and size["l0_share"] < 0.5):
+        return f"only {size['l0']:,} pixels ({percent(size['l0_share'])} of the picture) were changed"
+    return f"no pixel moved by more than {levels(size['linf'])}"
 
 
 def _checks(facts: dict[str, Any], classes: Sequence[str], units: StoredUnits | None) -> Iterator[str]:
