@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests.bench import attacks, explore, report
@@ -10,8 +11,8 @@ from tests.bench import attacks, explore, report
 # A section: text for BENCHMARKS.md, or None where this machine cannot measure it (what stands there then stays).
 # `quick` asks for the smallest run that shows that the measuring works. New benchmarks are added here.
 SECTIONS: dict[str, Callable[[bool], str | None]] = {
-    "attacks-cpu": attacks.on_cpu,
-    "attacks-gpu": attacks.on_gpu,
+    **{f"pgd-{arch}-cpu": partial(attacks.on_cpu, arch) for arch in attacks.ARCHS},
+    **{f"pgd-{arch}-gpu": partial(attacks.on_gpu, arch) for arch in attacks.ARCHS},
     "explore": explore.in_browser,
 }
 

@@ -7,7 +7,7 @@ FILE = Path(__file__).parents[2] / "BENCHMARKS.md"
 HEAD = """# Benchmarks
 
 Written by `make bench` (`python -m tests.bench`). Every table is one run on one machine; within a table the candidates
-take turns, and the medians are compared. Times on other machines differ, ratios less so.
+take turns. Times on other machines differ, ratios less so.
 """
 
 

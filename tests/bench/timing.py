@@ -2,7 +2,6 @@
 
 import os
 import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +13,10 @@ Candidates = dict[str, Callable[[], object]]
 
 
 def interleaved(candidates: Candidates, rounds: int, warm_up: int = 1) -> dict[str, float]:
-    """Median seconds of each; they take turns, in another order each round, so that a busy moment hits all alike."""
+    """Seconds of each one's fastest round, as other programs only ever add time.
+
+    They take turns, in another order each round, so that a busy moment does not hit one of them alone.
+    """
     names = list(candidates)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds + warm_up):
@@ -24,7 +26,7 @@ def interleaved(candidates: Candidates, rounds: int, warm_up: int = 1) -> dict[s
             print(f"  round {number + 1}, {name}: {taken:.3f} s", file=sys.stderr, flush=True)
             if number >= warm_up:
                 seconds[name].append(taken)
-    return {name: statistics.median(taken) for name, taken in seconds.items()}
+    return {name: min(taken) for name, taken in seconds.items()}
 
 
 def _timed(work: Callable[[], object]) -> float:
