@@ -279,6 +279,28 @@ def _train(arguments: argparse.Namespace) -> None:
               + ", ".join(f"{name} {value:.1%}" for name, value in scores["recall"].items()))
 
 
+# ---- train-style ---------------------------------------------------------------------------------------------------
+
+
+def _train_style(arguments: argparse.Namespace) -> None:
+    from engine.models.registry import trained_style_path
+    from engine.models.style_spec import StyleSpec
+    from engine.models.style_train import train_style
+
+    path = trained_style_path(arguments.name)
+    own = {p.name: p.check(getattr(arguments, p.name)) for p in params.params_of(StyleSpec)}
+    spec = StyleSpec(command="python -m engine " + shlex.join(sys.argv[1:]), **own)  # type: ignore[arg-type]
+    card = train_style(spec, path, _progress())
+    if arguments.json:
+        return _print_json(card)
+    found = card["evaluation"]
+    print(f"{arguments.name} is kept in {path}")
+    print(f"  content kept: correlation {found['content']:.2f} with the picture itself, "
+          f"{found['content_of_others']:.2f} with another")
+    print(f"  distance to the style: {found['style']:.0%} of what it was")
+    print(f"  same diagnosis of the mixed picture: {found['same_diagnosis']:.1%}")
+
+
 # ---- the options ---------------------------------------------------------------------------------------------------
 
 
@@ -304,7 +326,15 @@ def _add_attack_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
+def _add_params(parser: argparse.ArgumentParser, cls: type) -> None:
+    """An option for everything that the data class declares."""
+    for p in params.params_of(cls):
+        option = "--" + p.name.replace("_", "-")
+        parser.add_argument(option, dest=p.name, default=p.default, help=f"{p.help} (default {p.default})")
+
+
 def _parser() -> argparse.ArgumentParser:
+    from engine.models.style_spec import StyleSpec
     from engine.models.train_spec import TrainSpec
 
     parser = _Parser(prog="python -m engine", description="Adversarial attacks on medical-image classifiers.")
@@ -333,10 +363,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--start-from", default="", help="a checkpoint of the same architecture to begin with")
     train.add_argument("--device", default="auto")
     train.add_argument("--json", action="store_true")
-    for p in params.params_of(TrainSpec):
-        option = "--" + p.name.replace("_", "-")
-        train.add_argument(option, dest=p.name, default=p.default, help=f"{p.help} (default {p.default})")
+    _add_params(train, TrainSpec)
     train.set_defaults(run=_train)
+    style = commands.add_parser("train-style", help="train a style network, for the attack stm")
+    style.add_argument("--name", required=True, help="what it is called; give it to stm as --set style=NAME")
+    style.add_argument("--json", action="store_true")
+    _add_params(style, StyleSpec)
+    style.set_defaults(run=_train_style)
     return parser
 
 

@@ -67,6 +67,12 @@ def some_images(count: int = 4, channels: int = 3, size: int = 8, seed: int = 0)
 # Settings with which an attack is quick on tiny images, for the tests that run every attack.
 QUICK: dict[str, dict[str, object]] = {
     # transfer
+    "sia": {"copies": 3, "steps": 4},
+    "stm": {"copies": 3, "steps": 4},
+    "usmm": {"scales": 2, "masks": 2, "steps": 4},
+    "pgn": {"neighbours": 2, "steps": 4},
+    "vmifgsm": {"neighbours": 2, "steps": 4},
+    "combined": {"scales": 2, "neighbours": 2, "steps": 3},
 
     # optimisation and sparse
 

@@ -129,6 +129,17 @@ def unit(gradient: Tensor) -> Tensor:
     return gradient.div_(length(gradient).clamp_min_(0.5))
 
 
+def accelerate(velocity: Tensor, gradient: Tensor, momentum: float) -> Tensor:
+    """Add the gradient, divided by its mean absolute value, to the decaying velocity; returns a copy of it."""
+    return velocity.mul_(momentum).add_(evened(gradient)).clone()
+
+
+def evened(gradient: Tensor) -> Tensor:
+    """The gradient, in its own memory, with mean absolute value 1 per image; 0 where it is 0."""
+    mean = length(gradient, 1).div_(gradient[0].numel()).clamp_min_(1e-37)
+    return gradient.div_(mean)
+
+
 @dataclass(frozen=True)
 class Ball:
     """All images within the budget of `clean` and within [0,1]; made by Budget.around.
@@ -228,6 +239,10 @@ class Attack(ABC):
     @abstractmethod
     def cost(self) -> Cost:
         """Gradients and queries per image."""
+
+    def files(self) -> dict[str, str]:
+        """Digests of the files, beside models and images, that decide what this attack does; raises EngineError."""
+        return {}
 
 
 ATTACKS: Registry[type[Attack]] = Registry("attack")

@@ -9,7 +9,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from engine.attacks.base import Attack, AttackInfo, Ball, Cost, Goal, Knowledge, Paper, Run, length, register, unit
+from engine.attacks.base import (
+    Attack,
+    AttackInfo,
+    Ball,
+    Cost,
+    Goal,
+    Knowledge,
+    Paper,
+    Run,
+    accelerate,
+    length,
+    register,
+    unit,
+)
 from engine.params import param
 
 if TYPE_CHECKING:
@@ -127,7 +140,7 @@ class GradientAscent(Attack):
                     rows, images, gradient, ball = rows[playing], images[playing], gradient[playing], ball.only(playing)
                     velocity = None if velocity is None else velocity[playing]
             if velocity is not None:
-                gradient = self._accelerate(velocity, gradient)
+                gradient = accelerate(velocity, gradient, self.momentum)
             ball.project_(images.add_(self.directions[ball.norm](gradient), alpha=step_size))
         if images is not now.images:
             now.images.index_copy_(0, rows, images)
@@ -143,11 +156,6 @@ class GradientAscent(Attack):
         # Uniform in an L2 ball of d dimensions: any direction, and a length that is the d-th root of a uniform number.
         lengths = run.noise(clean[:, :1, :1, :1]).add_(1.0).div_(2.0).pow_(1.0 / clean[0].numel())
         return ball.project_(unit(run.normal(clean)).mul_(lengths.mul_(ball.eps)).add_(clean))
-
-    def _accelerate(self, velocity: Tensor, gradient: Tensor) -> Tensor:
-        """Add the gradient, divided by its mean absolute value, to the decaying velocity; returns a copy of it."""
-        mean = length(gradient, 1).div_(gradient[0].numel()).clamp_min_(1e-37)
-        return velocity.mul_(self.momentum).add_(gradient.div_(mean)).clone()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ class Provenance:
     surrogate_digest: str = ""
     mask_digest: str = ""
     others_digest: str = ""
+    files: dict[str, str] = field(default_factory=dict)
 
 
 MILESTONES = (100, 250, 1_000, 5_000, 10_000, 20_000)  # queries at which a walk's images are kept

@@ -82,7 +82,7 @@ def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tens
         _verdict(model, x, max(batches), chosen) for x in (images, adversarial, rounded))
     result = AttackResult(
         spec=spec,
-        provenance=_provenance(model, images, labels, chosen, batches, means),
+        provenance=_provenance(model, images, labels, chosen, batches, means, attack),
         classes=model.classes,
         labels=labels.numpy(),
         clean=images.numpy(),
@@ -398,10 +398,10 @@ def _joined_walks(walks: list[Walk | None]) -> Walk | None:
 
 
 def _provenance(model: Classifier, images: Tensor, labels: Tensor, device: torch.device, batches: tuple[int, ...],
-                means: Means) -> Provenance:
+                means: Means, attack: Attack) -> Provenance:
     return Provenance(model=model.name, model_digest=model.digest, device=devices.title(device), batches=batches,
                       data_digest=digest.of_arrays(images.numpy(), labels.numpy()), versions=versions(),
-                      **_means_digests(means))
+                      files=attack.files(), **_means_digests(means))
 
 
 def _means_digests(means: Means) -> dict[str, str]:

@@ -22,6 +22,7 @@ from engine.device import load_libraries
 from engine.experiments import pace
 from engine.jobs import Task
 from engine.models.registry import check_fits, model_digest
+from engine.params import build
 from engine.progress import Progress
 from engine.store import Payload
 
@@ -88,6 +89,8 @@ def explore_task(source: Source, model: str, attack: AttackSpec, device: str = "
         spec["surrogate"] = [model_digest(name.strip()) for name in attack.surrogate.split(",")]
     if ATTACKS[attack.attack].info.others:
         spec["others"] = dataset.digest
+    if files := build(ATTACKS[attack.attack], attack.params).files():
+        spec["files"] = files
     title = f"{ATTACKS[attack.attack].info.title} on {chosen.name} with {model}"
 
     def work(progress: Progress) -> Payload:

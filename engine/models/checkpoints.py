@@ -30,7 +30,7 @@ def save(weights: Path, module: nn.Module, card: Card) -> None:
     """
     try:
         weights.parent.mkdir(parents=True, exist_ok=True)
-        with _replacing(card_path(weights)) as new_card, _replacing(weights) as new_weights:
+        with replacing(card_path(weights)) as new_card, replacing(weights) as new_weights:
             save_file(packed(module.state_dict(), card.storage), new_weights)
             new_card.write_text(card_text(card), encoding="utf-8")
     except (OSError, SafetensorError) as error:
@@ -40,7 +40,7 @@ def save(weights: Path, module: nn.Module, card: Card) -> None:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to, which takes its place in one step if nothing fails."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from engine.models.classifier import Classifier
 
 BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "checkpoints"
+STYLES = BUNDLED.parent / "style"
 SUFFIXES = (".safetensors", ".pt", ".pth")
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 
@@ -58,6 +59,27 @@ def trained_path(name: str) -> Path:
     if not _NAME.fullmatch(name) or len(name) > 200:
         raise EngineError(f"a model cannot be called '{name}'; use letters, digits, '-', '_' and '/' between folders")
     return _trained() / f"{name}.safetensors"
+
+
+def style_path(name: str) -> Path:
+    """The style network of that name: one trained here hides a bundled one. Raises EngineError."""
+    folders = (home() / "style", STYLES)
+    for folder in folders:
+        if _NAME.fullmatch(name) and os.path.isfile(path := folder / f"{name}.safetensors"):
+            return path
+    raise UnknownName("style network", name, {p.stem for folder in folders for p in folder.glob("*.safetensors")})
+
+
+def trained_style_path(name: str) -> Path:
+    """Where the style network trained as `name` is kept; raises EngineError for any name that is no file's."""
+    if not _NAME.fullmatch(name) or "/" in name or len(name) > 200:
+        raise EngineError(f"a style network cannot be called '{name}'; use letters, digits, '-' and '_'")
+    return home() / "style" / f"{name}.safetensors"
+
+
+def style_digest(name: str) -> str:
+    """Identifies a style network by its bytes, without loading it; raises EngineError."""
+    return _file_digest(style_path(name))
 
 
 def check_fits(model: Classifier | Card, classes: Sequence[str]) -> None:

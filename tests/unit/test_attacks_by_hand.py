@@ -129,7 +129,9 @@ def test_a_sure_model_s_tiny_gradients_still_give_whole_steps(name: str, norm: s
 def test_a_zero_gradient_moves_nothing_and_is_reported(name: str) -> None:
     for norm in ATTACKS[name].info.norms:
         options = {"random_start": False} if name in ("pgd", "pgdnm") else {}
-        result = attack(name, grey(Slope((0.0, 0.0))), CLEAN, [0], eps=EPS, norm=norm, **options)
+        # Two images, as some attacks need another one.
+        clean = torch.cat([CLEAN, 1 - CLEAN])
+        result = attack(name, grey(Slope((0.0, 0.0))), clean, [0, 0], eps=EPS, norm=norm, **options)
         np.testing.assert_array_equal(result.adversarial, result.clean)
         assert any("gradients were zero" in w for w in result.warnings)
 

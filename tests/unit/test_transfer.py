@@ -1,0 +1,426 @@
+"""Transfer attacks: every piece by hand, against a model that answers with a chosen function instead of a network."""
+
+from collections.abc import Callable, Iterator
+from itertools import cycle
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from engine.attacks import ATTACKS
+from engine.attacks.base import Budget, Goal, Others, Run
+from engine.attacks.runner import Means, run_attack
+from engine.attacks.spec import make_spec
+from engine.attacks.transfer import (
+    AtThePoint,
+    Blocks,
+    Combined,
+    Diversity,
+    MixedScales,
+    PenalisedNorm,
+    Scales,
+    Scene,
+    Styles,
+    TransferAttack,
+    Transformation,
+    TunedVariance,
+    smoothed,
+)
+from engine.errors import EngineError
+from engine.models.threat import Ascent
+from tests.tiny import QUICK, Counted, Ridge, attack, grey, quick, small_net, some_images
+
+OURS = [name for name in ATTACKS if issubclass(ATTACKS[name], TransferAttack)]
+EPS = 0.1
+
+
+class Answers:
+    """A target whose gradient at x is `field(x)`, and which remembers what it was asked."""
+
+    def __init__(self, field: Callable[[Tensor], Tensor], rows_at_once: int = 100) -> None:
+        self.field, self.rows_at_once = field, rows_at_once
+        self.asked: list[Tensor] = []
+        self.rows: list[Tensor] = []
+
+    def gradient(self, points: Tensor, objective: object, rows: Tensor) -> Ascent:
+        assert not points.requires_grad
+        self.asked.append(points.clone())
+        self.rows.append(rows)
+        return Ascent(self.field(points).clone(), points.flatten(1)[:, :2], points.flatten(1).sum(1))
+
+
+class Scripted(Run):
+    """Random numbers that are not: every draw is filled with the next value of the script."""
+
+    def __init__(self, *script: float, others: Tensor | None = None) -> None:
+        self.script: Iterator[float] = cycle(script or (0.0,))
+        self.others = Others(torch.zeros(0) if others is None else others, torch.zeros(0))
+
+    def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
+        return torch.full_like(like, next(self.script))
+
+    normal = noise
+
+    def record(self, *args: object) -> None: ...
+    def walk(self, *args: object) -> None: ...
+    def learned(self, fit: object) -> dict: ...
+    def learning(self, *args: object, **losses: float) -> None: ...
+
+
+class Drawn(Scripted):
+    """Real random numbers, one stream an image, as the runner gives them."""
+
+    def __init__(self, images: int, others: Tensor | None = None) -> None:
+        super().__init__(others=others)
+        self.streams = [torch.Generator().manual_seed(i) for i in range(images)]
+
+    def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
+        rows = torch.arange(len(like)) if rows is None else rows
+        return torch.stack([torch.rand(like.shape[1:], generator=self.streams[i]) for i in rows]) * 2 - 1
+
+    normal = noise
+
+
+def scene(target: Answers, clean: Tensor, *transformations: Transformation, run: Run | None = None,
+          step_size: float = 0.0) -> Scene:
+    goal = Goal(torch.zeros(len(clean), dtype=torch.int64))
+    return Scene(target, goal, Budget("linf", EPS).around(clean), run or Scripted(), transformations, step_size)
+
+
+def identity(x: Tensor) -> Tensor:
+    return x
+
+
+CLEAN = torch.tensor([0.5, 0.4]).view(1, 1, 1, 2)
+
+
+# ---- transformations -----------------------------------------------------------------------------------------------
+
+
+def test_scales_are_halved_and_their_gradients_with_them() -> None:
+    target = Answers(identity)
+    ascent = scene(target, CLEAN, Scales(3)).slope(CLEAN, torch.tensor([0]))
+    torch.testing.assert_close(torch.cat(target.asked), torch.cat([CLEAN, CLEAN / 2, CLEAN / 4]))
+    torch.testing.assert_close(ascent.gradient, CLEAN * (1 + 1 / 4 + 1 / 16) / 3)
+    torch.testing.assert_close(ascent.value, torch.tensor([0.9 * (1 + 1 / 2 + 1 / 4) / 3]))
+
+
+@pytest.mark.parametrize(("size", "top", "left"), [(0.0, 0.0, 0.0), (0.5, 0.3, 0.99), (0.99, 0.5, 0.5)])
+def test_diversity_is_resizing_and_padding(size: float, top: float, left: float) -> None:
+    points = some_images(2, size=20)
+
+    class Said(Scripted):
+        def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
+            return (torch.tensor([size, top, left, 0.0]) * 2 - 1).expand_as(like).clone()
+
+    copy = Diversity(0.5, 1.0)(points, torch.arange(2), 0, scene(Answers(identity), points, run=Said()))
+    small = 10 + int(size * 11)
+    down, right = int(top * (21 - small)), int(left * (21 - small))
+    expected = F.pad(F.interpolate(points, (small, small), mode="bilinear", align_corners=False),
+                     (right, 20 - small - right, down, 20 - small - down))
+    torch.testing.assert_close(copy, expected)
+
+
+def test_diversity_leaves_some_images_alone_to_the_last_bit() -> None:
+    points = some_images(50, size=9)
+    copies = Diversity(0.5, 0.5)(points, torch.arange(50), 0, scene(Answers(identity), points, run=Drawn(50)))
+    same = (copies == points).flatten(1).all(dim=1)
+    assert 10 < int(same.sum()) < 45
+    assert not bool(((copies - points).abs() < 1e-6).flatten(1).all(dim=1)[~same].any())
+
+
+@pytest.mark.parametrize(("way", "expected"), [
+    (0, lambda x: x.roll(2, 2)), (1, lambda x: x.roll(3, 3)), (2, lambda x: x.flip(2)), (3, lambda x: x.flip(3)),
+    (4, lambda x: x.rot90(2, (2, 3))), (5, lambda x: 0.5 * x), (6, lambda x: (x + 16 / 255).clamp(0, 1)),
+])
+def test_each_way_of_sia_on_a_single_block(way: int, expected: Callable[[Tensor], Tensor]) -> None:
+    points = some_images(2, size=1)[:1].new_tensor(np.linspace(0.05, 1, 48)).view(1, 2, 4, 6)
+
+    class Said(Scripted):
+        """One block; the way, half of its length as the amount, and the brightest noise."""
+
+        def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
+            if like.shape[1:] == (1, 1, 2):
+                return torch.tensor([(way + 0.5) / 7, 0.5]).expand_as(like) * 2 - 1
+            return torch.ones_like(like)
+
+    copy = Blocks(1, 1)(points, torch.tensor([0]), 0, scene(Answers(identity), points, run=Said()))
+    torch.testing.assert_close(copy, expected(points))
+
+
+def test_sia_moves_pixels_within_their_blocks_only() -> None:
+    """The numbers of an image's pixels, moved: within each block they are the same numbers in another order."""
+    from engine.attacks.transfer import _Cuts, _moved
+
+    rows = torch.arange(30)
+    numbers = torch.arange(13.0 * 17).view(1, 1, 13, 17).repeat(30, 1, 1, 1)
+    stage = scene(Answers(identity), numbers, run=Drawn(30))
+    down, right = (_Cuts.drawn(side, 3, numbers, rows, stage) for side in (13, 17))
+    ways = (stage.noise(numbers[:, 0, :3, :3], rows) * 5).long()
+    image = rows[:, None, None]
+    spread = ways[image, down.block[:, :, None], right.block[:, None, :]]
+    moved = _moved(numbers, spread, torch.full_like(spread, 0.4, dtype=torch.float32), down, right)
+    assert float((moved != numbers).float().mean()) > 0.5
+    for i in range(30):
+        assert down.block[i].unique().tolist() == right.block[i].unique().tolist() == [0, 1, 2]
+        for a in range(3):
+            for b in range(3):
+                inside = (down.block[i][:, None] == a) & (right.block[i][None] == b)
+                assert sorted(moved[i, 0][inside].tolist()) == numbers[i, 0][inside].tolist()
+    assert len({tuple(down.start[i].tolist()) for i in range(30)}) > 5, "all images are cut alike"
+
+
+def test_sia_leads_a_pixel_s_gradient_back_to_where_it_came_from() -> None:
+    points = some_images(3, size=10)
+    target = Answers(lambda x: x.square())
+    ascent = scene(target, points, Blocks(7), run=Drawn(3)).slope(points, torch.arange(3))
+    expected = torch.zeros_like(points)
+    replay = scene(target, points, run=Drawn(3))
+    for number in range(7):
+        leaf = points.clone().requires_grad_(True)
+        (Blocks(7)(leaf, torch.arange(3), number, replay).pow(3) / 3).sum().backward()
+        expected += leaf.grad / 7
+    torch.testing.assert_close(ascent.gradient, expected)
+
+
+def test_usmm_darkens_by_scale_and_by_another_image_and_adds_the_gradients_as_they_are() -> None:
+    other = torch.tensor([1.0, 0.2]).view(1, 1, 1, 2)
+    target = Answers(identity)
+    stage = scene(target, CLEAN, MixedScales(scales=2, masks=1, mix=0.25, lowest=0.5, highest=1.5),
+                  run=Scripted(others=torch.cat([CLEAN, other])))
+    ascent = stage.slope(CLEAN, torch.tensor([0]))
+    # Masks 0.75 + 0.5 other = (1.25, 0.85), and 0.5 * 1.5 * 1.25 = 0.9375.
+    dark, bright = torch.tensor([0.3125, 0.17]).view(1, 1, 1, 2), torch.tensor([0.9375, 0.51]).view(1, 1, 1, 2)
+    torch.testing.assert_close(torch.cat(target.asked), torch.cat([dark, bright]))
+    torch.testing.assert_close(ascent.gradient, (dark + bright) / 2)
+
+
+def test_usmm_clips_what_gets_brighter_than_white() -> None:
+    target = Answers(identity)
+    stage = scene(target, CLEAN, MixedScales(1, 1, 0.5, 1.0, 1.0), run=Scripted(others=torch.ones(1, 1, 1, 2) * 5))
+    stage.slope(CLEAN, torch.tensor([0]))
+    assert torch.equal(target.asked[0], torch.ones(1, 1, 1, 2))
+
+
+def test_usmm_never_takes_the_attacked_image_itself() -> None:
+    clean = some_images(3)
+    stage = scene(Answers(identity), clean, run=Drawn(3, others=clean))
+    rows = torch.arange(3).repeat(40)
+    chosen = stage.other(rows)
+    numbers = torch.stack([(clean == one).flatten(1).all(1).long().argmax() for one in chosen])
+    assert set(zip(rows.tolist(), numbers.tolist(), strict=True)) == {(i, j) for i in range(3) for j in range(3)
+                                                                      if i != j}
+
+
+def test_usmm_says_that_it_needs_another_image() -> None:
+    with pytest.raises(EngineError, match="attack several images, or give it others"):
+        attack("usmm", small_net(), some_images(1), [0], eps=EPS)
+    means = Means(others=Others(some_images(2, seed=5), torch.zeros(2, dtype=torch.int64)))
+    assert attack("usmm", small_net(), some_images(1), [0], eps=EPS, means=means, steps=1).linf[0] > 0
+
+
+def test_stm_mixes_the_image_with_its_styled_self_and_noise() -> None:
+    from engine.models.style import load_style
+
+    points = some_images(2, channels=1, size=12)
+    network = load_style("phantom")
+    target = Answers(torch.ones_like)
+    ascent = scene(target, points, Styles(1, own=0.3, reach=2.0), run=Scripted(0.7, -1.0)).slope(points,
+                                                                                               torch.arange(2))
+    styled = network.restyled(points, torch.full((2, network.codes), 0.7))
+    torch.testing.assert_close(target.asked[0], 0.3 * points + 0.7 * styled - 2 * EPS)
+    torch.testing.assert_close(ascent.gradient, torch.full_like(points, 0.3))
+
+
+def test_smoothing_is_a_gaussian_out_to_three_deviations() -> None:
+    gradient = torch.zeros(1, 2, 31, 31)
+    gradient[0, 0, 15, 15], gradient[0, 1, 15, 10] = 1.0, -2.0
+    places = np.linspace(-3, 3, 15)
+    line = np.exp(-places**2 / 2) / np.exp(-places**2 / 2).sum()
+    found = smoothed(gradient.clone(), 15)
+    np.testing.assert_allclose(found[0, 0, 8:23, 8:23], np.outer(line, line), atol=1e-7)
+    np.testing.assert_allclose(found[0, 1, 8:23, 3:18], -2 * np.outer(line, line), atol=1e-7)
+    assert float(found.sum()) == pytest.approx(-1.0, abs=1e-5)
+    assert smoothed(gradient, 1) is gradient
+
+
+# ---- gradient rules and momentum -----------------------------------------------------------------------------------
+
+
+def test_variance_tuning_adds_how_the_gradient_varied_around_the_point_before() -> None:
+    """Of x^2 the mean of x + r and x - r is r^2 more than at x itself."""
+    target = Answers(lambda x: x.square())
+    stage = scene(target, CLEAN, run=Scripted(1.0, -1.0))
+    rule = TunedVariance(neighbours=2, reach=1.5)
+    first, variance = rule(stage, CLEAN, None, last=False)
+    torch.testing.assert_close(first.gradient, CLEAN.square())
+    torch.testing.assert_close(variance, torch.full_like(CLEAN, 0.15**2))
+    second, nothing = rule(stage, 2 * CLEAN, variance, last=True)
+    torch.testing.assert_close(second.gradient, 4 * CLEAN.square() + 0.15**2)
+    assert nothing is None
+    assert sum(map(len, target.asked)) == rule.passes(2) == 4
+
+
+def test_the_penalised_norm_looks_around_and_a_step_back_down() -> None:
+    target = Answers(lambda x: x.square())
+    stage = scene(target, CLEAN, run=Scripted(0.5), step_size=0.02)
+    ascent, _ = PenalisedNorm(neighbours=1, reach=3.0, balance=0.25)(stage, CLEAN, None, last=False)
+    near = np.array([0.65, 0.55])  # 0.5 * 3 eps further
+    below = near - 0.02 * near**2 / (near**2).mean()
+    np.testing.assert_allclose(target.asked[0].ravel(), near, atol=1e-6)
+    np.testing.assert_allclose(target.asked[1].ravel(), below, atol=1e-6)
+    np.testing.assert_allclose(ascent.gradient.ravel(), 0.75 * near**2 + 0.25 * below**2, atol=1e-6)
+
+
+def test_nesterov_looks_where_the_velocity_leads() -> None:
+    """The top is at 0.53, steps are 0.02; over its mean the gradient is (2, 0) or (-2, 0).
+
+    At 0.52 the velocity 2 leads to 0.56, beyond the top: it stops. MI-FGSM goes on to 0.56 itself.
+    """
+    clean = torch.full((1, 1, 1, 2), 0.5)
+    result = attack("nifgsm", grey(Ridge(0.53)), clean, [0], eps=EPS, steps=4, step_size=0.02)
+    walked = [*result.trace.images[:, 0, 0, 0, 0], result.adversarial[0, 0, 0, 0]]
+    assert walked == pytest.approx([0.50, 0.52, 0.52, 0.54, 0.54], abs=1e-6)
+
+
+# ---- together ------------------------------------------------------------------------------------------------------
+
+
+PLAIN = {"scales": 1, "diversity": 0.0, "rule": "plain"}
+SAME = [
+    ("mifgsm", {}, {}), ("nifgsm", {}, {"acceleration": "ni"}), ("sifgsm", {"copies": 3}, {"scales": 3}),
+    ("tifgsm", {"kernel": 5}, {"kernel": 5}), ("difgsm", {"probability": 0.8}, {"diversity": 0.8}),
+    ("vmifgsm", {"neighbours": 3}, {"rule": "vmi", "neighbours": 3}),
+    ("pgn", {"neighbours": 3}, {"rule": "pgn", "neighbours": 3}),
+    ("sia", {"copies": 4}, {"kind": "sia", "copies": 4}), ("usmm", {}, {"kind": "usmm"}),
+    ("stm", {"copies": 4}, {"kind": "stm", "copies": 4}),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "combined"), SAME)
+def test_combined_with_one_piece_is_that_attack_to_the_last_bit(name: str, options: dict, combined: dict) -> None:
+    one, other = (attack(n, small_net(), some_images(4), [0, 1, 2, 0], eps=0.05, steps=3, seed=3, **o)
+                  for n, o in ((name, options), ("combined", PLAIN | combined)))
+    assert one.adversarial.tobytes() == other.adversarial.tobytes()
+    assert (one.linf > 0).all()
+
+
+def test_every_transfer_attack_is_one_combination() -> None:
+    assert {name for name, _, _ in SAME} | {"combined"} == {"mifgsm", *OURS}
+
+
+def test_copies_and_passes_multiply() -> None:
+    chosen = Combined(kind="sia", copies=4, scales=3, diversity=0.5, rule="vmi", neighbours=2, steps=5)
+    assert chosen.cost().gradients == 4 * 3 * (5 + 4 * 2)
+    pieces = chosen.pieces()
+    assert [type(t) for t in pieces.transformations] == [Blocks, Scales, Diversity]
+    assert isinstance(Combined(**PLAIN).pieces().rule, AtThePoint)
+
+
+def test_transformations_meet_in_every_combination() -> None:
+    target = Answers(identity)
+    scene(target, CLEAN, Scales(2), Scales(3)).slope(CLEAN, torch.tensor([0]))
+    factors = sorted((torch.cat(target.asked)[:, 0, 0, 0] / CLEAN[0, 0, 0, 0]).tolist())
+    assert factors == [1 / 8, 1 / 4, 1 / 4, 1 / 2, 1 / 2, 1]
+
+
+@pytest.mark.parametrize("pieces", [
+    (Blocks(5),), (Scales(3), Diversity()), (Diversity(), Blocks(2)), (MixedScales(2, 2),), (Styles(3),), (),
+])
+@pytest.mark.parametrize("rule", [AtThePoint(), TunedVariance(3), PenalisedNorm(3)])
+def test_how_many_rows_go_together_changes_no_copy(pieces: tuple, rule: object) -> None:
+    """An image meets the same copies in whatever batch, and the model never more rows than it takes at once."""
+    def copies_of_first(images: Tensor, at_once: int) -> tuple[Tensor, Tensor]:
+        target = Answers(lambda x: x.square(), at_once)
+        stage = scene(target, images, *pieces, run=Drawn(len(images), others=some_images(4, seed=9)), step_size=0.01)
+        ascent, _ = rule(stage, images, None, last=False)
+        assert max(map(len, target.asked)) <= max(at_once, len(images))
+        seen, rows = torch.cat(target.asked), torch.cat(target.rows)
+        return seen[rows == 0].flatten(1).sort(dim=0).values, ascent.gradient[0]
+
+    images = some_images(4)
+    for found in (copies_of_first(images, 4), copies_of_first(images, 9), copies_of_first(images[:1], 8)):
+        for one, other in zip(found, copies_of_first(images[:1], 1), strict=True):
+            torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_model_never_sees_more_than_a_batch(name: str) -> None:
+    model = small_net()
+    counted = model.module = Counted(model.module)
+    quick(name, model, some_images(5), [0, 1, 2, 0, 1], eps=0.02, batch=3)
+    assert max(counted.forwards) <= 5  # the verdict's; the attack's are at most 3
+    assert max(counted.backwards) <= 3
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_single_image_fills_the_batch_with_its_copies(name: str) -> None:
+    cost = ATTACKS[name](**QUICK.get(name, {})).cost().gradients
+    model = small_net()
+    counted = model.module = Counted(model.module)
+    means = Means(others=Others(some_images(2, seed=5), torch.zeros(2, dtype=torch.int64)))
+    quick(name, model, some_images(1), [0], means=means, batch=8)
+    assert sum(counted.backwards) == cost
+    copies = max(counted.backwards)
+    assert copies > 1 or name in ("difgsm", "tifgsm", "nifgsm"), "copies went through one by one"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_surrogate_is_climbed_and_the_target_judges(name: str) -> None:
+    target, surrogate = small_net(seed=1), small_net(seed=2)
+    counted = target.module = Counted(target.module)
+    spec = make_spec(name, eps=0.1, numerics="reference", surrogate="other", params=QUICK.get(name, {}))
+    images, labels = some_images(4), torch.tensor([0, 1, 2, 0])
+    result = run_attack(spec, target, images, labels, means=Means(surrogate=surrogate), device="cpu")
+    assert counted.backwards == [] and sum(counted.forwards) == 3 * 4
+    alone = run_attack(make_spec(name, eps=0.1, numerics="reference", params=QUICK.get(name, {})), surrogate, images,
+                       labels, device="cpu")
+    assert result.adversarial.tobytes() == alone.adversarial.tobytes()
+    with torch.no_grad():
+        np.testing.assert_allclose(result.logits_adversarial, target(torch.tensor(result.adversarial)), atol=1e-5)
+
+
+def test_what_is_climbed_is_the_mean_of_the_models_of_an_ensemble() -> None:
+    from engine.models.ensemble import ensemble
+
+    members = [small_net(seed=1), small_net(seed=2)]
+    result = attack("nifgsm", ensemble(members), some_images(4), [0, 1, 2, 0], eps=0.1, steps=1)
+    leaf = some_images(4).requires_grad_(True)
+    F.cross_entropy(sum(m(leaf) for m in members) / 2, torch.tensor([0, 1, 2, 0]), reduction="sum").backward()
+    expected = (some_images(4) + 0.1 * leaf.grad.sign()).clamp(0, 1)
+    np.testing.assert_allclose(result.adversarial, expected, atol=1e-6)
+
+
+def test_gradients_that_are_no_numbers_are_zeroed_and_reported() -> None:
+    class Broken(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            z = torch.where(x > 0.5, (x - 0.5).sqrt(), 0).flatten(1).sum(1)  # 0 times NaN where x is below 0.5
+            return torch.stack([torch.zeros_like(z), z], dim=1)
+
+    clean = torch.tensor([0.4, 0.6]).view(1, 1, 1, 2)
+    for name in ("sia", "pgn", "vmifgsm"):
+        result = attack(name, grey(Broken()), clean, [0], eps=EPS, **QUICK[name])
+        assert np.isfinite(result.adversarial).all()
+        assert any("held NaN" in w for w in result.warnings)
+
+
+def test_a_target_that_is_the_true_class_is_no_success() -> None:
+    result = attack("sia", small_net(), some_images(3), [0, 0, 0], eps=EPS, target=0, **QUICK["sia"])
+    assert not result.success.any() and not result.attacked.any()
+
+
+def test_an_unknown_style_network_is_told_in_one_line() -> None:
+    for name, options in (("stm", {"style": "phantoms"}), ("stm", {"style": "../phantom"})):
+        with pytest.raises(EngineError, match=r"unknown style network .* did you mean: phantom"):
+            attack(name, small_net(), some_images(2), [0, 1], eps=EPS, **options)
+
+
+def test_a_result_tells_which_style_network_made_it() -> None:
+    from engine.models.registry import style_digest
+
+    styled, plain = (attack(name, small_net(), some_images(2), [0, 1], eps=EPS, **QUICK[name]) for name in
+                     ("stm", "sia"))
+    assert styled.provenance.files == {"style": style_digest("phantom")}
+    assert plain.provenance.files == {}
