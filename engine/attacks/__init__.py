@@ -8,6 +8,8 @@ from engine.attacks.base import ATTACKS
 FAMILIES = (
     "gradient",
     "transfer",
+    "optimisation",
+    "sparse",
 )
 for _family in FAMILIES:
     import_module(f"engine.attacks.{_family}")
