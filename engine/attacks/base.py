@@ -89,9 +89,12 @@ class Goal:
 
     def reached(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
         """Whether each row's prediction is where the attacker wants it, bool [R]."""
+        return self.met(logits.argmax(dim=1), rows)
+
+    def met(self, predicted: Tensor, rows: Tensor | None = None) -> Tensor:
+        """The same of predicted classes [R]."""
         wanted = self.labels if self.targets is None else self.targets
         wanted = wanted if rows is None else wanted[rows]
-        predicted = logits.argmax(dim=1)
         return predicted != wanted if self.targets is None else predicted == wanted
 
 
@@ -221,6 +224,10 @@ class Run(ABC):
         `done` is the share of the work done. Call it at the start, after every round (of some tens of queries at
         most) and at the end; raises Cancelled. `images` may be changed in place afterwards.
         """
+
+    @abstractmethod
+    def note(self, text: str, images: int = 1) -> None:
+        """Tell the user `text`, which is so of `images` images of the batch: it ends among the result's warnings."""
 
     @abstractmethod
     def learned(self, fit: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:

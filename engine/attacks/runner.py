@@ -4,6 +4,7 @@ import copy
 import math
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -158,6 +159,7 @@ class _Piece:
     zero_gradients: int
     nan_gradients: int
     trace: Trace
+    notes: Counter[str]
 
 
 class _Learned:
@@ -201,6 +203,7 @@ class _BatchRun(Run):
         self._distances: list[Tensor] = []
         self._film: Tensor | None = None
         self._curves: dict[str, list[float]] = {}
+        self.notes: Counter[str] = Counter()
 
     def _draw(self, like: Tensor, rows: Tensor | None, one: Callable[..., Tensor]) -> Tensor:
         images = range(len(self._generators)) if rows is None else rows.tolist()
@@ -228,6 +231,9 @@ class _BatchRun(Run):
             before = torch.tensor(MILESTONES)[:, None] >= queries.cpu()
             self._film = now.where(before[:, :, None, None, None], self._film)
         self._report(done, f"{int(queries.max())} queries an image")
+
+    def note(self, text: str, images: int = 1) -> None:
+        self.notes[text] += images
 
     def learned(self, fit: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         payload = self._setting.learned.fetch(fit, self._curves)
@@ -354,6 +360,7 @@ def _one_batch(setting: _Setting, clean: Tensor, labels: Tensor, mask: Tensor | 
         zero_gradients=white.zero_gradients if white else 0,
         nan_gradients=white.nan_gradients if white else 0,
         trace=run.trace(oracle.classes),
+        notes=run.notes,
     )
 
 
@@ -454,6 +461,8 @@ def _warnings(result: AttackResult, pieces: list[_Piece]) -> Iterator[str]:
         yield f"{zero} of {total} gradients were zero everywhere: the attack could not see which way to go"
     if bad:
         yield f"{bad} of {total} gradients held NaN or infinity; those entries were taken as 0"
+    for text, count in sum((p.notes for p in pieces), Counter()).items():
+        yield f"{count} of {len(result.labels)} images: {text}"
     lost = int((result.success & ~result.success_8bit).sum())
     if lost:
         yield f"{lost} of {int(result.success.sum())} successes vanish when the image is saved with 8 bits"

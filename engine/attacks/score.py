@@ -1,0 +1,373 @@
+"""Score-based attacks: the attacker sees the class probabilities, and nothing else.
+
+Each image's attack is a talk of its own (engine.attacks.talks), so the code below is about one image; it ends as soon
+as the model is fooled.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from engine.attacks.base import Attack, AttackInfo, Ball, Cost, Goal, Knowledge, Paper, Run, length, register
+from engine.attacks.talks import Asking, Spent, Subject, cosines, talk_together
+from engine.params import param
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.models.threat import ScoreBased
+
+
+@dataclass(frozen=True)
+class Aim:
+    """The goal of one image, told by log-probabilities [k, K]: both values are to be lowered."""
+
+    wanted: int
+    targeted: bool
+
+    @classmethod
+    def of(cls, goal: Goal, index: int) -> Aim:
+        return cls(int((goal.labels if goal.targets is None else goal.targets)[index]), goal.targets is not None)
+
+    def reached(self, scores: Tensor) -> bool:
+        """Whether the first row is where the attacker wants it."""
+        return (int(scores[0].argmax()) == self.wanted) == self.targeted
+
+    def cross_entropy(self, scores: Tensor) -> Tensor:
+        """The log-probability of the true class, or minus that of the target [k]."""
+        return -scores[:, self.wanted] if self.targeted else scores[:, self.wanted]
+
+    def margin(self, scores: Tensor) -> Tensor:
+        """How far the true class is ahead of the best other one, or the target behind it [k]."""
+        others = scores.clone()
+        others[:, self.wanted] = -math.inf
+        ahead = scores[:, self.wanted] - others.amax(dim=1)
+        return -ahead if self.targeted else ahead
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreAttack(Attack):
+    """What all have in common: a budget of queries and one talk an image that ends with the first success."""
+
+    queries: int = param(1000, title="Queries", low=1, high=100_000, step=100,
+                         help="How often the attacker may ask the model about each image; never exceeded.")
+
+    def cost(self) -> Cost:
+        return Cost(gradients=0, queries=self.queries)
+
+    def run(self, target: ScoreBased, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
+        def ask(images: Tensor, rows: Tensor) -> Tensor:
+            return target.scores(images, rows).clamp_min(1e-38).log()
+
+        def talk(one: Subject) -> Asking[None]:
+            aim = Aim.of(goal, one.index)
+            scores = yield one.clean
+            if not aim.reached(scores):
+                try:
+                    yield from self.search(one, aim, scores)
+                except Spent:
+                    return
+
+        return talk_together(target, ask, ball, run, self.queries, talk)
+
+    def search(self, one: Subject, aim: Aim, scores: Tensor) -> Asking[None]:
+        """From the clean image, of `scores`, to one that fools the model; `one.best` is where it stands."""
+        raise NotImplementedError
+
+
+# ---- Square --------------------------------------------------------------------------------------------------------
+
+# From which of 10,000 queries on the share of changed pixels is halved.
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Square(ScoreAttack):
+    """Square attack (Andriushchenko et al. 2020), in Linf and L2, with the authors' schedule stretched to the budget.
+
+    The margin is lowered when untargeted, the cross-entropy when targeted, as in the authors' code. Deviation: a square
+    may lie at any place, the last row and column included.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="square",
+        title="Square attack",
+        sentence="It puts squares of random colour at random places and keeps each that makes the model less sure.",
+        formula=r"x_{t+1} = \arg\min\{m(x_t), m(x_t + \delta_t)\},\quad m = \log p_y - \max_{k \ne y} \log p_k,\quad "
+                r"\delta_t\ \text{a square of}\ \pm\varepsilon\ \text{with side}\ \sqrt{p_t\,hw}",
+        paper=Paper("Andriushchenko, Croce, Flammarion, Hein", "Square Attack: A Query-Efficient Black-box Adversarial "
+                    "Attack via Random Search", 2020, "https://arxiv.org/abs/1912.00049"),
+        knowledge=Knowledge.SCORE,
+        norms=("linf", "l2"),
+        look_for="Stripes and squares: nothing in the pattern follows the picture.",
+    )
+    share: float = param(0.8, title="First share", low=0.001, high=1.0, step=0.05,
+                         help="The share of the image that the first square covers; it shrinks as queries are spent.")
+
+    def search(self, one: Subject, aim: Aim, scores: Tensor) -> Asking[None]:
+        first, move = (_stripes, _square) if one.norm == "linf" else (_bumps, _bump)
+        loss = aim.cross_entropy if aim.targeted else aim.margin
+        one.best.copy_(first(one))
+        scores = yield one.best
+        best = float(loss(scores))
+        for query in range(self.queries):
+            if aim.reached(scores):
+                return
+            new = move(one, self._share(query))
+            scores = yield new
+            if float(loss(scores)) < best or aim.reached(scores):
+                best = float(loss(scores))
+                one.best.copy_(new)
+
+    def _share(self, query: int) -> float:
+        query = int(query / self.queries * 10_000)
+        return self.share / 2 ** sum(query > limit for limit in HALVINGS)
+
+
+def _signs(one: Subject, *shape: int) -> Tensor:
+    return one.noise(1, *shape).sign_()
+
+
+def _places(one: Subject, *sizes: int) -> list[int]:
+    """A random whole number from 0 to below each of `sizes`."""
+    drawn = one.noise(1, len(sizes)).add_(1).div_(2)[0].tolist()
+    return [min(int(number * size), size - 1) for number, size in zip(drawn, sizes, strict=True)]
+
+
+def _window(one: Subject, side: int) -> tuple[slice, slice, slice, slice]:
+    """A random square in the image."""
+    _, _, height, width = one.clean.shape
+    top, left = _places(one, height - side + 1, width - side + 1)
+    return slice(None), slice(None), slice(top, top + side), slice(left, left + side)
+
+
+def _stripes(one: Subject) -> Tensor:
+    """Every column of every channel as bright, or as dark, as it may be."""
+    _, channels, _, width = one.clean.shape
+    return one.upper.where(_signs(one, channels, 1, width) > 0, one.lower)
+
+
+def _square(one: Subject, share: float) -> Tensor:
+    """The best image with one square of every channel as bright, or as dark, as it may be."""
+    _, channels, height, width = one.clean.shape
+    window = _window(one, min(max(round(math.sqrt(share * height * width)), 1), height, width))
+    new = one.best.clone()
+    new[window] = one.upper[window].where(_signs(one, channels, 1, 1) > 0, one.lower[window])
+    return new
+
+
+def _bumps(one: Subject) -> Tensor:
+    """Bumps of random signs in five rows and columns, of length eps."""
+    import torch
+
+    _, channels, height, width = one.clean.shape
+    side = max(1, min(height, width) // 5)
+    change = torch.zeros_like(one.clean)
+    for top in range((height - height // side * side) // 2, height - side + 1, side):
+        for left in range((width - width // side * side) // 2, width - side + 1, side):
+            change[:, :, top:top + side, left:left + side] += _shape(one, side) * _signs(one, channels, 1, 1)
+    return _at_length(one, change)
+
+
+def _at_length(one: Subject, change: Tensor) -> Tensor:
+    return one.fit(change.mul_(one.eps / length(change).clamp_min(1e-12)).add_(one.clean))
+
+
+def _bump(one: Subject, share: float) -> Tensor:
+    """The best image with the change of one random window moved, as a bump, into another."""
+    _, channels, height, width = one.clean.shape
+    side = max(round(math.sqrt(share * height * width)), 3)
+    side = min(side + 1 - side % 2, height, width)
+    change = one.best - one.clean
+    to, away = _window(one, side), _window(one, side)
+    there = change[to]
+    unused = max(0.0, one.eps ** 2 - float(length(change)) ** 2)
+    both = change.new_zeros(1, 1, height, width)
+    both[to[0], :, to[2], to[3]] = 1.0
+    both[away[0], :, away[2], away[3]] = 1.0
+    moved = float(length(change * both)) ** 2
+    new = _shape(one, side) * _signs(one, channels, 1, 1) + there / _by_channel(there)
+    new = new / _by_channel(new) * math.sqrt(unused / channels + moved)
+    change[away] = 0.0
+    change[to] = new
+    return _at_length(one, change)
+
+
+def _by_channel(window: Tensor) -> Tensor:
+    return window.norm(dim=(2, 3), keepdim=True).clamp_min(1e-12)
+
+
+def _shape(one: Subject, side: int) -> Tensor:
+    """A bump and a dent side by side in a square [side, side] of length 1, across or down at random."""
+    import torch
+
+    if side < 2:
+        return one.clean.new_ones(side, side)
+    shape = torch.cat([_hill(side // 2, side), -_hill(side - side // 2, side)])
+    shape = (shape / shape.norm()).to(one.clean.device)
+    return shape if float(one.noise(1, 1)) < 0 else shape.T
+
+
+def _hill(height: int, width: int) -> Tensor:
+    """A pyramid of nested rectangles, the n-th from the middle adding 1 / n^2."""
+    import torch
+
+    hill = torch.zeros(height, width)
+    top, left = height // 2, width // 2
+    for ring in range(max(height // 2 + 1, width // 2 + 1)):
+        rows = slice(max(top, 0), min(top + 2 * ring + 1, height))
+        hill[rows, max(left, 0):min(left + 2 * ring + 1, width)] += 1 / (ring + 1) ** 2
+        top, left = top - 1, left - 1
+    return hill / hill.norm()
+
+
+# ---- NES -----------------------------------------------------------------------------------------------------------
+
+MOMENTUM = 0.9
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class NES(ScoreAttack):
+    """NES (Ilyas et al. 2018): PGD along a direction estimated from pairs of opposite random probes, with the paper's 50
+    probes of 0.001 and momentum 0.9.
+
+    Deviations: the step is eps / 5, which is the paper's 0.01 at its eps of 0.05; probes are kept between black and
+    white, as what is sent to a real model has to be.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="nes",
+        title="NES",
+        sentence="It nudges the image at random, one way and the opposite way, and moves along the nudges that made "
+                 "the model less sure.",
+        formula=r"g \approx \frac{1}{2n\sigma}\sum_{i=1}^{n} \big(L(x + \sigma u_i) - L(x - \sigma u_i)\big)\,u_i,\quad "
+                r"x_{t+1} = \mathrm{clip}_{x,\varepsilon}\big(x_t + \alpha\,\mathrm{sign}(m_t)\big)",
+        paper=Paper("Ilyas, Engstrom, Athalye, Lin", "Black-box Adversarial Attacks with Limited Queries and "
+                    "Information", 2018, "https://arxiv.org/abs/1804.08598"),
+        knowledge=Knowledge.SCORE,
+        norms=("linf",),
+        look_for="Each step costs 51 queries; where probabilities are rounded to 0 and 1 it sees nothing.",
+    )
+    probes: int = param(50, title="Probes", low=2, high=1000, step=2,
+                        help="How many random probes each step asks about, in pairs of opposites.")
+    radius: float = param(0.001, title="Probe size", low=1e-5, high=0.1, step=0.001,
+                          help="The standard deviation of the probes' pixels.")
+    step_size: float = param(0.0, title="Step size", low=0.0, high=1.0, step=0.1 / 255, unit="/255",
+                             help="How far one step moves every pixel. 0: a fifth of eps.")
+
+    def search(self, one: Subject, aim: Aim, scores: Tensor) -> Asking[None]:
+        step = self.step_size or one.eps / 5
+        image, velocity = one.clean, one.clean * 0.0
+        for _ in range(self.queries):
+            slope = yield from self._slope(one, aim, image)
+            velocity = MOMENTUM * velocity + (1 - MOMENTUM) * slope
+            image = one.fit(image.sub(velocity.sign(), alpha=step))
+            one.best.copy_(image)
+            if aim.reached((yield image)):
+                return
+
+    def _slope(self, one: Subject, aim: Aim, image: Tensor) -> Asking[Tensor]:
+        """The estimated gradient of what is to be lowered, up to its length."""
+        import torch
+
+        slope = image.new_zeros(1, image.numel())
+        for portion in one.shares(max(1, self.probes // 2)):
+            around = one.normal(portion, *image.shape[1:])
+            probes = torch.cat([image + self.radius * around, image - self.radius * around]).clamp_(0.0, 1.0)
+            ahead, behind = aim.cross_entropy((yield probes)).split(portion)
+            slope.addmm_((ahead - behind)[None].to(image.device), around.flatten(1))
+        return slope.view_as(image)
+
+
+# ---- SimBA ---------------------------------------------------------------------------------------------------------
+
+PIXELS = "pixels"
+WAVES = "low frequencies"
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class SimBA(ScoreAttack):
+    """SimBA (Guo et al. 2019), with single pixels or with the lowest frequencies of the cosine transform (SimBA-DCT).
+
+    Deviation: where all directions have been tried, it goes through them again in another order, instead of adding higher
+    frequencies or ending.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="simba",
+        title="SimBA",
+        sentence="One direction after another, it adds or subtracts a little and keeps what makes the model less sure.",
+        formula=r"x_{t+1} = x_t \pm \alpha q_t\ \text{if}\ p_y(x_t \pm \alpha q_t) < p_y(x_t),\quad "
+                r"q_t\ \text{from an orthonormal basis, at random}",
+        paper=Paper("Guo, Gardner, You, Wilson, Weinberger", "Simple Black-box Adversarial Attacks", 2019,
+                    "https://arxiv.org/abs/1905.07121"),
+        knowledge=Knowledge.SCORE,
+        norms=("l2",),
+        look_for="With low frequencies the change is made of soft waves, with pixels of scattered dots.",
+        bounded=False,
+    )
+    step_size: float = param(0.2, title="Step size", low=0.001, high=10.0, step=0.05,
+                             help="How far (L2) one direction moves the image.")
+    basis: str = param(WAVES, title="Directions", choices=(WAVES, PIXELS),
+                       help="What is added: soft waves over the whole image, which are few and effective, or single "
+                            "pixels.")
+    frequencies: int = param(28, title="Frequencies", low=1, high=512, step=1,
+                             help="How many of the lowest frequencies, across and down, make up the soft waves.")
+
+    def search(self, one: Subject, aim: Aim, scores: Tensor) -> Asking[None]:
+        directions = _Waves(one, self.frequencies) if self.basis == WAVES else _Pixels(one)
+        best = float(aim.cross_entropy(scores))
+        order: list[int] = []
+        while True:
+            order = order or one.noise(1, directions.count)[0].argsort().tolist()
+            direction = directions[order.pop()]
+            for step in (self.step_size, -self.step_size):
+                new = one.fit(one.best.add(direction, alpha=step))
+                scores = yield new
+                if float(aim.cross_entropy(scores)) < best:
+                    best = float(aim.cross_entropy(scores))
+                    one.best.copy_(new)
+                    if aim.reached(scores):
+                        return
+                    break
+
+
+class _Pixels:
+    """Directions that are single entries of the image."""
+
+    def __init__(self, one: Subject) -> None:
+        self._clean = one.clean
+        self.count = one.clean.numel()
+
+    def __getitem__(self, number: int) -> Tensor:
+        import torch
+
+        direction = torch.zeros_like(self._clean)
+        direction.view(-1)[number] = 1.0
+        return direction
+
+
+class _Waves:
+    """Directions that are cosine waves of low frequency in one channel."""
+
+    def __init__(self, one: Subject, frequencies: int) -> None:
+        self._clean = one.clean
+        _, channels, height, width = one.clean.shape
+        self._down, self._across = (cosines(side, min(side, frequencies)).to(one.clean.device)
+                                    for side in (height, width))
+        self._sizes = channels, self._down.shape[1], self._across.shape[1]
+        self.count = math.prod(self._sizes)
+
+    def __getitem__(self, number: int) -> Tensor:
+        import torch
+
+        _, down, across = self._sizes
+        direction = torch.zeros_like(self._clean)
+        channel, place = divmod(number, down * across)
+        direction[0, channel] = self._down[:, place // across, None] * self._across[None, :, place % across]
+        return direction

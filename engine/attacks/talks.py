@@ -1,0 +1,214 @@
+"""Black-box attacks as one talk an image: all images of a batch ask the model together, each at its own pace.
+
+An attack writes what it does to one image as a generator that yields images to ask about and is sent the answers. The
+model sees full batches for as long as there are questions enough, queries are counted per image, and no image's
+outcome depends on the others.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from engine.attacks.base import Ball, Run, length
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.models.threat import Oracle
+
+T = TypeVar("T")
+
+# Yields images [k, C, H, W]; is sent the k answers, on the CPU.
+Asking = Generator["Tensor", "Tensor", T]
+# Images [R, C, H, W] and the image of the batch that each row belongs to -> an answer a row.
+Ask = Callable[["Tensor", "Tensor"], "Tensor"]
+
+ORDERS = {"linf": float("inf"), "l2": 2.0}
+BETWEEN_WALKS = 8  # queries an image between two reports of where the attack stands
+
+
+class Spent(Exception):
+    """Thrown into a talk that asks about more images than it has queries left. It may ask about fewer, or end."""
+
+
+class Subject:
+    """One attacked image as its own talk sees it, with a leading dimension of 1.
+
+    `left` is how many queries it may still ask, `share` how many rows it should ask about at a time, `best` the
+    image to be returned: the clean one until `keep` is given something.
+    """
+
+    def __init__(self, index: int, ball: Ball, best: Tensor, left: int, run: Run) -> None:
+        self.index = index
+        self.clean = ball.clean[index:index + 1]
+        self.lower, self.upper = ball.lower[index:index + 1], ball.upper[index:index + 1]
+        self.norm, self.eps = ball.norm, ball.eps
+        self.best = best
+        self.left = left
+        self.share = 1
+        self.run = run
+        self._nearest = float("inf")
+
+    def rows(self, count: int) -> Tensor:
+        """This image's number in the batch, `count` times."""
+        import torch
+
+        return torch.full((count,), self.index, device=self.clean.device)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers of this image's own."""
+        return self.run.normal(self.clean.new_empty(1).expand(shape), self.rows(shape[0]))
+
+    def noise(self, *shape: int) -> Tensor:
+        """Uniform numbers in [-1, 1) of this image's own."""
+        return self.run.noise(self.clean.new_empty(1).expand(shape), self.rows(shape[0]))
+
+    def shares(self, count: int) -> Iterator[int]:
+        """`count` rows in portions to be asked about at a time."""
+        while count > 0:
+            portion = min(count, self.share)
+            yield portion
+            count -= portion
+
+    def fit(self, images: Tensor) -> Tensor:
+        """`images` moved in place to where pixels may be: between black and white, and unchanged outside the mask."""
+        return images.clamp_(self.lower, self.upper)
+
+    def distance(self, image: Tensor) -> float:
+        """From the clean image, in the norm of the run."""
+        return float(length(image - self.clean, ORDERS[self.norm]))
+
+    @property
+    def found(self) -> bool:
+        """Whether `keep` was given anything."""
+        return self._nearest < float("inf")
+
+    def keep(self, image: Tensor) -> None:
+        """Remember an image that does what the attacker wants, if it is nearer than the one known."""
+        distance = self.distance(image)
+        if distance < self._nearest:
+            self._nearest = distance
+            self.best.copy_(image)
+
+
+def cosines(side: int, count: int) -> Tensor:
+    """The lowest `count` frequencies of the discrete cosine transform of `side` numbers, each of length 1, as columns
+    [side, count]."""
+    import torch
+
+    places, frequencies = torch.arange(side) + 0.5, torch.arange(count)
+    waves = torch.cos(torch.pi / side * places[:, None] * frequencies)
+    return waves / waves.norm(dim=0)
+
+
+@dataclass
+class _Question:
+    """What one talk waits for: `images` to be asked about, and the `answers` there are so far."""
+
+    subject: Subject
+    talk: Asking[None]
+    images: Tensor
+    answers: list[Tensor] = field(default_factory=list)
+    asked: int = 0
+
+    @property
+    def open(self) -> int:
+        return len(self.images) - self.asked
+
+
+def talk_together(target: Oracle, ask: Ask, ball: Ball, run: Run, queries: int,
+                  talk: Callable[[Subject], Asking[None]]) -> Tensor:
+    """The best images [N, C, H, W] once every image's `talk` is over or has spent its `queries`.
+
+    Into a talk that asks for more than is left, Spent is thrown.
+    """
+    best = ball.clean.clone()
+    allowed = target.left.clamp(max=queries).tolist()
+    subjects = [Subject(i, ball, best[i:i + 1], allowed[i], run) for i in range(len(best))]
+    _Table(target, ask, subjects, best, run).run(talk)
+    return best
+
+
+class _Table:
+    """All talks of a batch."""
+
+    def __init__(self, target: Oracle, ask: Ask, subjects: list[Subject], best: Tensor, run: Run) -> None:
+        self._target, self._ask, self._subjects, self._best, self._run = target, ask, subjects, best, run
+        self._waiting: deque[_Question] = deque()
+        self._budget = sum(subject.left for subject in subjects)
+
+    def run(self, talk: Callable[[Subject], Asking[None]]) -> None:
+        self._report(0.0)
+        self._divide(len(self._subjects))
+        for subject in self._subjects:
+            started = talk(subject)
+            self._go_on(subject, started, started.__next__)
+        since = 0
+        while self._waiting:
+            self._divide(len(self._waiting))
+            since += self._round()
+            if since >= BETWEEN_WALKS * len(self._subjects):
+                self._report(self._done())
+                since = 0
+        self._report(1.0)
+
+    def _divide(self, talks: int) -> None:
+        """Two batches' worth of rows among those who still talk: enough to fill one while the rest is thought about."""
+        for subject in self._subjects:
+            subject.share = max(1, 2 * self._target.rows_at_once // max(1, talks))
+
+    def _report(self, done: float) -> None:
+        self._run.walk(self._best, self._target.queries, done)
+
+    def _done(self) -> float:
+        """The share of all queries that is spent, or will not be asked for."""
+        return 1.0 - sum(question.subject.left for question in self._waiting) / max(1, self._budget)
+
+    def _go_on(self, subject: Subject, talk: Asking[None], step: Callable[[], Tensor]) -> None:
+        """Let a talk think until its next question that it can pay for, and queue that."""
+        while True:
+            try:
+                images = step()
+            except (StopIteration, Spent):
+                return
+            if len(images) <= subject.left:
+                self._waiting.append(_Question(subject, talk, images))
+                return
+            step = _refuse(talk)
+
+    def _round(self) -> int:
+        """One call of the model, of full batches where there are rows enough; returns how many rows it was."""
+        import torch
+
+        total = sum(question.open for question in self._waiting)
+        batch = self._target.rows_at_once
+        rows_left = total // batch * batch or total
+        parts: list[tuple[_Question, Tensor]] = []
+        for question in self._waiting:
+            part = question.images[question.asked:question.asked + rows_left]
+            parts.append((question, part))
+            question.asked += len(part)
+            question.subject.left -= len(part)
+            rows_left -= len(part)
+            if not rows_left:
+                break
+        sizes = [len(part) for _, part in parts]
+        rows = torch.tensor([question.subject.index for question, _ in parts]).repeat_interleave(torch.tensor(sizes))
+        answers = self._ask(torch.cat([part for _, part in parts]), rows.to(self._best.device)).cpu()
+        for (question, _), answer in zip(parts, answers.split(sizes), strict=True):
+            question.answers.append(answer)
+        while self._waiting and not self._waiting[0].open:
+            question = self._waiting.popleft()
+            self._go_on(question.subject, question.talk, _tell(question.talk, torch.cat(question.answers)))
+        return sum(sizes)
+
+
+def _refuse(talk: Asking[None]) -> Callable[[], Tensor]:
+    return lambda: talk.throw(Spent())
+
+
+def _tell(talk: Asking[None], answers: Tensor) -> Callable[[], Tensor]:
+    return lambda: talk.send(answers)
