@@ -7,14 +7,11 @@ from engine.attacks.base import ATTACKS
 # The order in which they are listed.
 FAMILIES = (
     "gradient",
-<<<<<<< HEAD
     "transfer",
     "optimisation",
     "sparse",
-=======
     "decision",
     "score",
->>>>>>> decision
 )
 for _family in FAMILIES:
     import_module(f"engine.attacks.{_family}")
