@@ -146,11 +146,13 @@ def _explore(source: Source, dataset: Dataset, model: str, attack: AttackSpec, d
         "visibility": asdict(visibility(chosen.image, adversarial)),
         "steps": _step_facts(result),
         "walk": _walk_facts(result),
+        "learned": list(result.trace.learned),
         "curves": {name: list(values) for name, values in result.trace.curves.items()},
         "layers": list(layers_for(classifier)),
     }
     arrays = {"clean": chosen.image, "adversarial": adversarial, "adversarial_8bit": result.adversarial_8bit[0],
-              "snapshots": _snapshots(result), "film": _film(result)}
+              "snapshots": _snapshots(result), "film": _film(result),
+              **{f"learned_{name}": values for name, values in result.trace.learned.items()}}
     return Payload(facts, arrays)
 
 

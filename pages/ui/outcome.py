@@ -19,6 +19,8 @@ from pages.ui.pictures import Figure
 from pages.ui.shell import owner
 from pages.ui.viewer import StoredUnits, auto_gain, strongest_channel, viewer
 
+MOST_OUTLINED = 0.5  # the share of changed pixels up to which an outline says more than the difference
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -69,8 +71,8 @@ def show(run: Run, address: Address) -> None:
         heatmaps = _heatmaps(run, address)
     steps, numbers, explanation = st.tabs(["Step by step", "Numbers and files", "How this attack works"])
     with steps:
-        if run.facts["curves"]:
-            charts.show(charts.learning(run.facts["curves"]), key="explore learning")
+        _learned(run)
+        _where(run)
         if run.facts["walk"] is not None:
             _walk(run, run.facts["walk"])
         else:
@@ -181,6 +183,32 @@ def _steps(run: Run) -> None:
         charts.show(charts.steps(run.classes, facts["probabilities"], facts["loss"], step, title), key="explore steps")
 
 
+def _learned(run: Run) -> None:
+    """What the attack learned from other pictures, by itself, and how it learned it."""
+    if run.facts["curves"]:
+        charts.show(charts.learning(run.facts["curves"]), key="explore learning")
+    for name in run.facts["learned"]:
+        values = run.payload.arrays[f"learned_{name}"]
+        signed = bool(values.min() < 0)
+        gain = auto_gain(strongest_channel(values)) if signed else 1.0
+        png = pictures.difference_png(values, gain, f"{run.key} {name}") if signed else pictures.image_png(
+            values, f"{run.key} {name}")
+        pictures.row([Figure(f"The {name} alone", f"amplified ×{gain:g}" if signed else "as it is printed", png,
+                             exact=True)], columns=3)
+        _download(f"The {name} (.png)", f"{settings_stem(run)}-{name}.png", png, "What was learned, as a picture.")
+
+
+def _where(run: Run) -> None:
+    """An outline around what changed, where that is only a part of the picture."""
+    clean = run.payload.arrays["clean"]
+    changed = (run.payload.arrays["adversarial"] != clean).any(axis=0)
+    if not changed.any() or changed.mean() > MOST_OUTLINED:
+        return
+    pictures.row([Figure("Where it changed", f"{percent(float(changed.mean()))} of the picture",
+                         pictures.outlined_png(run.payload.arrays["adversarial"], changed, f"{run.key} where"),
+                         run.badge)], columns=3)
+
+
 _DISTANCES = {"linf": "L∞ distance, in n/255", "l2": "L2 distance", "l0": "pixels changed"}
 
 
@@ -237,7 +265,7 @@ def _numbers(run: Run) -> None:
 
 def _files(run: Run, heatmaps: Payload | None) -> None:
     arrays, settings = run.payload.arrays, run.settings
-    stem = f"{settings.attack.attack}-{run.key[:8]}"
+    stem = settings_stem(run)
     change = arrays["adversarial"] - arrays["clean"]
     gain = auto_gain(strongest_channel(change))
     st.markdown("**Take it away**")
@@ -261,6 +289,11 @@ def _files(run: Run, heatmaps: Payload | None) -> None:
     else:
         st.caption("The same run from the command line:")
         st.code(runs.command(settings, run.classes), language="bash", wrap_lines=True)
+
+
+def settings_stem(run: Run) -> str:
+    """How the names of a run's files begin."""
+    return f"{run.settings.attack.attack}-{run.key[:8]}"
 
 
 def _download(label: str, name: str, data: Any, help: str) -> None:

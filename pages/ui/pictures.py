@@ -87,6 +87,13 @@ def difference_png(_change: np.ndarray, gain: float, digest: str) -> bytes:
     return encode(difference_colours(strongest_channel(_change), gain))
 
 
+@st.cache_data(max_entries=64, show_spinner=False)
+def outlined_png(_image: np.ndarray, _mask: np.ndarray, digest: str) -> bytes:
+    """An image [C, H, W] with a line around the marked part [H, W]."""
+    opacity = np.where(_outline(_mask), 1.0, 0.0)
+    return _over(_image, np.broadcast_to(_CAME, (*opacity.shape, 3)), opacity, None)
+
+
 @st.cache_data(max_entries=128, show_spinner=False)
 def heat_png(_image: np.ndarray, _heat: np.ndarray, _lesion: np.ndarray | None, outlined: bool, digest: str) -> bytes:
     """A heatmap [H, W] in [0,1] over its image [C, H, W]: the hotter, the less of the image is left."""
