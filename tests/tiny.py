@@ -69,6 +69,9 @@ QUICK: dict[str, dict[str, object]] = {
     # transfer
 
     # optimisation and sparse
+    "cw": {"rounds": 3, "steps": 6, "rate": 0.1},
+    "lbfgs": {"rounds": 3, "steps": 6},
+    "fab": {"steps": 4, "restarts": 2},
 
     # patch, universal and generative
 

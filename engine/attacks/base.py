@@ -80,6 +80,13 @@ class Goal:
             return F.cross_entropy(logits, self.labels[rows], reduction="none")
         return -F.cross_entropy(logits, self.targets[rows], reduction="none")
 
+    def margin(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
+        """How far beyond the decision boundary each row lies, in logits: above 0 where the goal is reached. [R]."""
+        own = self.labels if self.targets is None else self.targets
+        own = (own if rows is None else own[rows])[:, None]
+        lead = logits.gather(1, own)[:, 0] - logits.scatter(1, own, float("-inf")).amax(dim=1)
+        return -lead if self.targets is None else lead
+
     def reached(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
         """Whether each row's prediction is where the attacker wants it, bool [R]."""
         wanted = self.labels if self.targets is None else self.targets

@@ -1,0 +1,547 @@
+"""Attacks that look for the smallest change that fools the model, instead of using up a budget.
+
+None of them has an eps. They stay between black and white, and within the mask where there is one: the runner's ball,
+whose bounds `lower` and `upper` they read. "Clear" of the boundary means by CLEAR logits, so that an image found with
+quick arithmetic is still wrong when the original model looks at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from engine.attacks.base import Attack, AttackInfo, Ball, Cost, Goal, Knowledge, Paper, Run, length, register
+from engine.params import param
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.models.threat import Ascent, WhiteBox
+
+CLEAR = 1e-3
+ORDERS = {"l2": 2.0, "linf": float("inf")}
+
+
+class _Smallest:
+    """Of every image the smallest change so far that fools the model clearly; the clean image until there is one."""
+
+    def __init__(self, ball: Ball) -> None:
+        self._clean, self._order = ball.clean, ORDERS[ball.norm]
+        self.images = ball.clean.clone()
+        self.sizes = ball.clean.new_full((len(ball.clean), 1, 1, 1), float("inf"))
+
+    @property
+    def found(self) -> Tensor:
+        """Which images are fooled, bool [N]."""
+        return self.sizes.isfinite()[:, 0, 0, 0]
+
+    def see(self, images: Tensor, reached: Tensor) -> None:
+        """Keep those of `images` [N, C, H, W] that `reached` the goal with a smaller change than before."""
+        sizes = length(images - self._clean, self._order)
+        smaller = reached.view(-1, 1, 1, 1) & (sizes < self.sizes)
+        self.images = images.where(smaller, self.images)
+        self.sizes = sizes.where(smaller, self.sizes)
+
+
+class _Constants:
+    """Of every image the weight of fooling against staying small: ten times more until it is fooled, then bisected."""
+
+    def __init__(self, clean: Tensor, first: float) -> None:
+        self.value = clean.new_full((len(clean), 1, 1, 1), first)
+        self._low = self.value.new_zeros(self.value.shape)
+        self._high = self.value.new_full(self.value.shape, float("inf"))
+
+    def adapt(self, succeeded: Tensor) -> None:
+        """Less weight for the images that `succeeded` [N], more for the others."""
+        success = succeeded.view(-1, 1, 1, 1)
+        self._high = self._high.minimum(self.value).where(success, self._high)
+        self._low = self._low.where(success, self._low.maximum(self.value))
+        self.value = ((self._low + self._high) / 2).where(self._high.isfinite(), self.value * 10)
+
+
+# ---- C&W -----------------------------------------------------------------------------------------------------------
+
+
+class _Tanh:
+    """Images between the ball's bounds as (tanh w + 1) / 2 of the way from lower to upper, for any w."""
+
+    INSIDE = 1 - 1e-6  # black and white lie at infinite w; begin just short of it
+
+    def __init__(self, ball: Ball) -> None:
+        self._lower, self._width = ball.lower, ball.upper - ball.lower
+        self.start = ((ball.clean - ball.lower) / self._width.clamp_min(1e-12) * 2 - 1).mul_(self.INSIDE).atanh_()
+
+    def images(self, variable: Tensor) -> Tensor:
+        return variable.tanh().add_(1).mul_(self._width).div_(2).add_(self._lower)
+
+    def gradient(self, variable: Tensor, gradient: Tensor) -> Tensor:
+        """With respect to `variable`, made of the gradient with respect to the images (and in its place)."""
+        return gradient.mul_(1 - variable.tanh().square_()).mul_(self._width).div_(2)
+
+
+class _Adam:
+    """Adam (Kingma & Ba 2015) with its usual constants, in place."""
+
+    def __init__(self, variable: Tensor, rate: float) -> None:
+        self._variable, self._rate = variable, rate
+        self._mean, self._square = variable.new_zeros(variable.shape), variable.new_zeros(variable.shape)
+        self._steps = 0
+
+    def descend_(self, gradient: Tensor) -> None:
+        self._steps += 1
+        self._mean.lerp_(gradient, 0.1)
+        self._square.lerp_(gradient.square_(), 0.001)
+        scale = (self._square / (1 - 0.999**self._steps)).sqrt_().add_(1e-8)
+        self._variable.addcdiv_(self._mean, scale, value=-self._rate / (1 - 0.9**self._steps))
+
+
+class _SquaredLength:
+    """C&W in L2: the change's squared length, every round from the clean image with a bisected constant."""
+
+    def __init__(self, ball: Ball, constant: float) -> None:
+        self._constants = _Constants(ball.clean, constant)
+
+    @property
+    def constant(self) -> Tensor:
+        return self._constants.value
+
+    def gradient(self, change: Tensor) -> Tensor:
+        return change.mul(2)
+
+    def adapt(self, succeeded: Tensor, best: _Smallest) -> None:
+        self._constants.adapt(succeeded)
+
+    def restart(self, start: Tensor, reached: Tensor) -> Tensor:
+        return start.clone()
+
+
+class _AboveThreshold:
+    """C&W in Linf: what exceeds a threshold, which shrinks to 0.9 of the best change after every success; rounds go on
+    from where the last one ended, with a doubled constant where it failed."""
+
+    SHRINK = 0.9
+
+    def __init__(self, ball: Ball, constant: float) -> None:
+        self.constant = ball.clean.new_full((len(ball.clean), 1, 1, 1), constant)
+        self._threshold = ball.clean.new_ones(self.constant.shape)
+
+    def gradient(self, change: Tensor) -> Tensor:
+        return change.sign().mul_(change.abs() > self._threshold)
+
+    def adapt(self, succeeded: Tensor, best: _Smallest) -> None:
+        shrunk = best.sizes.minimum(self._threshold).mul(self.SHRINK)
+        success = succeeded.view(-1, 1, 1, 1)
+        self._threshold = shrunk.where(success, self._threshold)
+        self.constant = self.constant.where(success, self.constant * 2)
+
+    def restart(self, start: Tensor, reached: Tensor) -> Tensor:
+        return reached
+
+
+_DISTANCES: dict[str, type[_SquaredLength] | type[_AboveThreshold]] = {"l2": _SquaredLength, "linf": _AboveThreshold}
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class CarliniWagner(Attack):
+    """Carlini & Wagner (2017): Adam on size plus c times what is missing to fool the model, for a series of constants.
+
+    Deviations: every image of a batch takes all steps (the paper stops one that makes no progress); Linf starts with
+    the threshold at the first success, as nothing is gained by lowering it from 1 in steps of 0.9.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="cw",
+        title="C&W",
+        sentence="Weighs staying close to the image against fooling the model, and finds the lightest weight that does.",
+        formula=r"\min_\delta\ \lVert\delta\rVert_2^2 + c\,\max\big(z_y - \max_{k \ne y} z_k + \kappa,\ 0\big),\quad "
+                r"x + \delta = \tfrac{1}{2}(\tanh w + 1)",
+        paper=Paper("Carlini, Wagner", "Towards Evaluating the Robustness of Neural Networks", 2017,
+                    "https://arxiv.org/abs/1608.04644"),
+        knowledge=Knowledge.WHITE_BOX,
+        norms=("l2", "linf"),
+        look_for="The change is too faint to see, and gone once the image is saved with 8 bits.",
+        bounded=False,
+    )
+    rounds: int = param(6, title="Rounds", low=1, high=50, step=1,
+                        help="How many constants c are tried for each image, one after another.")
+    steps: int = param(30, title="Steps a round", low=1, high=10000, step=1,
+                       help="How many steps of Adam each round takes; each costs one forward and one backward pass.")
+    rate: float = param(0.002, title="Learning rate", low=1e-5, high=1.0, step=0.001,
+                        help="How far a step of Adam goes. Large rates waste the first steps of sensitive models.")
+    constant: float = param(0.01, title="First constant", low=1e-6, high=1e6, step=0.001,
+                            help="The weight c of fooling the model in the first round.")
+    confidence: float = param(0.0, title="Confidence", low=0.0, high=100.0, step=0.5,
+                              help="By how many logits the wrong class must lead (the paper's kappa).")
+
+    def cost(self) -> Cost:
+        passes = self.rounds * self.steps
+        return Cost(gradients=passes, queries=passes)
+
+    def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
+        enough = max(self.confidence, CLEAR)
+        space, best = _Tanh(ball), _Smallest(ball)
+        distance = _DISTANCES[ball.norm](ball, self.constant)
+        variable = space.start.clone()
+        for round_ in range(self.rounds):
+            variable = distance.restart(space.start, variable)
+            adam = _Adam(variable, self.rate)
+            succeeded = clean.new_zeros(len(clean)) > 0
+            for step in range(self.steps):
+                images = space.images(variable)
+                ascent = target.gradient(images, goal.margin)
+                run.record(round_ * self.steps + step, self.rounds * self.steps, images, ascent.logits, ascent.value)
+                reached = ascent.value >= enough
+                best.see(images, reached)
+                succeeded = succeeded | reached
+                push = ascent.gradient.mul_(distance.constant).mul_(~reached.view(-1, 1, 1, 1))
+                adam.descend_(space.gradient(variable, distance.gradient(images.sub_(clean)).sub_(push)))
+            distance.adapt(succeeded, best)
+        return best.images
+
+
+# ---- L-BFGS --------------------------------------------------------------------------------------------------------
+
+
+class _Curvature:
+    """The last few steps and changes of the gradient of every image, from which L-BFGS makes a direction."""
+
+    KEPT = 5
+
+    def __init__(self, like: Tensor) -> None:
+        self._steps = like.new_zeros(self.KEPT, *like.shape)
+        self._turns = like.new_zeros(self.KEPT, *like.shape)
+        self._weights = like.new_zeros(self.KEPT, len(like), 1, 1, 1)  # 1 / (step . turn); 0: nothing kept
+
+    def learn(self, step: Tensor, turn: Tensor, accepted: Tensor) -> None:
+        """Keep `step` and the `turn` of the gradient for the images `accepted` whose curvature is positive."""
+        import torch
+
+        bend = _dot(step, turn)
+        takes = accepted & (bend > 1e-10 * _dot(turn, turn))
+        for kept, new in ((self._steps, step), (self._turns, turn), (self._weights, 1 / bend)):
+            kept.copy_(torch.cat([kept[1:], new[None]]).where(takes, kept))
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """Minus the inverse Hessian times `gradient`; of length 1 at most where nothing is known of it."""
+        import torch
+
+        way, shares = gradient.clone(), []
+        for step, turn, weight in zip(*(reversed(k.unbind()) for k in (self._steps, self._turns, self._weights)),
+                                      strict=True):
+            shares.append(weight * _dot(step, way))
+            way.sub_(shares[-1] * turn)
+        newest = self._turns[-1]
+        known = self._weights[-1] > 0
+        scale = 1 / (self._weights[-1] * _dot(newest, newest)).where(known, length(gradient).clamp_min(1e-37))
+        way.mul_(scale)
+        for step, turn, weight, share in zip(self._steps, self._turns, self._weights, reversed(shares), strict=True):
+            way.add_((share - weight * _dot(turn, way)) * step)
+        return torch.neg(way)
+
+
+def _dot(one: Tensor, other: Tensor) -> Tensor:
+    """Per image, [N, 1, 1, 1]."""
+    return (one * other).sum(dim=(1, 2, 3), keepdim=True)
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class LBFGS(Attack):
+    """Box-constrained L-BFGS (Szegedy et al. 2014): squared size plus c times the cross-entropy of the target class.
+
+    Deviations: all images of a batch go on together, each with its own curvature, halving its step where it did not
+    descend (projected onto the box, on which entries at a bound that push outwards are left out); c is found by
+    bisection as in C&W. Untargeted, which the paper has not, it aims at the likeliest other class.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="lbfgs",
+        title="L-BFGS",
+        sentence="The first attack of all: a classical optimiser looks for a small change that makes another class likely.",
+        formula=r"\min_{r}\ \lVert r\rVert_2^2 + c\,L(x + r, t)\quad \text{with}\quad x + r \in [0, 1]^d",
+        paper=Paper("Szegedy, Zaremba, Sutskever, Bruna, Erhan, Goodfellow, Fergus",
+                    "Intriguing properties of neural networks", 2014, "https://arxiv.org/abs/1312.6199"),
+        knowledge=Knowledge.WHITE_BOX,
+        norms=("l2",),
+        look_for="Hardly anything to see: the change is about as small as C&W's.",
+        bounded=False,
+    )
+    rounds: int = param(6, title="Rounds", low=1, high=50, step=1,
+                        help="How many constants c are tried for each image, one after another.")
+    steps: int = param(20, title="Steps a round", low=1, high=10000, step=1,
+                       help="How many times the model is asked in each round; each costs a forward and a backward pass.")
+    constant: float = param(0.01, title="First constant", low=1e-6, high=1e6, step=0.001,
+                            help="The weight c of the target class in the first round.")
+
+    def cost(self) -> Cost:
+        passes = self.rounds * self.steps
+        return Cost(gradients=passes, queries=passes + 1)
+
+    def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
+        aim = goal if goal.targets is not None else Goal(goal.labels, _rivals(target.logits(clean), goal, 1)[:, 0])
+        best, constants = _Smallest(ball), _Constants(clean, self.constant)
+        for round_ in range(self.rounds):
+            succeeded = clean.new_zeros(len(clean)) > 0
+            for step, (images, ascent) in enumerate(self._descent(target, aim, ball, constants.value)):
+                reached = goal.margin(ascent.logits) >= CLEAR
+                run.record(round_ * self.steps + step, self.rounds * self.steps, images, ascent.logits, ascent.value)
+                best.see(images, reached)
+                succeeded = succeeded | reached
+            constants.adapt(succeeded)
+        return best.images
+
+    def _descent(self, target: WhiteBox, aim: Goal, ball: Ball, constant: Tensor) -> Iterator[tuple[Tensor, Ascent]]:
+        """Projected L-BFGS from the clean images: what was tried, with the model's answer to it."""
+        clean = ball.clean
+        curvature = _Curvature(clean)
+        at, height, slope = clean, clean.new_full((len(clean), 1, 1, 1), float("inf")), clean.new_zeros(clean.shape)
+        way, stride = slope, clean.new_ones(height.shape)
+        tried = clean
+        for _ in range(self.steps):
+            ascent = target.gradient(tried, aim.objective)
+            yield tried, ascent
+            change = tried - clean
+            here = _dot(change, change) - constant * ascent.value.view(-1, 1, 1, 1)
+            steep = change.mul_(2).sub_(constant * ascent.gradient)
+            accepted = here <= height + 1e-4 * _dot(slope, tried - at)
+            curvature.learn(tried - at, steep - slope, accepted & height.isfinite())
+            at, height, slope = tried.where(accepted, at), here.where(accepted, height), steep.where(accepted, slope)
+            free = ~(((at <= ball.lower) & (slope > 0)) | ((at >= ball.upper) & (slope < 0)))
+            downhill = curvature.direction(slope * free).mul_(free)
+            way = downhill.where(accepted, way)
+            stride = stride.new_ones(stride.shape).where(accepted, stride / 2)
+            tried = (at + stride * way).clamp_(ball.lower, ball.upper)
+
+
+# ---- DeepFool and FAB: from one tangent plane of the decision boundary to the next ---------------------------------
+
+
+def _rivals(logits: Tensor, goal: Goal, most: int) -> Tensor:
+    """The likeliest classes but the true one, at most `most`, int64 [N, J]."""
+    others = logits.scatter(1, goal.labels[:, None], float("-inf"))
+    return others.topk(min(most, logits.shape[1] - 1), dim=1).indices
+
+
+@dataclass
+class _Plane:
+    """Where a linear model of the boundary says it is: `gap` [R, 1, 1, 1] is missing along `normal` [R, C, H, W]."""
+
+    gap: Tensor
+    normal: Tensor
+
+    def nearer(self, other: _Plane, norm: str) -> _Plane:
+        """Per image the one at the smaller distance."""
+        first = self.distance(norm) <= other.distance(norm)
+        return _Plane(self.gap.where(first, other.gap), self.normal.where(first, other.normal))
+
+    def distance(self, norm: str) -> Tensor:
+        """Of the plane in `norm`, were there no black and white, [R, 1, 1, 1]."""
+        return self.gap.abs() / self._size(norm)
+
+    def step(self, norm: str) -> Tensor:
+        """The shortest way to the plane in `norm`, were there no black and white."""
+        ways = {"l2": self.normal / length(self.normal).clamp_min(1e-37), "linf": self.normal.sign()}
+        return ways[norm] * (self.gap / self._size(norm))
+
+    def _size(self, norm: str) -> Tensor:
+        return length(self.normal, {"l2": 2.0, "linf": 1.0}[norm]).clamp_min(1e-37)
+
+    def step_within(self, ball: Ball, images: Tensor, missing: Tensor | None = None) -> Tensor:
+        """The shortest way from `images` to the plane that stays within the ball's bounds, or as far as they let it.
+
+        Each entry moves at a speed (L2: of its own slope; Linf: 1) until it meets its bound. How far the image has come
+        by a time is concave and made of straight pieces, so Newton's method from 0 meets the exact time from below.
+        """
+        missing = self.gap if missing is None else missing
+        way = self.normal.sign() * missing.sign()
+        room = (ball.upper - images).where(way > 0, images - ball.lower)
+        slope = self.normal.abs()
+        speed = slope if ball.norm == "l2" else (slope > 0).to(slope.dtype)
+        time = missing.new_zeros(missing.shape)
+        for _ in range(30):
+            moved = (time * speed).minimum(room)
+            lacks = missing.abs() - _dot(slope, moved)
+            moving = _dot(slope, speed * (time * speed < room))
+            more = (lacks / moving.clamp_min(1e-37)).where((moving > 0) & (lacks > 1e-6 * missing.abs()), lacks * 0)
+            if not bool(more.any()):
+                break
+            time = time + more
+        return (time * speed).minimum(room).mul_(way)
+
+
+class _Boundary:
+    """Asks the model for the tangent planes at images, one per class that might take over, and keeps the answers."""
+
+    def __init__(self, target: WhiteBox, goal: Goal, ball: Ball, candidates: int) -> None:
+        self._target, self._goal, self._norm = target, goal, ball.norm
+        self._movable = ball.upper > ball.lower
+        self.logits = target.logits(ball.clean)
+        self.margin = goal.margin(self.logits)
+        self._rivals = _rivals(self.logits, goal, candidates)
+
+    @property
+    def reached(self) -> Tensor:
+        """Which images were clearly beyond the boundary when last seen, bool [N]."""
+        return self.margin >= CLEAR
+
+    def nearest(self, images: Tensor, rows: Tensor) -> _Plane:
+        """The nearest of the tangent planes at `images`, which belong to the images `rows`."""
+        objectives = [self._goal.margin] if self._goal.targets is not None else [
+            self._lead(rivals) for rivals in self._rivals.unbind(1)]
+        nearest: _Plane | None = None
+        for objective in objectives:
+            ascent = self._target.gradient(images, objective, rows)
+            self.note(rows, ascent.logits)
+            plane = _Plane(-ascent.value.view(-1, 1, 1, 1), ascent.gradient.mul_(self._movable[rows]))
+            nearest = plane if nearest is None else nearest.nearer(plane, self._norm)
+        assert nearest is not None  # there are at least two classes
+        return nearest
+
+    def note(self, rows: Tensor, logits: Tensor) -> None:
+        self.logits = self.logits.index_copy(0, rows, logits)
+        self.margin = self.margin.index_copy(0, rows, self._goal.margin(logits, rows))
+
+    def _lead(self, rivals: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """By how many logits each row's rival leads its true class."""
+        def lead(logits: Tensor, rows: Tensor) -> Tensor:
+            found = logits.gather(1, rivals[rows, None]) - logits.gather(1, self._goal.labels[rows, None])
+            return found[:, 0]
+
+        return lead
+
+
+_CANDIDATES = {"title": "Rival classes", "low": 1, "high": 1000, "step": 1}
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class DeepFool(Attack):
+    """DeepFool (Moosavi-Dezfooli et al. 2016): step to the nearest boundary of a linear model, until it is crossed.
+
+    In L2, and in Linf with the dual norm. Deviation: only the likeliest rival classes are looked at.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="deepfool",
+        title="DeepFool",
+        sentence="Takes the model for a straight line, steps just over it, looks again, and is done after a few steps.",
+        formula=r"x_{t+1} = x_t + \frac{|f_{\hat k}|}{\lVert w_{\hat k}\rVert_2^2}\,w_{\hat k},\quad "
+                r"\hat k = \arg\min_{k \ne y} \frac{|f_k|}{\lVert w_k\rVert_2},\quad f_k = z_k - z_y,\ "
+                r"w_k = \nabla_x f_k",
+        paper=Paper("Moosavi-Dezfooli, Fawzi, Frossard",
+                    "DeepFool: a simple and accurate method to fool deep neural networks", 2016,
+                    "https://arxiv.org/abs/1511.04599"),
+        knowledge=Knowledge.WHITE_BOX,
+        norms=("l2", "linf"),
+        look_for="Two or three steps are enough, and the model is left undecided between two classes.",
+        targeted=False,
+        bounded=False,
+    )
+    steps: int = param(20, title="Steps", low=1, high=1000, step=1,
+                       help="The most steps an image may take; most need two or three.")
+    candidates: int = param(3, **_CANDIDATES, help="How many of the likeliest other classes are looked at; each costs "
+                                                   "a forward and a backward pass a step.")
+    overshoot: float = param(0.02, title="Overshoot", low=0.0, high=1.0, step=0.01,
+                             help="By what share the change is made larger, to end beyond the boundary and not on it.")
+
+    def cost(self) -> Cost:
+        gradients = self.steps * self.candidates
+        return Cost(gradients=gradients, queries=gradients + 1)
+
+    def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
+        boundary = _Boundary(target, goal, ball, self.candidates)
+        images, change = clean.clone(), clean.new_zeros(clean.shape)
+        run.record(0, self.steps + 1, images, boundary.logits, boundary.margin)
+        rows = (~boundary.reached).nonzero()[:, 0]
+        for step in range(self.steps):
+            if len(rows) == 0:
+                break
+            plane = boundary.nearest(images[rows], rows)
+            run.record(step + 1, self.steps + 1, images, boundary.logits, boundary.margin)
+            playing = ~boundary.reached[rows]
+            rows = rows[playing]
+            change[rows] += plane.step(ball.norm)[playing]
+            images[rows] = ball.project_(clean[rows] + (1 + self.overshoot) * change[rows], rows)
+        return images
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class FAB(Attack):
+    """Fast adaptive boundary attack (Croce & Hein 2020): like DeepFool, with the exact projection onto plane and box,
+    drawn towards the clean image, and from every success part of the way back.
+
+    Restarts begin at random within half the best change. Targeted, the plane is that between the target and the
+    likeliest other class. Deviation: only the likeliest rival classes are looked at.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="fab",
+        title="FAB",
+        sentence="Walks along the decision boundary towards the point that is closest to the image.",
+        formula=r"x_{t+1} = \mathrm{clip}\big((1-\alpha)(x_t + \eta\,\delta_t) + \alpha\,(x + \eta\,\delta_x)\big),"
+                r"\quad \delta_\cdot = \mathrm{proj}_{\pi_t \cap [0,1]^d}(\cdot) - \cdot,\ "
+                r"\alpha = \min\Big(\frac{\lVert\delta_t\rVert}{\lVert\delta_t\rVert + \lVert\delta_x\rVert},"
+                r"\ \alpha_{\max}\Big)",
+        paper=Paper("Croce, Hein", "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack",
+                    2020, "https://arxiv.org/abs/1907.02044"),
+        knowledge=Knowledge.WHITE_BOX,
+        norms=("linf", "l2"),
+        look_for="The smallest change of all, and so a measure of how far the model is from changing its mind.",
+        bounded=False,
+    )
+    steps: int = param(20, title="Steps", low=1, high=1000, step=1,
+                       help="How often the boundary is approached in each try.")
+    restarts: int = param(1, title="Restarts", low=1, high=100, step=1,
+                          help="How many tries; every try after the first begins at a random point near the image.")
+    candidates: int = param(3, **_CANDIDATES, help="How many of the likeliest other classes are looked at; each costs "
+                                                   "a forward and a backward pass a step.")
+    overshoot: float = param(1.05, title="Extrapolation", low=1.0, high=2.0, step=0.01,
+                             help="How far beyond the plane a step goes (the paper's eta).")
+    bias: float = param(0.1, title="Largest bias", low=0.0, high=1.0, step=0.05,
+                        help="How strongly a step is drawn towards the clean image (the paper's alpha max).")
+    backward: float = param(0.9, title="Backward step", low=0.0, high=1.0, step=0.05,
+                            help="How much of a successful change is kept for the next step (the paper's beta).")
+
+    def cost(self) -> Cost:
+        approaches = self.steps * self.restarts
+        return Cost(gradients=approaches * self.candidates, queries=approaches * (self.candidates + 1) + 1)
+
+    def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
+        boundary, best = _Boundary(target, goal, ball, self.candidates), _Smallest(ball)
+        run.record(0, self.restarts * self.steps + 1, clean, boundary.logits, boundary.margin)
+        best.see(clean, boundary.reached)
+        rows = (~boundary.reached).nonzero()[:, 0]
+        for restart in range(self.restarts if len(rows) else 0):
+            images = clean.clone() if restart == 0 else self._nearby(best, ball, run)
+            for step in range(self.steps):
+                images[rows] = self._approach(boundary, images[rows], rows, ball.only(rows))
+                boundary.note(rows, target.logits(images[rows], rows))
+                run.record(restart * self.steps + step + 1, self.restarts * self.steps + 1, images, boundary.logits,
+                           boundary.margin)
+                reached = boundary.reached
+                best.see(images, reached)
+                back = clean + self.backward * (images - clean)
+                images = back.where(reached.view(-1, 1, 1, 1), images)
+        return best.images
+
+    def _approach(self, boundary: _Boundary, images: Tensor, rows: Tensor, ball: Ball) -> Tensor:
+        """One step of the images `rows` towards the boundary, between straight on and anew from the clean image."""
+        plane = boundary.nearest(images, rows)
+        missing = plane.gap - _dot(plane.normal, ball.clean - images)
+        on, anew = plane.step_within(ball, images), plane.step_within(ball, ball.clean, missing)
+        far_on, far_anew = (length(way, ORDERS[ball.norm]).clamp_min(1e-8) for way in (on, anew))
+        weight = (far_on / (far_on + far_anew)).clamp_max(self.bias)
+        moved = (images + self.overshoot * on).lerp(ball.clean + self.overshoot * anew, weight)
+        return moved.clamp_(ball.lower, ball.upper)
+
+    def _nearby(self, best: _Smallest, ball: Ball, run: Run) -> Tensor:
+        """A random point at half the best change's distance; of an image never fooled, at a tenth of the L2 or Linf
+        distance from black to white."""
+        clean = ball.clean
+        noise = run.noise(clean) if ball.norm == "linf" else run.normal(clean)
+        limit = 0.1 * (1.0 if ball.norm == "linf" else clean[0].numel() ** 0.5)
+        radius = best.sizes.clamp_max(limit) / 2
+        return (clean + noise * (radius / length(noise, ORDERS[ball.norm]))).clamp_(ball.lower, ball.upper)
