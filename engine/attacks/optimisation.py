@@ -394,7 +394,7 @@ class _Boundary:
         for objective in objectives:
             ascent = self._target.gradient(images, objective, rows)
             self.note(rows, ascent.logits)
-            plane = _Plane(-ascent.value.view(-1, 1, 1, 1), ascent.gradient.mul_(self._movable[rows]))
+            plane = _Plane((2 * CLEAR - ascent.value).view(-1, 1, 1, 1), ascent.gradient.mul_(self._movable[rows]))
             nearest = plane if nearest is None else nearest.nearer(plane, self._norm)
         assert nearest is not None  # there are at least two classes
         return nearest
