@@ -72,6 +72,9 @@ QUICK: dict[str, dict[str, object]] = {
     "cw": {"rounds": 3, "steps": 6, "rate": 0.1},
     "lbfgs": {"rounds": 3, "steps": 6},
     "fab": {"steps": 4, "restarts": 2},
+    "jsma": {"pixels": 12},
+    "pgdl0": {"pixels": 6, "steps": 6},
+    "onepixel": {"pixels": 2, "population": 8, "queries": 60},
 
     # patch, universal and generative
 

@@ -8,6 +8,7 @@ from engine.attacks.base import ATTACKS
 FAMILIES = (
     "gradient",
     "optimisation",
+    "sparse",
 )
 for _family in FAMILIES:
     import_module(f"engine.attacks.{_family}")

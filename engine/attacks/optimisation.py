@@ -154,7 +154,7 @@ class CarliniWagner(Attack):
     info: ClassVar[AttackInfo] = AttackInfo(
         name="cw",
         title="C&W",
-        sentence="Weighs staying close to the image against fooling the model, and finds the lightest weight that does.",
+        sentence="Weighs staying close to the image against fooling the model, and finds the balance that just does.",
         formula=r"\min_\delta\ \lVert\delta\rVert_2^2 + c\,\max\big(z_y - \max_{k \ne y} z_k + \kappa,\ 0\big),\quad "
                 r"x + \delta = \tfrac{1}{2}(\tanh w + 1)",
         paper=Paper("Carlini, Wagner", "Towards Evaluating the Robustness of Neural Networks", 2017,
@@ -259,7 +259,7 @@ class LBFGS(Attack):
     info: ClassVar[AttackInfo] = AttackInfo(
         name="lbfgs",
         title="L-BFGS",
-        sentence="The first attack of all: a classical optimiser looks for a small change that makes another class likely.",
+        sentence="The first attack of all: a classical optimiser seeks a small change that makes another class likely.",
         formula=r"\min_{r}\ \lVert r\rVert_2^2 + c\,L(x + r, t)\quad \text{with}\quad x + r \in [0, 1]^d",
         paper=Paper("Szegedy, Zaremba, Sutskever, Bruna, Erhan, Goodfellow, Fergus",
                     "Intriguing properties of neural networks", 2014, "https://arxiv.org/abs/1312.6199"),
@@ -271,7 +271,7 @@ class LBFGS(Attack):
     rounds: int = param(6, title="Rounds", low=1, high=50, step=1,
                         help="How many constants c are tried for each image, one after another.")
     steps: int = param(20, title="Steps a round", low=1, high=10000, step=1,
-                       help="How many times the model is asked in each round; each costs a forward and a backward pass.")
+                       help="How often the model is asked in each round; each costs a forward and a backward pass.")
     constant: float = param(0.01, title="First constant", low=1e-6, high=1e6, step=0.001,
                             help="The weight c of the target class in the first round.")
 
@@ -412,12 +412,18 @@ class _Boundary:
         return lead
 
 
-_CANDIDATES = {"title": "Rival classes", "low": 1, "high": 1000, "step": 1}
+@dataclass(frozen=True, kw_only=True)
+class Tangential(Attack):
+    """What a user may set of an attack that asks for tangent planes."""
+
+    candidates: int = param(3, title="Rival classes", low=1, high=1000, step=1,
+                            help="How many of the likeliest other classes are looked at; each costs a forward and a "
+                                 "backward pass a step.")
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class DeepFool(Attack):
+class DeepFool(Tangential):
     """DeepFool (Moosavi-Dezfooli et al. 2016): step to the nearest boundary of a linear model, until it is crossed.
 
     In L2, and in Linf with the dual norm. Deviation: only the likeliest rival classes are looked at.
@@ -441,8 +447,6 @@ class DeepFool(Attack):
     )
     steps: int = param(20, title="Steps", low=1, high=1000, step=1,
                        help="The most steps an image may take; most need two or three.")
-    candidates: int = param(3, **_CANDIDATES, help="How many of the likeliest other classes are looked at; each costs "
-                                                   "a forward and a backward pass a step.")
     overshoot: float = param(0.02, title="Overshoot", low=0.0, high=1.0, step=0.01,
                              help="By what share the change is made larger, to end beyond the boundary and not on it.")
 
@@ -469,7 +473,7 @@ class DeepFool(Attack):
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class FAB(Attack):
+class FAB(Tangential):
     """Fast adaptive boundary attack (Croce & Hein 2020): like DeepFool, with the exact projection onto plane and box,
     drawn towards the clean image, and from every success part of the way back.
 
@@ -496,8 +500,6 @@ class FAB(Attack):
                        help="How often the boundary is approached in each try.")
     restarts: int = param(1, title="Restarts", low=1, high=100, step=1,
                           help="How many tries; every try after the first begins at a random point near the image.")
-    candidates: int = param(3, **_CANDIDATES, help="How many of the likeliest other classes are looked at; each costs "
-                                                   "a forward and a backward pass a step.")
     overshoot: float = param(1.05, title="Extrapolation", low=1.0, high=2.0, step=0.01,
                              help="How far beyond the plane a step goes (the paper's eta).")
     bias: float = param(0.1, title="Largest bias", low=0.0, high=1.0, step=0.05,
