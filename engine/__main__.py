@@ -254,6 +254,46 @@ def _curve(arguments: argparse.Namespace) -> None:
         print(f"  warning: {warning}")
 
 
+def _minimal(arguments: argparse.Namespace) -> None:
+    from engine.attacks.base import Budget
+    from engine.data import find
+
+    high, tolerance = _number("--high", arguments.high), _number("--tolerance", arguments.tolerance)
+    Budget(arguments.norm or "linf", high)
+    target = _target(arguments.target, find(arguments.dataset).info.classes)
+    spec = _spec(arguments, arguments.attack, high, target)
+    dataset, indices, model = _opened(arguments)
+    out = _out_folder(arguments.out)
+    from engine.experiments.minimal import minimal
+
+    found = minimal(dataset, indices, model, spec, high=high, tolerance=tolerance, device=arguments.device,
+                    progress=_progress())
+    facts = {**found.summary(), "dataset": arguments.dataset, "split": dataset.split, "model": arguments.model,
+             "attack": arguments.attack, "indices": indices}
+    if out is not None:
+        (out / "minimal.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    if arguments.json:
+        return _print_json(facts)
+    _print_minimal(facts)
+
+
+def _print_minimal(facts: dict[str, Any]) -> None:
+    scale, unit = (255, "/255") if facts["spec"]["norm"] == "linf" else (1, "")
+
+    def shown(eps: float | None) -> str:
+        return f"above {facts['high'] * scale:g}{unit}" if eps is None else f"{eps * scale:.3g}{unit}"
+
+    print(f"smallest eps of {facts['attack']} ({facts['spec']['norm']}), on {facts['n']} images of "
+          f"{facts['dataset']}/{facts['split']}, model {facts['model']}")
+    print(f"  median                  {shown(facts['eps_median'])}, known to {facts['tolerance'] * scale:g}{unit}; "
+          f"{facts['fooled']} of {facts['attacked']} fooled at {facts['high'] * scale:g}{unit}")
+    print(f"  spent per image         {facts['queries_mean']:g} queries, {facts['gradients_mean']:g} gradients")
+    print(f"  time                    {facts['seconds']:.1f} s, seed {facts['seed']}")
+    for index, image in zip(facts["indices"], facts["images"], strict=True):
+        tries = " ".join(f"{t['eps'] * scale:.4g}{'+' if t['success'] else '-'}" for t in image["tries"])
+        print(f"  image {index:6}  {shown(image['eps']):>14}   {tries}")
+
+
 # ---- train ---------------------------------------------------------------------------------------------------------
 
 
@@ -323,6 +363,12 @@ def _parser() -> argparse.ArgumentParser:
     curve.add_argument("--eps", default="0,0.5/255,1/255,2/255,4/255,8/255", help="budgets, with commas")
     _add_attack_options(curve)
     curve.set_defaults(run=_curve)
+    minimal = commands.add_parser("minimal", help="smallest epsilon that fools the model, image by image")
+    minimal.add_argument("--attack", required=True)
+    minimal.add_argument("--high", default="16/255", help="the largest budget tried, in [0,1] (default 16/255)")
+    minimal.add_argument("--tolerance", default="0.05/255", help="how exactly it is to be known (default 0.05/255)")
+    _add_attack_options(minimal)
+    minimal.set_defaults(run=_minimal)
     train = commands.add_parser("train", help="train a classifier")
     train.add_argument("--dataset", required=True)
     train.add_argument("--arch", required=True)
