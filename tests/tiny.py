@@ -83,6 +83,11 @@ QUICK: dict[str, dict[str, object]] = {
     "onepixel": {"pixels": 2, "population": 8, "queries": 60},
 
     # patch, universal and generative
+    "roa": {"height": 0.4, "width": 0.3, "grid": 3, "steps": 4},
+    "randompatch": {"height": 0.4, "width": 0.3, "steps": 4},
+    "campatch": {"height": 0.4, "width": 0.3, "steps": 4},
+    "pwp": {"height": 0.4, "width": 0.3, "steps": 4},
+    "patch": {"size": 0.5, "steps": 3, "sample": 2},
 
     # decision and score
 }

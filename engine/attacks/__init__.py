@@ -10,6 +10,7 @@ FAMILIES = (
     "transfer",
     "optimisation",
     "sparse",
+    "patch",
     "decision",
     "score",
 )

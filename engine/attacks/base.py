@@ -6,7 +6,7 @@ Importing this file or an attack family does not import torch, so that a page ca
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,7 +15,7 @@ from engine.errors import EngineError
 from engine.registry import Registry
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
 
 class Knowledge(Enum):
@@ -96,6 +96,10 @@ class Goal:
         wanted = self.labels if self.targets is None else self.targets
         wanted = wanted if rows is None else wanted[rows]
         return predicted != wanted if self.targets is None else predicted == wanted
+
+    def of(self, labels: Tensor) -> Goal:
+        """The same goal for other images, of classes `labels`."""
+        return Goal(labels, None if self.targets is None else self.targets[:1].expand(len(labels)))
 
 
 @dataclass(frozen=True)
@@ -230,15 +234,20 @@ class Run(ABC):
         """Tell the user `text`, which is so of `images` images of the batch: it ends among the result's warnings."""
 
     @abstractmethod
-    def learned(self, fit: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    def learned(self, fit: Callable[[], dict[str, Tensor]], show: Sequence[str] = ()) -> dict[str, Tensor]:
         """What `fit` once learned from `others` with these settings, seed and model; kept, so that it is learned once.
 
-        While it learns, `fit` calls `learning`. It must not look at the attacked images.
+        While it learns, `fit` calls `learning`. It must not look at the attacked images, asks `target.apart`, and
+        draws from `dice` only. What is named in `show` goes into the result's trace.
         """
 
     @abstractmethod
+    def dice(self) -> Generator:
+        """Random numbers for `fit`, on the CPU: the same at every call, and of no image's."""
+
+    @abstractmethod
     def learning(self, step: int, steps: int, **losses: float) -> None:
-        """Progress of `fit`, with the losses to be drawn as curves; raises Cancelled."""
+        """Progress of `fit`, with the losses to be drawn as curves (or none this time); raises Cancelled."""
 
 
 class Attack(ABC):

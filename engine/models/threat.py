@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.models.classifier import Classifier
+from engine.models.prepare import Prepared
 
 Objective = Callable[[Tensor, Tensor], Tensor]  # (logits [R, K], rows [R]) -> value per row [R], to be increased
 
@@ -105,6 +106,23 @@ class WhiteBox(Oracle):
     def logits(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
         """Logits [R, K] of images [R, C, H, W]; one query a row."""
         return self._forward(images, rows)
+
+    @property
+    def model(self) -> Classifier:
+        """The model as its owner gave it, layers and all. What is asked of it goes through `inspect`, to be counted."""
+        return self._classifier.original if isinstance(self._classifier, Prepared) else self._classifier
+
+    def inspect(self, look: Callable[[Classifier, Tensor, Tensor], Tensor], images: Tensor, rows: Tensor | None = None,
+                gradients: int = 1) -> Tensor:
+        """What `look(model, some images, their rows)` sees inside the model, a row each.
+
+        It may spend one forward pass and `gradients` (0 or 1) backward passes a row.
+        """
+        rows = self._count(images, rows)
+        if gradients:
+            self.gradients = _booked(self.gradients, rows)
+        return torch.cat([look(self.model, some, of) for some, of in zip(images.split(self.rows_at_once),
+                                                                         rows.split(self.rows_at_once), strict=True)])
 
     @torch.enable_grad()
     def gradient(self, images: Tensor, objective: Objective, rows: Tensor | None = None) -> Ascent:
