@@ -71,6 +71,10 @@ QUICK: dict[str, dict[str, object]] = {
     # optimisation and sparse
 
     # patch, universal and generative
+    "uap": {"epochs": 2},
+    "advgan": {"epochs": 2},
+    "advganpp": {"epochs": 2},
+    "gdpa": {"epochs": 2},
 
     # decision and score
 }

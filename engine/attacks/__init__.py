@@ -7,6 +7,8 @@ from engine.attacks.base import ATTACKS
 # The order in which they are listed.
 FAMILIES = (
     "gradient",
+    "universal",
+    "generative",
 )
 for _family in FAMILIES:
     import_module(f"engine.attacks.{_family}")

@@ -6,7 +6,7 @@ Importing this file or an attack family does not import torch, so that a page ca
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,7 +15,7 @@ from engine.errors import EngineError
 from engine.registry import Registry
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
 
 class Knowledge(Enum):
@@ -80,12 +80,23 @@ class Goal:
             return F.cross_entropy(logits, self.labels[rows], reduction="none")
         return -F.cross_entropy(logits, self.targets[rows], reduction="none")
 
+    def margin(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
+        """How far beyond the decision boundary each row lies, in logits: above 0 where the goal is reached. [R]."""
+        own = self.labels if self.targets is None else self.targets
+        own = (own if rows is None else own[rows])[:, None]
+        lead = logits.gather(1, own)[:, 0] - logits.scatter(1, own, float("-inf")).amax(dim=1)
+        return -lead if self.targets is None else lead
+
     def reached(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
         """Whether each row's prediction is where the attacker wants it, bool [R]."""
         wanted = self.labels if self.targets is None else self.targets
         wanted = wanted if rows is None else wanted[rows]
         predicted = logits.argmax(dim=1)
         return predicted != wanted if self.targets is None else predicted == wanted
+
+    def of(self, labels: Tensor) -> Goal:
+        """The same goal for other images, of classes `labels`."""
+        return Goal(labels, None if self.targets is None else self.targets[:1].expand(len(labels)))
 
 
 @dataclass(frozen=True)
@@ -205,15 +216,20 @@ class Run(ABC):
         """
 
     @abstractmethod
-    def learned(self, fit: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    def learned(self, fit: Callable[[], dict[str, Tensor]], show: Sequence[str] = ()) -> dict[str, Tensor]:
         """What `fit` once learned from `others` with these settings, seed and model; kept, so that it is learned once.
 
-        While it learns, `fit` calls `learning`. It must not look at the attacked images.
+        While it learns, `fit` calls `learning`. It must not look at the attacked images, asks `target.apart`, and
+        draws from `dice` only. What is named in `show` goes into the result's trace.
         """
 
     @abstractmethod
+    def dice(self) -> Generator:
+        """Random numbers for `fit`, on the CPU: the same at every call, and of no image's."""
+
+    @abstractmethod
     def learning(self, step: int, steps: int, **losses: float) -> None:
-        """Progress of `fit`, with the losses to be drawn as curves; raises Cancelled."""
+        """Progress of `fit`, with the losses to be drawn as curves (or none this time); raises Cancelled."""
 
 
 class Attack(ABC):

@@ -46,7 +46,8 @@ class Trace:
     """The iterates on the way: logits [T, N, K], objective [T, N], images [S, N, C, H, W] (or None: not kept).
 
     `kept` [S] numbers the iterates whose images are kept: all, or some spread evenly over a long run. `walk` is
-    there where the attack saw no logits, and `curves` holds what it learned by, a list of losses a name.
+    there where the attack saw no logits, and `curves` holds what it learned by, a list of losses a name. `learned` are
+    the things learned that can be looked at, such as a "pattern" [C, H, W] that is added to every image.
     """
 
     logits: np.ndarray
@@ -55,9 +56,12 @@ class Trace:
     kept: tuple[int, ...] = ()
     walk: Walk | None = None
     curves: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    learned: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _lock(self)
+        for value in self.learned.values():
+            value.setflags(write=False)
 
 
 def _lock(instance: Walk | Trace | AttackResult) -> None:

@@ -4,7 +4,7 @@ import copy
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
@@ -72,7 +72,7 @@ def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tens
     attacked_model = source if spec.numerics == "reference" else prepared(source, chosen, draft=draft)
     others = _others(means, images, labels, attack, chosen)
     setting = _Setting(spec, attack, attacked_model, others, chosen, keep_steps,
-                       _Learned(_learning_spec(spec, source, others)))
+                       _Learned(_learning_spec(spec, source, others, chosen)))
     started = time.perf_counter()
     pieces = list(_pieces(setting, images, labels, means.mask, progress))
     batches = tuple(len(p.adversarial) for p in pieces)
@@ -201,6 +201,7 @@ class _BatchRun(Run):
         self._distances: list[Tensor] = []
         self._film: Tensor | None = None
         self._curves: dict[str, list[float]] = {}
+        self._shown: dict[str, np.ndarray] = {}
 
     def _draw(self, like: Tensor, rows: Tensor | None, one: Callable[..., Tensor]) -> Tensor:
         images = range(len(self._generators)) if rows is None else rows.tolist()
@@ -229,16 +230,21 @@ class _BatchRun(Run):
             self._film = now.where(before[:, :, None, None, None], self._film)
         self._report(done, f"{int(queries.max())} queries an image")
 
-    def learned(self, fit: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    def learned(self, fit: Callable[[], dict[str, Tensor]], show: Sequence[str] = ()) -> dict[str, Tensor]:
         payload = self._setting.learned.fetch(fit, self._curves)
         self._curves = payload.facts["curves"]
+        self._shown = {name: payload.arrays[name].copy() for name in show}
         return {name: torch.tensor(array).to(self._clean.device) for name, array in payload.arrays.items()}
+
+    def dice(self) -> torch.Generator:
+        seeds = np.random.SeedSequence(self._setting.spec.seed, spawn_key=(0,))  # unlike those of any image
+        return torch.Generator().manual_seed(_first_word(seeds))
 
     def learning(self, step: int, steps: int, **losses: float) -> None:
         for name, value in losses.items():
             self._curves.setdefault(name, []).append(float(value))
         shown = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
-        self._report(0.9 * step / steps, f"learning, step {step} of {steps}: {shown}")
+        self._report(0.9 * step / steps, f"learning, step {step} of {steps}{': ' if shown else ''}{shown}")
 
     def record(self, step: int, steps: int, images: Tensor, logits: Tensor, value: Tensor) -> None:
         # Kept where they are: moving them to the CPU now would make a GPU wait for every step.
@@ -255,7 +261,7 @@ class _BatchRun(Run):
         if not self._logits:
             images = np.empty((0, *self._clean.shape), np.float32) if keep else None
             return Trace(np.empty((0, n, classes), np.float32), np.empty((0, n), np.float32), images,
-                         walk=self._walk(), curves=curves)
+                         walk=self._walk(), curves=curves, learned=self._shown)
         return Trace(
             logits=torch.stack(self._logits).cpu().numpy(),
             objective=torch.stack(self._objective).cpu().numpy(),
@@ -263,6 +269,7 @@ class _BatchRun(Run):
             kept=tuple(self._kept),
             walk=self._walk(),
             curves=curves,
+            learned=self._shown,
         )
 
     def _walk(self) -> Walk | None:
@@ -273,7 +280,11 @@ class _BatchRun(Run):
 
 
 def _image_seed(seed: int, index: int) -> int:
-    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return _first_word(np.random.SeedSequence([seed, index]))
+
+
+def _first_word(sequence: np.random.SeedSequence) -> int:
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 @dataclass(frozen=True)
@@ -379,7 +390,7 @@ def _joined(traces: list[Trace]) -> Trace:
     images = [t.images for t in traces if t.images is not None]
     return Trace(join([t.logits for t in traces]), join([t.objective for t in traces]),
                  join(images) if images else None, max((t.kept for t in traces), key=len),
-                 _joined_walks([t.walk for t in traces]), traces[0].curves)
+                 _joined_walks([t.walk for t in traces]), traces[0].curves, traces[0].learned)
 
 
 def _joined_walks(walks: list[Walk | None]) -> Walk | None:
@@ -422,10 +433,11 @@ def _others(means: Means, images: Tensor, labels: Tensor, attack: Attack, device
     return Others(others.images.to(device), others.labels.to(device))
 
 
-def _learning_spec(spec: AttackSpec, model: Classifier, others: Others) -> dict[str, Any]:
+def _learning_spec(spec: AttackSpec, model: Classifier, others: Others, device: torch.device) -> dict[str, Any]:
     """Everything that decides what an attack learns: neither the attacked images nor the mask do."""
     return {"attack": spec.attack, "params": spec.params, "norm": spec.norm, "eps": spec.eps, "target": spec.target,
             "seed": spec.seed, "batch": spec.batch, "numerics": spec.numerics, "model": model.digest,
+            "device": devices.title(device),
             "others": digest.of_arrays(others.images.cpu().numpy(), others.labels.cpu().numpy())}
 
 
