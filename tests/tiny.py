@@ -88,6 +88,10 @@ QUICK: dict[str, dict[str, object]] = {
     "campatch": {"height": 0.4, "width": 0.3, "steps": 4},
     "pwp": {"height": 0.4, "width": 0.3, "steps": 4},
     "patch": {"size": 0.5, "steps": 3, "sample": 2},
+    "uap": {"epochs": 2},
+    "advgan": {"epochs": 2},
+    "advganpp": {"epochs": 2},
+    "gdpa": {"epochs": 2},
 
     # decision and score
 }

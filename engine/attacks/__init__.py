@@ -11,6 +11,8 @@ FAMILIES = (
     "optimisation",
     "sparse",
     "patch",
+    "universal",
+    "generative",
     "decision",
     "score",
 )

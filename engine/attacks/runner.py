@@ -243,8 +243,8 @@ class _BatchRun(Run):
         return {name: torch.tensor(array).to(self._clean.device) for name, array in payload.arrays.items()}
 
     def dice(self) -> torch.Generator:
-        sequence = np.random.SeedSequence(self._setting.spec.seed, spawn_key=(0,))
-        return torch.Generator().manual_seed(_first_word(sequence))
+        seeds = np.random.SeedSequence(self._setting.spec.seed, spawn_key=(0,))  # unlike those of any image
+        return torch.Generator().manual_seed(_first_word(seeds))
 
     def learning(self, step: int, steps: int, **losses: float) -> None:
         for name, value in losses.items():

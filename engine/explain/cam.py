@@ -1,8 +1,6 @@
 """Heatmaps of what a classifier looks at, for the price of about one forward pass and without a trace on the model."""
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +13,11 @@ from engine.errors import EngineError, UnknownName
 from engine.explain.methods import CAMS
 from engine.models.architectures import ARCHITECTURES
 from engine.models.classifier import Classifier
+from engine.models.hooks import Hook, hooked
 
 __all__ = ["CAMS", "Heatmaps", "cam", "layers_for"]
 
 PROBE_SIZE = 224
-
-Hook = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ def _at_layer(classifier: Classifier, layer: str, images: Tensor, classes: Tenso
         torch.set_grad_enabled(True)
         return start.requires_grad_().clone()
 
-    with torch.no_grad(), _hooked({layer: modules[layer]}, lambda _: take_over):
+    with torch.no_grad(), hooked({layer: modules[layer]}, lambda _: take_over):
         logits = classifier(images.to(classifier.device))
         if not cut:
             raise EngineError(f"layer '{layer}' does not run in this model; choose another layer")
@@ -158,24 +155,6 @@ def _feature_map_sizes(classifier: Classifier, images: Tensor) -> dict[str, tupl
         return hook
 
     modules = {name: module for name, module in classifier.module.named_modules() if name}
-    with torch.no_grad(), _hooked(modules, note):
+    with torch.no_grad(), hooked(modules, note):
         classifier(images.to(classifier.device))
     return sizes
-
-
-@contextmanager
-def _hooked(modules: dict[str, nn.Module], hook_for: Callable[[str], Hook]) -> Iterator[None]:
-    """Forward hooks on `modules` for the time of a `with` block, deaf to forward passes of other threads."""
-    owner = threading.get_ident()
-
-    def only_here(hook: Hook) -> Hook:
-        return lambda *call: hook(*call) if threading.get_ident() == owner else None
-
-    handles = []
-    try:
-        for name, module in modules.items():
-            handles.append(module.register_forward_hook(only_here(hook_for(name))))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -3,6 +3,7 @@
 import copy
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from engine import digest
 from engine.errors import EngineError, UnknownName
+from engine.models.hooks import hooked
 
 NUMERICS = ("fast", "reference")
 
@@ -65,6 +67,24 @@ class Classifier(nn.Module):
             raise EngineError(f"{self.name} gives {logits.shape[1]} logits for {len(self.classes)} classes; "
                               "name as many classes as it has outputs")
         return logits
+
+    def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The network's last feature map [N, K, h, w] larger than 1 x 1, before it is pooled away, and the logits.
+
+        Raises EngineError where it has none.
+        """
+        last: list[Tensor] = []
+
+        def note(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-2:].numel() > 1:
+                last[:] = [output]
+
+        with hooked(dict(self.module.named_modules()), lambda _: note):
+            logits = self(images)
+        if not last:
+            raise EngineError(f"model '{self.name}' has no layer with a feature map; take a convolutional model, or an "
+                              "attack that looks at images only")
+        return last[0].detach().clone(), logits
 
     def normalised(self, images: Tensor) -> Tensor:
         """What the network itself sees."""

@@ -1,0 +1,190 @@
+"""One perturbation for all images, learned once from further images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from engine.attacks.base import Attack, AttackInfo, Ball, Cost, Goal, Knowledge, Paper, Run, length, register, unit
+from engine.params import param
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.models.threat import WhiteBox
+
+ASCENT = "gradient ascent"
+DEEPFOOL = "DeepFool"
+
+BATCH = 8  # further images that decide one step of gradient ascent
+SURE = 2.0  # a further image that is fooled by so many logits no longer counts
+FIRST_STEP = 0.25  # of gradient ascent, as a share of eps; the last steps are next to nothing
+
+# DeepFool's own settings, those of its paper.
+BOUNDARY_STEPS = 10
+OVERSHOOT = 0.02
+MOST_CLASSES = 10
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class UAP(Attack):
+    """Universal adversarial perturbation (Moosavi-Dezfooli et al. 2017), untargeted and targeted, in Linf or L2.
+
+    With method "DeepFool" as published: for one image after another that is not fooled yet, the smallest change that
+    would fool it (in L2) is added to the pattern, which is then brought back into the budget.
+    Deviation: by default the pattern climbs the mean margin of batches instead (projected gradient ascent with
+    momentum, as in Shafahi et al. 2020, "Universal Adversarial Training", where the loss is a cut-off cross-entropy).
+    What counts as fooled is, as in the paper, an answer other than that on the clean image, right or not.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="uap",
+        title="UAP",
+        sentence="One pattern for all pictures: learned from other pictures, then simply added to each.",
+        formula=r"x' = \mathrm{clip}(x + v),\quad \lVert v\rVert_p \le \varepsilon,\quad "
+                r"v = \arg\max_v\, \mathbb{P}_{x}\big[k(x + v) \ne k(x)\big]",
+        paper=Paper("Moosavi-Dezfooli, Fawzi, Fawzi, Frossard", "Universal adversarial perturbations", 2017,
+                    "https://arxiv.org/abs/1610.08401"),
+        knowledge=Knowledge.WHITE_BOX,
+        norms=("linf", "l2"),
+        look_for="The difference is the same for every picture; it often drives all of them to the same wrong class.",
+        others=32,
+    )
+    method: str = param(ASCENT, title="Learned by", choices=(ASCENT, DEEPFOOL),
+                        help="'gradient ascent' moves the pattern by what fools a batch of pictures; 'DeepFool', as "
+                             "first published, by what fools one picture after another.")
+    epochs: int = param(20, title="Epochs", low=1, high=500, step=1,
+                        help="How often every further picture is looked at while learning; nothing is learned again "
+                             "when other pictures are attacked.")
+    enough: float = param(1.0, title="Enough", low=0.0, high=1.0, step=0.05,
+                          help="Learning ends early when this share of the further pictures is fooled.")
+
+    def cost(self) -> Cost:
+        return Cost(gradients=0, queries=1)
+
+    def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
+        import torch
+
+        pattern = run.learned(lambda: {"pattern": _Lesson(target, goal, ball, run).learn(self)}, show=["pattern"])
+        logits = target.logits(clean)
+        rows = torch.arange(len(clean), device=clean.device)
+        run.record(0, 1, clean, logits, goal.objective(logits, rows))
+        return clean + pattern["pattern"]
+
+
+class _Lesson:
+    """Learning a pattern [C, H, W] from the further images; `goal` is away from what the model says of them clean."""
+
+    def __init__(self, target: WhiteBox, goal: Goal, ball: Ball, run: Run) -> None:
+        self.images, self.ball, self.run = run.others.images, ball, run
+        self.oracle, self.dice = target.apart(len(self.images)), run.dice()
+        self.logits = self.oracle.logits(self.images)
+        self.goal = goal.of(self.logits.argmax(dim=1))
+        # Towards a class: those that the model takes for it anyway are no success.
+        self.open = ~self.goal.reached(self.logits)
+        self.pattern = self.images.new_zeros(1, *self.images.shape[1:])
+
+    def learn(self, attack: UAP) -> Tensor:
+        """The pattern after at most `attack.epochs` passes over the images; the runner is told after each."""
+        for fooled in LEARNERS[attack.method](self, attack.epochs):
+            if fooled >= attack.enough:
+                break
+        return self.pattern[0]
+
+    def climb(self, epochs: int) -> Iterator[float]:
+        """Projected gradient ascent; yields the share of fooled images after each epoch."""
+        batches = -(-len(self.images) // BATCH)
+        steps, step, velocity = epochs * batches, 0, self.pattern.clone()
+        for _ in range(epochs):
+            total = 0.0
+            for rows in self._shuffled().split(BATCH):
+                ascent = self.oracle.gradient(self._patterned(rows), self._cut_margin, rows)
+                total += float(ascent.value.sum())
+                velocity += ascent.gradient.mean(dim=0, keepdim=True)
+                self.pattern += FIRST_STEP * (1 - step / steps) * self.ball.eps * self._direction(velocity)
+                velocity *= 0.9
+                self._shrink()
+                step += 1
+                self.run.learning(step, steps)
+            yield self._measured(step, steps, loss=-total / len(self.images))
+
+    def push(self, epochs: int) -> Iterator[float]:
+        """One image after another across its nearest boundary; yields the share of fooled images after each epoch."""
+        steps, step = epochs * len(self.images), 0
+        for _ in range(epochs):
+            for row in self._shuffled().split(1):
+                logits = self.oracle.logits(self._patterned(row), row)
+                if not self.goal.reached(logits, row):
+                    self.pattern += self._to_boundary(row, logits)
+                    self._shrink()
+                step += 1
+                self.run.learning(step, steps)
+            yield self._measured(step, steps)
+
+    def _to_boundary(self, row: Tensor, logits: Tensor) -> Tensor:
+        """DeepFool (Moosavi-Dezfooli et al. 2016): the way over the nearest boundary from the patterned image `row`."""
+        own, rivals = self._contest(row, logits)
+        probes = self._oracle_for(len(rivals))
+        way = self.pattern.new_zeros(self.pattern.shape)
+        start = self._patterned(row)
+
+        def lead(logits: Tensor, rows: Tensor) -> Tensor:
+            return logits.gather(1, rivals[rows][:, None])[:, 0] - logits[:, own]
+
+        for _ in range(BOUNDARY_STEPS):
+            ascent = probes.gradient((start + way).expand(len(rivals), -1, -1, -1), lead)
+            if self.goal.reached(ascent.logits[:1], row):
+                break
+            slopes = length(ascent.gradient).flatten()
+            distances = ascent.value.neg().clamp_min(1e-4) / slopes.clamp_min(1e-12)
+            nearest = int(distances.argmin())
+            step = distances[nearest] * (1 + OVERSHOOT)
+            way = way + step * unit(ascent.gradient[nearest:nearest + 1])
+        return way
+
+    def _contest(self, row: Tensor, logits: Tensor) -> tuple[int, Tensor]:
+        """The class an image is in, and those it may be pushed into."""
+        own = int(logits[0].argmax())
+        if self.goal.targets is not None:
+            return own, self.goal.targets[row]
+        best = logits[0].topk(min(MOST_CLASSES, logits.shape[1])).indices
+        return own, best[best != own]
+
+    def _oracle_for(self, probes: int) -> WhiteBox:
+        """Rows of their own for several probes of one image, so that the objective can tell them apart."""
+        return self.oracle.apart(probes)
+
+    def _measured(self, step: int, steps: int, **losses: float) -> float:
+        """The share of the images that the pattern fools now, told to the runner."""
+        logits = self.oracle.logits(self._patterned())
+        fooled = float((self.goal.reached(logits) & self.open).sum()) / max(1, int(self.open.sum()))
+        self.run.learning(step, steps, **losses, fooling=fooled)
+        return fooled
+
+    def _patterned(self, rows: Tensor | None = None) -> Tensor:
+        images = self.images if rows is None else self.images[rows]
+        return (images + self.pattern).clamp_(0.0, 1.0)
+
+    def _shuffled(self) -> Tensor:
+        import torch
+
+        return torch.randperm(len(self.images), generator=self.dice).to(self.images.device)
+
+    def _cut_margin(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """The margin until an image is surely fooled: beyond that it leaves the pattern to the others."""
+        return self.goal.margin(logits, rows).clamp_max(SURE)
+
+    def _direction(self, gradient: Tensor) -> Tensor:
+        return gradient.sign() if self.ball.norm == "linf" else unit(gradient.clone())
+
+    def _shrink(self) -> None:
+        """Bring the pattern back into the budget."""
+        if self.ball.norm == "linf":
+            self.pattern.clamp_(-self.ball.eps, self.ball.eps)
+        else:
+            self.pattern *= (self.ball.eps / length(self.pattern).clamp_min(1e-12)).clamp_max(1.0)
+
+
+LEARNERS = {ASCENT: _Lesson.climb, DEEPFOOL: _Lesson.push}
