@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,10 @@ from engine.progress import Progress
 from engine.store import Payload
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from engine.attacks.result import AttackResult
+    from engine.models.classifier import Classifier
 
 JPEG_QUALITY = 90
 MOST_SNAPSHOTS = 20
@@ -118,11 +121,7 @@ def _explore(source: Source, dataset: Dataset, model: str, attack: AttackSpec, d
     check_fits(classifier, dataset.classes)
     chosen = picture(source)
     clean = torch.from_numpy(chosen.image)[None]
-    label = chosen.label
-    if label is None:
-        # Nobody told us what an upload shows: the attack leads away from what the model says now.
-        with torch.no_grad():
-            label = int(classifier(clean.to(classifier.device)).argmax())
+    label = _label(chosen, classifier, clean)
     means = means_for(attack, dataset, [source.index] if not source.upload else [], clean, classifier)
     result = run_attack(attack, classifier, clean, torch.tensor([label]), means=means, device=device,
                         progress=progress.part(0.05, 0.9), keep_steps=True)
@@ -154,6 +153,16 @@ def _explore(source: Source, dataset: Dataset, model: str, attack: AttackSpec, d
               "snapshots": _snapshots(result), "film": _film(result),
               **{f"learned_{name}": values for name, values in result.trace.learned.items()}}
     return Payload(facts, arrays)
+
+
+def _label(chosen: Picture, classifier: Classifier, clean: Tensor) -> int:
+    """The true class. Nobody told us what an upload shows: there an attack leads away from what the model says now."""
+    import torch
+
+    if chosen.label is not None:
+        return chosen.label
+    with torch.no_grad():
+        return int(classifier(clean.to(classifier.device)).argmax())
 
 
 def _finite(value: float) -> float | None:
@@ -201,6 +210,37 @@ def _snapshots(result: AttackResult) -> np.ndarray:
     """The kept iterates and the final image, float32 [S, C, H, W]."""
     kept = [] if result.trace.images is None else [result.trace.images[i, 0] for i in _shown(result)]
     return np.stack([*kept, result.adversarial[0]])
+
+
+# The largest budget that a search for the smallest one tries, and how exactly it finds it, for each norm.
+SEARCH = {"linf": (16 / 255, 0.05 / 255), "l2": (8.0, 0.02)}
+
+
+def minimal_task(source: Source, model: str, attack: AttackSpec, device: str = "auto") -> Task:
+    """The job that finds the smallest eps at which `attack` fools the model on one picture; its own eps is ignored."""
+    high, tolerance = SEARCH[attack.norm]
+    attack = replace(attack, eps=high)
+    explored = explore_task(source, model, attack, device)
+
+    def work(progress: Progress) -> Payload:
+        progress.report(0.0, "loading PyTorch and the model")
+        load_libraries()
+        import torch
+
+        from engine.experiments.means import means_for
+        from engine.experiments.minimal import smallest_eps
+        from engine.models.registry import load_model
+
+        chosen, dataset, classifier = picture(source), opened(source.dataset, source.split), load_model(model)
+        clean = torch.from_numpy(chosen.image)[None]
+        label = _label(chosen, classifier, clean)
+        means = means_for(attack, dataset, [source.index] if not source.upload else [], clean, classifier)
+        found = smallest_eps(attack, classifier, clean, torch.tensor([label]), high=high, tolerance=tolerance,
+                             means=means, device=device, progress=progress.part(0.05, 1.0))
+        return Payload({**asdict(found.found[0]), "high": high, "tolerance": tolerance, "seconds": found.seconds},
+                       {"adversarial": found.adversarial[0]})
+
+    return Task("minimal", f"smallest epsilon of {explored.title}", explored.spec, work, device)
 
 
 def heatmap_task(explored: Task, outcome: Payload, source: Source, model: str, method: str, layer: str | None) -> Task:

@@ -72,6 +72,24 @@ def walk(queries: Sequence[int], distances: Sequence[float | None], title: str) 
     return figure
 
 
+def bisection(tried: Sequence[float], fooled: Sequence[bool], title: str) -> go.Figure:
+    """The budgets a search tried, one after another, and which of them flipped the diagnosis."""
+    figure = go.Figure()
+    numbers = list(range(1, len(tried) + 1))
+    figure.add_scatter(x=numbers, y=list(tried), mode="lines", line={"color": "#888888", "width": 1, "dash": "dot"},
+                       hoverinfo="skip", showlegend=False)
+    for name, flag, colour, symbol in (("flips", True, AFTER, "x"), ("holds", False, BEFORE, "circle")):
+        chosen = [i for i, f in enumerate(fooled) if f == flag]
+        figure.add_scatter(x=[numbers[i] for i in chosen], y=[tried[i] for i in chosen], mode="markers", name=name,
+                           marker={"color": colour, "symbol": symbol, "size": 10},
+                           hovertemplate="try %{x}: %{y:.3g}<extra>" + name + "</extra>")
+    figure.update_layout(
+        height=260, margin={"l": 0, "r": 8, "t": 28, "b": 0},
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
+        xaxis={"title": "try", "dtick": 1, "showspikes": False}, yaxis={"title": title, "type": "log"})
+    return figure
+
+
 def learning(curves: Mapping[str, Sequence[float]]) -> go.Figure:
     """The losses that an attack learned by."""
     figure = go.Figure()

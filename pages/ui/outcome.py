@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from engine.attacks import ATTACKS
-from engine.experiments.explore import Picture, heatmap_task
+from engine.experiments.explore import SEARCH, Picture, heatmap_task, minimal_task
 from engine.explain.methods import CAMS
 from engine.jobs import Job, State, jobs
 from engine.store import Payload
@@ -69,7 +69,8 @@ def show(run: Run, address: Address) -> None:
     with st.container():
         st.markdown("##### Where the model looks")
         heatmaps = _heatmaps(run, address)
-    steps, numbers, explanation = st.tabs(["Step by step", "Numbers and files", "How this attack works"])
+    steps, smallest, numbers, explanation = st.tabs(["Step by step", "Smallest epsilon", "Numbers and files",
+                                                     "How this attack works"])
     with steps:
         _learned(run)
         _where(run)
@@ -77,6 +78,8 @@ def show(run: Run, address: Address) -> None:
             _walk(run, run.facts["walk"])
         else:
             _steps(run)
+    with smallest:
+        _smallest(run)
     with numbers:
         _numbers(run)
         _files(run, heatmaps)
@@ -230,6 +233,50 @@ def _walk(run: Run, walk: dict[str, Any]) -> None:
     pictures.row(figures, columns=max(4, len(figures)))
     distances = [None if d is None else d * factor for d in walk["distances"]]
     charts.show(charts.walk(walk["queries"], distances, _DISTANCES[norm]), key="explore walk")
+
+
+# ---- the smallest epsilon
+
+
+def _smallest(run: Run) -> None:
+    """The search for the smallest budget that flips this picture, started by a button."""
+    settings, info = run.settings, ATTACKS[run.settings.attack.attack].info
+    if not info.bounded:
+        st.caption(f"{info.title} has no epsilon: what it finds is already limited by its own settings.")
+        return
+    task = minimal_task(settings.source, settings.model, settings.attack, settings.device)
+    job = jobs().find(task)
+    scale = controls.SCALES[settings.attack.norm]
+    high, tolerance = (scale.text(value * scale.factor) for value in SEARCH[settings.attack.norm])
+    if job is None or job.state in (State.CANCELLED, State.FAILED):
+        if job is not None and job.error:
+            st.error(job.error)
+        st.caption(f"The same attack again and again, halving the interval in which the diagnosis flips: from {high} "
+                   f"down to {tolerance}.")
+        if not st.button("Search the smallest epsilon", key="explore smallest"):
+            return
+        job = jobs().submit(task, owner())
+    if not progress.finished(job):
+        if st.button("Stop the search", key="explore smallest stop"):
+            jobs().cancel(job, owner())
+        return
+    if job.payload is not None:
+        _bisection(run, job.payload, scale)
+
+
+def _bisection(run: Run, found: Payload, scale: controls.Scale) -> None:
+    eps, tries = found.facts["eps"], found.facts["tries"]
+    if eps is None:
+        st.markdown(f"The model held at every budget up to **{scale.text(found.facts['high'] * scale.factor)}**.")
+    elif eps == 0:
+        st.markdown("There was nothing to break: the model is wrong about this picture as it is.")
+    else:
+        st.markdown(f"The diagnosis flips from **{scale.text(eps * scale.factor)}**, known to "
+                    f"{scale.text(found.facts['tolerance'] * scale.factor)}, after {len(tries)} attacks. It is assumed "
+                    "that no larger budget fails where a smaller one works.")
+    if tries:
+        charts.show(charts.bisection([t["eps"] * scale.factor for t in tries], [t["success"] for t in tries],
+                                     scale.label), key="explore bisection")
 
 
 # ---- numbers and files

@@ -10,10 +10,6 @@ def run(app: AppTest) -> AppTest:
     return settled(app)
 
 
-def charts(app: AppTest) -> int:
-    return len(app.get("plotly_chart"))
-
-
 def command(app: AppTest) -> str:
     return next(block.value for block in app.code if "engine attack" in block.value)
 
@@ -55,3 +51,16 @@ def test_the_cost_is_told_before_the_run() -> None:
     assert any("at most 37 gradients" in caption.value for caption in app.caption)
     app.selectbox(key="explore.attack").set_value("hopskipjump").run()
     assert any("queries" in caption.value and "at most" in caption.value for caption in app.caption)
+
+
+def test_the_smallest_epsilon_is_searched_and_shown() -> None:
+    app = run(opened(attack="bim", set__steps="2", eps="8/255"))
+    app.button(key="explore smallest").click().run()
+    app = settled(app)
+    assert any("The diagnosis flips from" in block.value for block in app.markdown)
+
+
+def test_a_learned_pattern_is_shown_alone() -> None:
+    app = run(opened(attack="uap", set__epochs="1", eps="8/255"))
+    pictures = "".join(block.proto.body for block in app.get("html"))
+    assert "The pattern alone" in pictures
