@@ -9,6 +9,7 @@ FAMILIES = (
     "gradient",
     "decision",
     "score",
+    "autoattack",
 )
 for _family in FAMILIES:
     import_module(f"engine.attacks.{_family}")
