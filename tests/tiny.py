@@ -94,6 +94,17 @@ QUICK: dict[str, dict[str, object]] = {
     "gdpa": {"epochs": 2},
 
     # decision and score
+    "hopskipjump": {"queries": 60},
+    "gbba": {"queries": 60},
+    "boundary": {"queries": 60},
+    "opt": {"queries": 60},
+    "signopt": {"queries": 60},
+    "geoda": {"queries": 60},
+    "square": {"queries": 60},
+    "nes": {"queries": 60},
+    "simba": {"queries": 60},
+    "autoattack": {"steps": 5, "queries": 20},
+    "apgd": {"steps": 10},
 }
 
 

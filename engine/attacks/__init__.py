@@ -15,6 +15,7 @@ FAMILIES = (
     "generative",
     "decision",
     "score",
+    "autoattack",
 )
 for _family in FAMILIES:
     import_module(f"engine.attacks.{_family}")

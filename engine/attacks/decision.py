@@ -1,4 +1,4 @@
-"""Decision-based attacks: the attacker sees nothing but the predicted class, and looks for the nearest image that fools.
+"""Decision-based attacks: the attacker sees the predicted class only, and looks for the nearest image that fools.
 
 All begin at an image that the model already takes for something else and make it ever more similar to the attacked
 one. Each image's attack is a talk of its own (engine.attacks.talks), so the code below is about one image.
@@ -295,7 +295,8 @@ class Boundary(DecisionAttack):
         title="Boundary attack",
         sentence="A random walk along the model's boundary that takes every step which brings it nearer.",
         formula=r"\eta \perp x_t - x,\ \lVert\eta\rVert = \delta\,\lVert x_t - x\rVert,\quad "
-                r"x_{t+1} = x + (1 - \epsilon)\,\lVert x_t - x\rVert\,\frac{x_t + \eta - x}{\lVert x_t + \eta - x\rVert}",
+                r"x_{t+1} = x + (1 - \epsilon)\,\lVert x_t - x\rVert\,"
+                r"\frac{x_t + \eta - x}{\lVert x_t + \eta - x\rVert}",
         paper=Paper("Brendel, Rauber, Bethge", "Decision-Based Adversarial Attacks: Reliable Attacks Against Black-Box "
                     "Machine Learning Models", 2018, "https://arxiv.org/abs/1712.04248"),
         knowledge=Knowledge.DECISION,
@@ -479,8 +480,9 @@ class OPT(Descending):
     """OPT (Cheng et al. 2018): random gradient-free descent on the distance to the boundary as a function of the
     direction, with the paper's 10 random directions, smoothing 0.001 and first step 0.2.
 
-    Deviations: the first direction is the best of those towards images of another class that the attacker has instead of 100
-    random ones, which on these models hit nothing; the search along a ray widens by doubling instead of in steps of 1 %.
+    Deviations: the first direction is the best of those towards images of another class that the attacker has instead
+    of 100 random ones, which on these models hit nothing; the search along a ray widens by doubling instead of in steps
+    of 1 %.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
@@ -489,7 +491,8 @@ class OPT(Descending):
         sentence="It measures how far the boundary lies in ten random directions around the best one, and turns "
                  "towards where it is nearer.",
         formula=r"g(\theta) = \min\{\lambda : f(x + \lambda\theta/\lVert\theta\rVert) \ne y\},\quad "
-                r"\theta \leftarrow \theta - \frac{\alpha}{q}\sum_i \frac{g(\theta + \beta u_i) - g(\theta)}{\beta} u_i",
+                r"\theta \leftarrow \theta - \frac{\alpha}{q}\sum_i "
+                r"\frac{g(\theta + \beta u_i) - g(\theta)}{\beta} u_i",
         paper=Paper("Cheng, Le, Chen, Yi, Zhang, Hsieh", "Query-Efficient Hard-label Black-box Attack: An "
                     "Optimization-based Approach", 2018, "https://arxiv.org/abs/1807.04457"),
         knowledge=Knowledge.DECISION,
@@ -570,8 +573,8 @@ class GeoDA(DecisionAttack):
                  "straight there from the attacked image.",
         formula=r"w \propto \sum_i \phi_i\,\eta_i,\ \eta_i \in \mathrm{span}(\mathrm{DCT}),\quad "
                 r"x_{t+1} = x + r\,\frac{w}{\lVert w\rVert_2}\ (L_2),\quad x + r\,\mathrm{sign}(w)\ (L_\infty)",
-        paper=Paper("Rahmati, Moosavi-Dezfooli, Frossard, Dai", "GeoDA: A Geometric Framework for Black-box Adversarial "
-                    "Attacks", 2020, "https://arxiv.org/abs/2003.06468"),
+        paper=Paper("Rahmati, Moosavi-Dezfooli, Frossard, Dai", "GeoDA: A Geometric Framework for Black-box "
+                    "Adversarial Attacks", 2020, "https://arxiv.org/abs/2003.06468"),
         knowledge=Knowledge.DECISION,
         norms=("l2", "linf"),
         look_for="The change is smooth and wavy, for the probes are.",

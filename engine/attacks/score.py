@@ -232,8 +232,8 @@ MOMENTUM = 0.9
 @register
 @dataclass(frozen=True, kw_only=True)
 class NES(ScoreAttack):
-    """NES (Ilyas et al. 2018): PGD along a direction estimated from pairs of opposite random probes, with the paper's 50
-    probes of 0.001 and momentum 0.9.
+    """NES (Ilyas et al. 2018): PGD along a direction estimated from pairs of opposite random probes, with the paper's
+    50 probes of 0.001 and momentum 0.9.
 
     Deviations: the step is eps / 5, which is the paper's 0.01 at its eps of 0.05; probes are kept between black and
     white, as what is sent to a real model has to be.
@@ -244,8 +244,8 @@ class NES(ScoreAttack):
         title="NES",
         sentence="It nudges the image at random, one way and the opposite way, and moves along the nudges that made "
                  "the model less sure.",
-        formula=r"g \approx \frac{1}{2n\sigma}\sum_{i=1}^{n} \big(L(x + \sigma u_i) - L(x - \sigma u_i)\big)\,u_i,\quad "
-                r"x_{t+1} = \mathrm{clip}_{x,\varepsilon}\big(x_t + \alpha\,\mathrm{sign}(m_t)\big)",
+        formula=r"g \approx \frac{1}{2n\sigma}\sum_{i=1}^{n} \big(L(x + \sigma u_i) - L(x - \sigma u_i)\big)\,u_i,"
+                r"\quad x_{t+1} = \mathrm{clip}_{x,\varepsilon}\big(x_t + \alpha\,\mathrm{sign}(m_t)\big)",
         paper=Paper("Ilyas, Engstrom, Athalye, Lin", "Black-box Adversarial Attacks with Limited Queries and "
                     "Information", 2018, "https://arxiv.org/abs/1804.08598"),
         knowledge=Knowledge.SCORE,
@@ -294,8 +294,8 @@ WAVES = "low frequencies"
 class SimBA(ScoreAttack):
     """SimBA (Guo et al. 2019), with single pixels or with the lowest frequencies of the cosine transform (SimBA-DCT).
 
-    Deviation: where all directions have been tried, it goes through them again in another order, instead of adding higher
-    frequencies or ending.
+    Deviation: where all directions have been tried, it goes through them again in another order, instead of adding
+    higher frequencies or ending.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(

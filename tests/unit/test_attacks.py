@@ -72,11 +72,12 @@ LEARNED = ["patch", *(n for n in ATTACKS if ATTACKS[n].__module__.endswith(("uni
                                             and whole(ATTACKS[n].info.knowledge) and n not in LEARNED])
 def test_more_steps_than_none_do_something(name: str, norm: str) -> None:
     result = quick(name, MODEL, some_images(3), LABELS, eps=0.1 if norm == "linf" else 1.0, norm=norm)
-    assert (result.l2 > 0.01).all()
+    # An attack may leave alone what was wrong from the start, and be content once the model is fooled.
+    assert ((result.l2 > 0.01) | (result.predicted_clean != LABELS)).all()
     start, end = result.trace.objective[0], -np.log(np.take_along_axis(
         np.exp(result.logits_adversarial) / np.exp(result.logits_adversarial).sum(1, keepdims=True),
         np.array(LABELS)[:, None], axis=1))[:, 0]
-    assert (end > start).all(), "the loss did not rise"
+    assert ((end > start) | (result.predicted_adversarial != LABELS)).all(), "the loss did not rise"
 
 
 @pytest.mark.parametrize("name", [n for n in ATTACKS if ATTACKS[n].__module__ == "engine.attacks.gradient"])
