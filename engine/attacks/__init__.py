@@ -13,9 +13,9 @@ FAMILIES = (
     "patch",
     "universal",
     "generative",
+    "autoattack",
     "decision",
     "score",
-    "autoattack",
 )
 for _family in FAMILIES:
     import_module(f"engine.attacks.{_family}")
