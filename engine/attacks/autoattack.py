@@ -25,7 +25,7 @@ from engine.attacks.base import (
 from engine.params import build, param, params_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from engine.models.threat import Ascent, Objective, WhiteBox
 
@@ -283,8 +283,11 @@ class _PartRun(Run):
     def note(self, text: str, images: int = 1) -> None:
         self._run.note(text, images)
 
-    def learned(self, fit: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        return self._run.learned(fit)
+    def learned(self, fit: Callable[[], dict[str, Tensor]], show: Sequence[str] = ()) -> dict[str, Tensor]:
+        return self._run.learned(fit, show)
+
+    def dice(self) -> Generator:
+        return self._run.dice()
 
     def learning(self, step: int, steps: int, **losses: float) -> None:
         self._run.learning(step, steps, **losses)
