@@ -159,6 +159,8 @@ def page() -> None:
             task = explore_task(settings.source, settings.model, settings.attack, settings.device)
         except EngineError as error:
             st.error(str(error))
+        if settings is not None:
+            st.caption(price(settings))
         with st.container(key="run-bar", horizontal=True):
             asked = st.button("Run", type="primary", shortcut="Ctrl+Enter", width="stretch",
                               disabled=task is None)
@@ -167,9 +169,6 @@ def page() -> None:
             current: Run | None = st.session_state.get(RUNNING)
             if st.button("Cancel", disabled=current is None) and current is not None:
                 cancel(current.job)
-        if settings is not None:
-            st.caption(price(settings))
-
     main_area(settings, task, address)
     if settings is not None:
         address.write()

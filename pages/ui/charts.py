@@ -61,14 +61,14 @@ def steps(classes: Sequence[str], probabilities: Sequence[Sequence[float]], loss
 
 
 def walk(queries: Sequence[int], distances: Sequence[float | None], title: str) -> go.Figure:
-    """How far the best image is from the original after so many queries; both axes in powers of ten."""
+    """How far the best image is from the original after so many queries."""
     figure = go.Figure()
     figure.add_scatter(x=list(queries), y=list(distances), mode="lines", line={"color": BEFORE, "width": 2},
                        hovertemplate="%{x:,} queries: %{y:.3g}<extra></extra>")
     figure.update_layout(
         height=260, margin={"l": 0, "r": 8, "t": 12, "b": 0}, showlegend=False,
-        xaxis={"title": "queries", "type": "log", "dtick": 1, "showspikes": False},
-        yaxis={"title": title, "type": "log", "dtick": 1, "exponentformat": "none"})
+        xaxis={"title": "queries", "type": "log", "dtick": "D2", "showspikes": False},
+        yaxis={"title": title, "rangemode": "tozero"})
     return figure
 
 
@@ -86,7 +86,7 @@ def bisection(tried: Sequence[float], fooled: Sequence[bool], title: str) -> go.
     figure.update_layout(
         height=260, margin={"l": 0, "r": 8, "t": 28, "b": 0},
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
-        xaxis={"title": "try", "dtick": 1, "showspikes": False}, yaxis={"title": title, "type": "log"})
+        xaxis={"title": "try", "dtick": 1, "showspikes": False}, yaxis={"title": title, "rangemode": "tozero"})
     return figure
 
 

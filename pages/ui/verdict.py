@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from engine.attacks import ATTACKS
 from engine.data.upload import StoredUnits
 from pages.ui.charts import percent
 
@@ -70,13 +71,19 @@ def sentence(facts: dict[str, Any], classes: Sequence[str]) -> str:
                 f"{small[0].upper()}{small[1:]}.")
     if target is not None and after.index != before.index:
         return (f"Half a success: the model was driven from {before.name} to {after.name}, but not to "
-                f"{classes[target]}. A larger epsilon or more steps may do it.")
+                f"{classes[target]}. {advice(facts)}")
     if after.index != before.index:
         return f"The attack worked: the diagnosis flips, though {small}."
     change = after.confidence - before.confidence
     trend = ("hardly less sure" if abs(change) < 0.02 else "less sure" if change < 0 else "even surer")
-    return (f"The model held: it still says {after.name}, {trend} than before. "
-            "Try a larger epsilon, more steps or another attack.")
+    return f"The model held: it still says {after.name}, {trend} than before. {advice(facts)}"
+
+
+def advice(facts: dict[str, Any]) -> str:
+    """What to try where the attack did not reach its goal."""
+    if ATTACKS[facts["run"]["spec"]["attack"]].info.bounded:
+        return "Try a larger epsilon, more steps or another attack."
+    return "Give it more in the advanced settings, or try another attack."
 
 
 def extent(facts: dict[str, Any]) -> str:
