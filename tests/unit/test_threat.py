@@ -20,8 +20,8 @@ def test_each_shows_no_more_than_it_should() -> None:
     torch.testing.assert_close(ScoreBased(model, 3).scores(IMAGES), logits.softmax(dim=1))
     assert torch.equal(DecisionBased(model, 3).decide(IMAGES), logits.argmax(dim=1))
     public = {cls: {n for n in dir(cls(model, 3)) if not n.startswith("_")} for cls in (ScoreBased, DecisionBased)}
-    assert public[ScoreBased] == {"scores", "queries", "left", "classes"}
-    assert public[DecisionBased] == {"decide", "queries", "left", "classes"}
+    assert public[ScoreBased] == {"scores", "queries", "left", "classes", "apart", "rows_at_once"}
+    assert public[DecisionBased] == {"decide", "queries", "left", "classes", "apart", "rows_at_once"}
 
 
 def test_the_gradient_is_that_of_the_objective() -> None:
