@@ -189,7 +189,7 @@ class CarliniWagner(Attack):
             adam = _Adam(variable, self.rate)
             succeeded = clean.new_zeros(len(clean)) > 0
             for step in range(self.steps):
-                images = space.images(variable)
+                images = space.images(variable) if round_ or step else clean.clone()  # tanh is inexact
                 ascent = target.gradient(images, goal.margin)
                 run.record(round_ * self.steps + step, self.rounds * self.steps, images, ascent.logits, ascent.value)
                 reached = ascent.value >= enough
@@ -224,7 +224,7 @@ class _Curvature:
             kept.copy_(torch.cat([kept[1:], new[None]]).where(takes, kept))
 
     def direction(self, gradient: Tensor) -> Tensor:
-        """Minus the inverse Hessian times `gradient`; of length 1 at most where nothing is known of it."""
+        """Minus the inverse Hessian times `gradient`; where nothing is known of it, that of the squared size is 2."""
         import torch
 
         way, shares = gradient.clone(), []
@@ -234,8 +234,7 @@ class _Curvature:
             way.sub_(shares[-1] * turn)
         newest = self._turns[-1]
         known = self._weights[-1] > 0
-        scale = 1 / (self._weights[-1] * _dot(newest, newest)).where(known, length(gradient).clamp_min(1e-37))
-        way.mul_(scale)
+        way.div_((self._weights[-1] * _dot(newest, newest)).where(known, way.new_full((), 2.0)))
         for step, turn, weight, share in zip(self._steps, self._turns, self._weights, reversed(shares), strict=True):
             way.add_((share - weight * _dot(turn, way)) * step)
         return torch.neg(way)
@@ -284,16 +283,18 @@ class LBFGS(Attack):
         best, constants = _Smallest(ball), _Constants(clean, self.constant)
         for round_ in range(self.rounds):
             succeeded = clean.new_zeros(len(clean)) > 0
-            for step, (images, ascent) in enumerate(self._descent(target, aim, ball, constants.value)):
+            for step, (images, ascent, accepted) in enumerate(self._descent(target, aim, ball, constants.value)):
                 reached = goal.margin(ascent.logits) >= CLEAR
                 run.record(round_ * self.steps + step, self.rounds * self.steps, images, ascent.logits, ascent.value)
                 best.see(images, reached)
-                succeeded = succeeded | reached
+                # A step that goes too far fools the model too, and says nothing of the constant.
+                succeeded = reached.where(accepted, succeeded)
             constants.adapt(succeeded)
         return best.images
 
-    def _descent(self, target: WhiteBox, aim: Goal, ball: Ball, constant: Tensor) -> Iterator[tuple[Tensor, Ascent]]:
-        """Projected L-BFGS from the clean images: what was tried, with the model's answer to it."""
+    def _descent(self, target: WhiteBox, aim: Goal, ball: Ball, constant: Tensor,
+                 ) -> Iterator[tuple[Tensor, Ascent, Tensor]]:
+        """Projected L-BFGS from the clean images: what was tried, the model's answer, and whether it was a descent."""
         clean = ball.clean
         curvature = _Curvature(clean)
         at, height, slope = clean, clean.new_full((len(clean), 1, 1, 1), float("inf")), clean.new_zeros(clean.shape)
@@ -301,11 +302,11 @@ class LBFGS(Attack):
         tried = clean
         for _ in range(self.steps):
             ascent = target.gradient(tried, aim.objective)
-            yield tried, ascent
             change = tried - clean
             here = _dot(change, change) - constant * ascent.value.view(-1, 1, 1, 1)
             steep = change.mul_(2).sub_(constant * ascent.gradient)
             accepted = here <= height + 1e-4 * _dot(slope, tried - at)
+            yield tried, ascent, accepted[:, 0, 0, 0]
             curvature.learn(tried - at, steep - slope, accepted & height.isfinite())
             at, height, slope = tried.where(accepted, at), here.where(accepted, height), steep.where(accepted, slope)
             free = ~(((at <= ball.lower) & (slope > 0)) | ((at >= ball.upper) & (slope < 0)))

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from engine.models.classifier import Classifier
     from engine.models.threat import WhiteBox
 
+_BROWN = Paper("Brown, Mané, Roy, Abadi, Gilmer", "Adversarial Patch", 2017, "https://arxiv.org/abs/1712.09665")
+_SELVARAJU = Paper("Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra",
+                   "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", 2017,
+                   "https://arxiv.org/abs/1610.02391")
+
 GREY = 0.5  # what a region is filled with to find out how much the model needs it
 
 
@@ -203,7 +208,7 @@ class RandomPatch(RegionAttack):
         sentence="Paints a sticker somewhere in the image, to compare with attacks that choose the place.",
         formula=r"x_{t+1} = \mathrm{clip}\big(x_t + \alpha\,R \odot \mathrm{sign}(\nabla_x L(x_t, y))\big),\quad "
                 r"R\ \text{random}",
-        paper=Paper("Brown, Mané, Roy, Abadi, Gilmer", "Adversarial Patch", 2017, "https://arxiv.org/abs/1712.09665"),
+        paper=_BROWN,
         knowledge=Knowledge.WHITE_BOX,
         norms=("l0",),
         look_for="Whether it matters where the sticker is: compare with the patch where the heatmap is hottest.",
@@ -274,9 +279,7 @@ class CAMPatch(HotRegionAttack):
         sentence="Paints a sticker on the spot that the model looks at most.",
         formula=r"R = \arg\max_{R} \sum_{i \in R} \mathrm{CAM}_y(x)_i,\quad "
                 r"x_{t+1} = \mathrm{clip}\big(x_t + \alpha\,R \odot \mathrm{sign}(\nabla_x L(x_t, y))\big)",
-        paper=Paper("Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra",
-                    "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", 2017,
-                    "https://arxiv.org/abs/1610.02391"),
+        paper=_SELVARAJU,
         knowledge=Knowledge.WHITE_BOX,
         norms=("l0",),
         look_for="The sticker covers the hottest spot of the clean image's heatmap.",
@@ -290,7 +293,7 @@ class PwP(HotRegionAttack):
     """Patching with perturbation: a patch where the CAM of a chosen layer is hottest, and FGSM within eps in the rest.
 
     FGSM takes one step, from the clean image; the patch is then painted by PGD into the image so perturbed, so that
-    what is found fits together.
+    what is found fits together. The paper named is the heatmap's.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
@@ -300,10 +303,7 @@ class PwP(HotRegionAttack):
         formula=r"x' = \mathrm{clip}\big((1 - R) \odot (x + \varepsilon\,\mathrm{sign}(\nabla_x L(x, y))) "
                 r"+ R \odot p\big),\quad R = \arg\max_{R} \sum_{i \in R} \mathrm{CAM}_y(x)_i,\ "
                 r"p\ \text{maximises}\ L(x', y)",
-        paper=Paper("Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra (the heatmap); Goodfellow, Shlens, Szegedy "
-                    "(the perturbation)",
-                    "Patching with perturbation: Grad-CAM's hottest region patched, FGSM around it", 2017,
-                    "https://arxiv.org/abs/1610.02391"),
+        paper=_SELVARAJU,
         knowledge=Knowledge.WHITE_BOX,
         norms=("linf",),
         look_for="A smaller sticker is enough, because the rest of the image helps without being seen.",
@@ -367,7 +367,7 @@ class AdversarialPatch(Attack):
         title="Adversarial patch",
         sentence="One sticker for every image: learned beforehand to work anywhere, at any angle, and to be printed.",
         formula=r"\hat p = \arg\max_{p}\ \mathbb{E}_{x, t, \ell}\big[\log \Pr(\hat y \mid A(p, x, \ell, t))\big]",
-        paper=Paper("Brown, Mané, Roy, Abadi, Gilmer", "Adversarial Patch", 2017, "https://arxiv.org/abs/1712.09665"),
+        paper=_BROWN,
         knowledge=Knowledge.WHITE_BOX,
         norms=("l0",),
         look_for="The same sticker in every image, each time in another place.",

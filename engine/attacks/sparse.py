@@ -78,10 +78,9 @@ class JSMA(Attack):
         return Cost(gradients=self.steps, queries=self.steps)
 
     def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
-        images, rows = clean.clone(), None
-        touched = clean.new_zeros(len(clean), 1, *clean.shape[2:]) > 0
+        images = clean.clone()
         for step in range(self.steps):
-            ascent = target.gradient(images, goal.objective, rows)
+            ascent = target.gradient(images, goal.objective)
             run.record(step, self.steps, images, ascent.logits, ascent.value)
             playing = ~goal.reached(ascent.logits).view(-1, 1, 1, 1)
             if not bool(playing.any()):
@@ -90,7 +89,6 @@ class JSMA(Attack):
             gain = (move * ascent.gradient).sum(dim=1, keepdim=True)
             takes = _top(gain, self.at_once) & (gain > 0) & playing
             images.add_(move * takes)
-            touched |= takes
         return images
 
     def _move(self, images: Tensor, gradient: Tensor, ball: Ball) -> Tensor:
