@@ -2,11 +2,11 @@
 
 from streamlit.testing.v1 import AppTest
 
-from tests.app.test_pages import address, opened, settled, verdict
+from tests.app.test_pages import address, opened, run_button, settled, verdict
 
 
 def run(app: AppTest) -> AppTest:
-    app.button[0].click().run()
+    run_button(app).click().run()
     return settled(app)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Button
 
 from engine.attacks import ATTACKS
 from engine.jobs import jobs
@@ -40,6 +41,10 @@ def settled(app: AppTest) -> AppTest:
 
 def verdict(app: AppTest) -> str:
     return next((block.proto.body for block in app.get("html") if "ps-verdict" in block.proto.body), "")
+
+
+def run_button(app: AppTest) -> Button:
+    return next(button for button in app.button if button.label == "Run")
 
 
 def address(app: AppTest) -> dict[str, str]:
@@ -127,7 +132,7 @@ def test_what_an_address_gets_wrong_is_one_line_and_falls_back(name: str, value:
     query = {"attack": "pgd", "seed": "3"} | {name: value}
     app = opened(**query)
     assert len(app.error) == 1 and line in app.error[0].value and "\n" not in app.error[0].value
-    assert app.button[0].label == "Run" and not app.button[0].disabled
+    assert run_button(app).label == "Run" and not run_button(app).disabled
     if name != "seed":
         assert app.number_input(key="explore.seed").value == 3
 
@@ -145,7 +150,7 @@ def test_changed_settings_wait_for_run(first: AppTest) -> None:
     app.select_slider(key="explore.eps").set_value(0.0).run()
     assert "press **Run**" in app.info[0].value
     assert verdict(app) == before
-    app.button[0].click().run()
+    run_button(app).click().run()
     app = settled(app)
     assert not app.info and "held" in verdict(app) and "Largest pixel change 0/255" in verdict(app)
 
