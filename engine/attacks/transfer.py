@@ -235,17 +235,13 @@ class Blocks(Transformation):
     def __call__(self, points: Tensor, rows: Tensor, number: int, scene: Scene) -> Tensor:
         import torch
 
-        height, width = points.shape[2:]
-        down, right = (_Cuts.drawn(side, self.blocks, points, rows, scene) for side in (height, width))
-        drawn = scene.noise(points.new_empty(len(points), self.blocks, self.blocks, 2), rows)
-        image = torch.arange(len(points), device=points.device)[:, None, None]
-        ways, amounts = drawn[image, down.block[:, :, None], right.block[:, None, :]].unbind(dim=-1)
+        down, right = (_Cuts.drawn(side, self.blocks, points, rows, scene) for side in points.shape[2:])
+        ways, amounts = scene.noise(points.new_empty(len(points), 2, self.blocks, self.blocks), rows).unbind(dim=1)
         ways = (ways * 7).long()
-        moved = _moved(points, ways, amounts, down, right)
-        ways, amounts = ways[:, None], amounts[:, None]
         grain = scene.run.noise(points.detach(), rows).mul_(_GRAIN_SIZE)
-        moved = torch.where(ways == _DIM, moved * amounts, moved)
-        return torch.where(ways == _GRAIN, (moved + grain).clamp(0, 1), moved)
+        moved = _moved(points, ways, amounts, down, right)
+        moved = moved * _spread(torch.where(ways == _DIM, amounts, 1.0), down, right)[:, None]
+        return torch.where(_spread(ways == _GRAIN, down, right)[:, None], (moved + grain).clamp(0, 1), moved)
 
 
 @dataclass(frozen=True)
@@ -268,36 +264,34 @@ class _Cuts:
         start = edges.gather(1, block)
         return cls(block, start, edges.gather(1, block + 1) - start)
 
-    def rolled(self, amount: Tensor, axis: int) -> Tensor:
-        """Where each pixel of a block comes from when the block is rolled by that share of its length [R, H, W]."""
-        start, length, here = self._along(axis)
-        return start + (here - start - (amount * length).long()) % length
+    def along(self, blocks: Tensor) -> Tensor:
+        """What is given for blocks [R, b, B], for every pixel of this axis instead of b [R, S, B]."""
+        return blocks.gather(1, self.block[:, :, None].expand(-1, -1, blocks.shape[2]))
 
-    def flipped(self, axis: int) -> Tensor:
-        """Where each pixel of a block comes from when the block is flipped."""
-        start, length, here = self._along(axis)
-        return 2 * start + length - 1 - here
+    def origin(self, ways: Tensor, amounts: Tensor, roll: int, flip: int) -> Tensor:
+        """Where each pixel of this axis comes from [R, S, B], in blocks [R, b, B] of which some are rolled or flipped.
 
-    def here(self, axis: int) -> Tensor:
-        return self._along(axis)[2]
-
-    def _along(self, axis: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Start, length and own place of each pixel, shaped to broadcast along image axis 1 (down) or 2 (right)."""
+        A block is rolled by its amount, a share of its length.
+        """
         import torch
 
-        other = 3 - axis
-        here = torch.arange(self.block.shape[1], device=self.block.device)[None]
-        return self.start.unsqueeze(other), self.length.unsqueeze(other), here.unsqueeze(other)
+        ways, amounts = self.along(ways), self.along(amounts)
+        here = torch.arange(self.block.shape[1], device=ways.device)[None, :, None]
+        start, length = self.start[:, :, None], self.length[:, :, None]
+        rolled = start + (here - start - (amounts * length).long()) % length
+        flipped = 2 * start + length - 1 - here
+        return torch.where(ways == roll, rolled, torch.where((ways == flip) | (ways == _TURN), flipped, here))
+
+
+def _spread(blocks: Tensor, down: _Cuts, right: _Cuts) -> Tensor:
+    """What is given for every block [R, b, b], for every pixel [R, H, W]."""
+    return right.along(down.along(blocks).mT).mT
 
 
 def _moved(points: Tensor, ways: Tensor, amounts: Tensor, down: _Cuts, right: _Cuts) -> Tensor:
-    """The points with the pixels of each block rolled, flipped or turned as `ways` [R, H, W] says."""
-    import torch
-
-    rows = torch.where(ways == _ROLL_DOWN, down.rolled(amounts, 1),
-                       torch.where((ways == _FLIP_DOWN) | (ways == _TURN), down.flipped(1), down.here(1)))
-    columns = torch.where(ways == _ROLL_RIGHT, right.rolled(amounts, 2),
-                          torch.where((ways == _FLIP_RIGHT) | (ways == _TURN), right.flipped(2), right.here(2)))
+    """The points with the pixels of each block rolled, flipped or turned as `ways` [R, b, b] says."""
+    rows = right.along(down.origin(ways, amounts, _ROLL_DOWN, _FLIP_DOWN).mT).mT
+    columns = down.along(right.origin(ways.mT, amounts.mT, _ROLL_RIGHT, _FLIP_RIGHT).mT)
     origin = (rows * points.shape[3] + columns).flatten(1)[:, None].expand(-1, points.shape[1], -1)
     return points.flatten(2).gather(2, origin).view_as(points)
 

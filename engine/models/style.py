@@ -31,16 +31,16 @@ class StyleNet(nn.Module):
     code_mean: Tensor
     code_spread: Tensor
 
-    def __init__(self, width: int = 32, codes: int = 16, blocks: int = 2) -> None:
+    def __init__(self, width: int = 32, codes: int = 16, blocks: int = 1) -> None:
         super().__init__()
         self.size = {"width": width, "codes": codes, "blocks": blocks}
         self.codes = codes
         self.entry = _Styled(FOLD**2, width, codes)
         self.blocks = nn.ModuleList(_Styled(width, width, codes) for _ in range(2 * blocks))
-        self.exit = nn.Conv2d(width, FOLD**2, 3, padding=1, padding_mode="replicate")
+        self.exit = nn.Conv2d(width, FOLD**2, 3, padding=1)
         self.tone = nn.Linear(codes, 2)
-        self.reader = nn.Sequential(nn.Conv2d(FOLD**2, width, 3, padding=1, padding_mode="replicate"), nn.ReLU(),
-                                    nn.Conv2d(width, width, 3, padding=1, padding_mode="replicate"), nn.ReLU())
+        self.reader = nn.Sequential(nn.Conv2d(FOLD**2, width, 3, padding=1), nn.ReLU(),
+                                    nn.Conv2d(width, width, 3, padding=1), nn.ReLU())
         self.summary = nn.Linear(2 * width + 2, codes)
         self.register_buffer("code_mean", torch.zeros(codes))
         self.register_buffer("code_spread", torch.eye(codes))
@@ -74,19 +74,22 @@ class _Styled(nn.Module):
 
     def __init__(self, before: int, after: int, codes: int) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(before, after, 3, padding=1, padding_mode="replicate", bias=False)
+        self.convolution = nn.Conv2d(before, after, 3, padding=1, bias=False)
         self.style = nn.Linear(codes, 2 * after)
 
     def forward(self, hidden: Tensor, code: Tensor) -> Tensor:
         hidden = self.convolution(hidden)
-        mean, spread = (m[:, :, None, None] for m in moments(hidden))
-        scale, shift = self.style(code)[:, :, None, None].chunk(2, dim=1)
-        return (hidden - mean) / spread * (1 + scale) + shift
+        mean, spread = moments(hidden)
+        scale, shift = self.style(code).chunk(2, dim=1)
+        scale = (1 + scale) / spread
+        return torch.addcmul((shift - mean * scale)[:, :, None, None], hidden, scale[:, :, None, None])
 
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every channel over the picture, [N, C] each; what a style is made of."""
-    variance, mean = torch.var_mean(features, dim=(2, 3), correction=0)
+    # Several times as fast as torch.var_mean over the same dimensions on a CPU.
+    mean = features.mean(dim=(2, 3))
+    variance = (features - mean[:, :, None, None]).square().mean(dim=(2, 3))
     return mean, (variance + 1e-5).sqrt()
 
 

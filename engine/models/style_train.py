@@ -87,7 +87,7 @@ def _pictures(split: str, count: int, progress: Progress) -> Tensor:
 def _fit(network: StyleNet, spec: StyleSpec, pictures: Tensor, styles: Tensor, critic: Classifier,
          generator: torch.Generator, progress: Progress) -> list[dict[str, float]]:
     optimiser = torch.optim.AdamW(network.parameters(), lr=spec.lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, spec.lr, total_steps=max(spec.steps, 10), pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, spec.lr, total_steps=max(spec.steps, 20), pct_start=0.1)
     history: list[dict[str, float]] = []
     sums = np.zeros(2)
     for step in range(spec.steps):

@@ -144,8 +144,8 @@ def test_each_way_of_sia_on_a_single_block(way: int, expected: Callable[[Tensor]
         """One block; the way, half of its length as the amount, and the brightest noise."""
 
         def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
-            if like.shape[1:] == (1, 1, 2):
-                return torch.tensor([(way + 0.5) / 7, 0.5]).expand_as(like) * 2 - 1
+            if like.shape[1:] == (2, 1, 1):
+                return torch.tensor([(way + 0.5) / 7, 0.5]).view(1, 2, 1, 1) * 2 - 1
             return torch.ones_like(like)
 
     copy = Blocks(1, 1)(points, torch.tensor([0]), 0, scene(Answers(identity), points, run=Said()))
@@ -161,9 +161,7 @@ def test_sia_moves_pixels_within_their_blocks_only() -> None:
     stage = scene(Answers(identity), numbers, run=Drawn(30))
     down, right = (_Cuts.drawn(side, 3, numbers, rows, stage) for side in (13, 17))
     ways = (stage.noise(numbers[:, 0, :3, :3], rows) * 5).long()
-    image = rows[:, None, None]
-    spread = ways[image, down.block[:, :, None], right.block[:, None, :]]
-    moved = _moved(numbers, spread, torch.full_like(spread, 0.4, dtype=torch.float32), down, right)
+    moved = _moved(numbers, ways, torch.full(ways.shape, 0.4), down, right)
     assert float((moved != numbers).float().mean()) > 0.5
     for i in range(30):
         assert down.block[i].unique().tolist() == right.block[i].unique().tolist() == [0, 1, 2]
