@@ -187,7 +187,7 @@ class AdvGAN(Generative):
 
         from engine.models.generators import Discriminator, initialised
 
-        critic = initialised(Discriminator(images.shape), dice).to(images.device)
+        critic = initialised(Discriminator(images.shape[1]), dice).to(images.device)
         optimiser = torch.optim.Adam(critic.parameters(), lr=self.rate, betas=self.betas)
         free = self.free * ball.eps * images[0].numel() ** 0.5
 

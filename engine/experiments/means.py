@@ -59,7 +59,21 @@ def others(dataset: Dataset, indices: Sequence[int], each: int) -> Others:
     if not chosen:
         raise EngineError(f"this attack needs further images, and {dataset.info.name}/{dataset.split} has none beside "
                           "those attacked; attack fewer")
-    return Others(torch.from_numpy(pool.images(chosen)), torch.from_numpy(pool.labels[chosen]))
+    return _bank(pool, tuple(chosen))
+
+
+def _bank(pool: Dataset, chosen: tuple[int, ...]) -> Others:
+    """Those images of `pool`; the last few banks are remembered, as an attack on one picture wants its own at once."""
+    key = (pool.digest, chosen)
+    if key not in _banks:
+        _banks[key] = Others(torch.from_numpy(pool.images(chosen)), torch.from_numpy(pool.labels[list(chosen)]))
+        while len(_banks) > _KEPT:
+            del _banks[next(iter(_banks))]
+    return _banks[key]
+
+
+_banks: dict[tuple[str, tuple[int, ...]], Others] = {}
+_KEPT = 3
 
 
 def training_split(dataset: Dataset) -> Dataset:

@@ -108,21 +108,23 @@ class Patcher(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """AdvGAN's discriminator (C8, C16, C32, FC): a score [N] that is to be 1 for clean images and 0 for others."""
+    """AdvGAN's discriminator (C8, C16, C32): a score [N] that is to be 1 for clean images and 0 for others.
 
-    def __init__(self, images: torch.Size) -> None:
+    Deviation: the score is the mean of what is said of every place (as in pix2pix), not a linear layer over all of
+    them: at 224 x 224 that one has 25,088 inputs, and a step of Adam's throws it about.
+    """
+
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        widths = [images[1], 8, 16, 32]
-        self.down = nn.ModuleList([_conv(a, b, stride=2) for a, b in pairwise(widths)])
-        inputs = widths[-1] * math.prod(_over(images[-2:], 2 ** len(self.down)))
-        self.score = nn.Linear(inputs, 1, device="meta")
+        self.down = nn.ModuleList([_conv(a, b, stride=2) for a, b in pairwise([channels, 8, 16, 32])])
+        self.score = _conv(32, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         x = images - 0.5
         for number, layer in enumerate(self.down):
             x = layer(x)
             x = F.leaky_relu(_normed(x) if number else x, 0.2)
-        score: Tensor = self.score(x.flatten(1))[:, 0]
+        score: Tensor = self.score(x).mean(dim=(1, 2, 3))
         return score
 
 

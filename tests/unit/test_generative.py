@@ -55,10 +55,10 @@ def test_networks_take_images_of_any_size(size: tuple[int, int], channels: int) 
     patch, place = initialised(Patcher(images.shape, 2), dice)(images)
     assert patch.shape == (2, channels, 2, 2) and place.shape == (2, 2)
     assert float(patch.min()) > 0 and float(patch.max()) < 1 and float(place.abs().max()) < 1
-    assert initialised(Discriminator(images.shape), dice)(images).shape == (2,)
+    assert initialised(Discriminator(channels), dice)(images).shape == (2,)
 
 
-@pytest.mark.parametrize("make", [lambda s: ImagePerturber(s[1]), lambda s: Patcher(s, 2), Discriminator,
+@pytest.mark.parametrize("make", [lambda s: ImagePerturber(s[1]), lambda s: Discriminator(s[1]), lambda s: Patcher(s, 2),
                                   lambda s: FeaturePerturber(torch.Size((1, 5, 3, 3)), s)])
 def test_fresh_weights_are_decided_by_the_generator_alone(make) -> None:
     before = torch.get_rng_state()
