@@ -3,6 +3,7 @@
 import math
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -202,7 +203,7 @@ def test_a_descent_doubles_its_step_while_that_helps_and_quarters_it_where_it_do
 def test_geoda_shares_its_queries_by_the_papers_ratio() -> None:
     portions = decision._portions(1000, 16)
     assert sum(portions) + 16 * len(portions) <= 1000 < sum(portions) + 16 * len(portions) + len(portions) + 1
-    assert portions[0] >= 50 and [b / a for a, b in zip(portions, portions[1:], strict=False)] == pytest.approx(
+    assert portions[0] >= 50 and [b / a for a, b in pairwise(portions)] == pytest.approx(
         [0.6 ** (-2 / 3)] * (len(portions) - 1), rel=0.02)
     assert decision._portions(10, 16) == [] and decision._portions(40, 16) == [24]
 
