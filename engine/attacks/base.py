@@ -245,6 +245,10 @@ class Attack(ABC):
     def cost(self) -> Cost:
         """Gradients and queries per image."""
 
+    def lesson(self, images: int) -> Cost:
+        """Gradients and queries to learn from so many further images, once, before the first attack."""
+        return Cost(gradients=0, queries=0)
+
 
 ATTACKS: Registry[type[Attack]] = Registry("attack")
 
