@@ -38,8 +38,9 @@ def choose(address: Address) -> Settings:
 
 
 def runs_by_itself(attack: AttackSpec) -> bool:
-    cost = ATTACKS[attack.attack](**attack.params).cost()
-    return cost.gradients + cost.queries <= COSTS_LITTLE
+    chosen = ATTACKS[attack.attack](**attack.params)
+    cost = chosen.cost()
+    return cost.gradients + cost.queries <= COSTS_LITTLE and not chosen.lesson(1).queries
 
 
 def started(settings: Settings, job: Job) -> Run:
@@ -48,13 +49,18 @@ def started(settings: Settings, job: Job) -> Run:
 
 def price(settings: Settings) -> str:
     """What the attack will cost, in one line."""
-    cost = ATTACKS[settings.attack.attack](**settings.attack.params).cost()
+    chosen = ATTACKS[settings.attack.attack](**settings.attack.params)
+    cost = chosen.cost()
     spent = [f"{cost.gradients:,} gradients"] if cost.gradients else []
     if cost.queries != cost.gradients:
         spent.append(f"{cost.queries:,} queries")
     at = pace.known(settings.model, settings.device)
     time = "" if at is None else f", about {duration(at.estimate(cost))} here"
-    return f"Costs at most {' and '.join(spent)}{time}."
+    classes = len(opened(settings.source.dataset, settings.source.split).classes)
+    lesson = chosen.lesson(chosen.info.others * classes)
+    first = "" if at is None else f", about {duration(at.estimate(lesson))}"
+    learns = f" Learns first, once: at most {lesson.gradients:,} gradients{first}." if lesson.queries else ""
+    return f"Costs at most {' and '.join(spent)}{time}.{learns}"
 
 
 def duration(seconds: float) -> str:

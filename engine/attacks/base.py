@@ -267,6 +267,10 @@ class Attack(ABC):
         """Digests of the files, beside models and images, that decide what this attack does; raises EngineError."""
         return {}
 
+    def lesson(self, images: int) -> Cost:
+        """Gradients and queries to learn from so many further images, once, before the first attack."""
+        return Cost(gradients=0, queries=0)
+
 
 ATTACKS: Registry[type[Attack]] = Registry("attack")
 

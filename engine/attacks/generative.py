@@ -67,6 +67,9 @@ class Generative(Attack):
     def cost(self) -> Cost:
         return Cost(gradients=0, queries=1)
 
+    def lesson(self, images: int) -> Cost:
+        return Cost(gradients=self.epochs * images, queries=(self.epochs + 1) * images)
+
     def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
         import torch
 

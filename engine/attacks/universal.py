@@ -64,6 +64,12 @@ class UAP(Attack):
     def cost(self) -> Cost:
         return Cost(gradients=0, queries=1)
 
+    def lesson(self, images: int) -> Cost:
+        looks = {ASCENT: 1, DEEPFOOL: BOUNDARY_STEPS * (MOST_CLASSES - 1)}[self.method]
+        further = {ASCENT: 0, DEEPFOOL: 1}[self.method]
+        return Cost(gradients=self.epochs * images * looks,
+                    queries=images * (1 + self.epochs * (looks + further + 1)))
+
     def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
         import torch
 

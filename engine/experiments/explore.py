@@ -125,7 +125,8 @@ def _explore(source: Source, dataset: Dataset, model: str, attack: AttackSpec, d
     means = means_for(attack, dataset, [source.index] if not source.upload else [], clean, classifier)
     result = run_attack(attack, classifier, clean, torch.tensor([label]), means=means, device=device,
                         progress=progress.part(0.05, 0.9), keep_steps=True)
-    pace.learn(model, device, Cost(int(result.gradients[0]), int(result.queries[0])), result.seconds)
+    if not result.trace.curves:  # otherwise learning may have taken most of the time
+        pace.learn(model, device, Cost(int(result.gradients[0]), int(result.queries[0])), result.seconds)
     progress.report(0.95, "measuring")
     with torch.no_grad():
         jpeg = classifier(as_jpeg(torch.tensor(result.adversarial), JPEG_QUALITY).to(classifier.device))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.attacks.base import Others
+from engine.attacks.base import ATTACKS, Others
 from engine.attacks.runner import Means
 from engine.errors import Cancelled, EngineError
 from engine.models.generators import (
@@ -45,9 +45,10 @@ def _learned(name: str, images: torch.Tensor, labels: list[int], **options):
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 14), (2, 3), (33, 17)])
 @pytest.mark.parametrize("channels", [1, 3])
+@torch.no_grad()
 def test_networks_take_images_of_any_size(size: tuple[int, int], channels: int) -> None:
-    images, dice = torch.rand(2, channels, *size), torch.Generator().manual_seed(0)
-    features = torch.rand(2, 5, 2, 3)
+    images, dice = some_images(2, channels, 40)[..., :size[0], :size[1]], torch.Generator().manual_seed(0)
+    features = some_images(2, 5)[..., :2, :3]
     drawn = initialised(ImagePerturber(channels), dice)(images)
     painted = initialised(FeaturePerturber(features.shape, images.shape), dice)(features)
     assert drawn.shape == painted.shape == images.shape
@@ -58,8 +59,8 @@ def test_networks_take_images_of_any_size(size: tuple[int, int], channels: int) 
     assert initialised(Discriminator(channels), dice)(images).shape == (2,)
 
 
-@pytest.mark.parametrize("make", [lambda s: ImagePerturber(s[1]), lambda s: Discriminator(s[1]), lambda s: Patcher(s, 2),
-                                  lambda s: FeaturePerturber(torch.Size((1, 5, 3, 3)), s)])
+@pytest.mark.parametrize("make", [lambda s: ImagePerturber(s[1]), lambda s: Discriminator(s[1]),
+                                  lambda s: Patcher(s, 2), lambda s: FeaturePerturber(torch.Size((1, 5, 3, 3)), s)])
 def test_fresh_weights_are_decided_by_the_generator_alone(make) -> None:
     before = torch.get_rng_state()
     one, other, third = (initialised(make(torch.Size((1, 3, 16, 16))), torch.Generator().manual_seed(seed)).state_dict()
@@ -134,7 +135,7 @@ def test_features_of_a_prepared_network_are_those_of_the_network(arch: str) -> N
 
 def test_a_model_without_feature_maps_is_refused_in_one_line() -> None:
     with pytest.raises(EngineError, match="no layer with a feature map"):
-        attack("advganpp", grey(Slope((1.0,) * 64)), torch.rand(2, 1, 8, 8), [0, 0], eps=EPS, epochs=1)
+        attack("advganpp", grey(Slope((1.0,) * 64)), some_images(2, 1), [0, 0], eps=EPS, epochs=1)
 
 
 # ---- learning
@@ -152,7 +153,7 @@ def test_training_fools_more_of_the_further_images(name: str, target: int | None
     assert curves["attack"][-1] < curves["attack"][0] - 0.5
     assert curves["fooling"][-1] > max(curves["fooling"][0], 0.3)
     # What is kept is what was trained: it fools the images it was trained on as the last epoch said, or better.
-    assert result.success.mean() >= curves["fooling"][-1] - 0.25
+    assert result.success.sum() / result.attacked.sum() >= curves["fooling"][-1] - 0.25
     assert len(curves["fooling"]) == len(curves["attack"]) == 25
 
 
@@ -161,7 +162,9 @@ def test_it_is_trained_once_and_attacks_with_one_query(name: str) -> None:
     model = small_net()
     counted = model.module = Counted(model.module)
     one = _learned(name, some_images(5, seed=2), [0, 1, 2, 0, 1], model=model, batch=2)
-    assert sum(counted.backwards) == 2 * 9
+    lesson = ATTACKS[name](epochs=2).lesson(9)
+    assert sum(counted.backwards) == 2 * 9 == lesson.gradients
+    assert sum(counted.forwards) == lesson.queries + 5 + 3 * 5
     counted.forwards.clear()
     again = _learned(name, some_images(5, seed=2), [2, 2, 1, 1, 1], model=model, batch=2)
     assert sum(counted.backwards) == 2 * 9 and sum(counted.forwards) == 5 + 3 * 5
@@ -196,13 +199,13 @@ def test_training_can_be_cancelled(name: str) -> None:
     assert not any("step 5" in text for text in seen)
 
 
-def test_the_first_step_of_gdpa_follows_the_models_slope() -> None:
-    """Class 0, and z grows with brightness everywhere: after some steps the patch is brighter than grey."""
-    model, clean = grey(Slope((1.0,) * 64, b=40.0)), torch.rand(4, 1, 8, 8)
+def test_gdpa_follows_the_models_slope() -> None:
+    """Class 0, and z grows with brightness everywhere: after some steps all of the patch is brighter than grey."""
+    model, clean = grey(Slope((1.0,) * 64, b=40.0)), some_images(4, 1)
     result = attack("gdpa", model, clean, [0] * 4, eps=None, norm=None, epochs=20, share=0.25, place="static",
-                    means=_from(torch.rand(8, 1, 8, 8)))
+                    means=_from(some_images(8, 1, seed=1)))
     assert result.trace.learned["pattern"].shape == (1, 4, 4)
-    assert result.trace.learned["pattern"].mean() > 0.55
+    assert result.trace.learned["pattern"].min() > 0.505
 
 
 @pytest.mark.parametrize(("share", "side"), [(0.0001, 1), (0.02, 1), (0.25, 4), (0.5, 6)])
@@ -216,7 +219,7 @@ def test_a_patch_changes_one_square_of_its_size(share: float, side: int) -> None
 
 
 def test_a_static_patch_is_the_same_everywhere_and_a_dynamic_one_is_not() -> None:
-    clean = torch.full((3, 3, 8, 8), 0.5) + torch.tensor([-0.3, 0.0, 0.3]).view(3, 1, 1, 1) * torch.rand(3, 8, 8)
+    clean = torch.full((3, 3, 8, 8), 0.5) + torch.tensor([-0.3, 0.0, 0.3]).view(3, 1, 1, 1) * some_images(1)
     static, dynamic = (_learned("gdpa", clean, [0, 1, 2], share=0.25, place=place) for place in ("static", "dynamic"))
     changed = [result.adversarial != result.clean for result in (static, dynamic)]
     assert (changed[0].any(axis=1) == changed[0].any(axis=1)[:1]).all()
@@ -236,7 +239,7 @@ def test_the_gan_term_and_the_size_term_make_the_change_smaller() -> None:
 def test_eps_0_changes_nothing_and_a_flat_model_breaks_nothing() -> None:
     flat = grey(Slope((0.0,) * 64))
     for name in ("advgan", "gdpa"):
-        result = attack(name, flat, torch.rand(2, 1, 8, 8), [0, 0], eps=None if name == "gdpa" else 0.0, norm=None,
+        result = attack(name, flat, some_images(2, 1), [0, 0], eps=None if name == "gdpa" else 0.0, norm=None,
                         epochs=2)
         assert np.isfinite(result.adversarial).all() and not result.success.any()
         assert name == "gdpa" or (result.adversarial == result.clean).all()

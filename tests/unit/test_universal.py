@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.attacks.base import Others
+from engine.attacks.base import ATTACKS, Others
 from engine.attacks.runner import Means
 from engine.attacks.universal import FIRST_STEP
 from engine.errors import Cancelled
@@ -121,13 +121,23 @@ def test_it_is_learned_once_and_from_the_further_images_only() -> None:
     model, bank = small_net(), some_images(8, seed=1)
     counted = model.module = Counted(model.module)
     one = attack("uap", model, some_images(5, seed=2), [0] * 5, eps=EPS, epochs=2, means=_from(bank), batch=2)
-    assert sum(counted.backwards) == 2 * 8
+    lesson = ATTACKS["uap"](epochs=2).lesson(8)
+    assert sum(counted.backwards) == 2 * 8 == lesson.gradients
+    assert sum(counted.forwards) == lesson.queries + 5 + 3 * 5
     assert one.queries.tolist() == [1] * 5 and one.gradients.tolist() == [0] * 5
     counted.forwards.clear()
     other = attack("uap", model, some_images(3, seed=3), [1] * 3, eps=EPS, epochs=2, means=_from(bank), batch=2)
     assert sum(counted.forwards) == 3 + 3 * 3 and sum(counted.backwards) == 2 * 8
     assert one.trace.learned["pattern"].tobytes() == other.trace.learned["pattern"].tobytes()
     assert one.trace.curves == other.trace.curves
+
+
+def test_deepfool_spends_no_more_than_it_declares() -> None:
+    model, bank = small_net(), some_images(8, seed=1)
+    counted = model.module = Counted(model.module)
+    attack("uap", model, bank[:1], [0], eps=EPS, epochs=2, method="DeepFool", means=_from(bank))
+    lesson = ATTACKS["uap"](epochs=2, method="DeepFool").lesson(8)
+    assert 0 < sum(counted.backwards) <= lesson.gradients and sum(counted.forwards) - 4 <= lesson.queries
 
 
 def test_learning_again_gives_the_same_bytes_and_leaves_no_trace(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
