@@ -27,7 +27,7 @@ def _pixels() -> tuple[Field, Field]:
     return columns, rows
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)  # two for each beta there is, 1.6 MB each
 def _tile(beta: float, number: int) -> np.ndarray:
     """A periodic random field with power spectrum 1/f^beta, zero mean, unit variance, tiled twice each way."""
     side = 320
