@@ -18,7 +18,8 @@ from engine.attacks.result import AttackResult
 from engine.errors import EngineError
 from engine.models.classifier import Classifier
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.skipif(
+    "PERTURBSCOPE_PEER_IMAGES" not in os.environ, reason="takes many minutes: make peers")]
 
 COUNT = int(os.environ.get("PERTURBSCOPE_PEER_IMAGES", "32"))
 BATCH = 16
