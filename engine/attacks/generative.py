@@ -14,6 +14,7 @@ from engine.params import param
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
+    from engine.models.classifier import Classifier
     from engine.models.threat import WhiteBox
 
 BATCH = 4  # further images that decide one step of the training
@@ -235,7 +236,16 @@ class AdvGANPlusPlus(AdvGAN):
         return FeaturePerturber(seen.shape, images.shape)
 
     def see(self, target: WhiteBox, images: Tensor, run: Run) -> tuple[Tensor, Tensor]:
-        return target.features(images)
+        import torch
+
+        logits: list[Tensor] = []
+
+        def look(model: Classifier, some: Tensor, rows: Tensor) -> Tensor:
+            features, of = model.features(some)
+            logits.append(of)
+            return features
+
+        return target.inspect(look, images, gradients=0), torch.cat(logits)
 
     def stir(self, seen: Tensor, normal: Normal) -> Tensor:
         import torch

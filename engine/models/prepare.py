@@ -44,21 +44,14 @@ class Prepared(Classifier):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, K] of images [N, 1 or 3, H, W] in [0,1], float32."""
-        self._make_sure(images)
+        if self.numerics != "reference" and images.shape[1:] not in self._proven:
+            self._prove(images)
         return super().forward(images).float()
-
-    def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        self._make_sure(images)  # now, because it may put another network in place
-        return super().features(images)
 
     def normalised(self, images: Tensor) -> Tensor:
         if self.numerics == "reference":
             return super().normalised(images)
         return self.as_channels(images) if self.channels == 1 else images
-
-    def _make_sure(self, images: Tensor) -> None:
-        if self.numerics != "reference" and images.shape[1:] not in self._proven:
-            self._prove(images)
 
     def _prove(self, images: Tensor) -> None:
         """Compare with the original on random images of this shape; step back where they differ."""

@@ -124,14 +124,6 @@ class WhiteBox(Oracle):
         return torch.cat([look(self.model, some, of) for some, of in zip(images.split(self.rows_at_once),
                                                                          rows.split(self.rows_at_once), strict=True)])
 
-    @torch.no_grad()
-    def features(self, images: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """What the model's last layer sees of images [R, C, H, W]: Classifier.features; one query a row."""
-        self._count(images, rows)
-        features, logits = zip(*(self._classifier.features(some) for some in images.split(self.rows_at_once)),
-                               strict=True)
-        return torch.cat(features).float(), torch.cat(logits).float()
-
     @torch.enable_grad()
     def gradient(self, images: Tensor, objective: Objective, rows: Tensor | None = None) -> Ascent:
         """The objective's gradient with respect to images [R, C, H, W]; one query and one gradient a row.

@@ -1,12 +1,14 @@
 """AdvGAN, AdvGAN++ and GDPA: their networks, single steps by hand, what is learned and that it is kept."""
 
 import threading
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
-from engine.attacks.base import ATTACKS, Others
+from engine.attacks.base import ATTACKS, Others, Run
+from engine.attacks.generative import AdvGANPlusPlus
 from engine.attacks.runner import Means
 from engine.errors import Cancelled, EngineError
 from engine.models.generators import (
@@ -111,26 +113,10 @@ def test_features_are_the_last_map_and_one_query() -> None:
     model, images = small_net(), some_images(5)
     oracle = WhiteBox(model, 5, rows_at_once=2)
     with nothing_left_behind(model):
-        features, logits = oracle.features(images)
-    assert features.shape == (5, 8, 2, 2) and oracle.queries.tolist() == [1] * 5
+        features, logits = AdvGANPlusPlus().see(oracle, images, cast(Run, None))
+    assert features.shape == (5, 8, 2, 2) and oracle.queries.tolist() == [1] * 5 and not oracle.gradients.any()
     torch.testing.assert_close(logits, model(images))
     torch.testing.assert_close(model.module[-1](features.flatten(1)), logits)
-
-
-@pytest.mark.parametrize("arch", ["resnet18", "densenet121"])
-def test_features_of_a_prepared_network_are_those_of_the_network(arch: str) -> None:
-    from engine.models.architectures import ARCHITECTURES
-    from engine.models.classifier import Classifier
-    from engine.models.prepare import prepare
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = Classifier(ARCHITECTURES[arch].build(3), "abc", mean=(0.5,) * 3, std=(0.25,) * 3)
-    images = some_images(2, size=64)
-    (wanted, _), (found, logits) = model.features(images), prepare(model).features(images)
-    assert wanted.shape[2:] == (2, 2)
-    torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(logits, model(images), atol=1e-3, rtol=1e-3)
 
 
 def test_a_model_without_feature_maps_is_refused_in_one_line() -> None:
