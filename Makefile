@@ -8,13 +8,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick peers check bench clean distclean browser
+.PHONY: help run test test-quick peers claims check bench clean distclean browser
 
 help:
 	@echo "make run         start the dashboard (creates $(VENV) first)"
 	@echo "make test        run every test: unit, pages, browser, comparisons with other libraries"
 	@echo "make test-quick  the same without the browser"
 	@echo "make peers       all comparisons with other libraries, which takes longer (PERTURBSCOPE_PEER_IMAGES images each)"
+	@echo "make claims      what the attacks' papers claim, measured on real data; writes CLAIMS.md (an hour)"
 	@echo "make check       ruff, mypy on engine/, import-linter"
 	@echo "make bench       measure speed against the other libraries and write BENCHMARKS.md"
 	@echo "make clean       remove caches; make distclean: $(VENV) too"
@@ -30,6 +31,9 @@ test-quick: $(VENV)/installed-test
 
 peers: $(VENV)/installed-test
 	PERTURBSCOPE_PEER_IMAGES=$${PERTURBSCOPE_PEER_IMAGES:-16} $(BIN)/python -m pytest tests/peers $(ARGS)
+
+claims: $(VENV)/installed-test
+	PERTURBSCOPE_CLAIMS=$${PERTURBSCOPE_CLAIMS:-$(CURDIR)/.claims} $(BIN)/python -m pytest tests/claims $(ARGS)
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.bench import attacks, explore, report
+from tests.bench import attacks, blackbox, explore, report, transfer
 
 # A section: text for BENCHMARKS.md, or None where this machine cannot measure it (what stands there then stays).
 # `quick` asks for the smallest run that shows that the measuring works. New benchmarks are added here.
 SECTIONS: dict[str, Callable[[bool], str | None]] = {
     **{f"pgd-{arch}-cpu": partial(attacks.on_cpu, arch) for arch in attacks.ARCHS},
     **{f"pgd-{arch}-gpu": partial(attacks.on_gpu, arch) for arch in attacks.ARCHS},
+    **{f"{attack}-cpu": partial(blackbox.on_cpu, attack) for attack in blackbox.TITLES},
+    "transfer-cpu": transfer.on_cpu,
     "explore": explore.in_browser,
 }
 

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.attacks import runner
-from engine.attacks.base import ATTACKS
-from engine.attacks.spec import AttackSpec, make_spec
+from engine.attacks.spec import make_spec
 from engine.models.classifier import Classifier
 from engine.models.prepare import prepared
-from engine.params import build
+from tests.bench.alone import attack_alone
 from tests.bench.timing import Candidates, interleaved, machine
 
 EPS = 2 / 255
@@ -66,12 +65,7 @@ def _ours(classifier: Classifier, images: Tensor, labels: Tensor, device: str,
     def whole() -> object:
         return runner.run_attack(spec, classifier, images, labels, device=device)
 
-    return lambda: _images_only(spec, fast, images.to(device), labels.to(device)), whole
-
-
-def _images_only(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tensor) -> object:
-    run = runner._BatchRun(spec.seed, 0, len(images), False, lambda fraction, text: None)
-    return runner._one_batch(spec, build(ATTACKS[spec.attack], spec.params), model, images, labels, run)
+    return lambda: attack_alone(spec, fast, images.to(device), labels.to(device)), whole
 
 
 def _plain(model: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], object]:

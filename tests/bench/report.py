@@ -1,4 +1,4 @@
-"""BENCHMARKS.md: one file, in which every section can be renewed alone."""
+"""A Markdown file (BENCHMARKS.md) in which every section can be renewed alone."""
 
 import re
 from pathlib import Path
@@ -11,9 +11,9 @@ take turns. Times on other machines differ, ratios less so.
 """
 
 
-def write(name: str, text: str, file: Path = FILE) -> None:
-    """Put `text` where section `name` was, or at the end."""
-    whole = file.read_text() if file.exists() else HEAD
+def write(name: str, text: str, file: Path = FILE, head: str = HEAD) -> None:
+    """Put `text` where section `name` was, or at the end; a new file begins with `head`."""
+    whole = file.read_text() if file.exists() else head
     section = f"<!-- {name} -->\n{text.strip()}\n<!-- /{name} -->"
     pattern = re.compile(rf"<!-- {re.escape(name)} -->.*?<!-- /{re.escape(name)} -->", re.DOTALL)
     renewed, found = pattern.subn(lambda _: section, whole)

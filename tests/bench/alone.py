@@ -1,0 +1,21 @@
+"""An attack by itself: what the runner does for one batch, without the three verdicts that follow."""
+
+import torch
+from torch import Tensor
+
+from engine.attacks import runner
+from engine.attacks.base import ATTACKS, Others
+from engine.attacks.spec import AttackSpec
+from engine.models.classifier import Classifier
+from engine.params import build
+
+
+def attack_alone(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tensor,
+                 others: Others | None = None) -> int:
+    """Attack `images` [N, C, H, W], all in one batch, on `model` as it is; returns the queries of all together."""
+    others = others or Others(images[:0], labels[:0])
+    setting = runner._Setting(spec, build(ATTACKS[spec.attack], spec.params), model, others, images.device, False,
+                              runner._Learned({}))
+    run = runner._BatchRun(setting, 0, images, lambda fraction, text: None)
+    with torch.no_grad():
+        return int(runner._one_batch(setting, images, labels, None, run).queries.sum())

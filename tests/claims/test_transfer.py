@@ -1,0 +1,41 @@
+"""PGN, SIA, USMM and STM: made on one network they fool another more often than MI-FGSM does."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import engine
+from engine.attacks.runner import Means
+from tests.claims.report import share, table
+from tests.claims.small import XRAY, Scene, scene
+
+EPS = 4 / 255
+COUNT = 100
+ARCHS = ("resnet18", "densenet121")
+BASELINE, CLAIMED = "mifgsm", ("pgn", "sia", "usmm", "stm")
+
+
+def _fooled(of: Scene, attack: str, surrogate: str, target: str) -> np.ndarray:
+    """Whether each picture, attacked on `surrogate`, fools `target`."""
+    means = Means(surrogate=of.models[surrogate], others=of.others)
+    return engine.attack(attack, of.models[target], of.images, of.labels, eps=EPS, batch=50, means=means,
+                         device="cpu").success
+
+
+def _only(one: np.ndarray, other: np.ndarray) -> int:
+    return int((one & ~other).sum())
+
+
+@pytest.mark.parametrize(("surrogate", "target"), [ARCHS, ARCHS[::-1]], ids=lambda arch: arch)
+def test_transfer(surrogate: str, target: str, home: Path, found: Callable[[str], None]) -> None:
+    of = scene(XRAY, ARCHS, COUNT, home)
+    fooled = {attack: _fooled(of, attack, surrogate, target) for attack in (BASELINE, *CLAIMED)}
+    rows = [(attack, share(hits), _only(hits, fooled[BASELINE]), _only(fooled[BASELINE], hits))
+            for attack, hits in fooled.items()]
+    found(f"## Transfer from {surrogate} to {target}, chest X-rays\n\n{len(of.labels)} pictures, eps "
+          f"{EPS * 255:g}/255, settings of the papers. Claim: each fools the other network more often than MI-FGSM.\n\n"
+          + table(("attack", "fools the target", "only this one", "only MI-FGSM"), rows))
+    weaker = [attack for attack in CLAIMED if fooled[attack].sum() <= fooled[BASELINE].sum()]
+    assert not weaker, "these transfer no better than MI-FGSM"
