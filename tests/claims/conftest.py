@@ -12,7 +12,7 @@ FOLDER = "PERTURBSCOPE_CLAIMS"  # set by make claims: where the networks are kep
 FILE = Path(__file__).parents[2] / "CLAIMS.md"
 HEAD = """# What the papers claim, and what was found here
 
-Written by `make claims` (tests/claims). Real pictures, shrunk to 64 x 64 so that thousands of attacks are affordable,
+Written by `make claims` (tests/claims). Real pictures, shrunk to 64 x 64 (or as said) to make this affordable,
 and networks that the project's own training fitted to them; attacked are test pictures that every model involved reads
 correctly. A claim that does not hold here is reported as found: other data, models and sizes may well tell otherwise.
 """

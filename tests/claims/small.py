@@ -1,4 +1,4 @@
-"""The real data sets shrunk to SIDE x SIDE, and networks that are trained on them when first asked for."""
+"""The real data sets with smaller pictures, and networks that are trained on them when first asked for."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,18 +21,18 @@ from engine.models.train import TrainSpec, train
 SIDE = 64
 XRAY, CT = "kermany", "covid-ct"
 OTHERS = 16  # training pictures of each class that the attacker has
-EPOCHS = {XRAY: 10, CT: 60}
+EPOCHS = {(XRAY, "resnet18"): 10, (XRAY, "densenet121"): 6, (CT, "resnet18"): 60}
 
 
 class Shrunk(Dataset):
-    """The same pictures, each the mean of what it covers."""
+    """The same pictures with `side` x `side` pixels, each the mean of what it covers."""
 
-    def __init__(self, whole: Dataset) -> None:
-        super().__init__(replace(whole.info, name=_small(whole.info.name)), whole.split, whole.labels)
-        self._whole = whole
+    def __init__(self, whole: Dataset, side: int) -> None:
+        super().__init__(replace(whole.info, name=_small(whole.info.name, side)), whole.split, whole.labels)
+        self._whole, self._side = whole, side
 
     def image(self, index: int) -> np.ndarray:
-        channels = [Image.fromarray(channel).resize((SIDE, SIDE), Image.Resampling.BOX)
+        channels = [Image.fromarray(channel).resize((self._side, self._side), Image.Resampling.BOX)
                     for channel in self._whole.image(index)]
         return np.stack([np.asarray(channel) for channel in channels])
 
@@ -40,25 +40,26 @@ class Shrunk(Dataset):
         return self._whole.item_name(index)
 
 
-def _small(name: str) -> str:
-    return f"{name}-{SIDE}"
+def _small(name: str, side: int) -> str:
+    return f"{name}-{side}"
 
 
 @cache
-def _register(name: str) -> None:
-    entry = DATASETS[name]
-    DATASETS.add(_small(name), DatasetEntry(replace(entry.info, name=_small(name)),
-                                            lambda split: Shrunk(entry.load(split)), entry.missing))
+def _register(name: str, side: int) -> None:
+    entry, small = DATASETS[name], _small(name, side)
+    DATASETS.add(small, DatasetEntry(replace(entry.info, name=small), lambda split: Shrunk(entry.load(split), side),
+                                     entry.missing))
 
 
-def _trained(dataset: str, arch: str, home: Path) -> Classifier:
-    name = f"{_small(dataset)}-{arch}"
+def _trained(dataset: str, side: int, arch: str, home: Path) -> Classifier:
+    name = f"{_small(dataset, side)}-{arch}"
     path = home / f"{name}.safetensors"
     if not path.exists():
-        spec = TrainSpec(dataset=_small(dataset), arch=arch, name=name, epochs=EPOCHS[dataset],
-                         full_size_epochs=EPOCHS[dataset], small_size=SIDE)
+        epochs = EPOCHS[dataset, arch]
+        spec = TrainSpec(dataset=_small(dataset, side), arch=arch, name=name, epochs=epochs, full_size_epochs=epochs,
+                         small_size=side)
         card = train(spec, path)
-        print(card.training["history"], f"{name}: {card.evaluations['test']['accuracy']:.1%} on test")
+        print(f"{name}: {card.evaluations['test']['accuracy']:.1%} on test")
     return load_checkpoint(path)
 
 
@@ -72,11 +73,11 @@ class Scene:
     others: Others
 
 
-def scene(dataset: str, archs: tuple[str, ...], count: int, home: Path) -> Scene:
+def scene(dataset: str, archs: tuple[str, ...], count: int, home: Path, side: int = SIDE) -> Scene:
     """`count` test pictures (or all there are), spread over the classes evenly; `others` are training pictures."""
-    _register(dataset)
-    models = {arch: _trained(dataset, arch, home) for arch in archs}
-    test = load_dataset(_small(dataset), "test")
+    _register(dataset, side)
+    models = {arch: _trained(dataset, side, arch, home) for arch in archs}
+    test = load_dataset(_small(dataset, side), "test")
     images, labels = torch.from_numpy(test.images(range(len(test)))), torch.from_numpy(test.labels)
     read = torch.ones(len(labels), dtype=torch.bool)
     with torch.no_grad():

@@ -11,7 +11,7 @@ from tests.claims.small import CT, XRAY, scene
 
 PAIRS = (("fgnm", "fgsm"), ("binm", "bim"), ("pgdnm", "pgd"))
 EPS = (0.25 / 255, 0.5 / 255, 1 / 255)
-COUNT = 200
+COUNT = 100
 ARCH = "resnet18"
 
 

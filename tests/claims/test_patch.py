@@ -14,7 +14,7 @@ from tests.claims.small import CT, SIDE, XRAY, scene
 ATTACKS = ("pwp", "campatch", "randompatch")
 SHARES = (0.06, 0.12, 0.2)  # a patch's side, of the picture's
 EPS = 0.5 / 255  # of PwP outside the patch, and of the FGSM that it is compared with
-COUNT = 200
+COUNT = 100
 ARCH = "resnet18"
 
 

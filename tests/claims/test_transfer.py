@@ -12,7 +12,7 @@ from tests.claims.report import share, table
 from tests.claims.small import XRAY, Scene, scene
 
 EPS = 4 / 255
-COUNT = 100
+COUNT = 30
 ARCHS = ("resnet18", "densenet121")
 BASELINE, CLAIMED = "mifgsm", ("pgn", "sia", "usmm", "stm")
 
