@@ -34,17 +34,15 @@ def _walk(of: Scene, attack: str) -> Walk:
 
 
 @pytest.mark.parametrize("dataset", [XRAY, CT])
-def test_decision(dataset: str, home: Path, found: Callable[[str], None]) -> None:
+def test_decision(dataset: str, home: Path, found: Callable[[str, list[str]], None]) -> None:
     of = scene(dataset, (ARCH,), COUNT, home, SIDE)
     walks = {attack: _walk(of, attack) for attack in CLAIMED}
     far = {(attack, queries): _distances(walk, queries) for attack, walk in walks.items() for queries in QUERIES}
     rows = [(attack, *(f"{far[attack, q].mean():.3f} / {np.median(far[attack, q]):.3f}" for q in QUERIES),
              f"{(far[attack, QUERIES[-1]] <= far['hopskipjump', QUERIES[-1]]).mean():.0%}") for attack in CLAIMED]
-    found(f"## Distance by decisions alone, {ARCH} on {dataset}\n\n{len(of.labels)} pictures of {SIDE} x {SIDE}; mean "
-          "and median L2 of the nearest image found. Claim: GBBA nearer than HopSkipJump, HopSkipJump nearer than OPT.\n\n"
-          + table(("attack", *(f"{q:,} queries" for q in QUERIES), "no farther than HopSkipJump"), rows))
-    wrong = [(nearer, farther, queries, statistic.__name__)
-             for nearer, farther in pairwise(CLAIMED) for queries in QUERIES
-             for statistic in (np.mean, np.median)
+    wrong = [f"{nearer} against {farther}, {statistic.__name__} at {queries:,}"
+             for nearer, farther in pairwise(CLAIMED) for queries in QUERIES for statistic in (np.mean, np.median)
              if not statistic(far[nearer, queries]) < statistic(far[farther, queries])]
-    assert not wrong, "not nearer than claimed"
+    found(f"## Distance by decisions alone, {ARCH} on {dataset}\n\n{len(of.labels)} pictures of {SIDE} x {SIDE}; mean "
+          "and median L2 of the nearest image found. Claim: GBBA nearer than HopSkipJump, that nearer than OPT.\n\n"
+          + table(("attack", *(f"{q:,} queries" for q in QUERIES), "no farther than HopSkipJump"), rows), wrong)

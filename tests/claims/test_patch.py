@@ -1,42 +1,49 @@
-"""PwP, a patch on the hottest region and noise elsewhere, fools more often than a patch in a random place."""
+"""PwP, a patch on the hottest region and noise elsewhere, fools more often than a patch in a random place.
+
+On the bundled models and pictures of full size: a heatmap of smaller ones would be too coarse to aim by.
+"""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+import engine
+from engine.attacks.base import ATTACKS
 from engine.attacks.runner import run_attack
 from engine.attacks.spec import AttackSpec, make_spec
+from engine.experiments.evaluate import evenly
 from tests.claims.report import share, table
-from tests.claims.small import CT, SIDE, XRAY, scene
+from tests.claims.small import CT, XRAY
 
-ATTACKS = ("pwp", "campatch", "randompatch")
-SHARES = (0.06, 0.12, 0.2)  # a patch's side, of the picture's
+PATCHES = ("pwp", "campatch", "randompatch")
+SIDE = 0.1  # of a patch, as a share of the picture's
 EPS = 0.5 / 255  # of PwP outside the patch, and of the FGSM that it is compared with
-COUNT = 100
-ARCH = "resnet18"
+COUNT = 40
+ARCH = "densenet121"
 
 
-def _spec(attack: str, side: float) -> AttackSpec:
+def _spec(attack: str) -> AttackSpec:
     around = {"eps": EPS} if attack == "pwp" else {}
-    return make_spec(attack, batch=50, params={"height": side, "width": side, **around})
+    return make_spec(attack, batch=20, params={"height": SIDE, "width": SIDE, **around})
 
 
 @pytest.mark.parametrize("dataset", [XRAY, CT])
-def test_patch(dataset: str, home: Path, found: Callable[[str], None]) -> None:
-    of = scene(dataset, (ARCH,), COUNT, home)
+def test_patch(dataset: str, found: Callable[[str, list[str]], None]) -> None:
+    model, data = engine.load_model(f"{dataset}/{ARCH}"), engine.load_dataset(dataset, "test")
+    chosen = evenly(range(len(data)), COUNT)
+    images, labels = torch.from_numpy(data.images(chosen)), torch.from_numpy(data.labels[chosen])
 
     def fooled(spec: AttackSpec) -> np.ndarray:
-        return run_attack(spec, of.models[ARCH], of.images, of.labels, device="cpu").success
+        result = run_attack(spec, model, images, labels, device="cpu")
+        return result.success[result.attacked]
 
-    hits = {(attack, side): fooled(_spec(attack, side)) for attack in ATTACKS for side in SHARES}
-    rows = [(attack, *(share(hits[attack, side]) for side in SHARES)) for attack in ATTACKS]
-    alone = share(fooled(make_spec("fgsm", eps=EPS, batch=50)))
-    found(f"## Patches, {ARCH} on {dataset}\n\n{len(of.labels)} pictures of {SIDE} x {SIDE}; how many are fooled by a "
-          f"patch of so many pixels. PwP moves the rest by {EPS * 255:g}/255, with which FGSM alone fools {alone}. "
-          "Claim: PwP fools more than a patch in a random place.\n\n"
-          + table(("attack", *(f"{round(side * SIDE)} x {round(side * SIDE)}" for side in SHARES)), rows))
-    weaker = [side for side in SHARES
-              if hits["pwp", side].sum() <= hits["randompatch", side].sum() < len(of.labels)]
-    assert not weaker, "PwP fools no more than a random patch"
+    hits = {attack: fooled(_spec(attack)) for attack in PATCHES}
+    rows = [(ATTACKS[attack].info.title, share(hits[attack])) for attack in PATCHES]
+    alone = share(fooled(make_spec("fgsm", eps=EPS, batch=20)))
+    weaker = ["PwP fools no more"] if hits["pwp"].sum() <= hits["randompatch"].sum() < len(hits["pwp"]) else []
+    found(f"## Patches, {ARCH} on {dataset}\n\n{len(hits['pwp'])} pictures of full size; how many are fooled by a "
+          f"square patch with a side of {SIDE:.0%} of the picture's. PwP moves the rest by {EPS * 255:g}/255, with which "
+          f"FGSM alone fools {alone}. Claim: PwP fools more than a patch in a random place.\n\n"
+          + table(("attack", "fools"), rows), weaker)

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import engine
+from engine.attacks.base import ATTACKS
 from engine.attacks.runner import Means
 from tests.claims.report import share, table
-from tests.claims.small import XRAY, Scene, scene
+from tests.claims.small import SIDE, XRAY, Scene, scene
 
 EPS = 4 / 255
 COUNT = 30
@@ -29,13 +30,12 @@ def _only(one: np.ndarray, other: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize(("surrogate", "target"), [ARCHS, ARCHS[::-1]], ids=lambda arch: arch)
-def test_transfer(surrogate: str, target: str, home: Path, found: Callable[[str], None]) -> None:
+def test_transfer(surrogate: str, target: str, home: Path, found: Callable[[str, list[str]], None]) -> None:
     of = scene(XRAY, ARCHS, COUNT, home)
     fooled = {attack: _fooled(of, attack, surrogate, target) for attack in (BASELINE, *CLAIMED)}
     rows = [(attack, share(hits), _only(hits, fooled[BASELINE]), _only(fooled[BASELINE], hits))
             for attack, hits in fooled.items()]
-    found(f"## Transfer from {surrogate} to {target}, chest X-rays\n\n{len(of.labels)} pictures, eps "
-          f"{EPS * 255:g}/255, settings of the papers. Claim: each fools the other network more often than MI-FGSM.\n\n"
-          + table(("attack", "fools the target", "only this one", "only MI-FGSM"), rows))
-    weaker = [attack for attack in CLAIMED if fooled[attack].sum() <= fooled[BASELINE].sum()]
-    assert not weaker, "these transfer no better than MI-FGSM"
+    weaker = [ATTACKS[attack].info.title for attack in CLAIMED if fooled[attack].sum() <= fooled[BASELINE].sum()]
+    found(f"## Transfer from {surrogate} to {target}, chest X-rays\n\n{len(of.labels)} pictures of {SIDE} x {SIDE}, "
+          f"eps {EPS * 255:g}/255, settings of the papers. Claim: each fools the other network more often than MI-FGSM.\n\n"
+          + table(("attack", "fools the target", "only this one", "only MI-FGSM"), rows), weaker)
