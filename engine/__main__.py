@@ -141,7 +141,21 @@ def _spec(arguments: argparse.Namespace, attack: str, eps: float | None, target:
 
     return make_spec(attack, eps=eps, norm=arguments.norm, target=target, seed=arguments.seed, batch=arguments.batch,
                      numerics=arguments.numerics, max_queries=arguments.max_queries, surrogate=arguments.surrogate,
-                     mask=arguments.mask, params=_settings(arguments.set))
+                     mask=_mask(arguments.mask), params=_settings(arguments.set))
+
+
+def _mask(name: str) -> str:
+    """--mask as a mask's name; takes a PNG's path, too."""
+    if not name.lower().endswith(".png"):
+        return name
+    from engine.data.masks import drawn, read_mask
+
+    try:
+        return drawn(read_mask(Path(name).read_bytes()))
+    except OSError as error:
+        raise EngineError(f"cannot read --mask {name} ({error.strerror}); give the path of a PNG") from None
+    except EngineError as error:
+        raise EngineError(f"--mask {name}: {error}") from None
 
 
 def _target(name: str | None, classes: tuple[str, ...]) -> int | None:
@@ -374,7 +388,9 @@ def _add_attack_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--numerics", default="fast", help="fast, reference or draft")
     parser.add_argument("--max-queries", type=int, help="most forward passes an image")
     parser.add_argument("--surrogate", default="", help="a model, or several with commas, whose gradients are used")
-    parser.add_argument("--mask", default="", help="the part of the image that may change: lesion or cam")
+    parser.add_argument("--mask", default="", metavar="NAME or FILE.png",
+                        help="the part of the image that may change: lesion, lung, cam, or a PNG's path (all that is "
+                             "not black)")
     parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
     parser.add_argument("--out", help="folder for the files")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")

@@ -4,9 +4,10 @@ import streamlit as st
 
 from engine.attacks import ATTACKS
 from engine.attacks.spec import AttackSpec
+from engine.data import Dataset
 from engine.errors import EngineError
 from engine.experiments import pace
-from engine.experiments.explore import explore_task, opened, picture, warm_task
+from engine.experiments.explore import Source, explore_task, opened, picture, warm_task
 from engine.jobs import Job, State, Task, jobs
 from pages.ui import controls, outcome, pictures, progress, shell, sources
 from pages.ui.address import Address
@@ -21,19 +22,13 @@ RUNNING, SHOWN, LEFT = "explore running", "explore shown", "explore left"
 DRAWN, STARTED = "explore drawn", "explore started"
 
 
-def choose(address: Address) -> Settings:
-    """Every control, top to bottom; raises EngineError where one makes the rest impossible."""
-    dataset, split = sources.dataset(address)
-    slot = st.container()
-    source = sources.source(address, dataset, split)
+def choose(address: Address, dataset: Dataset, source: Source) -> Settings:
+    """Model and attack for a picture, every control; raises EngineError where one makes the rest impossible."""
     model = sources.model(address, dataset.info)
-    attack, device = controls.attack_spec(address, dataset.classes, picture(source).label, DEFAULT_ATTACK,
+    attack, device = controls.attack_spec(address, dataset.classes, picture(source), DEFAULT_ATTACK,
                                           sources.others(dataset.info, model))
     address.carry("cam", "layer")
     address.check_names()
-    with slot:
-        # Thumbnails take a moment the first time: everything else is on the page before them.
-        sources.chooser(dataset, source)
     return Settings(source, model, attack, device)
 
 
@@ -111,9 +106,9 @@ def first_run(settings: Settings, task: Task, attacks: bool) -> None:
     st.rerun()
 
 
-def preview(settings: Settings) -> None:
+def preview(source: Source) -> None:
     """The chosen picture while nothing is known of it."""
-    source, chosen = settings.source, picture(settings.source)
+    chosen = picture(source)
     name = "true class unknown"
     if chosen.label is not None:
         name = f"true class: {opened(source.dataset, source.split).classes[chosen.label]}"
@@ -139,7 +134,7 @@ def going_on(settings: Settings, task: Task, shown: Run | None) -> None:
         st.info("Settings changed: press **Run** to see what they do.")
 
 
-def main_area(settings: Settings | None, task: Task | None, address: Address) -> None:
+def main_area(source: Source | None, settings: Settings | None, task: Task | None, address: Address) -> None:
     """What is going on, then the run that is shown, or else the chosen picture."""
     shown: Run | None = st.session_state.get(SHOWN)
     with st.container():
@@ -148,23 +143,31 @@ def main_area(settings: Settings | None, task: Task | None, address: Address) ->
                 st.error(problem)
         if settings is not None and task is not None:
             going_on(settings, task, shown)
-    if shown is not None and (settings is None or shown.settings.source == settings.source):
+    if shown is not None and (source is None or shown.settings.source == source):
         outcome.show(shown, address)
-    elif settings is not None:
-        preview(settings)
+    elif source is not None:
+        preview(source)
 
 
 def page() -> None:
     """The sidebar with the controls, the main area with what they lead to."""
     address = Address("explore", "explore.dataset")
+    source: Source | None = None
     settings: Settings | None = None
     task: Task | None = None
     with st.sidebar:
         try:
-            settings = choose(address)
-            task = explore_task(settings.source, settings.model, settings.attack, settings.device)
+            dataset, split = sources.dataset(address)
+            slot = st.container()
+            source = sources.source(address, dataset, split)
+            settings = choose(address, dataset, source)
+            task = explore_task(source, settings.model, settings.attack, settings.device)
         except EngineError as error:
             st.error(str(error))
+        if source is not None:
+            with slot:
+                # Thumbnails take a moment the first time: everything else is on the page before them.
+                sources.chooser(dataset, source)
         if settings is not None:
             st.caption(price(settings))
         with st.container(key="run-bar", horizontal=True):
@@ -175,7 +178,7 @@ def page() -> None:
             current: Run | None = st.session_state.get(RUNNING)
             if st.button("Cancel", disabled=current is None) and current is not None:
                 cancel(current.job)
-    main_area(settings, task, address)
+    main_area(source, settings, task, address)
     if settings is not None:
         address.write()
 

@@ -13,6 +13,7 @@ from engine.attacks.runner import Means
 from engine.attacks.spec import AttackSpec
 from engine.data import load as load_dataset
 from engine.data.base import Dataset
+from engine.data.masks import cells_of, fitted, is_drawn
 from engine.errors import EngineError
 from engine.explain.cam import cam
 from engine.models.classifier import Classifier
@@ -32,8 +33,17 @@ def means_for(spec: AttackSpec, dataset: Dataset, indices: Sequence[int], images
     return Means(
         surrogate=surrogate(spec.surrogate, dataset.classes) if spec.surrogate else None,
         others=others(dataset, indices, each) if each else None,
-        mask=MASK_MAKERS[spec.mask](dataset, indices, images, model) if spec.mask else None,
+        mask=mask_for(spec.mask, dataset, indices, images, model) if spec.mask else None,
     )
+
+
+def mask_for(name: str, dataset: Dataset, indices: Sequence[int], images: torch.Tensor,
+             model: Classifier) -> torch.Tensor:
+    """The part that may change of the images numbered `indices` of `dataset`, bool [N, 1, H, W]; raises EngineError."""
+    if is_drawn(name):
+        mask = torch.from_numpy(fitted(cells_of(name), *images.shape[2:]))
+        return mask.expand(len(images), 1, -1, -1)
+    return MASK_MAKERS[name](dataset, indices, images, model)
 
 
 def surrogate(names: str, classes: Sequence[str]) -> Classifier:
@@ -88,11 +98,18 @@ Mask = Callable[[Dataset, Sequence[int], torch.Tensor, Classifier], torch.Tensor
 
 
 def _lesion(dataset: Dataset, indices: Sequence[int], images: torch.Tensor, model: Classifier) -> torch.Tensor:
-    lesions = [dataset.lesion(i) for i in indices]
-    known = [lesion for lesion in lesions if lesion is not None and lesion.any()]
-    if not known or len(known) < len(images):
-        raise EngineError("nobody marked a lesion on some of these images; choose images with a known lesion, "
-                          "or another mask")
+    return _known([dataset.lesion(i) for i in indices], len(images), "lesion")
+
+
+def _lung(dataset: Dataset, indices: Sequence[int], images: torch.Tensor, model: Classifier) -> torch.Tensor:
+    return _known([dataset.lungs(i) for i in indices], len(images), "lung")
+
+
+def _known(masks: Sequence[np.ndarray | None], images: int, what: str) -> torch.Tensor:
+    known = [mask for mask in masks if mask is not None and mask.any()]
+    if not known or len(known) < images:
+        raise EngineError(f"nobody marked a {what} on some of these images; choose images with a known {what}, or "
+                          "another mask")
     return torch.from_numpy(np.stack(known))[:, None]
 
 
@@ -106,4 +123,4 @@ def _cam(dataset: Dataset, indices: Sequence[int], images: torch.Tensor, model: 
     return torch.from_numpy(maps >= edges[:, None, None])[:, None]
 
 
-MASK_MAKERS: dict[str, Mask] = {"lesion": _lesion, "cam": _cam}
+MASK_MAKERS: dict[str, Mask] = {"lesion": _lesion, "lung": _lung, "cam": _cam}

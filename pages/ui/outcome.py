@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
+from scipy import ndimage
 
 from engine.attacks import ATTACKS
 from engine.experiments.explore import SEARCH, Picture, heatmap_task, minimal_task
@@ -207,8 +208,10 @@ def _where(run: Run) -> None:
     changed = (run.payload.arrays["adversarial"] != clean).any(axis=0)
     if not changed.any() or changed.mean() > MOST_OUTLINED:
         return
+    # A pixel here and there that happened to stay as it was is no border.
+    region = changed | ndimage.binary_closing(changed, iterations=2)
     pictures.row([Figure("Where it changed", f"{percent(float(changed.mean()))} of the picture",
-                         pictures.outlined_png(run.payload.arrays["adversarial"], changed, f"{run.key} where"),
+                         pictures.outlined_png(run.payload.arrays["adversarial"], region, f"{run.key} where"),
                          run.badge)], columns=3)
 
 

@@ -1,7 +1,10 @@
 """Explore with attacks that have no eps, see only decisions, or are made on another model."""
 
+import numpy as np
 from streamlit.testing.v1 import AppTest
 
+from engine.data import phantom
+from engine.data.masks import NOTHING, drawn
 from tests.app.test_pages import address, opened, run_button, settled, verdict
 
 
@@ -44,6 +47,62 @@ def test_the_lesion_can_be_attacked_alone() -> None:
     assert "--mask lesion" in command(app)
     pictures = "".join(block.proto.body for block in app.get("html"))
     assert "Where it changed" in pictures
+
+
+def drawing() -> str:
+    """A square in the middle, as the address has it."""
+    mask = np.zeros((56, 56), bool)
+    mask[20:36, 20:36] = True
+    return drawn(mask).removeprefix("drawn:")
+
+
+def test_a_mask_drawn_by_hand_is_carried_attacked_and_repeated() -> None:
+    app = opened(attack="bim", set__steps="2", mask="drawn", drawing=drawing(), eps="8/255")
+    assert not app.error and address(app)["drawing"] == drawing()
+    app = run(app)
+    assert f"--mask drawn:{drawing()}" in command(app)
+    arrays = app.session_state["explore shown"].payload.arrays
+    changed = (arrays["adversarial"] != arrays["clean"])[0]
+    assert changed.any() and not changed[:80].any() and not changed[:, 144:].any()
+    app.selectbox(key="explore.mask").set_value("").run()
+    assert "mask" not in address(app)
+
+
+def test_a_drawn_mask_in_a_saved_run_comes_back() -> None:
+    from pages.ui import runs
+
+    app = settled(opened(attack="bim", set__steps="2", mask="drawn", drawing=drawing(), eps="8/255"))
+    shown = app.session_state["explore shown"]
+    texts = runs.address_of(runs.to_json(shown.settings, shown.facts).encode())
+    assert (texts["mask"], texts["drawing"]) == ("drawn", drawing())
+
+
+def test_an_empty_drawing_says_what_to_do_and_shows_the_picture() -> None:
+    app = opened(attack="bim", mask="drawn")
+    assert run_button(app).disabled
+    assert [error.value for error in app.error] == [NOTHING]
+    assert "Draw on the picture" in " ".join(caption.value for caption in app.caption)
+    assert any("true class" in block.proto.body for block in app.get("html"))
+    app.session_state["explore.drawing"] = f"drawn:{drawing()}"
+    app.run()
+    assert not app.error and not run_button(app).disabled
+
+
+def test_a_damaged_drawing_in_the_address_is_one_line() -> None:
+    app = opened(attack="bim", mask="drawn", drawing="xyz")
+    assert any("drawing = xyz" in error.value and "draw it again" in error.value for error in app.error)
+
+
+def test_the_lungs_are_offered_where_they_are_known() -> None:
+    app = opened(attack="bim", mask="lung")
+    assert not app.error and not run_button(app).disabled
+
+
+def test_a_lesion_that_nobody_marked_is_told_before_the_run() -> None:
+    healthy = next(i for i in range(9) if not phantom.label_of("test", i))
+    app = opened(attack="bim", mask="lesion", index=str(healthy))
+    assert "nobody marked a lesion" in app.error[0].value and run_button(app).disabled
+    assert any("not known here" in option for option in app.selectbox(key="explore.mask").options)
 
 
 def test_the_cost_is_told_before_the_run() -> None:
