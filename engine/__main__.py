@@ -210,6 +210,11 @@ def _print_attack(facts: dict[str, Any], result: AttackResult) -> None:
     print(f"  accuracy                {share(facts['accuracy_clean'])} clean -> {share(facts['accuracy_adversarial'])} "
           f"adversarial ({share(facts['accuracy_adversarial_8bit'])} after saving with 8 bits)")
     print(f"  success                 {share(facts['success_rate'])} of the {facts['attacked']} classified correctly")
+    if result.trace.learned:
+        low, high = facts["fooling_interval"]
+        word = "changed" if spec.target is None else f"made {result.classes[spec.target]}"
+        print(f"  fooling rate            {share(facts['fooling_rate'])} of {facts['fooling_of']} predictions {word} "
+              f"(95 % interval {low:.1%} to {high:.1%}), right or not before")
     print(f"  largest pixel change    {facts['linf_max'] * 255:.3g}/255; mean L2 {facts['l2_mean']:.4g}")
     print(f"  spent per image         {facts['queries_mean']:g} queries, {facts['gradients_mean']:g} gradients")
     print(f"  time                    {facts['seconds']:.1f} s on {result.provenance.device}, seed {facts['seed']}")
@@ -234,10 +239,12 @@ def _out_folder(out: str | None) -> Path | None:
 def _write(out: Path, facts: dict[str, Any], result: AttackResult) -> None:
     import numpy as np
 
+    learned: dict[str, Any] = {f"learned_{name}": values for name, values in result.trace.learned.items()}
     try:
         (out / "result.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
         np.savez(out / "adversarial.npz", clean=result.clean, adversarial=result.adversarial, labels=result.labels,
-                 predicted_clean=result.predicted_clean, predicted_adversarial=result.predicted_adversarial)
+                 predicted_clean=result.predicted_clean, predicted_adversarial=result.predicted_adversarial,
+                 **learned)
         if (patch := result.trace.learned.get("patch")) is not None:
             _printable(patch).save(out / "patch.png", dpi=(100, 100))
     except OSError as error:

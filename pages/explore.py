@@ -11,6 +11,7 @@ from engine.experiments.explore import Source, explore_task, opened, picture, wa
 from engine.jobs import Job, State, Task, jobs
 from pages.ui import controls, outcome, pictures, progress, shell, sources
 from pages.ui.address import Address
+from pages.ui.charts import duration
 from pages.ui.outcome import Run
 from pages.ui.runs import Settings
 
@@ -56,13 +57,6 @@ def price(settings: Settings) -> str:
     first = "" if at is None else f", about {duration(at.estimate(lesson))}"
     learns = f" Learns first, once: at most {lesson.gradients:,} gradients{first}." if lesson.queries else ""
     return f"Costs at most {' and '.join(spent)}{time}.{learns}"
-
-
-def duration(seconds: float) -> str:
-    """A rough time for people."""
-    if seconds < 1:
-        return f"{seconds:.1f} s"
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def advance(settings: Settings, task: Task, asked: bool) -> None:

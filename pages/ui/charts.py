@@ -104,6 +104,13 @@ def learning(curves: Mapping[str, Sequence[float]]) -> go.Figure:
     return figure
 
 
+def duration(seconds: float) -> str:
+    """A rough time for people."""
+    if seconds < 1:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
 def percent(value: float) -> str:
     """A probability for people: 97.2 %, and never 100 % for what is not certain."""
     if value >= 0.9995 and value < 1:

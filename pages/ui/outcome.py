@@ -1,7 +1,8 @@
 """A finished run, top to bottom: verdict, viewer, probabilities, heatmaps, steps, numbers and files, explanation."""
 
 import io
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,16 @@ import streamlit as st
 from scipy import ndimage
 
 from engine.attacks import ATTACKS
-from engine.experiments.explore import SEARCH, Picture, heatmap_task, minimal_task
+from engine.attacks.base import Cost
+from engine.experiments import pace
+from engine.experiments.explore import SEARCH, Picture, heatmap_task, minimal_task, opened
+from engine.experiments.fooling import MOST, fooling_task
 from engine.explain.methods import CAMS
 from engine.jobs import Job, State, jobs
 from engine.store import Payload
 from pages.ui import charts, controls, pictures, progress, runs, verdict
 from pages.ui.address import Address
-from pages.ui.charts import percent
+from pages.ui.charts import duration, percent
 from pages.ui.pictures import Figure
 from pages.ui.shell import owner
 from pages.ui.viewer import StoredUnits, auto_gain, strongest_channel, viewer
@@ -200,6 +204,52 @@ def _learned(run: Run) -> None:
         pictures.row([Figure(f"The {name} alone", f"amplified ×{gain:g}" if signed else "as it is printed", png,
                              exact=True)], columns=3)
         _download(f"The {name} (.png)", f"{settings_stem(run)}-{name}.png", png, "What was learned, as a picture.")
+    if run.facts["learned"]:
+        _fooling(run)
+
+
+def _fooling(run: Run) -> None:
+    """How often what was learned fools the model on the split, measured when a button is pressed."""
+    settings, what = run.settings, run.facts["learned"][0]
+    total = min(MOST, len(opened(settings.source.dataset, settings.source.split)))
+    at = pace.known(settings.model, settings.device)
+    time = "" if at is None else f" Takes about {duration(total * at.estimate(Cost(0, 1)))} here."
+    task = fooling_task(run.payload, settings.source, settings.model, settings.attack, settings.device,
+                        MOST)
+    found = progress.on_request(task, f"One {what} for every picture: how often does it fool the model? It is tried on "
+                                f"up to {total} pictures of the split '{settings.source.split}' that it was not "
+                                f"learned from.{time}", "Measure the fooling rate", key="explore fooling")
+    if found is None:
+        return
+    facts, split = found.facts, settings.source.split
+    low, high = facts["fooling_interval"]
+    target = settings.attack.target
+    of = f"{facts['fooling_of']} pictures of the split '{split}'"
+    does = f"changes the prediction on **{percent(facts['fooling_rate'] or 0)}** of {of}"
+    if target is not None:
+        name = run.classes[target]
+        does = f"makes the model say {name} on **{percent(facts['fooling_rate'] or 0)}** of the {of} that it did not " \
+               f"take for {name} before"
+    st.markdown(f"The {what} {does} (95 % interval {percent(low)} to {percent(high)}). Accuracy: "
+                f"{percent(facts['accuracy_clean'])} before, {percent(facts['accuracy_adversarial'])} with the {what}, "
+                f"{percent(facts['accuracy_adversarial_8bit'])} saved with 8 bits.")
+    with st.container(horizontal=True):
+        _download("Fooling rate (.csv)", f"{settings_stem(run)}-fooling.csv", lambda: _fooling_csv(run, found),
+                  "Every picture's number, class, and what the model said before and after.")
+        _download("Fooling rate (.json)", f"{settings_stem(run)}-fooling.json",
+                  lambda: json.dumps({**facts, "model": settings.model, "dataset": settings.source.dataset,
+                                      "split": split, "spec": asdict(settings.attack)}, indent=2) + "\n",
+                  "The rates, and all settings.")
+    st.caption(f"The same from the command line: the command under *Numbers and files* with --limit {MOST} instead of "
+               "--index.")
+
+
+def _fooling_csv(run: Run, found: Payload) -> str:
+    names = ['"' + name.replace('"', '""') + '"' for name in run.classes]
+    rows = zip(found.arrays["indices"], *(found.arrays[key] for key in ("labels", "predicted_clean",
+                                                                       "predicted_adversarial")), strict=True)
+    return "\n".join(["picture,class,predicted before,predicted after",
+                      *(f"{index},{','.join(names[i] for i in classes)}" for index, *classes in rows)]) + "\n"
 
 
 def _where(run: Run) -> None:
@@ -248,23 +298,13 @@ def _smallest(run: Run) -> None:
         st.caption(f"{info.title} has no epsilon: what it finds is already limited by its own settings.")
         return
     task = minimal_task(settings.source, settings.model, settings.attack, settings.device)
-    job = jobs().find(task)
     scale = controls.SCALES[settings.attack.norm]
     high, tolerance = (scale.text(value * scale.factor) for value in SEARCH[settings.attack.norm])
-    if job is None or job.state in (State.CANCELLED, State.FAILED):
-        if job is not None and job.error:
-            st.error(job.error)
-        st.caption(f"The same attack again and again, halving the interval in which the diagnosis flips: from {high} "
-                   f"down to {tolerance}.")
-        if not st.button("Search the smallest epsilon", key="explore smallest"):
-            return
-        job = jobs().submit(task, owner())
-    if not progress.finished(job):
-        if st.button("Stop the search", key="explore smallest stop"):
-            jobs().cancel(job, owner())
-        return
-    if job.payload is not None:
-        _bisection(run, job.payload, scale)
+    found = progress.on_request(task, "The same attack again and again, halving the interval in which the diagnosis "
+                                f"flips: from {high} down to {tolerance}.", "Search the smallest epsilon",
+                                key="explore smallest")
+    if found is not None:
+        _bisection(run, found, scale)
 
 
 def _bisection(run: Run, found: Payload, scale: controls.Scale) -> None:

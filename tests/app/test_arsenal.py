@@ -1,10 +1,12 @@
 """Explore with attacks that have no eps, see only decisions, or are made on another model."""
 
 import numpy as np
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from engine.data import phantom
 from engine.data.masks import NOTHING, drawn
+from pages.ui import outcome
 from tests.app.test_pages import address, opened, run_button, settled, verdict
 
 
@@ -119,7 +121,14 @@ def test_the_smallest_epsilon_is_searched_and_shown() -> None:
     assert any("The diagnosis flips from" in block.value for block in app.markdown)
 
 
-def test_a_learned_pattern_is_shown_alone() -> None:
+def test_a_learned_pattern_is_shown_alone_and_tried_on_the_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcome, "MOST", 6)
     app = run(opened(attack="uap", set__epochs="1", eps="8/255"))
     pictures = "".join(block.proto.body for block in app.get("html"))
     assert "The pattern alone" in pictures
+    app.button(key="explore fooling").click().run()
+    app = settled(app)
+    line = next(block.value for block in app.markdown if "changes the prediction on" in block.value)
+    assert "of 6 pictures of the split 'test'" in line and "95 % interval" in line
+    assert {"explore file Fooling rate (.csv)", "explore file The pattern (.png)"} <= {
+        button.key for button in app.get("download_button")}

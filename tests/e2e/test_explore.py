@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from engine.data.masks import drawn
 from engine.models.registry import BUNDLED
 from engine.store import Payload, Store
 from pages.ui.viewer import auto_gain, difference_colours, strongest_channel
@@ -227,15 +228,15 @@ def test_a_mask_is_drawn_with_the_mouse_and_the_keyboard_and_attacked(page: "Pag
     canvas.press("[")  # a brush of one cell
     for key in ("ArrowRight", "ArrowDown", "Space"):
         canvas.press(key)
-    page.wait_for_url(re.compile("drawing="))
-    page.reload()
-    page.get_by_text("Advanced settings").click()
-    at(page, "brush-share").get_by_text("1.6 % may change").wait_for()
-    page.keyboard.press("Control+Enter")
-    rest(page)
     expected = np.zeros((56, 56), bool)
     expected[10:15, 10:20] = True
     expected[4, 43] = True
+    page.wait_for_url(re.compile(re.escape(drawn(expected).removeprefix("drawn:")) + "(&|$)"))
+    page.reload()
+    page.get_by_text("Advanced settings").click()
+    page.get_by_text("1.6 % may change").wait_for()
+    page.keyboard.press("Control+Enter")
+    rest(page)
     arrays = newest(home).arrays
     changed = (arrays["adversarial"] != arrays["clean"])[0]
     assert changed.any() and not changed[~expected.repeat(4, axis=0).repeat(4, axis=1)].any()
