@@ -19,9 +19,6 @@ from engine.errors import Cancelled, EngineError
 from engine.progress import Progress
 
 if TYPE_CHECKING:
-    import numpy as np
-    from PIL.Image import Image
-
     from engine.attacks.result import AttackResult
     from engine.attacks.spec import AttackSpec
     from engine.data.base import Dataset
@@ -239,6 +236,8 @@ def _out_folder(out: str | None) -> Path | None:
 def _write(out: Path, facts: dict[str, Any], result: AttackResult) -> None:
     import numpy as np
 
+    from engine.data.raster import printable
+
     learned: dict[str, Any] = {f"learned_{name}": values for name, values in result.trace.learned.items()}
     try:
         (out / "result.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
@@ -246,18 +245,9 @@ def _write(out: Path, facts: dict[str, Any], result: AttackResult) -> None:
                  predicted_clean=result.predicted_clean, predicted_adversarial=result.predicted_adversarial,
                  **learned)
         if (patch := result.trace.learned.get("patch")) is not None:
-            _printable(patch).save(out / "patch.png", dpi=(100, 100))
+            (out / "patch.png").write_bytes(printable(patch))
     except OSError as error:
         raise EngineError(f"cannot write to {out} ({error.strerror}); free some space or choose another") from None
-
-
-def _printable(patch: np.ndarray) -> Image:
-    """A learned patch [C, S, S] as a picture to be printed: each of its pixels as a square of some millimetres."""
-    import numpy as np
-    from PIL import Image
-
-    levels = (np.moveaxis(patch, 0, -1) * 255).round().astype(np.uint8)
-    return Image.fromarray(levels.repeat(8, axis=0).repeat(8, axis=1).squeeze())
 
 
 def _curve(arguments: argparse.Namespace) -> None:

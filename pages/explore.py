@@ -47,9 +47,9 @@ def price(settings: Settings) -> str:
     """What the attack will cost, in one line."""
     chosen = ATTACKS[settings.attack.attack](**settings.attack.params)
     cost = chosen.cost()
-    spent = [f"{cost.gradients:,} gradients"] if cost.gradients else []
+    spent = [counted(cost.gradients, "gradient")] if cost.gradients else []
     if cost.queries != cost.gradients:
-        spent.append(f"{cost.queries:,} queries")
+        spent.append(counted(cost.queries, "query", "queries"))
     at = pace.known(settings.model, settings.device)
     time = "" if at is None else f", about {duration(at.estimate(cost))} here"
     classes = len(opened(settings.source.dataset, settings.source.split).classes)
@@ -57,6 +57,11 @@ def price(settings: Settings) -> str:
     first = "" if at is None else f", about {duration(at.estimate(lesson))}"
     learns = f" Learns first, once: at most {lesson.gradients:,} gradients{first}." if lesson.queries else ""
     return f"Costs at most {' and '.join(spent)}{time}.{learns}"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number of things in words: "1 query", "2,000 queries"."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def advance(settings: Settings, task: Task, asked: bool) -> None:

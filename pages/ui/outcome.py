@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from scipy import ndimage
 
 from engine.attacks import ATTACKS
 from engine.attacks.base import Cost
+from engine.attacks.spec import MASKS
+from engine.data.raster import printable
 from engine.experiments import pace
 from engine.experiments.explore import SEARCH, Picture, heatmap_task, minimal_task, opened
 from engine.experiments.fooling import MOST, fooling_task
@@ -25,6 +28,7 @@ from pages.ui.shell import owner
 from pages.ui.viewer import StoredUnits, auto_gain, strongest_channel, viewer
 
 MOST_OUTLINED = 0.5  # the share of changed pixels up to which an outline says more than the difference
+MUCH = 32 / 255  # a change that is worth an outline of its own where everything else changed, too
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +81,7 @@ def show(run: Run, address: Address) -> None:
     steps, smallest, numbers, explanation = st.tabs(["Step by step", "Smallest epsilon", "Numbers and files",
                                                      "How this attack works"])
     with steps:
-        _learned(run)
-        _where(run)
+        _parts(run)
         if run.facts["walk"] is not None:
             _walk(run, run.facts["walk"])
         else:
@@ -95,10 +98,19 @@ def show(run: Run, address: Address) -> None:
 def _remarks(run: Run) -> list[str]:
     """What a reader must know besides: about the picture, from the attack, about keeping the result."""
     known = {"no image was classified correctly before the attack, so there was nothing to succeed on"}
-    lines = [*run.picture.notes, *(w for w in run.facts["run"]["warnings"] if w not in known), run.job.note]
+    lines = [*run.picture.notes, *_confined(run.settings),
+             *(w for w in run.facts["run"]["warnings"] if w not in known), run.job.note]
     if run.settings.source.upload and run.settings.source.dataset.startswith("phantom"):
         lines.append("this model was trained on phantoms only; choose a data set of real pictures on the left")
     return [line[0].upper() + line[1:].rstrip(".") + "." for line in lines if line]
+
+
+def _confined(settings: runs.Settings) -> Iterator[str]:
+    """What was different for the attacker: another model's gradients, only a part of the picture."""
+    if settings.attack.surrogate:
+        yield f"the attack was made on {settings.attack.surrogate}, without a look into {settings.model}"
+    if settings.attack.mask:
+        yield f"only a part of the picture could change: {MASKS[settings.attack.mask.partition(':')[0]]}"
 
 
 # ---- heatmaps
@@ -189,23 +201,35 @@ def _steps(run: Run) -> None:
         target = run.facts["run"]["spec"]["target"]
         title = "loss" if target is None else "loss to goal"
         charts.show(charts.steps(run.classes, facts["probabilities"], facts["loss"], step, title), key="explore steps")
+        if run.settings.attack.surrogate:
+            st.caption(f"On the way these are the answers of {run.settings.attack.surrogate}; the last is that of "
+                       f"{run.settings.model}.")
 
 
-def _learned(run: Run) -> None:
-    """What the attack learned from other pictures, by itself, and how it learned it."""
+def _parts(run: Run) -> None:
+    """What the attack learned from other pictures, how it learned it, and where this picture changed."""
     if run.facts["curves"]:
         charts.show(charts.learning(run.facts["curves"]), key="explore learning")
+    figures = [*(_learned(run, name) for name in run.facts["learned"]), *filter(None, [_where(run)])]
+    if figures:
+        pictures.row(figures, columns=3)
     for name in run.facts["learned"]:
         values = run.payload.arrays[f"learned_{name}"]
-        signed = bool(values.min() < 0)
-        gain = auto_gain(strongest_channel(values)) if signed else 1.0
-        png = pictures.difference_png(values, gain, f"{run.key} {name}") if signed else pictures.image_png(
-            values, f"{run.key} {name}")
-        pictures.row([Figure(f"The {name} alone", f"amplified ×{gain:g}" if signed else "as it is printed", png,
-                             exact=True)], columns=3)
-        _download(f"The {name} (.png)", f"{settings_stem(run)}-{name}.png", png, "What was learned, as a picture.")
+        png, help = _learned(run, name).png, "What was learned, as a picture."
+        if values.min() >= 0:
+            png, help = printable(values), "To be printed: at 100 dots an inch its pixels are squares of 2 mm."
+        _download(f"The {name} (.png)", f"{settings_stem(run)}-{name}.png", png, help)
     if run.facts["learned"]:
         _fooling(run)
+
+
+def _learned(run: Run, name: str) -> Figure:
+    """Something learned alone: a pattern to be added, as a difference, or a patch as it is."""
+    values, key = run.payload.arrays[f"learned_{name}"], f"{run.key} {name}"
+    if values.min() >= 0:
+        return Figure(f"The {name} alone", "as it is printed", pictures.image_png(values, key), exact=True)
+    gain = auto_gain(strongest_channel(values))
+    return Figure(f"The {name} alone", f"amplified ×{gain:g}", pictures.difference_png(values, gain, key), exact=True)
 
 
 def _fooling(run: Run) -> None:
@@ -252,17 +276,18 @@ def _fooling_csv(run: Run, found: Payload) -> str:
                       *(f"{index},{','.join(names[i] for i in classes)}" for index, *classes in rows)]) + "\n"
 
 
-def _where(run: Run) -> None:
-    """An outline around what changed, where that is only a part of the picture."""
-    clean = run.payload.arrays["clean"]
-    changed = (run.payload.arrays["adversarial"] != clean).any(axis=0)
-    if not changed.any() or changed.mean() > MOST_OUTLINED:
-        return
-    # A pixel here and there that happened to stay as it was is no border.
-    region = changed | ndimage.binary_closing(changed, iterations=2)
-    pictures.row([Figure("Where it changed", f"{percent(float(changed.mean()))} of the picture",
-                         pictures.outlined_png(run.payload.arrays["adversarial"], region, f"{run.key} where"),
-                         run.badge)], columns=3)
+def _where(run: Run) -> Figure | None:
+    """An outline around what changed, or at least around what changed much, where that is only a part."""
+    clean, adversarial = run.payload.arrays["clean"], run.payload.arrays["adversarial"]
+    change = np.abs(adversarial - clean).max(axis=0)
+    for least, how in ((0.0, ""), (MUCH, f" by more than {verdict.levels(MUCH)}")):
+        changed = change > least
+        if changed.any() and changed.mean() <= MOST_OUTLINED:
+            # A pixel here and there that happened to stay as it was is no border.
+            region = changed | ndimage.binary_closing(changed, iterations=2)
+            return Figure("Where it changed", f"{percent(float(changed.mean()))} of the picture{how}",
+                          pictures.outlined_png(adversarial, region, f"{run.key} where"), run.badge)
+    return None
 
 
 _DISTANCES = {"linf": "L∞ distance, in n/255", "l2": "L2 distance", "l0": "pixels changed"}
