@@ -11,7 +11,7 @@ from engine.experiments.explore import Source, explore_task, opened, picture, wa
 from engine.jobs import Job, State, Task, jobs
 from pages.ui import controls, outcome, pictures, progress, shell, sources
 from pages.ui.address import Address
-from pages.ui.charts import duration
+from pages.ui.charts import counted, duration
 from pages.ui.outcome import Run
 from pages.ui.runs import Settings
 
@@ -57,11 +57,6 @@ def price(settings: Settings) -> str:
     first = "" if at is None else f", about {duration(at.estimate(lesson))}"
     learns = f" Learns first, once: at most {lesson.gradients:,} gradients{first}." if lesson.queries else ""
     return f"Costs at most {' and '.join(spent)}{time}.{learns}"
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """A number of things in words: "1 query", "2,000 queries"."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def advance(settings: Settings, task: Task, asked: bool) -> None:

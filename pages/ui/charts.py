@@ -102,7 +102,7 @@ def learning(curves: Mapping[str, Sequence[float]]) -> go.Figure:
     for index, (name, values) in enumerate(curves.items()):
         share = name in _SHARES
         figure.add_scatter(x=list(range(1, len(values) + 1)), y=list(values), name=_SHARES.get(name, name),
-                           mode="lines", yaxis="y2" if share else "y",
+                           mode="lines+markers" if longest <= 10 else "lines", yaxis="y2" if share else "y",
                            line={"color": PALETTE[index % 8], "dash": DASHES[index % 8]},
                            hovertemplate=f"step %{{x}}: %{{y:{'.1%' if share else '.3g'}}}<extra>"
                                          f"{_SHARES.get(name, name)}</extra>")
@@ -112,7 +112,7 @@ def learning(curves: Mapping[str, Sequence[float]]) -> go.Figure:
         xaxis={"title": "step of learning", "showspikes": False, "dtick": 1 if longest <= 10 else None},
         yaxis={"title": "loss"},
         yaxis2={"title": "pictures fooled", "overlaying": "y", "side": "right", "range": [0, 1.02],
-                "tickformat": ".0%", "showgrid": False})
+                "tickmode": "array", "tickvals": [0, 0.5, 1], "tickformat": ".0%", "showgrid": False})
     return figure
 
 
@@ -121,6 +121,11 @@ def duration(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds:.1f} s"
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number of things in words: "1 query", "2,000 queries"."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def percent(value: float) -> str:

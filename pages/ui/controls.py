@@ -86,10 +86,13 @@ def place(options: Sequence[Any], seed: object) -> int:
 
 def choice(address: Address, name: str, label: str, options: Sequence[str], default: str, *,
            format_func: Callable[[str], str] = str, help: str | None = None, kind: str | None = None,
-           always: bool = False) -> str:
-    """A box to choose one of `options` in, kept in the address as `name` where it is not the default, or `always`."""
+           read: Callable[[str], str] | None = None, always: bool = False) -> str:
+    """A box to choose one of `options` in, kept in the address as `name` where it is not the default, or `always`.
+
+    `read` takes an option from the address (default: one of `options`, or else an unknown `kind`).
+    """
     key = f"explore.{name}"
-    seed = address.seed(name, key, one_of(kind or name, options), default, lambda value: value in options)
+    seed = address.seed(name, key, read or one_of(kind or name, options), default, lambda value: value in options)
     chosen: str = st.selectbox(label, options, place(options, seed), format_func=format_func, key=key, help=help)
     address.note(name, chosen if always or chosen != default else None)
     return chosen
@@ -151,7 +154,13 @@ def goal(address: Address, classes: Sequence[str], truth: int | None) -> int | N
     away = "any"
     options = [away, *(name for index, name in enumerate(classes) if index != truth)]
     label = {away: "Any other diagnosis"}
-    chosen = choice(address, "target", "Goal", options, away, kind="class",
+
+    def read(text: str) -> str:
+        if truth is not None and text == classes[truth]:
+            raise EngineError(f"this picture is {text}: nothing would have to change")
+        return one_of("class", options)(text)
+
+    chosen = choice(address, "target", "Goal", options, away, read=read,
                     format_func=lambda name: label.get(name, f"Make it say: {name}"),
                     help="Untargeted: leave the true class. Targeted: reach the class named here.")
     return None if chosen == away else list(classes).index(chosen)

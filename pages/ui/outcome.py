@@ -22,12 +22,13 @@ from engine.jobs import Job, State, jobs
 from engine.store import Payload
 from pages.ui import charts, controls, pictures, progress, runs, verdict
 from pages.ui.address import Address
-from pages.ui.charts import duration, percent
+from pages.ui.charts import counted, duration, percent
 from pages.ui.pictures import Figure
 from pages.ui.shell import owner
 from pages.ui.viewer import StoredUnits, auto_gain, strongest_channel, viewer
 
 MOST_OUTLINED = 0.5  # the share of changed pixels up to which an outline says more than the difference
+MOST_LONE = 50  # the number of changed pixels up to which each is circled
 MUCH = 32 / 255  # a change that is worth an outline of its own where everything else changed, too
 
 
@@ -97,11 +98,13 @@ def show(run: Run, address: Address) -> None:
 
 def _remarks(run: Run) -> list[str]:
     """What a reader must know besides: about the picture, from the attack, about keeping the result."""
-    known = {"no image was classified correctly before the attack, so there was nothing to succeed on"}
+    # What the verdict has told already.
+    known = ("so there was nothing to succeed on", "vanish when the image is saved with 8 bits")
     lines = [*run.picture.notes, *_confined(run.settings),
-             *(w for w in run.facts["run"]["warnings"] if w not in known), run.job.note]
+             *(w for w in run.facts["run"]["warnings"] if not w.endswith(known)), run.job.note]
     if run.settings.source.upload and run.settings.source.dataset.startswith("phantom"):
         lines.append("this model was trained on phantoms only; choose a data set of real pictures on the left")
+    lines = [line.removeprefix("1 of 1 images: ") for line in lines]
     return [line[0].upper() + line[1:].rstrip(".") + "." for line in lines if line]
 
 
@@ -283,8 +286,10 @@ def _where(run: Run) -> Figure | None:
     for least, how in ((0.0, ""), (MUCH, f" by more than {verdict.levels(MUCH)}")):
         changed = change > least
         if changed.any() and changed.mean() <= MOST_OUTLINED:
-            # A pixel here and there that happened to stay as it was is no border.
-            region = changed | ndimage.binary_closing(changed, iterations=2)
+            # A pixel here and there that happened to stay as it was is no border; a few lone ones need a wide one.
+            lone = changed.sum() <= MOST_LONE
+            region = ndimage.binary_dilation(changed, iterations=5) if lone else (
+                changed | ndimage.binary_closing(changed, iterations=2))
             return Figure("Where it changed", f"{percent(float(changed.mean()))} of the picture{how}",
                           pictures.outlined_png(adversarial, region, f"{run.key} where"), run.badge)
     return None
@@ -305,7 +310,7 @@ def _walk(run: Run, walk: dict[str, Any]) -> None:
     for spent, image in frames:
         change = (image - clean).astype(np.float64)
         size = {"linf": f"{np.abs(change).max() * 255:.3g}/255", "l2": f"L2 {np.linalg.norm(change):.3g}",
-                "l0": f"{(change != 0).any(axis=0).sum():,} pixels"}[norm]
+                "l0": counted(int((change != 0).any(axis=0).sum()), "pixel")}[norm]
         figures.append(Figure(f"{spent:,} queries", size,
                               pictures.image_png(image, f"{run.key} film {spent}"), run.badge))
     pictures.row(figures, columns=max(4, len(figures)))

@@ -10,7 +10,7 @@ import streamlit as st
 
 from engine.attacks import ATTACKS
 from engine.data.upload import StoredUnits
-from pages.ui.charts import percent
+from pages.ui.charts import counted, percent
 
 _SEEN = {"invisible": "A person would not see it", "hardly visible": "A person would hardly see it",
          "visible": "A person who looks closely would see it", "obvious": "A person would see it at once"}
@@ -94,7 +94,8 @@ def extent(facts: dict[str, Any]) -> str:
     """How little was changed: by how much, or, where a few pixels were changed much, how many of them."""
     size = facts["size"]
     if facts["run"]["spec"]["norm"] == "l0" or (size["linf"] > LITTLE and size["l0_share"] < 0.5):
-        return f"only {size['l0']:,} pixels ({percent(size['l0_share'])} of the picture) were changed"
+        were = "was" if size["l0"] == 1 else "were"
+        return f"only {counted(size['l0'], 'pixel')} ({percent(size['l0_share'])} of the picture) {were} changed"
     if size["linf"] > LITTLE:
         return f"pixels moved by up to {levels(size['linf'])}"
     return f"no pixel moved by more than {levels(size['linf'])}"

@@ -1,11 +1,15 @@
 """Explore with attacks that have no eps, see only decisions, or are made on another model."""
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from engine.data import phantom
 from engine.data.masks import NOTHING, drawn
+from engine.data.upload import read_upload, save_upload
 from pages.ui import outcome
 from tests.app.test_pages import address, opened, run_button, settled, verdict
 
@@ -132,3 +136,41 @@ def test_a_learned_pattern_is_shown_alone_and_tried_on_the_split(monkeypatch: py
     assert "of 6 pictures of the split 'test'" in line and "95 % interval" in line
     assert {"explore file Fooling rate (.csv)", "explore file The pattern (.png)"} <= {
         button.key for button in app.get("download_button")}
+
+
+@pytest.mark.parametrize(("query", "line"), [
+    ({"attack": "bim", "target": "Pneumonia", "index": "8"}, "this picture is Pneumonia: nothing would"),
+    ({"attack": "patch", "set__size": "1.5"}, "between 0.01 and 1"),
+    ({"attack": "roa", "set__width": "2"}, "between 0.01 and 1"),
+    ({"attack": "bim", "surrogate": "kermany/densenet121"}, "surrogate = kermany/densenet121"),
+    ({"attack": "bim", "surrogate": "phantom-cxr/resnet18"}, "surrogate = phantom-cxr/resnet18"),
+])
+def test_what_cannot_be_attacked_is_one_line_before_the_run(query: dict[str, str], line: str) -> None:
+    app = opened(**query)
+    assert len(app.error) == 1 and line in app.error[0].value and "\n" not in app.error[0].value
+
+
+def test_a_query_budget_under_the_first_generation_is_one_line() -> None:
+    app = opened(attack="onepixel", set__queries="50")
+    assert len(app.error) == 1 and "needs at least 101 queries" in app.error[0].value
+    assert run_button(app).disabled
+
+
+def test_a_budget_too_small_for_a_start_is_told() -> None:
+    app = run(opened(attack="hopskipjump", set__queries="1"))
+    assert any(line.value.startswith("The query budget was spent before a starting point") for line in app.caption)
+
+
+def test_the_true_class_is_no_goal() -> None:
+    app = opened(attack="bim", index="8")
+    assert phantom.CLASSES[phantom.label_of("test", 8)] == "Pneumonia"
+    assert not any("Pneumonia" in option for option in app.selectbox(key="explore.target").options)
+
+
+def test_a_goal_that_is_reached_already_is_told() -> None:
+    """An upload's true class is unknown, so that even what the model says of it can be the goal."""
+    pixels = (phantom.render("test", 8).image * 0.99).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    app = run(opened(attack="fgsm", target="Pneumonia", upload=save_upload(read_upload(file.getvalue()))))
+    assert "the goal was reached already" in verdict(app)
