@@ -1,5 +1,7 @@
 """Explore: one picture, one attack, and everything that can be seen of it."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from engine.attacks import ATTACKS
@@ -128,13 +130,13 @@ def going_on(settings: Settings, task: Task, shown: Run | None) -> None:
         st.info("Settings changed: press **Run** to see what they do.")
 
 
-def main_area(source: Source | None, settings: Settings | None, task: Task | None, address: Address) -> None:
-    """What is going on, then the run that is shown, or else the chosen picture."""
+def main_area(source: Source | None, settings: Settings | None, task: Task | None, problems: Sequence[str | None],
+              address: Address) -> None:
+    """What is wrong, what is going on, then the run that is shown, or else the chosen picture."""
     shown: Run | None = st.session_state.get(SHOWN)
     with st.container():
-        for problem in [*address.problems, sources.trouble()]:
-            if problem:
-                st.error(problem)
+        for problem in filter(None, problems):
+            st.error(problem)
         if settings is not None and task is not None:
             going_on(settings, task, shown)
     if shown is not None and (source is None or shown.settings.source == source):
@@ -149,6 +151,7 @@ def page() -> None:
     source: Source | None = None
     settings: Settings | None = None
     task: Task | None = None
+    wrong = ""
     with st.sidebar:
         try:
             dataset, split = sources.dataset(address)
@@ -157,7 +160,8 @@ def page() -> None:
             settings = choose(address, dataset, source)
             task = explore_task(source, settings.model, settings.attack, settings.device)
         except EngineError as error:
-            st.error(str(error))
+            line = str(error)
+            wrong = line[0].upper() + line[1:]  # said in the main area: the sidebar is long, and its end often out of sight
         if source is not None:
             with slot:
                 # Thumbnails take a moment the first time: everything else is on the page before them.
@@ -172,7 +176,7 @@ def page() -> None:
             current: Run | None = st.session_state.get(RUNNING)
             if st.button("Cancel", disabled=current is None) and current is not None:
                 cancel(current.job)
-    main_area(source, settings, task, address)
+    main_area(source, settings, task, [wrong, *address.problems, sources.trouble()], address)
     if settings is not None:
         address.write()
 

@@ -267,8 +267,9 @@ def _fooling(run: Run) -> None:
                   lambda: json.dumps({**facts, "model": settings.model, "dataset": settings.source.dataset,
                                       "split": split, "spec": asdict(settings.attack)}, indent=2) + "\n",
                   "The rates, and all settings.")
-    st.caption(f"The same from the command line: the command under *Numbers and files* with --limit {MOST} instead of "
-               "--index.")
+    if not settings.source.upload:
+        st.caption(f"The same from the command line: the command under *Numbers and files* with --limit {MOST} instead "
+                   "of --index.")
 
 
 def _fooling_csv(run: Run, found: Payload) -> str:

@@ -86,7 +86,7 @@ def test_a_drawn_mask_in_a_saved_run_comes_back() -> None:
 def test_an_empty_drawing_says_what_to_do_and_shows_the_picture() -> None:
     app = opened(attack="bim", mask="drawn")
     assert run_button(app).disabled
-    assert [error.value for error in app.error] == [NOTHING]
+    assert [error.value.lower() for error in app.error] == [NOTHING.lower()]
     assert "Draw on the picture" in " ".join(caption.value for caption in app.caption)
     assert any("true class" in block.proto.body for block in app.get("html"))
     app.session_state["explore.drawing"] = f"drawn:{drawing()}"
@@ -107,7 +107,7 @@ def test_the_lungs_are_offered_where_they_are_known() -> None:
 def test_a_lesion_that_nobody_marked_is_told_before_the_run() -> None:
     healthy = next(i for i in range(9) if not phantom.label_of("test", i))
     app = opened(attack="bim", mask="lesion", index=str(healthy))
-    assert "nobody marked a lesion" in app.error[0].value and run_button(app).disabled
+    assert "Nobody marked a lesion" in app.error[0].value and run_button(app).disabled
     assert any("not known here" in option for option in app.selectbox(key="explore.mask").options)
 
 

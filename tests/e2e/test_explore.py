@@ -202,7 +202,7 @@ def test_a_mask_is_drawn_with_the_mouse_and_the_keyboard_and_attacked(page: "Pag
     page.goto(url + "/?attack=fgsm&eps=16/255&mask=drawn")
     page.get_by_text("Advanced settings").click()
     canvas, share = at(page, "brush-canvas"), at(page, "brush-share")
-    page.get_by_text("nothing is marked on the mask").wait_for()
+    page.get_by_text("Nothing is marked on the mask").wait_for()
     page.locator(".thumb").first.wait_for()
 
     def lead(*cells: tuple[float, float]) -> None:
@@ -219,7 +219,7 @@ def test_a_mask_is_drawn_with_the_mouse_and_the_keyboard_and_attacked(page: "Pag
     page.get_by_role("button", name="Box").click()
     lead((10.5, 10.5), (19.5, 14.5))  # 10 x 5 cells
     assert share.inner_text() == "1.6 % may change"
-    page.get_by_text("nothing is marked on the mask").wait_for(state="detached")
+    page.get_by_text("Nothing is marked on the mask").wait_for(state="detached")
     lead((40.5, 2.5), (42.5, 3.5))
     canvas.press("Control+z")
     assert share.inner_text() == "1.6 % may change"
