@@ -160,8 +160,8 @@ def page() -> None:
             settings = choose(address, dataset, source)
             task = explore_task(source, settings.model, settings.attack, settings.device)
         except EngineError as error:
-            line = str(error)
-            wrong = line[0].upper() + line[1:]  # said in the main area: the sidebar is long, and its end often out of sight
+            # Said in the main area: the sidebar is long, and its end often out of sight.
+            wrong = str(error)[0].upper() + str(error)[1:]
         if source is not None:
             with slot:
                 # Thumbnails take a moment the first time: everything else is on the page before them.
