@@ -345,7 +345,7 @@ def _bisection(run: Run, found: Payload, scale: controls.Scale) -> None:
     elif eps == 0:
         st.markdown("There was nothing to break: the model is wrong about this picture as it is.")
     else:
-        st.markdown(f"The diagnosis flips from **{scale.text(eps * scale.factor)}**, known to "
+        st.markdown(f"The diagnosis flips from **{eps * scale.factor:.4g}{scale.unit}**, known to "
                     f"{scale.text(found.facts['tolerance'] * scale.factor)}, after {len(tries)} attacks. It is assumed "
                     "that no larger budget fails where a smaller one works.")
     if tries:
