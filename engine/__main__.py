@@ -19,9 +19,6 @@ from engine.errors import Cancelled, EngineError
 from engine.progress import Progress
 
 if TYPE_CHECKING:
-    import numpy as np
-    from PIL.Image import Image
-
     from engine.attacks.result import AttackResult
     from engine.attacks.spec import AttackSpec
     from engine.data.base import Dataset
@@ -141,7 +138,21 @@ def _spec(arguments: argparse.Namespace, attack: str, eps: float | None, target:
 
     return make_spec(attack, eps=eps, norm=arguments.norm, target=target, seed=arguments.seed, batch=arguments.batch,
                      numerics=arguments.numerics, max_queries=arguments.max_queries, surrogate=arguments.surrogate,
-                     mask=arguments.mask, params=_settings(arguments.set))
+                     mask=_mask(arguments.mask), params=_settings(arguments.set))
+
+
+def _mask(name: str) -> str:
+    """--mask as a mask's name; takes a PNG's path, too."""
+    if not name.lower().endswith(".png"):
+        return name
+    from engine.data.masks import drawn, read_mask
+
+    try:
+        return drawn(read_mask(Path(name).read_bytes()))
+    except OSError as error:
+        raise EngineError(f"cannot read --mask {name} ({error.strerror}); give the path of a PNG") from None
+    except EngineError as error:
+        raise EngineError(f"--mask {name}: {error}") from None
 
 
 def _target(name: str | None, classes: tuple[str, ...]) -> int | None:
@@ -196,6 +207,11 @@ def _print_attack(facts: dict[str, Any], result: AttackResult) -> None:
     print(f"  accuracy                {share(facts['accuracy_clean'])} clean -> {share(facts['accuracy_adversarial'])} "
           f"adversarial ({share(facts['accuracy_adversarial_8bit'])} after saving with 8 bits)")
     print(f"  success                 {share(facts['success_rate'])} of the {facts['attacked']} classified correctly")
+    if result.trace.learned:
+        low, high = facts["fooling_interval"]
+        word = "changed" if spec.target is None else f"made {result.classes[spec.target]}"
+        print(f"  fooling rate            {share(facts['fooling_rate'])} of {facts['fooling_of']} predictions {word} "
+              f"(95 % interval {low:.1%} to {high:.1%}), right or not before")
     print(f"  largest pixel change    {facts['linf_max'] * 255:.3g}/255; mean L2 {facts['l2_mean']:.4g}")
     print(f"  spent per image         {facts['queries_mean']:g} queries, {facts['gradients_mean']:g} gradients")
     print(f"  time                    {facts['seconds']:.1f} s on {result.provenance.device}, seed {facts['seed']}")
@@ -220,23 +236,18 @@ def _out_folder(out: str | None) -> Path | None:
 def _write(out: Path, facts: dict[str, Any], result: AttackResult) -> None:
     import numpy as np
 
+    from engine.data.raster import printable
+
+    learned: dict[str, Any] = {f"learned_{name}": values for name, values in result.trace.learned.items()}
     try:
         (out / "result.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
         np.savez(out / "adversarial.npz", clean=result.clean, adversarial=result.adversarial, labels=result.labels,
-                 predicted_clean=result.predicted_clean, predicted_adversarial=result.predicted_adversarial)
+                 predicted_clean=result.predicted_clean, predicted_adversarial=result.predicted_adversarial,
+                 **learned)
         if (patch := result.trace.learned.get("patch")) is not None:
-            _printable(patch).save(out / "patch.png", dpi=(100, 100))
+            (out / "patch.png").write_bytes(printable(patch))
     except OSError as error:
         raise EngineError(f"cannot write to {out} ({error.strerror}); free some space or choose another") from None
-
-
-def _printable(patch: np.ndarray) -> Image:
-    """A learned patch [C, S, S] as a picture to be printed: each of its pixels as a square of some millimetres."""
-    import numpy as np
-    from PIL import Image
-
-    levels = (np.moveaxis(patch, 0, -1) * 255).round().astype(np.uint8)
-    return Image.fromarray(levels.repeat(8, axis=0).repeat(8, axis=1).squeeze())
 
 
 def _curve(arguments: argparse.Namespace) -> None:
@@ -374,7 +385,9 @@ def _add_attack_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--numerics", default="fast", help="fast, reference or draft")
     parser.add_argument("--max-queries", type=int, help="most forward passes an image")
     parser.add_argument("--surrogate", default="", help="a model, or several with commas, whose gradients are used")
-    parser.add_argument("--mask", default="", help="the part of the image that may change: lesion or cam")
+    parser.add_argument("--mask", default="", metavar="NAME or FILE.png",
+                        help="the part of the image that may change: lesion, lung, cam, or a PNG's path (all that is "
+                             "not black)")
     parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
     parser.add_argument("--out", help="folder for the files")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")

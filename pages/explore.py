@@ -1,15 +1,19 @@
 """Explore: one picture, one attack, and everything that can be seen of it."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from engine.attacks import ATTACKS
 from engine.attacks.spec import AttackSpec
+from engine.data import Dataset
 from engine.errors import EngineError
 from engine.experiments import pace
-from engine.experiments.explore import explore_task, opened, picture, warm_task
+from engine.experiments.explore import Source, explore_task, opened, picture, warm_task
 from engine.jobs import Job, State, Task, jobs
 from pages.ui import controls, outcome, pictures, progress, shell, sources
 from pages.ui.address import Address
+from pages.ui.charts import counted, duration
 from pages.ui.outcome import Run
 from pages.ui.runs import Settings
 
@@ -21,19 +25,13 @@ RUNNING, SHOWN, LEFT = "explore running", "explore shown", "explore left"
 DRAWN, STARTED = "explore drawn", "explore started"
 
 
-def choose(address: Address) -> Settings:
-    """Every control, top to bottom; raises EngineError where one makes the rest impossible."""
-    dataset, split = sources.dataset(address)
-    slot = st.container()
-    source = sources.source(address, dataset, split)
+def choose(address: Address, dataset: Dataset, source: Source) -> Settings:
+    """Model and attack for a picture, every control; raises EngineError where one makes the rest impossible."""
     model = sources.model(address, dataset.info)
-    attack, device = controls.attack_spec(address, dataset.classes, picture(source).label, DEFAULT_ATTACK,
+    attack, device = controls.attack_spec(address, dataset.classes, picture(source), DEFAULT_ATTACK,
                                           sources.others(dataset.info, model))
     address.carry("cam", "layer")
     address.check_names()
-    with slot:
-        # Thumbnails take a moment the first time: everything else is on the page before them.
-        sources.chooser(dataset, source)
     return Settings(source, model, attack, device)
 
 
@@ -51,9 +49,9 @@ def price(settings: Settings) -> str:
     """What the attack will cost, in one line."""
     chosen = ATTACKS[settings.attack.attack](**settings.attack.params)
     cost = chosen.cost()
-    spent = [f"{cost.gradients:,} gradients"] if cost.gradients else []
+    spent = [counted(cost.gradients, "gradient")] if cost.gradients else []
     if cost.queries != cost.gradients:
-        spent.append(f"{cost.queries:,} queries")
+        spent.append(counted(cost.queries, "query", "queries"))
     at = pace.known(settings.model, settings.device)
     time = "" if at is None else f", about {duration(at.estimate(cost))} here"
     classes = len(opened(settings.source.dataset, settings.source.split).classes)
@@ -61,13 +59,6 @@ def price(settings: Settings) -> str:
     first = "" if at is None else f", about {duration(at.estimate(lesson))}"
     learns = f" Learns first, once: at most {lesson.gradients:,} gradients{first}." if lesson.queries else ""
     return f"Costs at most {' and '.join(spent)}{time}.{learns}"
-
-
-def duration(seconds: float) -> str:
-    """A rough time for people."""
-    if seconds < 1:
-        return f"{seconds:.1f} s"
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def advance(settings: Settings, task: Task, asked: bool) -> None:
@@ -111,9 +102,9 @@ def first_run(settings: Settings, task: Task, attacks: bool) -> None:
     st.rerun()
 
 
-def preview(settings: Settings) -> None:
+def preview(source: Source) -> None:
     """The chosen picture while nothing is known of it."""
-    source, chosen = settings.source, picture(settings.source)
+    chosen = picture(source)
     name = "true class unknown"
     if chosen.label is not None:
         name = f"true class: {opened(source.dataset, source.split).classes[chosen.label]}"
@@ -139,32 +130,42 @@ def going_on(settings: Settings, task: Task, shown: Run | None) -> None:
         st.info("Settings changed: press **Run** to see what they do.")
 
 
-def main_area(settings: Settings | None, task: Task | None, address: Address) -> None:
-    """What is going on, then the run that is shown, or else the chosen picture."""
+def main_area(source: Source | None, settings: Settings | None, task: Task | None, problems: Sequence[str | None],
+              address: Address) -> None:
+    """What is wrong, what is going on, then the run that is shown, or else the chosen picture."""
     shown: Run | None = st.session_state.get(SHOWN)
     with st.container():
-        for problem in [*address.problems, sources.trouble()]:
-            if problem:
-                st.error(problem)
+        for problem in filter(None, problems):
+            st.error(problem)
         if settings is not None and task is not None:
             going_on(settings, task, shown)
-    if shown is not None and (settings is None or shown.settings.source == settings.source):
+    if shown is not None and (source is None or shown.settings.source == source):
         outcome.show(shown, address)
-    elif settings is not None:
-        preview(settings)
+    elif source is not None:
+        preview(source)
 
 
 def page() -> None:
     """The sidebar with the controls, the main area with what they lead to."""
     address = Address("explore", "explore.dataset")
+    source: Source | None = None
     settings: Settings | None = None
     task: Task | None = None
+    wrong = ""
     with st.sidebar:
         try:
-            settings = choose(address)
-            task = explore_task(settings.source, settings.model, settings.attack, settings.device)
+            dataset, split = sources.dataset(address)
+            slot = st.container()
+            source = sources.source(address, dataset, split)
+            settings = choose(address, dataset, source)
+            task = explore_task(source, settings.model, settings.attack, settings.device)
         except EngineError as error:
-            st.error(str(error))
+            # Said in the main area: the sidebar is long, and its end often out of sight.
+            wrong = str(error)[0].upper() + str(error)[1:]
+        if source is not None:
+            with slot:
+                # Thumbnails take a moment the first time: everything else is on the page before them.
+                sources.chooser(dataset, source)
         if settings is not None:
             st.caption(price(settings))
         with st.container(key="run-bar", horizontal=True):
@@ -175,7 +176,7 @@ def page() -> None:
             current: Run | None = st.session_state.get(RUNNING)
             if st.button("Cancel", disabled=current is None) and current is not None:
                 cancel(current.job)
-    main_area(settings, task, address)
+    main_area(source, settings, task, [wrong, *address.problems, sources.trouble()], address)
     if settings is not None:
         address.write()
 

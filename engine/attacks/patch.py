@@ -391,6 +391,9 @@ class AdversarialPatch(Attack):
     def cost(self) -> Cost:
         return Cost(gradients=0, queries=1)
 
+    def lesson(self, images: int) -> Cost:
+        return Cost(gradients=self.steps * self.sample, queries=self.steps * self.sample)
+
     def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
         import math
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.attacks.spec import AttackSpec
+from engine.metrics.rates import interval
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,18 @@ class AttackResult:
         return self._reached(self.predicted_8bit)
 
     @property
+    def open(self) -> np.ndarray:
+        """The images whose prediction could be driven off: all, or those not taken for the target class already."""
+        return np.full(len(self.labels), True) if self.spec.target is None else self.predicted_clean != self.spec.target
+
+    @property
+    def fooled(self) -> np.ndarray:
+        """Whether the prediction, right or not, was driven elsewhere, or to the target: what the fooling rate of the
+        papers on universal perturbations counts, over those that are `open`. Bool [N]."""
+        then = self.predicted_adversarial
+        return self.open & (then != self.predicted_clean if self.spec.target is None else then == self.spec.target)
+
+    @property
     def linf(self) -> np.ndarray:
         return np.abs(self.adversarial - self.clean).reshape(len(self.clean), -1).max(axis=1)
 
@@ -146,7 +159,7 @@ class AttackResult:
 
     def summary(self) -> dict[str, Any]:
         """The numbers of the command line's contract, JSON-able."""
-        attacked = int(self.attacked.sum())
+        attacked, fooled, open_ = int(self.attacked.sum()), int(self.fooled.sum()), int(self.open.sum())
         return {
             "n": len(self.labels),
             "accuracy_clean": float((self.predicted_clean == self.labels).mean()),
@@ -155,6 +168,9 @@ class AttackResult:
             "attacked": attacked,
             "success_rate": float(self.success.sum() / attacked) if attacked else None,
             "success_rate_8bit": float(self.success_8bit.sum() / attacked) if attacked else None,
+            "fooling_rate": fooled / open_ if open_ else None,
+            "fooling_interval": list(interval(fooled, open_)),
+            "fooling_of": open_,
             "linf_max": float(self.linf.max()),
             "l2_mean": float(self.l2.mean()),
             "l2_median": float(np.median(self.l2)),

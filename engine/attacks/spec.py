@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.attacks.base import ATTACKS, HIGHEST, Attack, Budget, Knowledge
+from engine.data.masks import DRAWN, cells_of, drawn, is_drawn
 from engine.errors import EngineError, UnknownName
 from engine.params import Value, build, values_of
 
-# What a run may be confined to.
-MASKS = {"lesion": "the true lesion", "cam": "the hottest fifth of the heatmap"}
+# What a run may be confined to. The name of a mask drawn by hand goes on with the drawing itself: "drawn:...".
+MASKS = {"lesion": "the true lesion", "lung": "the lungs", "cam": "the hottest fifth of the heatmap",
+         DRAWN: "drawn by hand"}
 NUMERICS = ("fast", "reference", "draft")
 
 
@@ -60,10 +62,9 @@ def make_spec(attack: str, *, eps: float | None = None, norm: str | None = None,
     if surrogate and not whole(info.knowledge):
         raise EngineError(f"{info.title} needs no gradients, so it takes no surrogate; leave it out")
     if mask:
-        if mask not in MASKS:
-            raise UnknownName("mask", mask, tuple(MASKS))
         if not info.bounded:
             raise EngineError(f"{info.title} chooses by itself where the image changes; leave the mask out")
+        mask = _mask(mask)
     if batch < 1:
         raise EngineError(f"batch must be at least 1, not {batch}")
     if not 0 <= seed < 2**63:
@@ -72,6 +73,15 @@ def make_spec(attack: str, *, eps: float | None = None, norm: str | None = None,
         raise UnknownName("numerics", numerics, NUMERICS)
     return AttackSpec(attack=attack, params=values_of(instance), norm=norm, eps=float(eps), target=target, seed=seed,
                       batch=batch, numerics=numerics, max_queries=max_queries, surrogate=surrogate, mask=mask)
+
+
+def _mask(name: str) -> str:
+    """The one name of a mask; raises EngineError for one that is unknown or empty."""
+    if is_drawn(name):
+        return drawn(cells_of(name))
+    if name not in MASKS:
+        raise UnknownName("mask", name, tuple(MASKS))
+    return name
 
 
 def _queries_needed(attack: Attack) -> int:

@@ -66,6 +66,10 @@ class Dataset(ABC):
         """The true lesion as bool [224, 224], or None where nobody knows it."""
         return None
 
+    def lungs(self, index: int) -> np.ndarray | None:
+        """The true lungs as bool [224, 224], or None where nobody knows them."""
+        return None
+
     def images(self, indices: Sequence[int]) -> np.ndarray:
         """Several images as float32 [N, C, 224, 224] in [0,1]."""
         return np.stack([self.image(self.checked(i)) for i in indices])

@@ -23,10 +23,9 @@ INFO = DatasetInfo(
 )
 
 
-@lru_cache(maxsize=256)  # 25 MB; long training runs pass through it, a page's grid stays in it
-def _render(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
-    drawn = phantom.render(split, index)
-    return drawn.image, drawn.lesion
+@lru_cache(maxsize=256)  # 38 MB; long training runs pass through it, a page's grid stays in it
+def _render(split: str, index: int) -> phantom.Phantom:
+    return phantom.render(split, index)
 
 
 class PhantomCxr(Dataset):
@@ -37,13 +36,16 @@ class PhantomCxr(Dataset):
         super().__init__(INFO, split, np.asarray(labels, dtype=np.int64))
 
     def image(self, index: int) -> np.ndarray:
-        return _render(self.split, index)[0][None].astype(np.float32) / np.float32(255)
+        return _render(self.split, index).image[None].astype(np.float32) / np.float32(255)
 
     def item_name(self, index: int) -> str:
         return f"{self.split}/{index}"
 
     def lesion(self, index: int) -> np.ndarray | None:
-        return _render(self.split, index)[1] if self.labels[index] else None
+        return _render(self.split, index).lesion if self.labels[index] else None
+
+    def lungs(self, index: int) -> np.ndarray | None:
+        return _render(self.split, index).lungs
 
 
 DATASETS.add(INFO.name, DatasetEntry(INFO, PhantomCxr))

@@ -97,3 +97,11 @@ def to_array(picture: Image.Image) -> np.ndarray:
     if picture.mode == "F":
         pixels = np.clip(pixels, 0.0, 1.0)
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def printable(image: np.ndarray) -> bytes:
+    """A small image [C, S, S] in [0,1] as a PNG to be printed: each pixel a square of 2 mm, 8 dots at 100 dpi."""
+    levels = np.rint(np.moveaxis(image, 0, -1) * 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(levels.repeat(8, axis=0).repeat(8, axis=1).squeeze()).save(file, "PNG", dpi=(100, 100))
+    return file.getvalue()

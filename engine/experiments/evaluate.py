@@ -1,5 +1,7 @@
 """Attack many images of a data set and count."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -15,10 +17,15 @@ from engine.progress import Progress
 
 def spread(dataset: Dataset, limit: int | None) -> list[int]:
     """`limit` image numbers spread evenly over the split, so that classes keep their shares; all where None."""
-    total = len(dataset)
+    return evenly(range(len(dataset)), limit)
+
+
+def evenly(numbers: Sequence[int], limit: int | None) -> list[int]:
+    """`limit` of the numbers, spread evenly over them; all where None."""
+    total = len(numbers)
     if limit is None or limit >= total:
-        return list(range(total))
-    return [int(i) for i in np.floor((np.arange(limit) + 0.5) * total / limit)]
+        return list(numbers)
+    return [numbers[int(place)] for place in np.floor((np.arange(limit) + 0.5) * total / limit)]
 
 
 def evaluate(dataset: Dataset, indices: list[int], model: Classifier, spec: AttackSpec, *, device: str = "auto",

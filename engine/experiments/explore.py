@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from engine.data import load as load_dataset
 from engine.data.base import SIZE
 from engine.data.upload import StoredUnits, load_upload
 from engine.device import load_libraries
+from engine.errors import EngineError
 from engine.experiments import pace
 from engine.jobs import Task
 from engine.models.registry import check_fits, model_digest
@@ -58,6 +60,7 @@ class Picture:
     name: str
     synthetic: bool = False
     lesion: np.ndarray | None = None
+    lungs: np.ndarray | None = None
     stored_units: StoredUnits | None = None
     notes: tuple[str, ...] = ()
 
@@ -80,12 +83,30 @@ def picture(source: Source) -> Picture:
     dataset = opened(source.dataset, source.split)
     index = dataset.checked(source.index)
     return Picture(dataset.image(index), int(dataset.labels[index]), dataset.item_name(index), dataset.info.synthetic,
-                   dataset.lesion(index))
+                   dataset.lesion(index), dataset.lungs(index))
+
+
+# Masks that somebody must have marked on the picture: what they are called, and where they are.
+MARKED: dict[str, tuple[str, Callable[[Picture], np.ndarray | None]]] = {
+    "lesion": ("a lesion", lambda picture: picture.lesion),
+    "lung": ("the lungs", lambda picture: picture.lungs),
+}
+
+
+def unmarked(mask: str, chosen: Picture) -> str | None:
+    """Why the picture cannot be attacked within `mask`, or None where it can."""
+    if mask not in MARKED:
+        return None
+    what, find = MARKED[mask]
+    marked = find(chosen)
+    return f"nobody marked {what} on this picture" if marked is None or not marked.any() else None
 
 
 def explore_task(source: Source, model: str, attack: AttackSpec, device: str = "auto") -> Task:
     """The job that attacks one picture; raises EngineError for what can be seen without computing."""
     chosen, dataset = picture(source), opened(source.dataset, source.split)
+    if (reason := unmarked(attack.mask, chosen)) is not None:
+        raise EngineError(f"{reason}; choose another picture, or another part that may change")
     spec: dict[str, Any] = {"image": digest.of_arrays(chosen.image), "label": chosen.label, "model": model,
             "weights": model_digest(model), "attack": asdict(attack), "device": device}
     if attack.surrogate:

@@ -13,6 +13,7 @@ from engine.attacks.runner import Means
 from engine.attacks.spec import AttackSpec
 from engine.data import load as load_dataset
 from engine.data.base import Dataset
+from engine.data.masks import cells_of, fitted, is_drawn
 from engine.errors import EngineError
 from engine.explain.cam import cam
 from engine.models.classifier import Classifier
@@ -23,17 +24,28 @@ HOT = 0.2  # the share of an image that the "cam" mask leaves open
 
 
 def means_for(spec: AttackSpec, dataset: Dataset, indices: Sequence[int], images: torch.Tensor,
-              model: Classifier) -> Means:
+              model: Classifier, learned_beside: Sequence[int] | None = None) -> Means:
     """Everything `spec` asks for, for the images numbered `indices` of `dataset`; raises EngineError.
 
-    Without `indices` (an upload) the further images come from the same places, and there is no lesion.
+    Without `indices` (an upload) the further images come from the same places, and there is no lesion. They are those
+    that an attack on the images `learned_beside` has (default: on these).
     """
     each = ATTACKS[spec.attack].info.others
+    beside = indices if learned_beside is None else learned_beside
     return Means(
         surrogate=surrogate(spec.surrogate, dataset.classes) if spec.surrogate else None,
-        others=others(dataset, indices, each) if each else None,
-        mask=MASK_MAKERS[spec.mask](dataset, indices, images, model) if spec.mask else None,
+        others=others(dataset, beside, each) if each else None,
+        mask=mask_for(spec.mask, dataset, indices, images, model) if spec.mask else None,
     )
+
+
+def mask_for(name: str, dataset: Dataset, indices: Sequence[int], images: torch.Tensor,
+             model: Classifier) -> torch.Tensor:
+    """The part that may change of the images numbered `indices` of `dataset`, bool [N, 1, H, W]; raises EngineError."""
+    if is_drawn(name):
+        mask = torch.from_numpy(fitted(cells_of(name), *images.shape[2:]))
+        return mask.expand(len(images), 1, -1, -1)
+    return MASK_MAKERS[name](dataset, indices, images, model)
 
 
 def surrogate(names: str, classes: Sequence[str]) -> Classifier:
@@ -49,6 +61,12 @@ def others(dataset: Dataset, indices: Sequence[int], each: int) -> Others:
 
     Where there is none, they come from the split itself, without the images `indices`.
     """
+    pool, chosen = chosen_others(dataset, indices, each)
+    return _bank(pool, chosen)
+
+
+def chosen_others(dataset: Dataset, indices: Sequence[int], each: int) -> tuple[Dataset, tuple[int, ...]]:
+    """Where `others` takes its images from, and their numbers there; raises EngineError."""
     pool = training_split(dataset)
     taken = set(indices) if pool is dataset else set()
     chosen: list[int] = []
@@ -59,7 +77,7 @@ def others(dataset: Dataset, indices: Sequence[int], each: int) -> Others:
     if not chosen:
         raise EngineError(f"this attack needs further images, and {dataset.info.name}/{dataset.split} has none beside "
                           "those attacked; attack fewer")
-    return _bank(pool, tuple(chosen))
+    return pool, tuple(chosen)
 
 
 def _bank(pool: Dataset, chosen: tuple[int, ...]) -> Others:
@@ -87,13 +105,21 @@ def training_split(dataset: Dataset) -> Dataset:
 Mask = Callable[[Dataset, Sequence[int], torch.Tensor, Classifier], torch.Tensor]
 
 
-def _lesion(dataset: Dataset, indices: Sequence[int], images: torch.Tensor, model: Classifier) -> torch.Tensor:
-    lesions = [dataset.lesion(i) for i in indices]
-    known = [lesion for lesion in lesions if lesion is not None and lesion.any()]
-    if not known or len(known) < len(images):
-        raise EngineError("nobody marked a lesion on some of these images; choose images with a known lesion, "
-                          "or another mask")
-    return torch.from_numpy(np.stack(known))[:, None]
+# What a data set may know of each of its images.
+MARKS: dict[str, Callable[[Dataset, int], np.ndarray | None]] = {"lesion": lambda data, index: data.lesion(index),
+                                                                 "lung": lambda data, index: data.lungs(index)}
+
+
+def _marked(what: str) -> Mask:
+    """The mask that is marked on every image; raises EngineError where one has none."""
+    def make(dataset: Dataset, indices: Sequence[int], images: torch.Tensor, model: Classifier) -> torch.Tensor:
+        known = [mask for mask in (MARKS[what](dataset, i) for i in indices) if mask is not None and mask.any()]
+        if not known or len(known) < len(images):
+            raise EngineError(f"nobody marked a {what} on some of these images; choose images with a known {what}, or "
+                              "another mask")
+        return torch.from_numpy(np.stack(known))[:, None]
+
+    return make
 
 
 def _cam(dataset: Dataset, indices: Sequence[int], images: torch.Tensor, model: Classifier) -> torch.Tensor:
@@ -106,4 +132,4 @@ def _cam(dataset: Dataset, indices: Sequence[int], images: torch.Tensor, model: 
     return torch.from_numpy(maps >= edges[:, None, None])[:, None]
 
 
-MASK_MAKERS: dict[str, Mask] = {"lesion": _lesion, "cam": _cam}
+MASK_MAKERS: dict[str, Mask] = {"lesion": _marked("lesion"), "lung": _marked("lung"), "cam": _cam}

@@ -80,7 +80,8 @@ class Address:
             return value
         except EngineError as error:
             if self._linked:
-                self._complain(f"The address asks for {name} = {self._texts[name]}, but {error}. The default is used.")
+                reason = str(error) if str(error).endswith("?") else f"{error}."
+                self._complain(f"The address asks for {name} = {self._texts[name]}, but {reason} The default is used.")
             return default
 
     def _complain(self, line: str) -> None:

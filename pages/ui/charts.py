@@ -63,11 +63,13 @@ def steps(classes: Sequence[str], probabilities: Sequence[Sequence[float]], loss
 def walk(queries: Sequence[int], distances: Sequence[float | None], title: str) -> go.Figure:
     """How far the best image is from the original after so many queries."""
     figure = go.Figure()
+    ticks = [lead * 10**power for power in range(6) for lead in (1, 2, 5)]
     figure.add_scatter(x=list(queries), y=list(distances), mode="lines", line={"color": BEFORE, "width": 2},
                        hovertemplate="%{x:,} queries: %{y:.3g}<extra></extra>")
     figure.update_layout(
         height=260, margin={"l": 0, "r": 8, "t": 12, "b": 0}, showlegend=False,
-        xaxis={"title": "queries", "type": "log", "dtick": "D2", "showspikes": False},
+        xaxis={"title": "queries", "type": "log", "tickvals": ticks, "ticktext": [f"{n:,}" for n in ticks],
+               "showspikes": False},
         yaxis={"title": title, "rangemode": "tozero"})
     return figure
 
@@ -90,18 +92,40 @@ def bisection(tried: Sequence[float], fooled: Sequence[bool], title: str) -> go.
     return figure
 
 
+# What of an attack's learning curves is a share of pictures; the others are losses, on an axis of their own.
+_SHARES = {"fooling": "pictures fooled", "fooled": "pictures fooled"}
+
+
 def learning(curves: Mapping[str, Sequence[float]]) -> go.Figure:
-    """The losses that an attack learned by."""
-    figure = go.Figure()
+    """The losses that an attack learned by, and the share of pictures it fooled meanwhile."""
+    figure, longest = go.Figure(), max(map(len, curves.values()), default=0)
     for index, (name, values) in enumerate(curves.items()):
-        figure.add_scatter(x=list(range(1, len(values) + 1)), y=list(values), name=name, mode="lines",
+        share = name in _SHARES
+        figure.add_scatter(x=list(range(1, len(values) + 1)), y=list(values), name=_SHARES.get(name, name),
+                           mode="lines+markers" if longest <= 10 else "lines", yaxis="y2" if share else "y",
                            line={"color": PALETTE[index % 8], "dash": DASHES[index % 8]},
-                           hovertemplate="step %{x}: %{y:.3g}<extra>" + name + "</extra>")
+                           hovertemplate=f"step %{{x}}: %{{y:{'.1%' if share else '.3g'}}}<extra>"
+                                         f"{_SHARES.get(name, name)}</extra>")
     figure.update_layout(
         height=240, margin={"l": 0, "r": 8, "t": 28, "b": 0}, showlegend=True,
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
-        xaxis={"title": "step of learning", "showspikes": False}, yaxis={"title": "loss"})
+        xaxis={"title": "step of learning", "showspikes": False, "dtick": 1 if longest <= 10 else None},
+        yaxis={"title": "loss"},
+        yaxis2={"title": "pictures fooled", "overlaying": "y", "side": "right", "range": [0, 1.02],
+                "tickmode": "array", "tickvals": [0, 0.5, 1], "tickformat": ".0%", "showgrid": False})
     return figure
+
+
+def duration(seconds: float) -> str:
+    """A rough time for people."""
+    if seconds < 1:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number of things in words: "1 query", "2,000 queries"."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def percent(value: float) -> str:

@@ -10,9 +10,12 @@ from engine import device as devices
 from engine.attacks import ATTACKS
 from engine.attacks.base import Attack, AttackInfo, Knowledge
 from engine.attacks.spec import MASKS, NUMERICS, AttackSpec, make_spec
+from engine.data.masks import DRAWN
 from engine.errors import EngineError, UnknownName
+from engine.experiments.explore import Picture, unmarked
 from engine.params import Param, Value, params_of, parse_number
 from pages.ui.address import Address, force, forced
+from pages.ui.drawing import drawing
 
 T = TypeVar("T")
 
@@ -83,10 +86,13 @@ def place(options: Sequence[Any], seed: object) -> int:
 
 def choice(address: Address, name: str, label: str, options: Sequence[str], default: str, *,
            format_func: Callable[[str], str] = str, help: str | None = None, kind: str | None = None,
-           always: bool = False) -> str:
-    """A box to choose one of `options` in, kept in the address as `name` where it is not the default, or `always`."""
+           read: Callable[[str], str] | None = None, always: bool = False) -> str:
+    """A box to choose one of `options` in, kept in the address as `name` where it is not the default, or `always`.
+
+    `read` takes an option from the address (default: one of `options`, or else an unknown `kind`).
+    """
     key = f"explore.{name}"
-    seed = address.seed(name, key, one_of(kind or name, options), default, lambda value: value in options)
+    seed = address.seed(name, key, read or one_of(kind or name, options), default, lambda value: value in options)
     chosen: str = st.selectbox(label, options, place(options, seed), format_func=format_func, key=key, help=help)
     address.note(name, chosen if always or chosen != default else None)
     return chosen
@@ -148,7 +154,13 @@ def goal(address: Address, classes: Sequence[str], truth: int | None) -> int | N
     away = "any"
     options = [away, *(name for index, name in enumerate(classes) if index != truth)]
     label = {away: "Any other diagnosis"}
-    chosen = choice(address, "target", "Goal", options, away, kind="class",
+
+    def read(text: str) -> str:
+        if truth is not None and text == classes[truth]:
+            raise EngineError(f"this picture is {text}: nothing would have to change")
+        return one_of("class", options)(text)
+
+    chosen = choice(address, "target", "Goal", options, away, read=read,
                     format_func=lambda name: label.get(name, f"Make it say: {name}"),
                     help="Untargeted: leave the true class. Targeted: reach the class named here.")
     return None if chosen == away else list(classes).index(chosen)
@@ -230,22 +242,30 @@ def surrogate(address: Address, models: Mapping[str, str]) -> str:
                        "the very model they attack.")
 
 
-def mask(address: Address) -> str:
-    return choice(address, "mask", "Where the picture may change", ["", *MASKS], "",
-                  format_func=lambda name: MASKS.get(name, "everywhere"),
+def mask(address: Address, chosen: Picture) -> str:
+    """Which part of the chosen picture may change; drawn by hand where that is wanted."""
+    def title(name: str) -> str:
+        words = MASKS.get(name, "everywhere")
+        return words if unmarked(name, chosen) is None else f"{words} (not known here)"
+
+    name = choice(address, "mask", "Where the picture may change", ["", *MASKS], "", format_func=title,
                   help="Confine the attack to a part of the picture.")
+    if name == DRAWN:
+        return drawing(address, chosen)
+    address.carry("drawing")
+    return name
 
 
-def attack_spec(address: Address, classes: Sequence[str], truth: int | None, default: str,
+def attack_spec(address: Address, classes: Sequence[str], chosen: Picture, default: str,
                 models: Mapping[str, str]) -> tuple[AttackSpec, str]:
-    """Every control of the attack, as a checked spec, and the device; raises EngineError.
+    """Every control of an attack on the chosen picture, as a checked spec, and the device; raises EngineError.
 
     `models` are the other models that know these classes, name to title.
     """
     attack = attack_class(address, default)
     used = surrogate(address, models) if attack.info.knowledge is Knowledge.TRANSFER else ""
     norm, eps = budget(address, attack.info)
-    target = goal(address, classes, truth) if attack.info.targeted else None
+    target = goal(address, classes, chosen.label) if attack.info.targeted else None
     with st.expander("Advanced settings"):
         values = settings(address, attack)
         if attack.info.knowledge is Knowledge.WHITE_BOX:
@@ -254,9 +274,9 @@ def attack_spec(address: Address, classes: Sequence[str], truth: int | None, def
             address.carry("surrogate")
         part = ""
         if attack.info.bounded:
-            part = mask(address)
+            part = mask(address, chosen)
         else:
-            address.carry("mask")
+            address.carry("mask", "drawing")
         arithmetic = numerics(address)
         processor = device(address)
     number = seed(address)

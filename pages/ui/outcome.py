@@ -1,25 +1,35 @@
 """A finished run, top to bottom: verdict, viewer, probabilities, heatmaps, steps, numbers and files, explanation."""
 
 import io
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import streamlit as st
+from scipy import ndimage
 
 from engine.attacks import ATTACKS
-from engine.experiments.explore import SEARCH, Picture, heatmap_task, minimal_task
+from engine.attacks.base import Cost
+from engine.attacks.spec import MASKS
+from engine.data.raster import printable
+from engine.experiments import pace
+from engine.experiments.explore import SEARCH, Picture, heatmap_task, minimal_task, opened
+from engine.experiments.fooling import MOST, fooling_task
 from engine.explain.methods import CAMS
 from engine.jobs import Job, State, jobs
 from engine.store import Payload
 from pages.ui import charts, controls, pictures, progress, runs, verdict
 from pages.ui.address import Address
-from pages.ui.charts import percent
+from pages.ui.charts import counted, duration, percent
 from pages.ui.pictures import Figure
 from pages.ui.shell import owner
 from pages.ui.viewer import StoredUnits, auto_gain, strongest_channel, viewer
 
 MOST_OUTLINED = 0.5  # the share of changed pixels up to which an outline says more than the difference
+MOST_LONE = 50  # the number of changed pixels up to which each is circled
+MUCH = 32 / 255  # a change that is worth an outline of its own where everything else changed, too
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +82,7 @@ def show(run: Run, address: Address) -> None:
     steps, smallest, numbers, explanation = st.tabs(["Step by step", "Smallest epsilon", "Numbers and files",
                                                      "How this attack works"])
     with steps:
-        _learned(run)
-        _where(run)
+        _parts(run)
         if run.facts["walk"] is not None:
             _walk(run, run.facts["walk"])
         else:
@@ -89,11 +98,22 @@ def show(run: Run, address: Address) -> None:
 
 def _remarks(run: Run) -> list[str]:
     """What a reader must know besides: about the picture, from the attack, about keeping the result."""
-    known = {"no image was classified correctly before the attack, so there was nothing to succeed on"}
-    lines = [*run.picture.notes, *(w for w in run.facts["run"]["warnings"] if w not in known), run.job.note]
+    # What the verdict has told already.
+    known = ("so there was nothing to succeed on", "vanish when the image is saved with 8 bits")
+    lines = [*run.picture.notes, *_confined(run.settings),
+             *(w for w in run.facts["run"]["warnings"] if not w.endswith(known)), run.job.note]
     if run.settings.source.upload and run.settings.source.dataset.startswith("phantom"):
         lines.append("this model was trained on phantoms only; choose a data set of real pictures on the left")
+    lines = [line.removeprefix("1 of 1 images: ") for line in lines]
     return [line[0].upper() + line[1:].rstrip(".") + "." for line in lines if line]
+
+
+def _confined(settings: runs.Settings) -> Iterator[str]:
+    """What was different for the attacker: another model's gradients, only a part of the picture."""
+    if settings.attack.surrogate:
+        yield f"the attack was made on {settings.attack.surrogate}, without a look into {settings.model}"
+    if settings.attack.mask:
+        yield f"only a part of the picture could change: {MASKS[settings.attack.mask.partition(':')[0]]}"
 
 
 # ---- heatmaps
@@ -184,32 +204,96 @@ def _steps(run: Run) -> None:
         target = run.facts["run"]["spec"]["target"]
         title = "loss" if target is None else "loss to goal"
         charts.show(charts.steps(run.classes, facts["probabilities"], facts["loss"], step, title), key="explore steps")
+        if run.settings.attack.surrogate:
+            st.caption(f"On the way these are the answers of {run.settings.attack.surrogate}; the last is that of "
+                       f"{run.settings.model}.")
 
 
-def _learned(run: Run) -> None:
-    """What the attack learned from other pictures, by itself, and how it learned it."""
+def _parts(run: Run) -> None:
+    """What the attack learned from other pictures, how it learned it, and where this picture changed."""
     if run.facts["curves"]:
         charts.show(charts.learning(run.facts["curves"]), key="explore learning")
+    figures = [*(_learned(run, name) for name in run.facts["learned"]), *filter(None, [_where(run)])]
+    if figures:
+        pictures.row(figures, columns=3)
     for name in run.facts["learned"]:
         values = run.payload.arrays[f"learned_{name}"]
-        signed = bool(values.min() < 0)
-        gain = auto_gain(strongest_channel(values)) if signed else 1.0
-        png = pictures.difference_png(values, gain, f"{run.key} {name}") if signed else pictures.image_png(
-            values, f"{run.key} {name}")
-        pictures.row([Figure(f"The {name} alone", f"amplified ×{gain:g}" if signed else "as it is printed", png,
-                             exact=True)], columns=3)
-        _download(f"The {name} (.png)", f"{settings_stem(run)}-{name}.png", png, "What was learned, as a picture.")
+        png, help = _learned(run, name).png, "What was learned, as a picture."
+        if values.min() >= 0:
+            png, help = printable(values), "To be printed: at 100 dots an inch its pixels are squares of 2 mm."
+        _download(f"The {name} (.png)", f"{settings_stem(run)}-{name}.png", png, help)
+    if run.facts["learned"]:
+        _fooling(run)
 
 
-def _where(run: Run) -> None:
-    """An outline around what changed, where that is only a part of the picture."""
-    clean = run.payload.arrays["clean"]
-    changed = (run.payload.arrays["adversarial"] != clean).any(axis=0)
-    if not changed.any() or changed.mean() > MOST_OUTLINED:
+def _learned(run: Run, name: str) -> Figure:
+    """Something learned alone: a pattern to be added, as a difference, or a patch as it is."""
+    values, key = run.payload.arrays[f"learned_{name}"], f"{run.key} {name}"
+    if values.min() >= 0:
+        return Figure(f"The {name} alone", "as it is printed", pictures.image_png(values, key), exact=True)
+    gain = auto_gain(strongest_channel(values))
+    return Figure(f"The {name} alone", f"amplified ×{gain:g}", pictures.difference_png(values, gain, key), exact=True)
+
+
+def _fooling(run: Run) -> None:
+    """How often what was learned fools the model on the split, measured when a button is pressed."""
+    settings, what = run.settings, run.facts["learned"][0]
+    total = min(MOST, len(opened(settings.source.dataset, settings.source.split)))
+    at = pace.known(settings.model, settings.device)
+    time = "" if at is None else f" Takes about {duration(total * at.estimate(Cost(0, 1)))} here."
+    task = fooling_task(run.payload, settings.source, settings.model, settings.attack, settings.device,
+                        MOST)
+    found = progress.on_request(task, f"One {what} for every picture: how often does it fool the model? It is tried on "
+                                f"up to {total} pictures of the split '{settings.source.split}' that it was not "
+                                f"learned from.{time}", "Measure the fooling rate", key="explore fooling")
+    if found is None:
         return
-    pictures.row([Figure("Where it changed", f"{percent(float(changed.mean()))} of the picture",
-                         pictures.outlined_png(run.payload.arrays["adversarial"], changed, f"{run.key} where"),
-                         run.badge)], columns=3)
+    facts, split = found.facts, settings.source.split
+    low, high = facts["fooling_interval"]
+    target = settings.attack.target
+    of = f"{facts['fooling_of']} pictures of the split '{split}'"
+    does = f"changes the prediction on **{percent(facts['fooling_rate'] or 0)}** of {of}"
+    if target is not None:
+        name = run.classes[target]
+        does = f"makes the model say {name} on **{percent(facts['fooling_rate'] or 0)}** of the {of} that it did not " \
+               f"take for {name} before"
+    st.markdown(f"The {what} {does} (95 % interval {percent(low)} to {percent(high)}). Accuracy: "
+                f"{percent(facts['accuracy_clean'])} before, {percent(facts['accuracy_adversarial'])} with the {what}, "
+                f"{percent(facts['accuracy_adversarial_8bit'])} saved with 8 bits.")
+    with st.container(horizontal=True):
+        _download("Fooling rate (.csv)", f"{settings_stem(run)}-fooling.csv", lambda: _fooling_csv(run, found),
+                  "Every picture's number, class, and what the model said before and after.")
+        _download("Fooling rate (.json)", f"{settings_stem(run)}-fooling.json",
+                  lambda: json.dumps({**facts, "model": settings.model, "dataset": settings.source.dataset,
+                                      "split": split, "spec": asdict(settings.attack)}, indent=2) + "\n",
+                  "The rates, and all settings.")
+    if not settings.source.upload:
+        st.caption(f"The same from the command line: the command under *Numbers and files* with --limit {MOST} instead "
+                   "of --index.")
+
+
+def _fooling_csv(run: Run, found: Payload) -> str:
+    names = ['"' + name.replace('"', '""') + '"' for name in run.classes]
+    rows = zip(found.arrays["indices"], *(found.arrays[key] for key in ("labels", "predicted_clean",
+                                                                       "predicted_adversarial")), strict=True)
+    return "\n".join(["picture,class,predicted before,predicted after",
+                      *(f"{index},{','.join(names[i] for i in classes)}" for index, *classes in rows)]) + "\n"
+
+
+def _where(run: Run) -> Figure | None:
+    """An outline around what changed, or at least around what changed much, where that is only a part."""
+    clean, adversarial = run.payload.arrays["clean"], run.payload.arrays["adversarial"]
+    change = np.abs(adversarial - clean).max(axis=0)
+    for least, how in ((0.0, ""), (MUCH, f" by more than {verdict.levels(MUCH)}")):
+        changed = change > least
+        if changed.any() and changed.mean() <= MOST_OUTLINED:
+            # A pixel here and there that happened to stay as it was is no border; a few lone ones need a wide one.
+            lone = changed.sum() <= MOST_LONE
+            region = ndimage.binary_dilation(changed, iterations=5) if lone else (
+                changed | ndimage.binary_closing(changed, iterations=2))
+            return Figure("Where it changed", f"{percent(float(changed.mean()))} of the picture{how}",
+                          pictures.outlined_png(adversarial, region, f"{run.key} where"), run.badge)
+    return None
 
 
 _DISTANCES = {"linf": "L∞ distance, in n/255", "l2": "L2 distance", "l0": "pixels changed"}
@@ -227,7 +311,7 @@ def _walk(run: Run, walk: dict[str, Any]) -> None:
     for spent, image in frames:
         change = (image - clean).astype(np.float64)
         size = {"linf": f"{np.abs(change).max() * 255:.3g}/255", "l2": f"L2 {np.linalg.norm(change):.3g}",
-                "l0": f"{(change != 0).any(axis=0).sum():,} pixels"}[norm]
+                "l0": counted(int((change != 0).any(axis=0).sum()), "pixel")}[norm]
         figures.append(Figure(f"{spent:,} queries", size,
                               pictures.image_png(image, f"{run.key} film {spent}"), run.badge))
     pictures.row(figures, columns=max(4, len(figures)))
@@ -245,23 +329,13 @@ def _smallest(run: Run) -> None:
         st.caption(f"{info.title} has no epsilon: what it finds is already limited by its own settings.")
         return
     task = minimal_task(settings.source, settings.model, settings.attack, settings.device)
-    job = jobs().find(task)
     scale = controls.SCALES[settings.attack.norm]
     high, tolerance = (scale.text(value * scale.factor) for value in SEARCH[settings.attack.norm])
-    if job is None or job.state in (State.CANCELLED, State.FAILED):
-        if job is not None and job.error:
-            st.error(job.error)
-        st.caption(f"The same attack again and again, halving the interval in which the diagnosis flips: from {high} "
-                   f"down to {tolerance}.")
-        if not st.button("Search the smallest epsilon", key="explore smallest"):
-            return
-        job = jobs().submit(task, owner())
-    if not progress.finished(job):
-        if st.button("Stop the search", key="explore smallest stop"):
-            jobs().cancel(job, owner())
-        return
-    if job.payload is not None:
-        _bisection(run, job.payload, scale)
+    found = progress.on_request(task, "The same attack again and again, halving the interval in which the diagnosis "
+                                f"flips: from {high} down to {tolerance}.", "Search the smallest epsilon",
+                                key="explore smallest")
+    if found is not None:
+        _bisection(run, found, scale)
 
 
 def _bisection(run: Run, found: Payload, scale: controls.Scale) -> None:
@@ -271,7 +345,7 @@ def _bisection(run: Run, found: Payload, scale: controls.Scale) -> None:
     elif eps == 0:
         st.markdown("There was nothing to break: the model is wrong about this picture as it is.")
     else:
-        st.markdown(f"The diagnosis flips from **{scale.text(eps * scale.factor)}**, known to "
+        st.markdown(f"The diagnosis flips from **{eps * scale.factor:.4g}{scale.unit}**, known to "
                     f"{scale.text(found.facts['tolerance'] * scale.factor)}, after {len(tries)} attacks. It is assumed "
                     "that no larger budget fails where a smaller one works.")
     if tries:

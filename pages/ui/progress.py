@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from engine.jobs import Job
+from engine.jobs import Job, State, Task, jobs
+from engine.store import Payload
 from pages.ui.shell import owner
 
 _EVERY = 0.3  # seconds between two looks
@@ -17,6 +18,24 @@ def finished(job: Job, patience: float = PATIENCE) -> bool:
         return True
     _poll(job)
     return False
+
+
+def on_request(task: Task, explained: str, label: str, key: str) -> Payload | None:
+    """The result of a task that a button starts and another stops; None while there is none. A kept one is there at
+    once."""
+    job = jobs().find(task)
+    if job is None or job.state in (State.CANCELLED, State.FAILED):
+        if job is not None and job.error:
+            st.error(job.error)
+        st.caption(explained)
+        if not st.button(label, key=key):
+            return None
+        job = jobs().submit(task, owner())
+    if not finished(job):
+        if st.button("Stop", key=f"{key} stop"):
+            jobs().cancel(job, owner())
+        return None
+    return job.payload
 
 
 @st.fragment(run_every=_EVERY)

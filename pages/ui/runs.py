@@ -46,9 +46,12 @@ def address_of(data: bytes) -> dict[str, str]:
 def texts(settings: Settings, classes: Sequence[str]) -> dict[str, str]:
     """The settings as the page's address names them."""
     source, spec = settings.source, settings.attack
+    mask, _, drawing = spec.mask.partition(":")
     named = {"dataset": source.dataset, "split": source.split, "index": str(source.index), "model": settings.model,
              "attack": spec.attack, "seed": str(spec.seed), "norm": spec.norm, "numerics": spec.numerics,
-             "device": settings.device, "surrogate": spec.surrogate, "mask": spec.mask}
+             "device": settings.device, "surrogate": spec.surrogate, "mask": mask}
+    if drawing:
+        named["drawing"] = drawing
     if ATTACKS[spec.attack].info.bounded:
         scale = SCALES[spec.norm]
         named[scale.setting] = scale.text(spec.eps * scale.factor)

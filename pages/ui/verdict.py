@@ -10,10 +10,13 @@ import streamlit as st
 
 from engine.attacks import ATTACKS
 from engine.data.upload import StoredUnits
-from pages.ui.charts import percent
+from pages.ui.charts import counted, percent
 
 _SEEN = {"invisible": "A person would not see it", "hardly visible": "A person would hardly see it",
          "visible": "A person who looks closely would see it", "obvious": "A person would see it at once"}
+
+
+LITTLE = 0.25  # a pixel that moved further was repainted, not nudged
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ def sentence(facts: dict[str, Any], classes: Sequence[str]) -> str:
         return (f"Half a success: the model was driven from {before.name} to {after.name}, but not to "
                 f"{classes[target]}. {advice(facts)}")
     if after.index != before.index:
-        return f"The attack worked: the diagnosis flips, though {small}."
+        link = ", though" if facts["size"]["linf"] <= LITTLE or small.startswith("only") else ":"
+        return f"The attack worked: the diagnosis flips{link} {small}."
     change = after.confidence - before.confidence
     trend = ("hardly less sure" if abs(change) < 0.02 else "less sure" if change < 0 else "even surer")
     return f"The model held: it still says {after.name}, {trend} than before. {advice(facts)}"
@@ -89,8 +93,11 @@ def advice(facts: dict[str, Any]) -> str:
 def extent(facts: dict[str, Any]) -> str:
     """How little was changed: by how much, or, where a few pixels were changed much, how many of them."""
     size = facts["size"]
-    if facts["run"]["spec"]["norm"] == "l0" or (size["linf"] > 0.25 and size["l0_share"] < 0.5):
-        return f"only {size['l0']:,} pixels ({percent(size['l0_share'])} of the picture) were changed"
+    if facts["run"]["spec"]["norm"] == "l0" or (size["linf"] > LITTLE and size["l0_share"] < 0.5):
+        were = "was" if size["l0"] == 1 else "were"
+        return f"only {counted(size['l0'], 'pixel')} ({percent(size['l0_share'])} of the picture) {were} changed"
+    if size["linf"] > LITTLE:
+        return f"pixels moved by up to {levels(size['linf'])}"
     return f"no pixel moved by more than {levels(size['linf'])}"
 
 

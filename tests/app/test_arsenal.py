@@ -1,7 +1,16 @@
 """Explore with attacks that have no eps, see only decisions, or are made on another model."""
 
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from engine.data import phantom
+from engine.data.masks import NOTHING, drawn
+from engine.data.upload import read_upload, save_upload
+from pages.ui import outcome
 from tests.app.test_pages import address, opened, run_button, settled, verdict
 
 
@@ -46,6 +55,62 @@ def test_the_lesion_can_be_attacked_alone() -> None:
     assert "Where it changed" in pictures
 
 
+def drawing() -> str:
+    """A square in the middle, as the address has it."""
+    mask = np.zeros((56, 56), bool)
+    mask[20:36, 20:36] = True
+    return drawn(mask).removeprefix("drawn:")
+
+
+def test_a_mask_drawn_by_hand_is_carried_attacked_and_repeated() -> None:
+    app = opened(attack="bim", set__steps="2", mask="drawn", drawing=drawing(), eps="8/255")
+    assert not app.error and address(app)["drawing"] == drawing()
+    app = run(app)
+    assert f"--mask drawn:{drawing()}" in command(app)
+    arrays = app.session_state["explore shown"].payload.arrays
+    changed = (arrays["adversarial"] != arrays["clean"])[0]
+    assert changed.any() and not changed[:80].any() and not changed[:, 144:].any()
+    app.selectbox(key="explore.mask").set_value("").run()
+    assert "mask" not in address(app)
+
+
+def test_a_drawn_mask_in_a_saved_run_comes_back() -> None:
+    from pages.ui import runs
+
+    app = settled(opened(attack="bim", set__steps="2", mask="drawn", drawing=drawing(), eps="8/255"))
+    shown = app.session_state["explore shown"]
+    texts = runs.address_of(runs.to_json(shown.settings, shown.facts).encode())
+    assert (texts["mask"], texts["drawing"]) == ("drawn", drawing())
+
+
+def test_an_empty_drawing_says_what_to_do_and_shows_the_picture() -> None:
+    app = opened(attack="bim", mask="drawn")
+    assert run_button(app).disabled
+    assert [error.value.lower() for error in app.error] == [NOTHING.lower()]
+    assert "Draw on the picture" in " ".join(caption.value for caption in app.caption)
+    assert any("true class" in block.proto.body for block in app.get("html"))
+    app.session_state["explore.drawing"] = f"drawn:{drawing()}"
+    app.run()
+    assert not app.error and not run_button(app).disabled
+
+
+def test_a_damaged_drawing_in_the_address_is_one_line() -> None:
+    app = opened(attack="bim", mask="drawn", drawing="xyz")
+    assert any("drawing = xyz" in error.value and "draw it again" in error.value for error in app.error)
+
+
+def test_the_lungs_are_offered_where_they_are_known() -> None:
+    app = opened(attack="bim", mask="lung")
+    assert not app.error and not run_button(app).disabled
+
+
+def test_a_lesion_that_nobody_marked_is_told_before_the_run() -> None:
+    healthy = next(i for i in range(9) if not phantom.label_of("test", i))
+    app = opened(attack="bim", mask="lesion", index=str(healthy))
+    assert "Nobody marked a lesion" in app.error[0].value and run_button(app).disabled
+    assert any("not known here" in option for option in app.selectbox(key="explore.mask").options)
+
+
 def test_the_cost_is_told_before_the_run() -> None:
     app = opened(attack="pgd", set__steps="37")
     assert any("at most 37 gradients" in caption.value for caption in app.caption)
@@ -60,7 +125,52 @@ def test_the_smallest_epsilon_is_searched_and_shown() -> None:
     assert any("The diagnosis flips from" in block.value for block in app.markdown)
 
 
-def test_a_learned_pattern_is_shown_alone() -> None:
+def test_a_learned_pattern_is_shown_alone_and_tried_on_the_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcome, "MOST", 6)
     app = run(opened(attack="uap", set__epochs="1", eps="8/255"))
     pictures = "".join(block.proto.body for block in app.get("html"))
     assert "The pattern alone" in pictures
+    app.button(key="explore fooling").click().run()
+    app = settled(app)
+    line = next(block.value for block in app.markdown if "changes the prediction on" in block.value)
+    assert "of 6 pictures of the split 'test'" in line and "95 % interval" in line
+    assert {"explore file Fooling rate (.csv)", "explore file The pattern (.png)"} <= {
+        button.key for button in app.get("download_button")}
+
+
+@pytest.mark.parametrize(("query", "line"), [
+    ({"attack": "bim", "target": "Pneumonia", "index": "8"}, "this picture is Pneumonia: nothing would"),
+    ({"attack": "patch", "set__size": "1.5"}, "between 0.01 and 1"),
+    ({"attack": "roa", "set__width": "2"}, "between 0.01 and 1"),
+    ({"attack": "bim", "surrogate": "kermany/densenet121"}, "surrogate = kermany/densenet121"),
+    ({"attack": "bim", "surrogate": "phantom-cxr/resnet18"}, "surrogate = phantom-cxr/resnet18"),
+])
+def test_what_cannot_be_attacked_is_one_line_before_the_run(query: dict[str, str], line: str) -> None:
+    app = opened(**query)
+    assert len(app.error) == 1 and line in app.error[0].value and "\n" not in app.error[0].value
+
+
+def test_a_query_budget_under_the_first_generation_is_one_line() -> None:
+    app = opened(attack="onepixel", set__queries="50")
+    assert len(app.error) == 1 and "needs at least 101 queries" in app.error[0].value
+    assert run_button(app).disabled
+
+
+def test_a_budget_too_small_for_a_start_is_told() -> None:
+    app = run(opened(attack="hopskipjump", set__queries="1"))
+    assert any(line.value.startswith("The query budget was spent before a starting point") for line in app.caption)
+
+
+def test_the_true_class_is_no_goal() -> None:
+    app = opened(attack="bim", index="8")
+    assert phantom.CLASSES[phantom.label_of("test", 8)] == "Pneumonia"
+    assert not any("Pneumonia" in option for option in app.selectbox(key="explore.target").options)
+
+
+def test_a_goal_that_is_reached_already_is_told() -> None:
+    """An upload's true class is unknown, so that even what the model says of it can be the goal."""
+    pixels = (phantom.render("test", 8).image * 0.99).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    app = run(opened(attack="fgsm", target="Pneumonia", upload=save_upload(read_upload(file.getvalue()))))
+    assert "the goal was reached already" in verdict(app)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from engine.data.masks import drawn
 from engine.models.registry import BUNDLED
 from engine.store import Payload, Store
 from pages.ui.viewer import auto_gain, difference_colours, strongest_channel
@@ -195,6 +196,51 @@ def test_reload_in_the_middle_loses_nothing_and_cancel_stops(page: "Page", url: 
     page.get_by_role("button", name="Cancel").click()
     page.get_by_text("Cancelled.").wait_for()
     assert len(Store(home / "runs").recent("explore")) == before
+
+
+def test_a_mask_is_drawn_with_the_mouse_and_the_keyboard_and_attacked(page: "Page", url: str, home: Path) -> None:
+    page.goto(url + "/?attack=fgsm&eps=16/255&mask=drawn")
+    page.get_by_text("Advanced settings").click()
+    canvas, share = at(page, "brush-canvas"), at(page, "brush-share")
+    page.get_by_text("Nothing is marked on the mask").wait_for()
+    page.locator(".thumb").first.wait_for()
+
+    def lead(*cells: tuple[float, float]) -> None:
+        canvas.evaluate("canvas => canvas.scrollIntoView({ block: 'center' })")
+        box = canvas.bounding_box()
+        assert box is not None
+        cell = box["width"] / 56
+        page.mouse.move(box["x"] + cells[0][0] * cell, box["y"] + cells[0][1] * cell)
+        page.mouse.down()
+        for x, y in cells[1:]:
+            page.mouse.move(box["x"] + x * cell, box["y"] + y * cell)
+        page.mouse.up()
+
+    page.get_by_role("button", name="Box").click()
+    lead((10.5, 10.5), (19.5, 14.5))  # 10 x 5 cells
+    assert share.inner_text() == "1.6 % may change"
+    page.get_by_text("Nothing is marked on the mask").wait_for(state="detached")
+    lead((40.5, 2.5), (42.5, 3.5))
+    canvas.press("Control+z")
+    assert share.inner_text() == "1.6 % may change"
+    canvas.press("d")
+    canvas.press("[")
+    canvas.press("[")  # a brush of one cell
+    for key in ("ArrowRight", "ArrowDown", "Space"):
+        canvas.press(key)
+    expected = np.zeros((56, 56), bool)
+    expected[10:15, 10:20] = True
+    expected[4, 43] = True
+    page.wait_for_url(re.compile(re.escape(drawn(expected).removeprefix("drawn:")) + "(&|$)"))
+    page.reload()
+    page.get_by_text("Advanced settings").click()
+    page.get_by_text("1.6 % may change").wait_for()
+    page.keyboard.press("Control+Enter")
+    rest(page)
+    arrays = newest(home).arrays
+    changed = (arrays["adversarial"] != arrays["clean"])[0]
+    assert changed.any() and not changed[~expected.repeat(4, axis=0).repeat(4, axis=1)].any()
+    assert changed[16:20, 172:176].any(), "the cell marked with the keyboard"
 
 
 def test_bad_uploads_are_one_line_and_leave_everything_else(page: "Page", url: str) -> None:

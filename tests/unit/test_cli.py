@@ -141,3 +141,36 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(capsys, fo
 def test_a_model_of_other_classes_is_refused(capsys, checkpoint):
     line = fails(capsys, "attack", "--dataset", "phantom-cxr", "--model", str(checkpoint), "--attack", "fgsm")
     assert "bright" in line
+
+
+def test_a_mask_from_a_file_confines_the_attack_and_is_in_the_spec(capsys, folder, checkpoint, tmp_path):
+    pixels = np.zeros((64, 64), np.uint8)
+    pixels[:32] = 255
+    Image.fromarray(pixels).save(tmp_path / "top.png")
+    argv = ["attack", "--dataset", f"folder:{folder}", "--model", str(checkpoint), "--attack", "fgsm", "--limit", "2",
+            "--json"]
+    assert main([*argv, "--mask", str(tmp_path / "top.png"), "--out", str(tmp_path)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    kept = np.load(tmp_path / "adversarial.npz")
+    changed = (kept["adversarial"] != kept["clean"]).any(axis=(0, 1))
+    assert changed[:112].any() and not changed[112:].any()
+    assert main([*argv, "--mask", printed["spec"]["mask"]]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["spec"] == printed["spec"] and again["l2_mean"] == printed["l2_mean"]
+
+
+@pytest.mark.parametrize(("make", "line"), [
+    (lambda path: None, "No such file"),
+    (lambda path: path.write_text("no picture"), "must be a PNG"),
+    (lambda path: Image.new("L", (8, 8)).save(path), "black everywhere"),
+])
+def test_a_mask_file_that_will_not_do_is_one_line(capsys, folder, checkpoint, tmp_path, make, line):
+    make(tmp_path / "mask.png")
+    assert line in fails(capsys, "attack", "--dataset", f"folder:{folder}", "--model", str(checkpoint), "--attack",
+                         "fgsm", "--mask", str(tmp_path / "mask.png"))
+
+
+def test_nothing_drawn_and_no_lungs_are_one_line(capsys, folder, checkpoint):
+    argv = ["attack", "--dataset", f"folder:{folder}", "--model", str(checkpoint), "--attack", "fgsm", "--limit", "1"]
+    assert "nothing is marked" in fails(capsys, *argv, "--mask", "drawn")
+    assert "nobody marked a lung" in fails(capsys, *argv, "--mask", "lung")

@@ -374,7 +374,8 @@ class Viewer {
     const full = 255 / this.gain;
     const text = threeDigits(full);
     this.panes[2].tag.textContent = `\u00d7${this.gain}  (full colour = ${text}/255)`;
-    const ticks = [-1, -0.5, 0, 0.5, 1].map((part) => (part ? signed(part * full, full < 1 ? 3 : 2) : "0"));
+    const digits = [100, 10, 1].filter((bound) => full < bound).length; // five labels have to fit below a picture
+    const ticks = [-1, -0.5, 0, 0.5, 1].map((part) => (part ? signed(part * full, digits) : "0"));
     this.find(".ticks").replaceChildren(...ticks.map((tick) => {
       const mark = document.createElement("span");
       mark.textContent = `${tick.replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "")}/255`;

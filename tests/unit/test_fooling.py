@@ -1,0 +1,98 @@
+"""The fooling rate of what was learned once: what is counted, on which images, and that it belongs to the pattern."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from engine.attacks.base import Others
+from engine.attacks.runner import Means
+from engine.attacks.spec import AttackSpec, make_spec
+from engine.data import phantom
+from engine.experiments import explore, fooling
+from engine.experiments.explore import Source, explore_task
+from engine.experiments.fooling import fooling_task
+from engine.metrics.rates import interval
+from engine.models import registry
+from engine.models.classifier import Classifier
+from engine.progress import Progress
+from engine.store import Payload
+from tests.tiny import Slope, attack, grey, small_net
+
+MODEL = "phantom-cxr/tiny"
+TRAIN = Source("phantom-cxr", "train", 4)
+
+
+@pytest.fixture(autouse=True)
+def only_model(monkeypatch: pytest.MonkeyPatch) -> Classifier:
+    made = Classifier(small_net(seed=3).module, phantom.CLASSES, mean=(0.4,), std=(0.2,), name=MODEL)
+    for module in (explore, fooling):
+        monkeypatch.setattr(module, "model_digest", lambda name: "digest of the weights")
+    monkeypatch.setattr(registry, "load_model", lambda name: made)
+    return made
+
+
+def uap(**options: object) -> AttackSpec:
+    return make_spec("uap", eps=0.3, params={"epochs": 1}, **options)  # type: ignore[arg-type]
+
+
+def learned(spec: AttackSpec, source: Source) -> Payload:
+    return explore_task(source, MODEL, spec, "cpu").work(Progress())
+
+
+def test_the_interval_is_wilsons() -> None:
+    assert interval(0, 0) == (0.0, 1.0)
+    assert interval(0, 10) == (0.0, pytest.approx(0.2775, abs=1e-4))
+    assert interval(5, 10) == (pytest.approx(0.2366, abs=1e-4), pytest.approx(0.7634, abs=1e-4))
+    assert interval(10, 10)[1] == pytest.approx(1.0)
+
+
+def test_a_changed_prediction_counts_whether_it_was_right_or_not() -> None:
+    """Class 1 from x1 + x2 > 1; the pattern adds to x1 and x2. Labels do not matter to the fooling rate."""
+    model, images = grey(Slope((1.0, 1.0), b=1.0)), torch.tensor([[0.45, 0.5], [0.2, 0.3], [0.6, 0.7]]).view(3, 1, 1, 2)
+    means = Means(others=Others(images[:2], torch.tensor([0, 0])))
+    for labels, right in ([0, 0, 1], 1), ([1, 0, 0], 0):
+        result = attack("uap", model, images, labels, eps=0.1, epochs=20, means=means, target=1)
+        assert result.fooled.tolist() == [True, False, False], "the third was of the target class already"
+        assert result.open.tolist() == [True, True, False]
+        assert result.summary()["fooling_rate"] == 0.5 and result.success.sum() == right
+
+
+@pytest.mark.parametrize("target", [None, 1])
+def test_it_is_measured_on_images_that_were_not_learned_from(target: int | None, only_model: Classifier) -> None:
+    spec = uap(target=target)
+    outcome = learned(spec, TRAIN)
+    found = fooling_task(outcome, TRAIN, MODEL, spec, "cpu", limit=12).work(Progress())
+    data = explore.opened("phantom-cxr", "train")
+    numbers = found.arrays["indices"].tolist()
+    assert len(set(numbers)) == 12 and max(numbers) > 2500
+    from engine.experiments.means import chosen_others
+
+    pool, learned_from = chosen_others(data, [TRAIN.index], 32)
+    assert pool is data and not set(numbers) & set(learned_from)
+    clean = torch.from_numpy(data.images(numbers))
+    pattern = torch.from_numpy(outcome.arrays["learned_pattern"])
+    with torch.no_grad():
+        before, after = (only_model(x).argmax(1).numpy() for x in (clean, (clean + pattern).clamp(0, 1)))
+    np.testing.assert_array_equal(found.arrays["predicted_adversarial"], after)
+    open_ = np.full(12, True) if target is None else before != target
+    fooled = open_ & (after != before if target is None else after == target)
+    assert (found.facts["fooling_rate"], found.facts["fooling_of"]) == (fooled.sum() / open_.sum(), open_.sum())
+    assert found.facts["accuracy_clean"] == (before == found.arrays["labels"]).mean()
+
+
+def test_it_belongs_to_the_pattern_and_not_to_the_picture() -> None:
+    spec, test = uap(), Source("phantom-cxr", "test", 3)
+    first, second = learned(spec, test), learned(spec, replace(test, index=8))
+    keys = {fooling_task(first, test, MODEL, spec).key,
+            fooling_task(second, replace(test, index=8), MODEL, spec).key}
+    assert len(keys) == 1
+    assert fooling_task(first, test, MODEL, spec, limit=9).key not in keys
+    assert fooling_task(learned(uap(seed=1), test), test, MODEL, uap(seed=1)).key not in keys
+
+
+def test_images_without_the_mask_are_left_out() -> None:
+    spec, test = uap(mask="lesion"), Source("phantom-cxr", "test", 8)
+    found = fooling_task(learned(spec, test), test, MODEL, spec, "cpu", limit=9).work(Progress())
+    assert 0 < len(found.arrays["labels"]) < 9 and (found.arrays["labels"] > 0).all()
