@@ -44,6 +44,6 @@ def test_patch(dataset: str, found: Callable[[str, list[str]], None]) -> None:
     alone = share(fooled(make_spec("fgsm", eps=EPS, batch=20)))
     weaker = ["PwP fools no more"] if hits["pwp"].sum() <= hits["randompatch"].sum() < len(hits["pwp"]) else []
     found(f"## Patches, {ARCH} on {dataset}\n\n{len(hits['pwp'])} pictures of full size; how many are fooled by a "
-          f"square patch with a side of {SIDE:.0%} of the picture's. PwP moves the rest by {EPS * 255:g}/255, with which "
+          f"square patch with a side of {SIDE:.0%} of the picture's. PwP moves the rest by {EPS * 255:g}/255, at which "
           f"FGSM alone fools {alone}. Claim: PwP fools more than a patch in a random place.\n\n"
           + table(("attack", "fools"), rows), weaker)

@@ -37,5 +37,5 @@ def test_transfer(surrogate: str, target: str, home: Path, found: Callable[[str,
             for attack, hits in fooled.items()]
     weaker = [ATTACKS[attack].info.title for attack in CLAIMED if fooled[attack].sum() <= fooled[BASELINE].sum()]
     found(f"## Transfer from {surrogate} to {target}, chest X-rays\n\n{len(of.labels)} pictures of {SIDE} x {SIDE}, "
-          f"eps {EPS * 255:g}/255, settings of the papers. Claim: each fools the other network more often than MI-FGSM.\n\n"
+          f"eps {EPS * 255:g}/255, settings of the papers. Claim: each fools the other more often than MI-FGSM.\n\n"
           + table(("attack", "fools the target", "only this one", "only MI-FGSM"), rows), weaker)
