@@ -427,7 +427,8 @@ class Tangential(Attack):
 class DeepFool(Tangential):
     """DeepFool (Moosavi-Dezfooli et al. 2016): step to the nearest boundary of a linear model, until it is crossed.
 
-    In L2, and in Linf with the dual norm. Deviation: only the likeliest rival classes are looked at.
+    In L2, and in Linf with the dual norm. Deviation: only the likeliest rival classes are looked at. An image that
+    resists comes back as far as it came, as the paper's does; C&W, L-BFGS and FAB leave such an image as it was.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
