@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -64,6 +65,34 @@ class XRays:
             change = change.abs().amax(1, keepdim=True) * (change.abs() > 1e-6)
         return length(change, ORDERS[norm]).flatten().where(self.fooled(images), float("inf")).numpy()
 
+    def of_class(self, label: int) -> "XRays":
+        """Only the images of class `label`."""
+        mine = self.labels == label
+        return XRays(self.model, self.images[mine], self.labels[mine], self.others)
+
+    @property
+    def one_hot(self) -> np.ndarray:
+        return np.eye(2, dtype=np.float32)[self.labels]
+
+    def torchattacks(self, name: str, **options: object) -> Tensor:
+        """What that attack of torchattacks makes of the images."""
+        torchattacks = pytest.importorskip("torchattacks")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return getattr(torchattacks, name)(self.model, **options)(self.images, self.labels).detach()
+
+    def foolbox(self, name: str, **options: object) -> Tensor:
+        foolbox = pytest.importorskip("foolbox")
+        model = foolbox.PyTorchModel(self.model, bounds=(0, 1), device="cpu")
+        attack = getattr(foolbox.attacks, name)(**options)
+        return attack.run(model, self.images, foolbox.criteria.Misclassification(self.labels)).detach()
+
+    def art(self, name: str, aims: np.ndarray | None = None, **options: object) -> Tensor:
+        """Towards the classes `aims` (one-hot), if any; otherwise away from the true ones."""
+        evasion = pytest.importorskip("art.attacks.evasion")
+        attack = getattr(evasion, name)(art_classifier(self.model), **{"verbose": False, **options})
+        return torch.from_numpy(attack.generate(self.images.numpy(), self.one_hot if aims is None else aims))
+
     def one_by_one(self, attack: Callable[["Metered", Tensor, Tensor], object], norm: str, *,
                    queries: int | None = None, gradients: int | None = None) -> np.ndarray:
         """The distance of the nearest image that fools the model among those that `attack(model, image, label)` asked
@@ -75,6 +104,31 @@ class XRays:
                 attack(metered, clean, label)
             found.append(metered.best)
         return np.array(found)
+
+
+def art_classifier(model: nn.Module) -> object:
+    """`model` as ART sees it."""
+    from art.estimators.classification import PyTorchClassifier
+
+    return PyTorchClassifier(model, loss=nn.CrossEntropyLoss(), input_shape=(1, 28, 28), nb_classes=2,
+                             clip_values=(0, 1), device_type="cpu")
+
+
+def as_near(ours: np.ndarray, theirs: np.ndarray, grain: int = 1) -> None:
+    """Our attack finds as many, but for `grain` images or 3 %, and its median distance is within 3 % or smaller."""
+    print(f"median {np.median(ours):.4g} against {np.median(theirs):.4g}, found {np.isfinite(ours).sum()} against "
+          f"{np.isfinite(theirs).sum()} of {len(ours)}")
+    assert np.isfinite(theirs).any() and np.isfinite(np.median(ours)), "this compares nothing"
+    as_many(np.isfinite(ours), np.isfinite(theirs), grain)
+    assert np.median(ours) <= 1.03 * np.median(theirs)
+
+
+def as_many(ours: np.ndarray | Tensor, theirs: np.ndarray | Tensor, grain: int = 1) -> None:
+    """Our attack fools as many of the images, but for `grain` of them or 3 %."""
+    mine, other = int(ours.sum()), int(theirs.sum())
+    print(f"{mine} against {other} of {len(ours)}")
+    assert other > 0, "the other attack did nothing: this compares nothing"
+    assert mine >= other - max(grain, round(0.03 * len(ours)))
 
 
 class Metered(nn.Module):
@@ -89,7 +143,7 @@ class Metered(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.queries or not self.gradients:
+        if self.queries <= 0 or self.gradients <= 0:
             raise Enough
         x = x[:self.queries]
         logits = self.model(x)
