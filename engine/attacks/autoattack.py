@@ -309,7 +309,8 @@ class AutoAttack(Attack):
     Square, each on the images that resisted the ones before.
 
     Deviations: APGD on the ratio and FAB are untargeted, where the authors' standard version runs both towards each of
-    the nine likeliest other classes, which these data sets do not have. With two classes the ratio is the plain margin.
+    the nine likeliest other classes, which these data sets do not have. With two classes the ratio is the plain margin;
+    torchattacks' fails there, and its AutoAttack with it.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(

@@ -148,7 +148,10 @@ class CarliniWagner(Attack):
     """Carlini & Wagner (2017): Adam on size plus c times what is missing to fool the model, for a series of constants.
 
     Deviations: every image of a batch takes all steps (the paper stops one that makes no progress); Linf starts with
-    the threshold at the first success, as nothing is gained by lowering it from 1 in steps of 0.9.
+    the threshold at the first success, as nothing is gained by lowering it from 1 in steps of 0.9. An image that is
+    never fooled stays as it was (foolbox gives a black one). In L2 foolbox finds the same; ART searches along each
+    gradient, and torchattacks takes one constant for all images. In Linf ART, like the paper, lowers the threshold
+    from 1, and takes far more gradients.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
@@ -427,7 +430,8 @@ class Tangential(Attack):
 class DeepFool(Tangential):
     """DeepFool (Moosavi-Dezfooli et al. 2016): step to the nearest boundary of a linear model, until it is crossed.
 
-    In L2, and in Linf with the dual norm. Deviation: only the likeliest rival classes are looked at.
+    In L2, and in Linf with the dual norm. Deviation: only the likeliest rival classes are looked at. An image that
+    resists comes back as far as it came, as the paper's does; C&W, L-BFGS and FAB leave such an image as it was.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
@@ -479,7 +483,8 @@ class FAB(Tangential):
     drawn towards the clean image, and from every success part of the way back.
 
     Restarts begin at random within half the best change. Targeted, the plane is that between the target and the
-    likeliest other class. Deviation: only the likeliest rival classes are looked at.
+    likeliest other class. Deviation: only the likeliest rival classes are looked at; torchattacks takes the gradient of
+    every class at every step, and a forward pass more.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(

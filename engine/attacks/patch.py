@@ -359,7 +359,8 @@ class AdversarialPatch(Attack):
 
     It is learned once for model, settings and seed, kept, and can be printed; the attack itself then only puts it
     somewhere in each image. Untargeted it lowers the true class, which the paper, always targeted, does not have.
-    Deviation: Adam on the pixels, clipped to [0,1].
+    Deviation: Adam on the pixels, clipped to [0,1], as in ART, whose patch begins grey and is a picture of the whole
+    image's size that is shrunk where it is put; ours has the pixels that it is seen with, and begins as noise.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(

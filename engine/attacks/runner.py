@@ -99,7 +99,7 @@ def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tens
         seconds=time.perf_counter() - started,
     )
     return replace(result, warnings=(*_slower(spec, attacked_model), *_warnings(result, pieces),
-                                      *filter(None, [setting.learned.note])))
+                                      *setting.learned.warnings()))
 
 
 def _on(device: torch.device, model: Classifier) -> Classifier:
@@ -170,18 +170,28 @@ class _Learned:
         self._payload: Payload | None = None
         self.note = ""
 
-    def fetch(self, fit: Callable[[], dict[str, Tensor]], curves: dict[str, list[float]]) -> Payload:
-        """The arrays that `fit` gave now or earlier, with the curves of its losses."""
+    def fetch(self, fit: Callable[[], dict[str, Tensor]], curves: dict[str, list[float]], oracle: Oracle) -> Payload:
+        """The arrays that `fit` gave now or earlier, with the curves of its losses; it asked what is apart from
+        `oracle`."""
         store = Store(home() / "runs")
         self._payload = self._payload or store.get(self._key)
         if self._payload is None:
             arrays = {name: value.detach().cpu().numpy() for name, value in fit().items()}
-            self._payload = Payload({"curves": curves}, arrays)
+            lesson = oracle.lesson.tolist() if isinstance(oracle, WhiteBox) else [0, 0, 0]
+            self._payload = Payload({"curves": curves, "gradients": lesson}, arrays)
             try:
                 store.put(self._key, "learned", f"learned by {self._spec['attack']}", self._spec, self._payload)
             except EngineError as error:
                 self.note = f"what was learned is not kept: {error}"
         return self._payload
+
+    def warnings(self) -> Iterator[str]:
+        """What the lesson's gradients lacked, and where it is not kept."""
+        if self._payload is not None:
+            total, zero, bad = self._payload.facts.get("gradients", [0, 0, 0])
+            yield from _troubles(total, zero, bad, "while learning, ")
+        if self.note:
+            yield self.note
 
 
 class _BatchRun(Run):
@@ -190,6 +200,7 @@ class _BatchRun(Run):
 
     def __init__(self, setting: "_Setting", first: int, clean: Tensor, report: Callable[[float, str], None]) -> None:
         self.others = setting.others
+        self.oracle: Oracle | None = None  # what the attack asks
         self._setting = setting
         self._clean = clean
         self._generators = [torch.Generator().manual_seed(_image_seed(setting.spec.seed, first + i))
@@ -237,7 +248,8 @@ class _BatchRun(Run):
         self.notes[text] += images
 
     def learned(self, fit: Callable[[], dict[str, Tensor]], show: Sequence[str] = ()) -> dict[str, Tensor]:
-        payload = self._setting.learned.fetch(fit, self._curves)
+        assert self.oracle is not None
+        payload = self._setting.learned.fetch(fit, self._curves, self.oracle)
         self._curves = payload.facts["curves"]
         self._shown = {name: payload.arrays[name].copy() for name in show}
         return {name: torch.tensor(array).to(self._clean.device) for name, array in payload.arrays.items()}
@@ -359,6 +371,7 @@ def _in_batches(total: int, size: int, work: Callable[[int, int], T]) -> Iterato
 def _one_batch(setting: _Setting, clean: Tensor, labels: Tensor, mask: Tensor | None, run: _BatchRun) -> _Piece:
     spec, attack = setting.spec, setting.attack
     oracle = ORACLES[attack.info.knowledge](setting.model, len(clean), setting.max_queries, spec.batch)
+    run.oracle = oracle
     targets = None if spec.target is None else torch.full_like(labels, spec.target)
     ball = Budget(spec.norm, spec.eps).around(clean, mask)
     adversarial = attack.run(oracle, clean, Goal(labels, targets), ball, run)
@@ -464,15 +477,18 @@ def _slower(spec: AttackSpec, model: Classifier) -> Iterator[str]:
         yield f"the attack ran with {model.numerics} instead of {spec.numerics} numerics: {model.note}"
 
 
+def _troubles(total: int, zero: int, bad: int, when: str = "") -> Iterator[str]:
+    if zero:
+        yield f"{when}{zero} of {total} gradients were zero everywhere: the attack could not see which way to go"
+    if bad:
+        yield f"{when}{bad} of {total} gradients held NaN or infinity; those entries were taken as 0"
+
+
 def _warnings(result: AttackResult, pieces: list[_Piece]) -> Iterator[str]:
     if looks_like_probabilities(result.logits_clean):
         yield "the model's outputs look like probabilities, not logits: gradients vanish and attacks look too weak"
     zero, bad = sum(p.zero_gradients for p in pieces), sum(p.nan_gradients for p in pieces)
-    total = int(result.gradients.sum())
-    if zero:
-        yield f"{zero} of {total} gradients were zero everywhere: the attack could not see which way to go"
-    if bad:
-        yield f"{bad} of {total} gradients held NaN or infinity; those entries were taken as 0"
+    yield from _troubles(int(result.gradients.sum()), zero, bad)
     for text, count in sum((p.notes for p in pieces), Counter()).items():
         yield f"{count} of {len(result.labels)} images: {text}"
     lost = int((result.success & ~result.success_8bit).sum())

@@ -36,6 +36,8 @@ class UAP(Attack):
     would fool it (in L2) is added to the pattern, which is then brought back into the budget.
     Deviation: by default the pattern climbs the mean margin of batches instead (projected gradient ascent with
     momentum, as in Shafahi et al. 2020, "Universal Adversarial Training", where the loss is a cut-off cross-entropy).
+    Of all epochs the pattern that fooled most of the further images is kept; the paper's and ART's is the last, which
+    with "DeepFool" may be a worse one.
     What counts as fooled is, as in the paper, an answer other than that on the clean image, right or not.
     """
 
@@ -93,11 +95,14 @@ class _Lesson:
         self.pattern = self.images.new_zeros(1, *self.images.shape[1:])
 
     def learn(self, attack: UAP) -> Tensor:
-        """The pattern after at most `attack.epochs` passes over the images; the runner is told after each."""
+        """The best pattern of at most `attack.epochs` passes over the images; the runner is told after each."""
+        best, most = self.pattern, -1.0
         for fooled in LEARNERS[attack.method](self, attack.epochs):
+            if fooled >= most:
+                best, most = self.pattern.clone(), fooled
             if fooled >= attack.enough:
                 break
-        return self.pattern[0]
+        return best[0]
 
     def climb(self, epochs: int) -> Iterator[float]:
         """Projected gradient ascent; yields the share of fooled images after each epoch."""

@@ -84,7 +84,11 @@ def _booked(counter: Tensor, rows: Tensor) -> Tensor:
 
 
 class WhiteBox(Oracle):
-    """The attacker has the model itself."""
+    """The attacker has the model itself.
+
+    `lesson` counts what all oracles made by `apart` saw together: gradients, those that were 0 everywhere, and those
+    that held NaN or infinity.
+    """
 
     def __init__(self, classifier: Classifier, size: int, max_queries: int | None = None,
                  rows_at_once: int | None = None) -> None:
@@ -92,6 +96,13 @@ class WhiteBox(Oracle):
         self.gradients = torch.zeros_like(self._all)
         self._zero = torch.zeros_like(self._all)
         self._broken = torch.zeros_like(self._all)
+        self.lesson = self._all.new_zeros(3)
+        self._learning = False
+
+    def apart(self, size: int) -> Self:
+        other = super().apart(size)
+        other.lesson, other._learning = self.lesson, True
+        return other
 
     @property
     def zero_gradients(self) -> int:
@@ -152,6 +163,8 @@ class WhiteBox(Oracle):
         broken = ~largest.isfinite()
         self._zero = self._zero.index_add(0, rows, (largest == 0).long())
         self._broken = self._broken.index_add(0, rows, broken.long())
+        if self._learning:
+            self.lesson += torch.stack([torch.ones_like(broken), largest == 0, broken]).sum(dim=1)
         # Where a look costs nothing it saves a pass over the gradient; an accelerator would have to wait for it.
         if gradient.device.type != "cpu" or bool(broken.any()):
             gradient = gradient.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)

@@ -108,15 +108,16 @@ def test_one_pixel_finds_the_pixel_that_matters() -> None:
     assert result.trace.walk is not None and (np.diff(result.trace.walk.queries, axis=0) >= 0).all()
 
 
-def test_children_are_one_candidate_plus_half_the_difference_of_two_others() -> None:
+def test_children_are_the_fittest_candidate_plus_half_the_difference_of_two() -> None:
     class Fixed:
         def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
             return torch.tensor([[0.3, 0.1, 0.2]])  # in order: candidates 1, 2, 0
 
     genes = torch.tensor([[0.1], [0.5], [0.9]]).view(1, 3, 1, 1).expand(1, 3, 1, 3).contiguous()
-    children = OnePixel(population=3)._children(genes, Fixed(), torch.tensor([0]))
-    # r1 = 1, 2, 0; r2 = the one before in that order: 0, 1, 2; r3: 2, 0, 1
-    expected = [0.5 + 0.5 * (0.1 - 0.9), 0.9 + 0.5 * (0.5 - 0.1), 0.1 + 0.5 * (0.9 - 0.5)]
+    fitness = torch.tensor([[-3.0, -1.0, -2.0]])
+    children = OnePixel(population=3)._children(genes, fitness, Fixed(), torch.tensor([0]))
+    # The fittest is 1; r1 = 1, 2, 0; r2 = the one before in that order: 0, 1, 2
+    expected = [0.5 + 0.5 * (0.5 - 0.1), 0.5 + 0.5 * (0.9 - 0.5), 0.5 + 0.5 * (0.1 - 0.9)]
     np.testing.assert_allclose(children[0, :, 0, 0], np.clip(expected, 0, 1), atol=1e-6)
 
 

@@ -107,7 +107,7 @@ def test_the_fooling_rate_is_that_of_the_pattern_on_the_further_images() -> None
         result = attack("uap", model, some_images(2), [0, 1], eps=0.1, target=target, means=_from(bank), epochs=3)
         after = model((bank + torch.tensor(result.trace.learned["pattern"])).clamp(0, 1)).argmax(1)
         rate = (after != before).float().mean() if target is None else (after[before != 0] == 0).float().mean()
-        assert result.trace.curves["fooling"][-1] == pytest.approx(float(rate))
+        assert max(result.trace.curves["fooling"]) == pytest.approx(float(rate))
 
 
 def test_learning_ends_when_enough_are_fooled() -> None:
