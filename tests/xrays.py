@@ -145,7 +145,7 @@ class Metered(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.queries <= 0 or self.gradients <= 0:
             raise Enough
-        x = x[:self.queries]
+        x = x[:self.queries].float()  # ART asks in float64
         logits = self.model(x)
         self.queries -= len(x)
         fooled = logits.argmax(1) != self.label
@@ -173,7 +173,7 @@ def load(data_home: Path, count: int) -> XRays:
         right = model(images).argmax(1) == labels
     each = [(right & (labels == label)).nonzero()[: (count + 1) // 2, 0] for label in (0, 1)]
     chosen = torch.stack(each, 1).flatten()[:count]
-    return XRays(model, images[chosen], labels[chosen], Others(train_images[:64], train_labels[:64]))
+    return XRays(model, images[chosen], labels[chosen], Others(train_images[::size // 64], train_labels[::size // 64]))
 
 
 def _trained(images: Tensor, labels: Tensor) -> nn.Module:

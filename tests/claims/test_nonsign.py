@@ -11,7 +11,7 @@ from tests.claims.report import share, table
 from tests.claims.small import CT, SIDE, XRAY, scene
 
 PAIRS = (("fgnm", "fgsm"), ("binm", "bim"), ("pgdnm", "pgd"))
-EPS = (0.25 / 255, 0.5 / 255, 1 / 255)
+EPS = (1 / 255, 2 / 255, 4 / 255)
 COUNT = 100
 ARCH = "resnet18"
 

@@ -3,7 +3,7 @@ the same number of gradients. Allowed are 3 % of the median distance, and one im
 
 Two have no fair peer. L-BFGS: foolbox dropped it with its version 3, ART and torchattacks never had it; it is compared
 with C&W, which looks for the same thing. C&W in Linf: ART's found nothing within ten times our gradients on four
-images, whatever its settings; ours is compared with DeepFool.
+images with the settings tried; ours is compared with DeepFool.
 """
 
 import numpy as np

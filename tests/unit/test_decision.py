@@ -127,18 +127,20 @@ def test_gbba_takes_off_the_component_that_leads_back() -> None:
 
 
 def test_a_boundary_step_goes_around_and_then_nearer() -> None:
-    one = _subject([0.0, 0.0], Scripted([3.0, 1.0]))
-    aside, nearer = decision._proposal(one, _row(2.0, 0.0), around=0.75, towards=0.1)
-    # The part across is (0, 1), made 1.5 long; (2, 1.5) drawn back to length 2; then a tenth nearer.
-    assert aside.flatten().tolist() == pytest.approx([1.6, 1.2])
-    assert nearer.flatten().tolist() == pytest.approx([1.44, 1.08])
+    one = _subject([0.0, 0.0], Scripted([3.0, 1.0], [1.0, -2.0]))
+    aside = decision._aside(one, _row(2.0, 0.0), around=0.75, count=2)
+    # The part across is (0, 1) or (0, -1), made 1.5 long; (2, 1.5) drawn back to length 2; then a tenth nearer.
+    assert aside[0].flatten().tolist() == pytest.approx([1.6, 1.2])
+    assert aside[1].flatten().tolist() == pytest.approx([1.6, -1.2])
+    nearer = decision._nearer(one, aside, distance=2.0, towards=0.1)
+    assert nearer[0].flatten().tolist() == pytest.approx([1.44, 1.08])
 
 
 def test_steps_adapt_to_how_often_they_work() -> None:
-    rate = decision._Rate(4, too_many=0.5, too_few=0.2)
-    assert [rate.factor(True) for _ in range(4)] == [1, 1, 1, 1.5]
-    assert [rate.factor(False) for _ in range(4)] == [1, 1, 1, 1 / 1.5]
-    assert [rate.factor(w) for w in (True, False, True, False, True, True)] == [1, 1, 1, 1, 1, 1.5]
+    worked = torch.tensor([True, True, True, False, False])
+    assert decision._adapted(0.4, worked) == pytest.approx(0.6)
+    assert decision._adapted(0.4, ~worked) == 0.4
+    assert decision._adapted(0.6, torch.zeros(5, dtype=torch.bool)) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(("boundary", "asked"), [
@@ -405,3 +407,14 @@ def test_cancel_ends_the_talks() -> None:
     with pytest.raises(Cancelled):
         attack("hopskipjump", model, images, labels, eps=None, norm="l2", queries=1000, progress=progress)
     assert 0.3 * 4000 < sum(counted.forwards) < 0.4 * 4000
+
+
+@pytest.mark.parametrize("name", DECISION)
+def test_an_attacker_who_has_no_image_of_another_class_starts_from_noise(name: str) -> None:
+    model = grey(Slope((1.0,) * 64))
+    clean = torch.zeros(1, 1, 8, 8)
+    label = int(model(clean).argmax(1))
+    means = Means(others=Others(clean.clone(), torch.tensor([label])))
+    result = attack(name, model, clean, [label], eps=None, norm="l2", queries=200, means=means)
+    assert result.success.all() or result.warnings, "it neither fooled the model nor said why"
+    assert (result.queries <= 200).all()
