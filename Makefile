@@ -14,7 +14,7 @@ help:
 	@echo "make run         start the dashboard (creates $(VENV) first)"
 	@echo "make test        run every test: unit, pages, browser, comparisons with other libraries"
 	@echo "make test-quick  the same without the browser"
-	@echo "make peers       all comparisons with other libraries, which takes longer (PERTURBSCOPE_PEER_IMAGES images each)"
+	@echo "make peers       the comparisons with other libraries on 200 real X-rays (PERTURBSCOPE_PEER_XRAYS) instead of 40"
 	@echo "make claims      what the attacks' papers claim, measured on real data; writes CLAIMS.md (an hour)"
 	@echo "make check       ruff, mypy on engine/, import-linter"
 	@echo "make bench       measure speed against the other libraries and write BENCHMARKS.md"
@@ -30,7 +30,7 @@ test-quick: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m "not e2e" $(ARGS)
 
 peers: $(VENV)/installed-test
-	PERTURBSCOPE_PEER_IMAGES=$${PERTURBSCOPE_PEER_IMAGES:-16} $(BIN)/python -m pytest tests/peers $(ARGS)
+	PERTURBSCOPE_PEER_XRAYS=$${PERTURBSCOPE_PEER_XRAYS:-200} $(BIN)/python -m pytest tests/peers $(ARGS)
 
 claims: $(VENV)/installed-test
 	PERTURBSCOPE_CLAIMS=$${PERTURBSCOPE_CLAIMS:-$(CURDIR)/.claims} $(BIN)/python -m pytest tests/claims $(ARGS)

@@ -25,7 +25,7 @@ EPS = 0.05 / 255  # of Square: so little that no image is fooled and none stops 
 TITLES = {"hopskipjump": "HopSkipJump", "boundary": "Boundary attack", "square": "Square attack"}
 SIDE = 224
 FORWARD = "forward passes alone, in batches of {}"
-BATCHES = (16, 32, 64)
+BATCHES = (8, 16, 32, 64)
 FORWARD_ROUNDS = 4  # how often each image goes through in those
 OURS = "Perturbscope"
 WANTED = 0.95
@@ -154,7 +154,7 @@ def _forward(scene: Scene, batch: int) -> Callable[[], int]:
 
 def on_cpu(attack: str, quick: bool) -> str:
     """One attack's table; `quick` only shows that it runs."""
-    size, queries = (4, 20) if quick else (32, 100)
+    size, queries = (4, 20) if quick else (32, 60)
     scene = _scene(size)
     runs: dict[str, Callable[[], int]] = {FORWARD.format(batch): _forward(scene, batch) for batch in BATCHES}
     runs[OURS] = _ours(scene, _spec(attack, queries, size))
