@@ -177,8 +177,7 @@ def page() -> None:
             if st.button("Cancel", disabled=current is None) and current is not None:
                 cancel(current.job)
     main_area(source, settings, task, [wrong, *address.problems, sources.trouble()], address)
-    if settings is not None:
-        address.write()
+    address.write(complete=settings is not None)
 
 
 shell.run(page)

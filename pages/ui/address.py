@@ -112,8 +112,11 @@ class Address:
             for name in self._texts.keys() - self._names:
                 self._complain(f"The address asks for something else: {UnknownName('setting', name, self._names)}")
 
-    def write(self) -> None:
-        """Show the settings in the browser's address and remember them."""
+    def write(self, complete: bool = True) -> None:
+        """Show the settings in the browser's address and remember them; where the controls are not `complete`, as one
+        of them made the rest impossible, the rest stays as it is."""
+        if not complete:
+            self._now = self._texts | self._now
         if not self._linked and self._now != self._texts:
             st.session_state[f"{self._page} problems"] = []
         st.session_state[f"{self._page} texts"] = self._now

@@ -286,14 +286,24 @@ def _where(run: Run) -> Figure | None:
     change = np.abs(adversarial - clean).max(axis=0)
     for least, how in ((0.0, ""), (MUCH, f" by more than {verdict.levels(MUCH)}")):
         changed = change > least
-        if changed.any() and changed.mean() <= MOST_OUTLINED:
-            # A pixel here and there that happened to stay as it was is no border; a few lone ones need a wide one.
-            lone = changed.sum() <= MOST_LONE
-            region = ndimage.binary_dilation(changed, iterations=5) if lone else (
-                changed | ndimage.binary_closing(changed, iterations=2))
+        region = _region(changed)
+        if changed.any() and changed.mean() <= MOST_OUTLINED and (not least or _compact(region)):
             return Figure("Where it changed", f"{percent(float(changed.mean()))} of the picture{how}",
                           pictures.outlined_png(adversarial, region, f"{run.key} where"), run.badge)
     return None
+
+
+def _region(changed: np.ndarray) -> np.ndarray:
+    """What to outline: a pixel here and there that happened to stay as it was is no border; a few lone pixels need a
+    wide one."""
+    if changed.sum() <= MOST_LONE:
+        return ndimage.binary_dilation(changed, iterations=5)
+    return changed | ndimage.binary_closing(changed, iterations=2)
+
+
+def _compact(region: np.ndarray) -> bool:
+    """Whether it is of a piece, or a few; the larger pixels of noise all over the picture are not."""
+    return bool(ndimage.binary_opening(region, iterations=2).sum() > region.sum() / 2)
 
 
 _DISTANCES = {"linf": "L∞ distance, in n/255", "l2": "L2 distance", "l0": "pixels changed"}

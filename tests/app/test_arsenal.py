@@ -89,6 +89,9 @@ def test_an_empty_drawing_says_what_to_do_and_shows_the_picture() -> None:
     assert [error.value.lower() for error in app.error] == [NOTHING.lower()]
     assert "Draw on the picture" in " ".join(caption.value for caption in app.caption)
     assert any("true class" in block.proto.body for block in app.get("html"))
+    app.selectbox(key="explore.split").set_value("train").run()
+    assert address(app)["split"] == "train", "a link and a reload keep what was chosen"
+    assert address(app)["mask"] == "drawn"
     app.session_state["explore.drawing"] = f"drawn:{drawing()}"
     app.run()
     assert not app.error and not run_button(app).disabled

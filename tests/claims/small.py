@@ -16,6 +16,7 @@ from engine.data.base import Dataset, DatasetEntry
 from engine.experiments.means import others
 from engine.models.checkpoints import load as load_checkpoint
 from engine.models.classifier import Classifier
+from engine.models.registry import load_model
 from engine.models.train import TrainSpec, train
 
 SIDE = 64
@@ -77,7 +78,15 @@ def scene(dataset: str, archs: tuple[str, ...], count: int, home: Path, side: in
     """`count` test pictures (or all there are), spread over the classes evenly; `others` are training pictures."""
     _register(dataset, side)
     models = {arch: _trained(dataset, side, arch, home) for arch in archs}
-    test = load_dataset(_small(dataset, side), "test")
+    return _scene(models, load_dataset(_small(dataset, side), "test"), count)
+
+
+def full_size_scene(dataset: str, arch: str, count: int) -> Scene:
+    """The same with pictures as they are, and the bundled model."""
+    return _scene({arch: load_model(f"{dataset}/{arch}")}, load_dataset(dataset, "test"), count)
+
+
+def _scene(models: dict[str, Classifier], test: Dataset, count: int) -> Scene:
     images, labels = torch.from_numpy(test.images(range(len(test)))), torch.from_numpy(test.labels)
     read = torch.ones(len(labels), dtype=torch.bool)
     with torch.no_grad():

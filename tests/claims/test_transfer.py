@@ -13,7 +13,7 @@ from tests.claims.report import share, table
 from tests.claims.small import SIDE, XRAY, Scene, scene
 
 EPS = 16 / 255  # that of the papers
-COUNT = 30
+COUNT = 100
 ARCHS = ("resnet18", "densenet121")
 BASELINE, CLAIMED = "mifgsm", ("pgn", "sia", "usmm", "stm")
 

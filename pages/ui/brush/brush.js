@@ -47,7 +47,8 @@ class Brush {
     this.size.oninput = () => this.paint();
     this.canvas.onpointerdown = (event) => this.begin(event);
     this.canvas.onpointermove = (event) => this.move(event);
-    this.canvas.onpointerup = this.canvas.onpointercancel = () => this.end();
+    this.canvas.onpointerup = (event) => { this.move(event); this.end(); };
+    this.canvas.onpointercancel = () => this.end();
     this.canvas.onpointerleave = () => { if (!this.stroke) this.aim(null); };
     this.canvas.onfocus = () => { this.at ??= [this.side >> 1, this.side >> 1]; this.paint(); };
     root.onkeydown = (event) => this.press(event);
