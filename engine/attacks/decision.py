@@ -232,7 +232,10 @@ class HopSkipJump(Jumping):
 @register
 @dataclass(frozen=True, kw_only=True)
 class GBBA(Jumping):
-    """GBBA: HopSkipJump whose direction loses its component along the change so far whenever the two point apart."""
+    """GBBA: HopSkipJump whose direction loses its component along the change so far whenever the two point apart.
+
+    That is seldom, as the boundary was found by moving along this change: what was found is in CLAIMS.md.
+    """
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="gbba",
