@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in Path(item.path).parents:
             item.add_marker(pytest.mark.data)
-            item.add_marker(pytest.mark.skipif(FOLDER not in os.environ, reason="takes two to three hours: make claims"))
+            item.add_marker(pytest.mark.skipif(FOLDER not in os.environ, reason="takes hours: make claims"))
 
 
 @pytest.fixture(scope="session")
