@@ -81,6 +81,7 @@ class ScoreAttack(Attack):
 
 # From which of 10,000 queries on the share of changed pixels is halved.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+MOST_COLOURS = 10  # drawn for one square: where nothing may change, all are alike
 
 
 @register
@@ -151,11 +152,18 @@ def _stripes(one: Subject) -> Tensor:
 
 
 def _square(one: Subject, share: float) -> Tensor:
-    """The best image with one square of every channel as bright, or as dark, as it may be."""
+    """The best image with one square of every channel as bright, or as dark, as it may be.
+
+    As in the authors' code another colour is drawn where the square has this one already: asking the model about the
+    same image again would waste a query, with one channel nearly every second.
+    """
     _, channels, height, width = one.clean.shape
     window = _window(one, min(max(round(math.sqrt(share * height * width)), 1), height, width))
     new = one.best.clone()
-    new[window] = one.upper[window].where(_signs(one, channels, 1, 1) > 0, one.lower[window])
+    for _ in range(MOST_COLOURS):
+        new[window] = one.upper[window].where(_signs(one, channels, 1, 1) > 0, one.lower[window])
+        if not new[window].equal(one.best[window]):
+            break
     return new
 
 

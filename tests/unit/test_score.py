@@ -49,6 +49,16 @@ def test_square_begins_with_stripes_and_sets_squares_to_the_edge_of_the_budget()
     assert one.best.flatten().tolist() == pytest.approx([0.6, 0.4, 0.6]), "the best image was changed in place"
 
 
+def test_square_draws_another_colour_where_the_first_changes_nothing() -> None:
+    one = _subject([0.5, 0.5, 0.5], Scripted([0.0, 0.4], [1.0], [1.0], [-1.0]), "linf")
+    one.lower, one.upper = one.clean - 0.1, one.clean + 0.1
+    one.best.copy_(_row(0.6, 0.4, 0.6))
+    assert score._square(one, 0.2).flatten().tolist() == pytest.approx([0.6, 0.4, 0.4])
+    one.lower = one.upper = one.best
+    one.run.numbers = [torch.tensor([0.0, 0.4]), *[torch.tensor([1.0])] * score.MOST_COLOURS]
+    assert torch.equal(score._square(one, 0.2), one.best), "where nothing may change it gives up"
+
+
 @pytest.mark.parametrize("side", [2, 3, 4, 7])
 def test_a_bump_has_length_1_and_rises_in_one_half_and_falls_in_the_other(side: int) -> None:
     one = _subject([0.0] * 4, Scripted([-1.0], [1.0]))
