@@ -287,11 +287,10 @@ def test_wheel_scrolls_the_page_until_the_viewer_is_clicked_then_zooms_at_the_cu
     x, y = box["x"] + box["width"] * 40.5 / WIDTH, box["y"] + box["height"] * 15.5 / HEIGHT
     page.mouse.move(x, y)
     page.mouse.wheel(0, 120)
-    page.wait_for_timeout(400)
+    page.wait_for_function("""() => document.querySelector("[data-testid=stMain]").scrollTop > 0""")
+    scrolled = scrolled_to(page)
     assert float(state(page, "zoom")) == 1
     assert "scroll to zoom" in page.locator(".perturbed .hint").inner_text()
-    scrolled = page.get_by_test_id("stMain").evaluate("main => main.scrollTop")
-    assert scrolled > 0, "the page must scroll on"
 
     page.mouse.click(x, y - scrolled)
     before = position(page)
@@ -303,6 +302,17 @@ def test_wheel_scrolls_the_page_until_the_viewer_is_clicked_then_zooms_at_the_cu
     for _ in range(12):
         page.mouse.wheel(0, 120)
     assert float(state(page, "zoom")) < 1.01, "zooming out ends at the whole picture or its own size"
+
+
+def scrolled_to(page: "Page") -> float:
+    """How far the page is scrolled once that has not changed for half a second: it glides there."""
+    main = page.get_by_test_id("stMain")
+    before, unchanged = -1.0, 0
+    while unchanged < 5:
+        page.wait_for_timeout(100)
+        now = main.evaluate("main => main.scrollTop")
+        before, unchanged = now, unchanged + 1 if now == before else 0
+    return before
 
 
 def position(page: "Page") -> str:
