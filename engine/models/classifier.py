@@ -116,15 +116,33 @@ class Classifier(nn.Module):
         return digest.of_spec(facts)
 
 
+class OneFinding(nn.Module):
+    """One output of a multi-label network [N, K], as a single logit [N]."""
+
+    def __init__(self, module: nn.Module, index: int) -> None:
+        super().__init__()
+        self.module = module
+        self.index = index
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.module(images)[:, self.index]
+
+
 def wrap(module: nn.Module, classes: Sequence[str], *, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,),
-         channels: int = 3, numerics: str = "fast", name: str = "custom") -> Classifier:
+         channels: int = 3, numerics: str = "fast", name: str = "custom", finding: str | None = None) -> Classifier:
     """Any network as a Classifier; `module` itself stays as it is (a copy is frozen). Raises EngineError.
 
     `module` takes [N, channels, H, W] normalised by `mean` and `std` and returns logits [N, K], or one logit for two
-    classes. With `numerics` "fast" gradients may come from a rearranged copy that agrees; "reference" forbids that.
+    classes. Of a multi-label network, whose classes do not exclude each other (a sigmoid each), name the `finding`
+    to attack: the classifier then tells "no finding" (label 0) from the finding (label 1). With `numerics` "fast"
+    gradients may come from a rearranged copy that agrees; "reference" forbids that.
     """
-    return Classifier(copy.deepcopy(module), classes, mean=mean, std=std, channels=channels, name=name,
-                      numerics=numerics)
+    module = copy.deepcopy(module)
+    if finding is not None:
+        if finding not in classes:
+            raise UnknownName("finding", finding, classes)
+        module, classes = OneFinding(module, list(classes).index(finding)), (f"no {finding}", finding)
+    return Classifier(module, classes, mean=mean, std=std, channels=channels, name=name, numerics=numerics)
 
 
 def looks_like_probabilities(logits: np.ndarray) -> bool:
