@@ -43,9 +43,8 @@ class JSMA(Attack):
     logarithm has the same order and does not vanish where the target is unlikely.
 
     Deviations: untargeted, it lowers the true class's probability (Wiyatno & Xu 2018); with direction "both" each pixel
-    goes the way that helps; the derivative is weighted with the way that is left to go, which leaves out pixels that
-    are white or black already, as the paper does. ART and torchattacks only brighten (or only darken), and torchattacks
-    has the table of pairs.
+    goes the way that helps, and goes on that way if it is chosen again. ART and torchattacks only brighten (or only
+    darken), and torchattacks has the table of pairs.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
@@ -86,16 +85,17 @@ class JSMA(Attack):
             playing = ~goal.reached(ascent.logits).view(-1, 1, 1, 1)
             if not bool(playing.any()):
                 break
-            move = self._move(images, ascent.gradient, ball)
-            gain = (move * ascent.gradient).sum(dim=1, keepdim=True)
+            way = self._way(images, ascent.gradient, ball)
+            gain = (way * ascent.gradient).sum(dim=1, keepdim=True)
             takes = _top(gain, self.at_once) & (gain > 0) & playing
-            images.add_(move * takes)
+            images = images.add(self.theta * way * takes).clamp_(ball.lower, ball.upper)
         return images
 
-    def _move(self, images: Tensor, gradient: Tensor, ball: Ball) -> Tensor:
-        """How each entry would move, were it chosen: up to theta, within the bounds."""
-        way = {BOTH: gradient.sign(), BRIGHTER: (gradient > 0).float(), DARKER: -(gradient < 0).float()}[self.direction]
-        return (images + self.theta * way).clamp_(ball.lower, ball.upper).sub_(images)
+    def _way(self, images: Tensor, gradient: Tensor, ball: Ball) -> Tensor:
+        """Where an entry helps by becoming brighter (1) or darker (-1), has room for it, and does not turn back."""
+        brighter = (gradient > 0) & (images >= ball.clean) & (images < ball.upper)
+        darker = (gradient < 0) & (images <= ball.clean) & (images > ball.lower)
+        return brighter.float() * (self.direction != DARKER) - darker.float() * (self.direction != BRIGHTER)
 
 
 # ---- PGD in L0 -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from engine.attacks.base import Budget
 from engine.attacks.runner import Means
 from engine.attacks.sparse import OnePixel, _top
 from engine.errors import EngineError
-from tests.tiny import Slope, attack, grey, small_net, some_images
+from tests.tiny import Ridge, Slope, attack, grey, small_net, some_images
 
 W = (3.0, -4.0, 1.0, 0.0)
 CLEAN = torch.full((1, 1, 2, 2), 0.5)
@@ -22,15 +22,16 @@ def moved(name: str, *, b: float = 20.0, clean: Tensor = CLEAN, **options: objec
 
 
 @pytest.mark.parametrize(("options", "expected"), [
-    # derivatives 3, -4, 1, 0 times the way left, 0.5: the two largest go to white and black
+    # derivatives 3, -4, 1, 0: the two largest go to white and black
     ({"pixels": 2}, [0.5, -0.5, 0, 0]),
     ({"pixels": 1, "at_once": 1}, [0, -0.5, 0, 0]),
     ({"pixels": 4}, [0.5, -0.5, 0.5, 0]),
     ({"pixels": 2, "direction": "brighter"}, [0.5, 0, 0.5, 0]),
     ({"pixels": 2, "direction": "darker"}, [0, -0.5, 0, 0]),
     ({"pixels": 2, "theta": 0.1}, [0.1, -0.1, 0, 0]),
-    # then 0.1 is left of the first two: worth 0.3 and 0.4, and the third 0.4
-    ({"pixels": 4, "theta": 0.4}, [0.4, -0.5, 0.4, 0]),
+    # the same two again, which have 0.1 left; then only the third can still move
+    ({"pixels": 4, "theta": 0.4}, [0.5, -0.5, 0, 0]),
+    ({"pixels": 6, "theta": 0.4}, [0.5, -0.5, 0.4, 0]),
 ])
 def test_jsma_by_hand(options: dict, expected: list[float]) -> None:
     assert moved("jsma", **options) == pytest.approx(expected, abs=1e-6)
@@ -39,6 +40,12 @@ def test_jsma_by_hand(options: dict, expected: list[float]) -> None:
 def test_jsma_leaves_out_what_has_no_way_to_go() -> None:
     clean = torch.tensor([0.5, 0.0, 0.5, 0.5]).view(1, 1, 2, 2)
     assert moved("jsma", pixels=2, clean=clean) == pytest.approx([0.5, 0, 0.5, 0], abs=1e-6)
+
+
+def test_jsma_does_not_turn_back() -> None:
+    """The first pixel passes the best place in one step, after which the derivative points back."""
+    result = attack("jsma", grey(Ridge(0.7)), CLEAN, [0], eps=None, norm="l0", pixels=2, at_once=1, theta=0.3)
+    assert (result.adversarial - result.clean).ravel().tolist() == pytest.approx([0.3, 0, 0, 0], abs=1e-6)
 
 
 def test_jsma_towards_a_target_goes_the_other_way() -> None:
@@ -54,9 +61,7 @@ def test_jsma_takes_the_best_pair_of_all() -> None:
     leaf = image.clone().requires_grad_(True)
     (down,) = torch.autograd.grad(-model(leaf).softmax(1)[0, label], leaf)
     (up,) = torch.autograd.grad(model(leaf).softmax(1).sum() - model(leaf).softmax(1)[0, label], leaf)
-    way = down.sign()
-    room = torch.where(way > 0, 1 - image, image) * way
-    a, b = ((room * g).sum(1).flatten() for g in (down, -up))
+    a, b = ((down.sign() * g).sum(1).flatten() for g in (down, -up))
     table = -(a[:, None] + a) * (b[:, None] + b)
     table[(a[:, None] + a <= 0) | torch.eye(36, dtype=torch.bool)] = -1
     best = divmod(int(table.argmax()), 36)
