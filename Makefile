@@ -15,7 +15,7 @@ help:
 	@echo "make test        run every test: unit, pages, browser, comparisons with other libraries"
 	@echo "make test-quick  the same without the browser"
 	@echo "make peers       the comparisons with other libraries on 200 real X-rays (PERTURBSCOPE_PEER_XRAYS) instead of 40"
-	@echo "make claims      what the attacks' papers claim, measured on real data; writes CLAIMS.md (two to three hours)"
+	@echo "make claims      what the attacks' papers claim, measured on real data; writes CLAIMS.md (about four hours)"
 	@echo "make check       ruff, mypy on engine/, import-linter"
 	@echo "make bench       measure speed against the other libraries and write BENCHMARKS.md"
 	@echo "make clean       remove caches; make distclean: $(VENV) too"

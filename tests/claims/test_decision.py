@@ -37,7 +37,8 @@ class Setting:
 
 WHOLE = 224
 SETTINGS = [*(Setting(dataset, "resnet18", 32, 20, (1_000, 5_000, 10_000)) for dataset in (XRAY, CT)),
-            *(Setting(dataset, "densenet121", WHOLE, 10, (250, 500, 1_000)) for dataset in (XRAY, CT))]
+            *(Setting(dataset, "densenet121", WHOLE, 10, (250, 500, 1_000)) for dataset in (XRAY, CT)),
+            *(Setting(dataset, "densenet121", WHOLE, 2, (1_000, 5_000, 10_000)) for dataset in (XRAY, CT))]
 
 
 class Corrections:
@@ -70,7 +71,7 @@ def _walk(attack: str, of: Scene, setting: Setting) -> Walk:
     return result.trace.walk
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: f"{s.dataset}-{s.side}")
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: f"{s.dataset}-{s.side}-{s.count}")
 def test_decision(setting: Setting, home: Path, found: Callable[[str, list[str]], None],
                   monkeypatch: pytest.MonkeyPatch) -> None:
     corrections = Corrections(monkeypatch)
