@@ -8,14 +8,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -50,6 +52,16 @@ def launched(path: str) -> "Iterator[Browser]":
         browser = playwright.chromium.launch(executable_path=path, args=list(CHROMIUM_FLAGS))
         yield browser
         browser.close()
+
+
+def settled(page: "Page", measure: Callable[[], T]) -> T:
+    """What `measure` says once that has not changed for half a second: panels open slowly, and scrolling glides."""
+    said, unchanged = measure(), 0
+    while unchanged < 5:
+        page.wait_for_timeout(100)
+        says = measure()
+        said, unchanged = says, unchanged + 1 if says == said else 0
+    return said
 
 
 @contextmanager

@@ -16,9 +16,10 @@ from engine.models.registry import BUNDLED
 from engine.store import Payload, Store
 from pages.ui.viewer import auto_gain, difference_colours, strongest_channel
 from tests.pictures import huge_png
+from tests.serving import settled
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, FloatRect, Locator, Page
+    from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
 pytestmark = pytest.mark.e2e
 
@@ -198,17 +199,6 @@ def test_reload_in_the_middle_loses_nothing_and_cancel_stops(page: "Page", url: 
     assert len(Store(home / "runs").recent("explore")) == before
 
 
-def still(page: "Page", what: "Locator") -> "FloatRect":
-    """Where it lies once that has not changed for a while: panels open slowly, and what is above it may still grow."""
-    lay, unchanged = what.bounding_box(), 0
-    while unchanged < 5:
-        page.wait_for_timeout(100)
-        lies = what.bounding_box()
-        lay, unchanged = lies, unchanged + 1 if lies == lay else 0
-    assert lay is not None
-    return lay
-
-
 def test_a_mask_is_drawn_with_the_mouse_and_the_keyboard_and_attacked(page: "Page", url: str, home: Path) -> None:
     page.goto(url + "/?attack=fgsm&eps=16/255&mask=drawn")
     page.get_by_text("Advanced settings").click()
@@ -218,7 +208,8 @@ def test_a_mask_is_drawn_with_the_mouse_and_the_keyboard_and_attacked(page: "Pag
 
     def lead(*cells: tuple[float, float]) -> None:
         canvas.evaluate("canvas => canvas.scrollIntoView({ block: 'center' })")
-        box = still(page, canvas)
+        box = settled(page, canvas.bounding_box)
+        assert box is not None
         cell = box["width"] / 56
         page.mouse.move(box["x"] + cells[0][0] * cell, box["y"] + cells[0][1] * cell)
         page.mouse.down()

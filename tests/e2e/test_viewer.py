@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from pages.ui.viewer import auto_gain, difference_colours, strongest_channel
+from tests.serving import settled
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page
@@ -288,7 +289,7 @@ def test_wheel_scrolls_the_page_until_the_viewer_is_clicked_then_zooms_at_the_cu
     page.mouse.move(x, y)
     page.mouse.wheel(0, 120)
     page.wait_for_function("""() => document.querySelector("[data-testid=stMain]").scrollTop > 0""")
-    scrolled = scrolled_to(page)
+    scrolled = settled(page, lambda: page.get_by_test_id("stMain").evaluate("main => main.scrollTop"))
     assert float(state(page, "zoom")) == 1
     assert "scroll to zoom" in page.locator(".perturbed .hint").inner_text()
 
@@ -302,17 +303,6 @@ def test_wheel_scrolls_the_page_until_the_viewer_is_clicked_then_zooms_at_the_cu
     for _ in range(12):
         page.mouse.wheel(0, 120)
     assert float(state(page, "zoom")) < 1.01, "zooming out ends at the whole picture or its own size"
-
-
-def scrolled_to(page: "Page") -> float:
-    """How far the page is scrolled once that has not changed for half a second: it glides there."""
-    main = page.get_by_test_id("stMain")
-    before, unchanged = -1.0, 0
-    while unchanged < 5:
-        page.wait_for_timeout(100)
-        now = main.evaluate("main => main.scrollTop")
-        before, unchanged = now, unchanged + 1 if now == before else 0
-    return before
 
 
 def position(page: "Page") -> str:
