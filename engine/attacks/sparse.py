@@ -88,7 +88,7 @@ class JSMA(Attack):
             way = self._way(images, ascent.gradient, ball)
             gain = (way * ascent.gradient).sum(dim=1, keepdim=True)
             takes = _top(gain, self.at_once) & (gain > 0) & playing
-            images = images.add(self.theta * way * takes).clamp_(ball.lower, ball.upper)
+            images.add_(self.theta * way * takes).clamp_(ball.lower, ball.upper)
         return images
 
     def _way(self, images: Tensor, gradient: Tensor, ball: Ball) -> Tensor:

@@ -141,7 +141,7 @@ def wrap(module: nn.Module, classes: Sequence[str], *, mean: Sequence[float] = (
     if finding is not None:
         if finding not in classes:
             raise UnknownName("finding", finding, classes)
-        module, classes = OneFinding(module, list(classes).index(finding)), (f"no {finding}", finding)
+        module, classes = OneFinding(module, classes.index(finding)), (f"no {finding}", finding)
     return Classifier(module, classes, mean=mean, std=std, channels=channels, name=name, numerics=numerics)
 
 
