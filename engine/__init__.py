@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from engine.attacks.result import AttackResult
     from engine.attacks.runner import Means
     from engine.data.base import Dataset
-    from engine.models.classifier import Classifier
     from engine.progress import Progress
+    from engine.zoo.classifier import Classifier
 
 __all__ = ["attack", "load_dataset", "load_model", "wrap"]
 
@@ -27,14 +27,14 @@ def load_dataset(name: str, split: str | None = None) -> Dataset:
 
 def load_model(name: str) -> Classifier:
     """A bundled or trained model by name, or a checkpoint by path; raises EngineError."""
-    from engine.models.registry import load_model
+    from engine.zoo.registry import load_model
 
     return load_model(name)
 
 
 def wrap(module: nn.Module, classes: Sequence[str], **options: Any) -> Classifier:
-    """Any network as a Classifier; options are those of engine.models.classifier.wrap (mean, std, channels...)."""
-    from engine.models.classifier import wrap
+    """Any network as a Classifier; options are those of engine.zoo.classifier.wrap (mean, std, channels...)."""
+    from engine.zoo.classifier import wrap
 
     return wrap(module, classes, **options)
 

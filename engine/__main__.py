@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from engine.attacks.result import AttackResult
     from engine.attacks.spec import AttackSpec
     from engine.data.base import Dataset
-    from engine.models.classifier import Classifier
+    from engine.zoo.classifier import Classifier
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,7 +62,7 @@ def _datasets() -> list[dict[str, Any]]:
 
 
 def _models() -> list[dict[str, Any]]:
-    from engine.models.registry import models
+    from engine.zoo.registry import models
 
     return [{"name": m.name, "title": m.title, "sentence": m.card.limits, "bundled": m.bundled, "card": asdict(m.card)}
             for m in models()]
@@ -324,9 +324,9 @@ def _print_minimal(facts: dict[str, Any]) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     from engine.defenses import DEFENSES
-    from engine.models.registry import trained_path
-    from engine.models.train import train
-    from engine.models.train_spec import TrainSpec
+    from engine.training.spec import TrainSpec
+    from engine.training.train import train
+    from engine.zoo.registry import trained_path
 
     if arguments.defense is not None:
         _ = DEFENSES[arguments.defense]
@@ -348,9 +348,9 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _train_style(arguments: argparse.Namespace) -> None:
-    from engine.models.registry import trained_style_path
-    from engine.models.style_spec import StyleSpec
-    from engine.models.style_train import train_style
+    from engine.attacks.networks.style_spec import StyleSpec
+    from engine.attacks.networks.style_train import train_style
+    from engine.zoo.registry import trained_style_path
 
     path = trained_style_path(arguments.name)
     own = {p.name: p.check(getattr(arguments, p.name)) for p in params.params_of(StyleSpec)}
@@ -401,8 +401,8 @@ def _add_params(parser: argparse.ArgumentParser, cls: type) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from engine.models.style_spec import StyleSpec
-    from engine.models.train_spec import TrainSpec
+    from engine.attacks.networks.style_spec import StyleSpec
+    from engine.training.spec import TrainSpec
 
     parser = _Parser(prog="python -m engine", description="Adversarial attacks on medical-image classifiers.")
     commands = parser.add_subparsers(dest="command", required=True)

@@ -9,8 +9,8 @@ from engine.attacks import ATTACKS
 from engine.attacks.base import AttackInfo, Knowledge
 from engine.data import DATASETS
 from engine.explain.methods import CAMS
-from engine.models.registry import ModelEntry, models
 from engine.params import Param, params_of
+from engine.zoo.registry import ModelEntry, models
 from pages.ui import shell
 from pages.ui.charts import percent
 from pages.ui.controls import KNOWN_AS, with_unit

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from engine.models.architectures import ARCHITECTURES, Architecture
-from engine.models.cards import Card
+from engine.zoo.architectures import ARCHITECTURES, Architecture
+from engine.zoo.cards import Card
 
 
 def small_cnn(outputs: int) -> nn.Module:
@@ -57,7 +57,7 @@ def card(arch: str = "small-cnn", classes: tuple[str, ...] = ("a", "b", "c"), **
 
 def kept(path: Path, outputs: int = 3, **facts: object) -> nn.Module:
     """A seeded `small_cnn` saved at `path`."""
-    from engine.models import checkpoints
+    from engine.zoo import checkpoints
 
     net = seeded(outputs)
     checkpoints.save(path, net, card(**facts))  # type: ignore[arg-type]

@@ -13,8 +13,8 @@ from engine.attacks import ATTACKS
 from engine.attacks.result import AttackResult
 from engine.attacks.runner import Means, run_attack
 from engine.attacks.spec import make_spec
-from engine.models.classifier import Classifier
 from engine.progress import Progress
+from engine.zoo.classifier import Classifier
 
 
 class Slope(nn.Module):

@@ -19,7 +19,7 @@ import engine
 from engine.attacks.base import Others, length
 from engine.attacks.result import AttackResult
 from engine.attacks.runner import Means
-from engine.models.classifier import Classifier
+from engine.zoo.classifier import Classifier
 
 FILE = "medmnist/pneumoniamnist.npz"
 CLASSES = ("normal", "pneumonia")

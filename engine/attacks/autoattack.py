@@ -27,7 +27,7 @@ from engine.params import build, param, params_of
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from engine.models.threat import Ascent, Objective, WhiteBox
+    from engine.serving.threat import Ascent, Objective, WhiteBox
 
 CROSS_ENTROPY = "cross-entropy"
 RATIO = "difference of logits ratio"

@@ -19,7 +19,7 @@ from engine.params import param
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.models.threat import DecisionBased
+    from engine.serving.threat import DecisionBased
 
 OTHERS = 10  # further images of each class that the attacker has
 NOISES = 5  # images of noise that are tried where none of those will do

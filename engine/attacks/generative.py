@@ -14,8 +14,8 @@ from engine.params import param
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
-    from engine.models.classifier import Classifier
-    from engine.models.threat import WhiteBox
+    from engine.serving.threat import WhiteBox
+    from engine.zoo.classifier import Classifier
 
 BATCH = 4  # further images that decide one step of the training
 NOISE = 16  # random numbers that AdvGAN++ adds to the features of an image
@@ -91,7 +91,7 @@ class Generative(Attack):
         """The weights of the generator, and what else is kept."""
         import torch
 
-        from engine.models.generators import initialised
+        from engine.attacks.networks.generators import initialised
 
         images, dice = run.others.images, run.dice()
         oracle, goal = target.apart(len(images)), goal.of(run.others.labels)
@@ -176,7 +176,7 @@ class AdvGAN(Generative):
                         help="How long (L2) the change may be at no cost, as a share of the longest one within eps.")
 
     def network(self, images: Tensor, seen: Tensor) -> nn.Module:
-        from engine.models.generators import ImagePerturber
+        from engine.attacks.networks.generators import ImagePerturber
 
         return ImagePerturber(images.shape[1])
 
@@ -189,7 +189,7 @@ class AdvGAN(Generative):
     def terms(self, images: Tensor, ball: Ball, dice: Generator) -> Terms:
         import torch
 
-        from engine.models.generators import Discriminator, initialised
+        from engine.attacks.networks.generators import Discriminator, initialised
 
         critic = initialised(Discriminator(images.shape[1]), dice).to(images.device)
         optimiser = torch.optim.Adam(critic.parameters(), lr=self.rate, betas=self.betas)
@@ -231,7 +231,7 @@ class AdvGANPlusPlus(AdvGAN):
     )
 
     def network(self, images: Tensor, seen: Tensor) -> nn.Module:
-        from engine.models.generators import FeaturePerturber
+        from engine.attacks.networks.generators import FeaturePerturber
 
         return FeaturePerturber(seen.shape, images.shape)
 
@@ -265,7 +265,7 @@ class GDPA(Generative):
     Adam at 5e-4, a patch of 2 % of the image, the loss is the cross-entropy, as published. A static patch is one patch
     at one place for all images: the network then sees the mean of the further images instead of each image. An opacity
     below 1 makes the patch less visible. Deviation: a smaller network, in proportion to which the slope of the place is
-    scaled (engine.models.generators.Patcher).
+    scaled (engine.attacks.networks.generators.Patcher).
     """
 
     rate: ClassVar[float] = 5e-4
@@ -293,7 +293,7 @@ class GDPA(Generative):
                        help="'dynamic': for every picture its own; 'static': the same for all pictures.")
 
     def network(self, images: Tensor, seen: Tensor) -> nn.Module:
-        from engine.models.generators import Patcher
+        from engine.attacks.networks.generators import Patcher
 
         height, width = images.shape[2:]
         side = round((self.share * height * width) ** 0.5)
@@ -304,7 +304,7 @@ class GDPA(Generative):
         return seen, target.logits(images)
 
     def draw(self, network: Any, seen: Tensor, images: Tensor, ball: Ball) -> Tensor:
-        from engine.models.generators import pasted
+        from engine.attacks.networks.generators import pasted
 
         patches, places = network(seen)
         return pasted(images, patches, places, self.opacity).clamp(0.0, 1.0)

@@ -28,7 +28,7 @@ from engine.params import param
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.models.threat import Ascent, WhiteBox
+    from engine.serving.threat import Ascent, WhiteBox
 
 ALL_STEPS = "all steps"
 FIRST_SUCCESS = "first success"

@@ -17,7 +17,7 @@ from engine.params import param
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.models.threat import Ascent, WhiteBox
+    from engine.serving.threat import Ascent, WhiteBox
 
 CLEAR = 1e-3
 ORDERS = {"l2": 2.0, "linf": float("inf")}

@@ -16,8 +16,8 @@ from engine.params import param
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.models.classifier import Classifier
-    from engine.models.threat import WhiteBox
+    from engine.serving.threat import WhiteBox
+    from engine.zoo.classifier import Classifier
 
 _BROWN = Paper("Brown, Mané, Roy, Abadi, Gilmer", "Adversarial Patch", 2017, "https://arxiv.org/abs/1712.09665")
 _SELVARAJU = Paper("Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra",
@@ -254,7 +254,7 @@ class HotRegionAttack(RegionAttack):
 def _usual_layer(target: WhiteBox, clean: Tensor) -> str:
     """The first of the layers that a heatmap may use; costs a forward pass of one image in an unknown network."""
     from engine.explain.cam import layers_for
-    from engine.models.architectures import ARCHITECTURES
+    from engine.zoo.architectures import ARCHITECTURES
 
     if target.model.arch in ARCHITECTURES:
         return layers_for(target.model)[0]

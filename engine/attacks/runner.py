@@ -21,12 +21,12 @@ from engine.attacks.result import MILESTONES, AttackResult, Provenance, Trace, W
 from engine.attacks.spec import AttackSpec, whole
 from engine.errors import EngineError
 from engine.home import home
-from engine.models.classifier import Classifier, looks_like_probabilities
-from engine.models.prepare import Prepared, prepared
-from engine.models.threat import DecisionBased, Oracle, ScoreBased, WhiteBox
 from engine.params import build
 from engine.progress import Progress
+from engine.serving.prepare import Prepared, prepared
+from engine.serving.threat import DecisionBased, Oracle, ScoreBased, WhiteBox
 from engine.store import Payload, Store
+from engine.zoo.classifier import Classifier, looks_like_probabilities
 
 MOST_IMAGES = 64  # iterates of one run that are kept as images
 

@@ -17,7 +17,7 @@ from engine.params import param
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.models.threat import ScoreBased
+    from engine.serving.threat import ScoreBased
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from engine.params import param
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.models.threat import ScoreBased, WhiteBox
+    from engine.serving.threat import ScoreBased, WhiteBox
 
 
 def _top(scores: Tensor, count: int) -> Tensor:

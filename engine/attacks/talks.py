@@ -17,7 +17,7 @@ from engine.attacks.base import Ball, Run, length
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.models.threat import Oracle
+    from engine.serving.threat import Oracle
 
 T = TypeVar("T")
 

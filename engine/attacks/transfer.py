@@ -32,7 +32,7 @@ from engine.params import param
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.models.threat import Ascent, WhiteBox
+    from engine.serving.threat import Ascent, WhiteBox
 
 
 # ---- what the pieces share -----------------------------------------------------------------------------------------
@@ -327,8 +327,8 @@ class MixedScales(Transformation):
 class Styles(Transformation):
     """Style transfer (Ge et al. 2023): the image mixed with itself in a random style, and noise.
 
-    The style network is this project's own (engine.models.style), far smaller than the published one and trained on
-    phantoms; colours are styled one by one.
+    The style network is this project's own (engine.attacks.networks.style), far smaller than the published one and
+    trained on phantoms; colours are styled one by one.
     """
 
     copies: int = 20
@@ -337,7 +337,7 @@ class Styles(Transformation):
     style: str = "phantom"
 
     def __call__(self, points: Tensor, rows: Tensor, number: int, scene: Scene) -> Tensor:
-        from engine.models.style import load_style
+        from engine.attacks.networks.style import load_style
 
         network = load_style(self.style, points.device)
         code = scene.run.normal(points.new_empty(len(points), network.codes), rows)
@@ -757,7 +757,7 @@ class STM(TransferAttack):
         return Pieces((Styles(self.copies, self.own, self.reach, self.style),))
 
     def files(self) -> dict[str, str]:
-        from engine.models.registry import style_digest
+        from engine.zoo.registry import style_digest
 
         return {"style": style_digest(self.style)}
 

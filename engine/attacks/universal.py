@@ -12,7 +12,7 @@ from engine.params import param
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.models.threat import WhiteBox
+    from engine.serving.threat import WhiteBox
 
 ASCENT = "gradient ascent"
 DEEPFOOL = "DeepFool"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from engine.attacks.spec import AttackSpec
 from engine.data.base import Dataset
 from engine.experiments.evaluate import evaluate
-from engine.models.classifier import Classifier
 from engine.progress import Progress
+from engine.zoo.classifier import Classifier
 
 if TYPE_CHECKING:
     import pandas

@@ -10,9 +10,9 @@ from engine.attacks.runner import run_attack
 from engine.attacks.spec import AttackSpec
 from engine.data.base import Dataset
 from engine.experiments.means import means_for
-from engine.models.classifier import Classifier
-from engine.models.registry import check_fits
 from engine.progress import Progress
+from engine.zoo.classifier import Classifier
+from engine.zoo.registry import check_fits
 
 
 def spread(dataset: Dataset, limit: int | None) -> list[int]:

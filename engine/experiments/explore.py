@@ -23,16 +23,16 @@ from engine.device import load_libraries
 from engine.errors import EngineError
 from engine.experiments import pace
 from engine.jobs import Task
-from engine.models.registry import check_fits, model_digest
 from engine.params import build
 from engine.progress import Progress
 from engine.store import Payload
+from engine.zoo.registry import check_fits, model_digest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from engine.attacks.result import AttackResult
-    from engine.models.classifier import Classifier
+    from engine.zoo.classifier import Classifier
 
 JPEG_QUALITY = 90
 MOST_SNAPSHOTS = 20
@@ -136,7 +136,7 @@ def _explore(source: Source, dataset: Dataset, model: str, attack: AttackSpec, d
     from engine.metrics.perturbation import measure
     from engine.metrics.survival import as_jpeg
     from engine.metrics.visibility import visibility
-    from engine.models.registry import load_model
+    from engine.zoo.registry import load_model
 
     classifier = load_model(model)
     check_fits(classifier, dataset.classes)
@@ -251,7 +251,7 @@ def minimal_task(source: Source, model: str, attack: AttackSpec, device: str = "
 
         from engine.experiments.means import means_for
         from engine.experiments.minimal import smallest_eps
-        from engine.models.registry import load_model
+        from engine.zoo.registry import load_model
 
         chosen, dataset, classifier = picture(source), opened(source.dataset, source.split), load_model(model)
         clean = torch.from_numpy(chosen.image)[None]
@@ -283,7 +283,7 @@ def _heatmaps(outcome: Payload, model: str, method: str, layer: str | None, lesi
 
     from engine.explain.cam import cam
     from engine.explain.shift import cam_shift, heat_on
-    from engine.models.registry import load_model
+    from engine.zoo.registry import load_model
 
     classifier = load_model(model)
     both = torch.from_numpy(np.stack([outcome.arrays["clean"], outcome.arrays["adversarial"]])).to(classifier.device)
@@ -307,7 +307,7 @@ def warm_task(model: str, device: str = "auto") -> Task:
         import engine.metrics.visibility  # noqa: F401
         from engine.attacks.runner import run_attack
         from engine.explain.cam import cam
-        from engine.models.registry import load_model
+        from engine.zoo.registry import load_model
 
         # An attack that changes nothing, and a heatmap of it: afterwards everything is there.
         classifier, nothing = load_model(model), torch.zeros(1, 1, SIZE, SIZE)

@@ -15,9 +15,9 @@ from engine.device import load_libraries
 from engine.errors import EngineError
 from engine.experiments.explore import Source, opened
 from engine.jobs import Task
-from engine.models.registry import model_digest
 from engine.progress import Progress
 from engine.store import Payload
+from engine.zoo.registry import model_digest
 
 MOST = 200  # images, spread evenly over the split
 
@@ -45,7 +45,7 @@ def _measure(source: Source, model: str, attack: AttackSpec, device: str, limit:
 
     from engine.attacks.runner import run_attack
     from engine.experiments.means import means_for
-    from engine.models.registry import load_model
+    from engine.zoo.registry import load_model
 
     dataset, classifier = opened(source.dataset, source.split), load_model(model)
     own = [] if source.upload else [source.index]

@@ -16,9 +16,9 @@ from engine.data.base import Dataset
 from engine.data.masks import cells_of, fitted, is_drawn
 from engine.errors import EngineError
 from engine.explain.cam import cam
-from engine.models.classifier import Classifier
-from engine.models.ensemble import ensemble
-from engine.models.registry import check_fits, load_model
+from engine.zoo.classifier import Classifier
+from engine.zoo.ensemble import ensemble
+from engine.zoo.registry import check_fits, load_model
 
 HOT = 0.2  # the share of an image that the "cam" mask leaves open
 

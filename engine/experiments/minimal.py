@@ -17,9 +17,9 @@ from engine.attacks.spec import AttackSpec
 from engine.data.base import Dataset
 from engine.errors import EngineError
 from engine.experiments.means import means_for
-from engine.models.classifier import Classifier
-from engine.models.registry import check_fits
 from engine.progress import Progress
+from engine.zoo.classifier import Classifier
+from engine.zoo.registry import check_fits
 
 ROUNDS = 30  # more halvings than float32 can tell apart
 

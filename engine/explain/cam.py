@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from engine.errors import EngineError, UnknownName
 from engine.explain.methods import CAMS
-from engine.models.architectures import ARCHITECTURES
-from engine.models.classifier import Classifier
-from engine.models.hooks import Hook, hooked
+from engine.zoo.architectures import ARCHITECTURES
+from engine.zoo.classifier import Classifier
+from engine.zoo.hooks import Hook, hooked
 
 __all__ = ["CAMS", "Heatmaps", "cam", "layers_for"]
 

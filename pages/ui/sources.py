@@ -11,7 +11,7 @@ from engine.data.folder import PREFIX
 from engine.data.upload import read_upload, save_upload
 from engine.errors import EngineError
 from engine.experiments.explore import Source, opened, picture
-from engine.models.registry import SUFFIXES, ModelEntry, model_digest, models
+from engine.zoo.registry import SUFFIXES, ModelEntry, model_digest, models
 from pages.ui import runs
 from pages.ui.address import Address, travel
 from pages.ui.charts import percent

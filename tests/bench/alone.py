@@ -6,8 +6,8 @@ from torch import Tensor
 from engine.attacks import runner
 from engine.attacks.base import ATTACKS, Others
 from engine.attacks.spec import AttackSpec
-from engine.models.classifier import Classifier
 from engine.params import build
+from engine.zoo.classifier import Classifier
 
 
 def attack_alone(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tensor,

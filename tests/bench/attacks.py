@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from engine.attacks import runner
 from engine.attacks.spec import make_spec
-from engine.models.classifier import Classifier
-from engine.models.prepare import prepared
+from engine.serving.prepare import prepared
+from engine.zoo.classifier import Classifier
 from tests.bench.alone import attack_alone
 from tests.bench.timing import Candidates, interleaved, machine
 

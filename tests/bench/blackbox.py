@@ -15,8 +15,8 @@ from torch import Tensor, nn
 import engine
 from engine.attacks.base import Others
 from engine.attacks.spec import AttackSpec, make_spec
-from engine.models.classifier import Classifier
-from engine.models.prepare import prepared
+from engine.serving.prepare import prepared
+from engine.zoo.classifier import Classifier
 from tests.bench.alone import attack_alone
 from tests.bench.timing import interleaved, machine
 

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 import engine
 from engine.attacks.base import ATTACKS
 from engine.attacks.spec import make_spec
-from engine.models.classifier import Classifier
-from engine.models.prepare import prepared
 from engine.params import build
+from engine.serving.prepare import prepared
+from engine.zoo.classifier import Classifier
 from tests.bench.alone import attack_alone
 from tests.bench.timing import interleaved, machine
 

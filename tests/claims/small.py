@@ -14,10 +14,10 @@ from engine.data import DATASETS
 from engine.data import load as load_dataset
 from engine.data.base import Dataset, DatasetEntry
 from engine.experiments.means import others
-from engine.models.checkpoints import load as load_checkpoint
-from engine.models.classifier import Classifier
-from engine.models.registry import load_model
-from engine.models.train import TrainSpec, train
+from engine.training.train import TrainSpec, train
+from engine.zoo.checkpoints import load as load_checkpoint
+from engine.zoo.classifier import Classifier
+from engine.zoo.registry import load_model
 
 SIDE = 64
 XRAY, CT = "kermany", "covid-ct"

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from engine.data.masks import drawn
-from engine.models.registry import BUNDLED
 from engine.store import Payload, Store
+from engine.zoo.registry import BUNDLED
 from pages.ui.viewer import auto_gain, difference_colours, strongest_channel
 from tests.pictures import huge_png
 from tests.serving import settled

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 import engine
 from engine.attacks.result import AttackResult
 from engine.errors import EngineError
-from engine.models.classifier import Classifier
+from engine.zoo.classifier import Classifier
 
 pytestmark = pytest.mark.peers
 

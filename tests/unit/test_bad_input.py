@@ -17,7 +17,7 @@ from engine.attacks.result import AttackResult
 from engine.attacks.runner import Means
 from engine.attacks.spec import whole
 from engine.errors import EngineError
-from engine.models.classifier import Classifier
+from engine.zoo.classifier import Classifier
 from tests.tiny import QUICK, quick, small_net, some_images
 
 EVERY = [(name, norm) for name in ATTACKS for norm in ATTACKS[name].info.norms]

@@ -13,8 +13,8 @@ from engine.errors import EngineError, UnknownName
 from engine.explain.cam import CAMS, _at_layer, cam, layers_for
 from engine.explain.methods import eigen
 from engine.explain.shift import cam_shift, heat_on, hottest
-from engine.models.architectures import ARCHITECTURES
-from engine.models.classifier import Classifier
+from engine.zoo.architectures import ARCHITECTURES
+from engine.zoo.classifier import Classifier
 
 CLASSES = ("normal", "pneumonia", "covid")
 

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from engine.errors import EngineError
-from engine.models import checkpoints
-from engine.models.cards import read_card
+from engine.zoo import checkpoints
+from engine.zoo.cards import read_card
 from tests import nets
 
 

@@ -31,8 +31,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained ResNet-18 for the classes of `folder`."""
     import torch
 
-    from engine.models import checkpoints
-    from engine.models.architectures import ARCHITECTURES
+    from engine.zoo import checkpoints
+    from engine.zoo.architectures import ARCHITECTURES
 
     path = tmp_path_factory.mktemp("models") / "untrained.safetensors"
     with torch.random.fork_rng(devices=[]):

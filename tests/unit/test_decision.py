@@ -16,8 +16,8 @@ from engine.attacks.base import Budget, Goal, Knowledge, Others, Run
 from engine.attacks.runner import Means
 from engine.attacks.talks import Subject, cosines
 from engine.errors import Cancelled
-from engine.models.classifier import Classifier
 from engine.progress import Progress
+from engine.zoo.classifier import Classifier
 from tests.tiny import Counted, Slope, attack, grey, small_net, some_images
 
 DECISION = [name for name in ATTACKS if ATTACKS[name].info.knowledge is Knowledge.DECISION]

@@ -13,10 +13,10 @@ from engine.data.upload import read_upload, save_upload
 from engine.errors import Cancelled, EngineError
 from engine.experiments import explore
 from engine.experiments.explore import Source, explore_task, heatmap_task, picture, warm_task
-from engine.models import registry
-from engine.models.classifier import Classifier
 from engine.progress import Progress
 from engine.store import Payload
+from engine.zoo import registry
+from engine.zoo.classifier import Classifier
 from tests.pictures import saved
 from tests.tiny import small_net
 

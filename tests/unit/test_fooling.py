@@ -14,10 +14,10 @@ from engine.experiments import explore, fooling
 from engine.experiments.explore import Source, explore_task
 from engine.experiments.fooling import fooling_task
 from engine.metrics.rates import interval
-from engine.models import registry
-from engine.models.classifier import Classifier
 from engine.progress import Progress
 from engine.store import Payload
+from engine.zoo import registry
+from engine.zoo.classifier import Classifier
 from tests.tiny import Slope, attack, grey, small_net
 
 MODEL = "phantom-cxr/tiny"

@@ -9,9 +9,7 @@ import torch
 
 from engine.attacks.base import ATTACKS, Others, Run
 from engine.attacks.generative import AdvGANPlusPlus
-from engine.attacks.runner import Means
-from engine.errors import Cancelled, EngineError
-from engine.models.generators import (
+from engine.attacks.networks.generators import (
     Discriminator,
     FeaturePerturber,
     ImagePerturber,
@@ -19,8 +17,10 @@ from engine.models.generators import (
     initialised,
     pasted,
 )
-from engine.models.threat import WhiteBox
+from engine.attacks.runner import Means
+from engine.errors import Cancelled, EngineError
 from engine.progress import Progress
+from engine.serving.threat import WhiteBox
 from tests.tiny import Counted, Slope, attack, grey, nothing_left_behind, small_net, some_images
 
 EPS = 0.1

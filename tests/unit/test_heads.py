@@ -10,7 +10,7 @@ from engine.attacks import ATTACKS
 from engine.attacks.base import Others
 from engine.attacks.runner import Means
 from engine.errors import EngineError
-from engine.models.classifier import Classifier
+from engine.zoo.classifier import Classifier
 from tests.tiny import quick, small_net, some_images
 
 STATISTICS = {"mean": (0.4,) * 3, "std": (0.2,) * 3}

@@ -13,8 +13,8 @@ from engine.attacks.runner import Means
 from engine.data import load
 from engine.errors import EngineError
 from engine.experiments.means import others
-from engine.models.ensemble import ensemble
 from engine.params import param
+from engine.zoo.ensemble import ensemble
 from tests.tiny import Slope, attack, grey, small_net, some_images
 
 LABELS = [0, 1, 2]
@@ -127,7 +127,7 @@ def test_a_walk_is_kept_with_its_milestones(shift: None) -> None:
 
 
 def test_a_black_box_attack_gets_no_more_queries_than_it_declares(shift: None) -> None:
-    from engine.models.threat import QueryBudgetSpent
+    from engine.serving.threat import QueryBudgetSpent
 
     with pytest.raises(QueryBudgetSpent):
         attack("shift", small_net(), some_images(2), [0, 1], eps=None, norm="l2", max_queries=199)

@@ -12,8 +12,8 @@ from engine.attacks.runner import Means
 from engine.attacks.spec import make_spec
 from engine.errors import Cancelled, EngineError
 from engine.experiments.minimal import Minimal, smallest_eps
-from engine.models.classifier import Classifier
 from engine.progress import Progress
+from engine.zoo.classifier import Classifier
 from tests.tiny import Counted, Slope, grey, small_net, some_images
 
 W = (3.0, -4.0)

@@ -11,8 +11,8 @@ from torch import nn
 
 import engine
 from engine.errors import EngineError, UnknownName
-from engine.models import registry
-from engine.models.classifier import Classifier, looks_like_probabilities, wrap
+from engine.zoo import registry
+from engine.zoo.classifier import Classifier, looks_like_probabilities, wrap
 from tests import nets
 
 CLASSES = ("a", "b", "c")
@@ -193,6 +193,6 @@ def test_a_model_must_know_the_data_sets_classes():
 
 
 def test_listing_models_does_not_import_torch():
-    code = ("import sys, engine.models.registry as r, engine.models.train_spec;"
+    code = ("import sys, engine.zoo.registry as r, engine.training.spec;"
             "r.models(); sys.exit('torch' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -19,7 +19,7 @@ from engine.attacks.optimisation import (
     _Tanh,
 )
 from engine.attacks.runner import Means
-from engine.models.classifier import Classifier
+from engine.zoo.classifier import Classifier
 from tests.tiny import Slope, attack, grey, small_net, some_images
 
 W = (3.0, -4.0)  # length 5, sum 7

@@ -15,7 +15,7 @@ from engine.attacks.patch import AdversarialPatch, _hottest, _Placement, _region
 from engine.attacks.runner import Means
 from engine.errors import EngineError, UnknownName
 from engine.explain.cam import cam
-from engine.models.classifier import Classifier
+from engine.zoo.classifier import Classifier
 from tests.tiny import Counted, Slope, attack, grey, small_net, some_images
 
 PLACED = ["roa", "randompatch", "campatch", "pwp"]
@@ -221,7 +221,7 @@ def test_placements_lie_inside() -> None:
 def test_the_slope_of_the_patch_is_that_of_the_mean_objective() -> None:
     """Against finite differences."""
     from engine.attacks.base import Goal
-    from engine.models.threat import WhiteBox
+    from engine.serving.threat import WhiteBox
 
     attack_, images, aim = AdversarialPatch(size=0.5), some_images(3), Goal(torch.tensor([0, 1, 2]))
     patch = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -278,8 +278,8 @@ def test_a_learned_patch_is_written_as_a_picture(tmp_path: Path, capsys: pytest.
         for i in range(2):
             pixels = random.integers(0, 100, (64, 64)) + (150 if label == "bright" else 0)
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / label / f"{i}.png")
-    from engine.models import checkpoints
-    from engine.models.architectures import ARCHITECTURES
+    from engine.zoo import checkpoints
+    from engine.zoo.architectures import ARCHITECTURES
 
     checkpoint = tmp_path / "untrained.safetensors"
     with torch.random.fork_rng(devices=[]):

@@ -12,10 +12,10 @@ from torchvision.models import densenet121, resnet18
 from torchvision.models.densenet import _DenseBlock, _Transition
 
 from engine.errors import EngineError
-from engine.models import prepare as module
-from engine.models.classifier import Classifier, wrap
-from engine.models.fold import Affine, DenseBlock, Normalise, Stem, folded
-from engine.models.prepare import prepare, prepared
+from engine.serving import prepare as module
+from engine.serving.fold import Affine, DenseBlock, Normalise, Stem, folded
+from engine.serving.prepare import prepare, prepared
+from engine.zoo.classifier import Classifier, wrap
 from tests import nets
 
 CLASSES = ("a", "b", "c")

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from engine.__main__ import main
+from engine.attacks.networks import style_train
+from engine.attacks.networks.style import StyleNet, load_style, save_style
+from engine.attacks.networks.style_train import distance, likeness, measured, restyled_by_code
 from engine.data import load as load_dataset
 from engine.errors import EngineError
-from engine.models import style_train
-from engine.models.cards import card_path
-from engine.models.registry import STYLES, style_digest, style_path, trained_style_path
-from engine.models.style import StyleNet, load_style, save_style
-from engine.models.style_train import distance, likeness, measured, restyled_by_code
+from engine.zoo.cards import card_path
+from engine.zoo.registry import STYLES, style_digest, style_path, trained_style_path
 
 COUNT = 12
 
@@ -83,7 +83,7 @@ def test_measuring_tells_a_network_that_keeps_nothing(pictures: torch.Tensor) ->
         def forward(self, grey: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
             return torch.rand(grey.shape, generator=torch.Generator().manual_seed(0))
 
-    from engine.models.registry import load_model
+    from engine.zoo.registry import load_model
 
     found = measured(Blank(), pictures, load_model(style_train.CRITIC))
     assert found.content < 0.1

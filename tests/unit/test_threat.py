@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.models.threat import DecisionBased, QueryBudgetSpent, ScoreBased, WhiteBox
+from engine.serving.threat import DecisionBased, QueryBudgetSpent, ScoreBased, WhiteBox
 from tests.tiny import Counted, Slope, grey, nothing_left_behind, small_net, some_images
 
 IMAGES = some_images(3)

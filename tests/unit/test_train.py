@@ -8,13 +8,13 @@ import torch
 
 from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
 from engine.errors import Cancelled, EngineError, UnknownName
-from engine.models import checkpoints
-from engine.models import train as training
-from engine.models.cards import read_card
-from engine.models.train import train
-from engine.models.train_spec import TrainSpec
 from engine.params import params_of, values_of
 from engine.progress import Progress
+from engine.training import train as training
+from engine.training.spec import TrainSpec
+from engine.training.train import train
+from engine.zoo import checkpoints
+from engine.zoo.cards import read_card
 from tests import nets
 
 SIZES = {"train": 80, "validation": 20, "test": 30, "few": 5, "one": 1, "no": 0}

@@ -29,7 +29,7 @@ from engine.attacks.transfer import (
     smoothed,
 )
 from engine.errors import EngineError
-from engine.models.threat import Ascent
+from engine.serving.threat import Ascent
 from tests.tiny import QUICK, Counted, Ridge, attack, grey, quick, small_net, some_images
 
 OURS = [name for name in ATTACKS if issubclass(ATTACKS[name], TransferAttack)]
@@ -222,7 +222,7 @@ def test_usmm_says_that_it_needs_another_image() -> None:
 
 
 def test_stm_mixes_the_image_with_its_styled_self_and_noise() -> None:
-    from engine.models.style import load_style
+    from engine.attacks.networks.style import load_style
 
     points = some_images(2, channels=1, size=12)
     network = load_style("phantom")
@@ -383,7 +383,7 @@ def test_a_surrogate_is_climbed_and_the_target_judges(name: str) -> None:
 
 
 def test_what_is_climbed_is_the_mean_of_the_models_of_an_ensemble() -> None:
-    from engine.models.ensemble import ensemble
+    from engine.zoo.ensemble import ensemble
 
     members = [small_net(seed=1), small_net(seed=2)]
     result = attack("nifgsm", ensemble(members), some_images(4), [0, 1, 2, 0], eps=0.1, steps=1)
@@ -418,7 +418,7 @@ def test_an_unknown_style_network_is_told_in_one_line() -> None:
 
 
 def test_a_result_tells_which_style_network_made_it() -> None:
-    from engine.models.registry import style_digest
+    from engine.zoo.registry import style_digest
 
     styled, plain = (attack(name, small_net(), some_images(2), [0, 1], eps=EPS, **QUICK[name]) for name in
                      ("stm", "sia"))

@@ -61,7 +61,7 @@ def test_deepfool_takes_the_nearest_of_several_boundaries_or_the_one_it_is_told(
             x = x.flatten(1)
             return torch.stack([torch.zeros_like(x[:, 0]), x[:, 0] - 0.6, x[:, 1] - 0.55], dim=1)
 
-    from engine.models.classifier import Classifier
+    from engine.zoo.classifier import Classifier
 
     model, clean = Classifier(Three(), ("a", "b", "c"), channels=1), torch.full((1, 1, 1, 2), 0.5)
     options = {"eps": 1.0, "norm": "l2", "epochs": 1, "method": "DeepFool", "means": _from(clean)}

@@ -15,8 +15,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from engine.models.classifier import Classifier
-from engine.models.prepare import Prepared
+from engine.serving.prepare import Prepared
+from engine.zoo.classifier import Classifier
 
 Objective = Callable[[Tensor, Tensor], Tensor]  # (logits [R, K], rows [R]) -> value per row [R], to be increased
 

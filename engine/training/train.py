@@ -17,13 +17,13 @@ from engine.data import Dataset
 from engine.data import load as load_dataset
 from engine.errors import EngineError
 from engine.metrics.classification import classification
-from engine.models import checkpoints
-from engine.models.architectures import ARCHITECTURES
-from engine.models.cards import Card
-from engine.models.registry import load_model
-from engine.models.train_spec import TrainSpec
 from engine.params import values_of
 from engine.progress import Progress
+from engine.training.spec import TrainSpec
+from engine.zoo import checkpoints
+from engine.zoo.architectures import ARCHITECTURES
+from engine.zoo.cards import Card
+from engine.zoo.registry import load_model
 
 __all__ = ["TrainSpec", "fit", "train"]
 

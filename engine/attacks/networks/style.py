@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.errors import EngineError
-from engine.models.cards import card_path
-from engine.models.checkpoints import packed, replacing, unpacked
-from engine.models.registry import style_digest, style_path
+from engine.zoo.cards import card_path
+from engine.zoo.checkpoints import packed, replacing, unpacked
+from engine.zoo.registry import style_digest, style_path
 
 FOLD = 4  # every FOLD x FOLD pixels become the channels of one place, so that little is computed and nothing is lost
 

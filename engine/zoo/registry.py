@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from engine import digest
 from engine.errors import EngineError, UnknownName
 from engine.home import home
-from engine.models.architectures import ARCHITECTURES
-from engine.models.cards import Card, card_path, read_card
+from engine.zoo.architectures import ARCHITECTURES
+from engine.zoo.cards import Card, card_path, read_card
 
 if TYPE_CHECKING:
-    from engine.models.classifier import Classifier
+    from engine.zoo.classifier import Classifier
 
 BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "checkpoints"
 STYLES = BUNDLED.parent / "style"
@@ -139,7 +139,7 @@ def _digest_of(path: Path, modified: int, size: int) -> str:
 
 @lru_cache(maxsize=4)
 def _loaded(path: Path, label: str, content: str) -> Classifier:
-    from engine.models import checkpoints
+    from engine.zoo import checkpoints
 
     classifier = checkpoints.load(path)
     classifier.name = label

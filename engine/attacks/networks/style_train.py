@@ -12,13 +12,13 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
+from engine.attacks.networks.style import StyleNet, moments, save_style
+from engine.attacks.networks.style_spec import StyleSpec
 from engine.data import load as load_dataset
-from engine.models.checkpoints import packed, unpacked
-from engine.models.classifier import Classifier
-from engine.models.registry import load_model
-from engine.models.style import StyleNet, moments, save_style
-from engine.models.style_spec import StyleSpec
 from engine.progress import Progress
+from engine.zoo.checkpoints import packed, unpacked
+from engine.zoo.classifier import Classifier
+from engine.zoo.registry import load_model
 
 CRITIC = "phantom-cxr/resnet18"  # what judges content and style; any trained ResNet would do
 SIDE = 112

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from engine.models.cards import STORAGES
 from engine.params import param
+from engine.zoo.cards import STORAGES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import EngineError
-from engine.models.classifier import Classifier
+from engine.zoo.classifier import Classifier
 
 
 class _MeanOfLogits(nn.Module):

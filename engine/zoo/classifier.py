@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from engine import digest
 from engine.errors import EngineError, UnknownName
-from engine.models.hooks import hooked
+from engine.zoo.hooks import hooked
 
 NUMERICS = ("fast", "reference")
 
@@ -24,7 +24,7 @@ class Classifier(nn.Module):
     Normalisation, grey-to-RGB and the single-logit head (logit z becomes [0, z], whose softmax is the sigmoid of z)
     happen inside, so attacks and pages never see them. `name` and `arch` are for people; `digest` identifies the
     weights and everything else that decides an output; copies of a classifier share its `number`. `numerics` is the
-    quickest arithmetic its gradients may be computed with (engine.models.prepare).
+    quickest arithmetic its gradients may be computed with (engine.serving.prepare).
     """
 
     mean: Tensor

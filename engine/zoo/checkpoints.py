@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from engine.errors import EngineError
-from engine.models.architectures import ARCHITECTURES
-from engine.models.cards import Card, card_path, card_text, read_card
-from engine.models.classifier import Classifier
+from engine.zoo.architectures import ARCHITECTURES
+from engine.zoo.cards import Card, card_path, card_text, read_card
+from engine.zoo.classifier import Classifier
 
 PICKLED = (".pt", ".pth")
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from engine.device import out_of_memory
-from engine.models.classifier import Classifier
-from engine.models.fold import folded
+from engine.serving.fold import folded
+from engine.zoo.classifier import Classifier
 
 # Largest relative difference of logits, and of gradients in L2, from the original. Gradients of ReLU networks jump
 # where a unit is about to close, so rounding shows more there; draft arithmetic has 8 bits.

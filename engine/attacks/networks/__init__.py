@@ -1,0 +1,1 @@
+"""Networks that attackers bring along: generators, and the style network with its training."""

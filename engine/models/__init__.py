@@ -1,1 +1,0 @@
-"""Models: architectures, checkpoints and the classifier that attacks see."""
