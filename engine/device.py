@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import importlib
 import os
 import platform
+import sys
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
@@ -40,6 +43,36 @@ def choose(name: str = "auto") -> torch.device:
     if name.split(":")[0] not in here:
         raise EngineError(f"device '{name}' is not on this machine; choose one of: auto, {', '.join(here)}")
     return torch.device(name)
+
+
+@cache
+def resolved(name: str = "auto") -> str:
+    """The kind of device that `name` means on this machine, found without importing torch: "cuda", "mps" or "cpu".
+
+    What is computed on one kind of device has the same bytes; so "auto" and "cpu" are one where there is nothing else.
+    """
+    if name != "auto":
+        return name.split(":")[0]
+    if "torch" in sys.modules:
+        return available()[0]
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        return "mps"
+    return "cuda" if _has_nvidia() else "cpu"
+
+
+def _has_nvidia() -> bool:
+    """Whether the driver knows of a GPU that this process may use, and PyTorch was built for one."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1"):
+        return False
+    with contextlib.suppress(PackageNotFoundError):
+        if version("torch").endswith("+cpu"):
+            return False
+    try:
+        driver = ctypes.CDLL("nvml.dll" if os.name == "nt" else "libnvidia-ml.so.1")
+        count = ctypes.c_uint()
+        return driver.nvmlInit_v2() == 0 and driver.nvmlDeviceGetCount_v2(ctypes.byref(count)) == 0 and count.value > 0
+    except (OSError, AttributeError):
+        return False
 
 
 def title(device: torch.device) -> str:

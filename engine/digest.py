@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,3 +29,14 @@ def of_file(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def of_unchanged_file(path: Path) -> str:
+    """The same, read once for as long as time of change and size stay as they are; raises OSError."""
+    facts = path.stat()
+    return _remembered(path, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=50_000)
+def _remembered(path: Path, modified: int, size: int) -> str:
+    return of_file(path)

@@ -10,7 +10,7 @@ from engine.data import Dataset
 from engine.errors import EngineError
 from engine.experiments import pace
 from engine.experiments.explore import Source, explore_task, opened, picture, warm_task
-from engine.jobs import Job, State, Task, jobs
+from engine.work.jobs import Job, State, Task, jobs
 from pages.ui import controls, outcome, pictures, progress, shell, sources
 from pages.ui.address import Address
 from pages.ui.charts import counted, duration

@@ -25,7 +25,7 @@ from engine.params import build
 from engine.progress import Progress
 from engine.serving.prepare import Prepared, prepared
 from engine.serving.threat import DecisionBased, Oracle, ScoreBased, WhiteBox
-from engine.store import Payload, Store
+from engine.work.store import Payload, Store
 from engine.zoo.classifier import Classifier, looks_like_probabilities
 
 MOST_IMAGES = 64  # iterates of one run that are kept as images

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from engine import digest
 from engine.data.base import SIZE, Dataset, DatasetInfo
 from engine.data.raster import grey, open_raster, resized, to_array
 
+READING = 1  # raise it when the same file is read as other pixels than before
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
 
@@ -58,3 +60,7 @@ class FileDataset(Dataset):
 
     def item_name(self, index: int) -> str:
         return self.paths[index].relative_to(self.root).as_posix()
+
+    def origin(self, index: int) -> str:
+        """The file's bytes, and how they are read."""
+        return f"{READING} {'colour' if self.colour else 'grey'} {digest.of_unchanged_file(self.paths[index])}"

@@ -34,6 +34,8 @@ from engine.data.phantom_anatomy import (
 CLASSES: tuple[str, str, str] = ("Normal", "Pneumonia", "COVID-19")
 SPLIT_SIZES: dict[str, int] = {"train": 3000, "validation": 450, "test": 450}
 
+VERSION = 1  # raise it when any phantom looks other than before
+
 SOFT = 0.185  # attenuation of soft tissue per cm at the effective energy
 BONE = 0.62  # of compact bone
 INFLATED = 0.26  # density of an aerated lung relative to soft tissue

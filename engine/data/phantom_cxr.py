@@ -41,6 +41,9 @@ class PhantomCxr(Dataset):
     def item_name(self, index: int) -> str:
         return f"{self.split}/{index}"
 
+    def origin(self, index: int) -> str:
+        return f"phantom-cxr {phantom.VERSION} {self.item_name(index)}"
+
     def lesion(self, index: int) -> np.ndarray | None:
         return _render(self.split, index).lesion if self.labels[index] else None
 

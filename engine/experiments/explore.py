@@ -22,10 +22,10 @@ from engine.data.upload import StoredUnits, load_upload
 from engine.device import load_libraries
 from engine.errors import EngineError
 from engine.experiments import pace
-from engine.jobs import Task
+from engine.work.jobs import Task
 from engine.params import build
 from engine.progress import Progress
-from engine.store import Payload
+from engine.work.store import Payload
 from engine.zoo.registry import check_fits, model_digest
 
 if TYPE_CHECKING:

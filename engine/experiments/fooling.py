@@ -14,9 +14,9 @@ from engine.data import Dataset
 from engine.device import load_libraries
 from engine.errors import EngineError
 from engine.experiments.explore import Source, opened
-from engine.jobs import Task
+from engine.work.jobs import Task
 from engine.progress import Progress
-from engine.store import Payload
+from engine.work.store import Payload
 from engine.zoo.registry import model_digest
 
 MOST = 200  # images, spread evenly over the split

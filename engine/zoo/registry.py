@@ -126,15 +126,9 @@ def _located(name: str) -> tuple[Path, str]:
 
 def _file_digest(path: Path) -> str:
     try:
-        facts = path.stat()
+        return digest.of_unchanged_file(path)
     except OSError:
         return ""  # no card: loading says so
-    return _digest_of(path, facts.st_mtime_ns, facts.st_size)
-
-
-@lru_cache(maxsize=64)
-def _digest_of(path: Path, modified: int, size: int) -> str:
-    return digest.of_file(path)
 
 
 @lru_cache(maxsize=4)

@@ -18,8 +18,8 @@ from engine.experiments import pace
 from engine.experiments.explore import SEARCH, Picture, heatmap_task, minimal_task, opened
 from engine.experiments.fooling import MOST, fooling_task
 from engine.explain.methods import CAMS
-from engine.jobs import Job, State, jobs
-from engine.store import Payload
+from engine.work.jobs import Job, State, jobs
+from engine.work.store import Payload
 from pages.ui import charts, controls, pictures, progress, runs, verdict
 from pages.ui.address import Address
 from pages.ui.charts import counted, duration, percent

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from engine.jobs import Job, State, Task, jobs
-from engine.store import Payload
+from engine.work.jobs import Job, State, Task, jobs
+from engine.work.store import Payload
 from pages.ui.shell import owner
 
 _EVERY = 0.3  # seconds between two looks

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from engine.data.masks import drawn
-from engine.store import Payload, Store
+from engine.work.store import Payload, Store
 from engine.zoo.registry import BUNDLED
 from pages.ui.viewer import auto_gain, difference_colours, strongest_channel
 from tests.pictures import huge_png

@@ -14,7 +14,7 @@ from engine.errors import Cancelled, EngineError
 from engine.experiments import explore
 from engine.experiments.explore import Source, explore_task, heatmap_task, picture, warm_task
 from engine.progress import Progress
-from engine.store import Payload
+from engine.work.store import Payload
 from engine.zoo import registry
 from engine.zoo.classifier import Classifier
 from tests.pictures import saved

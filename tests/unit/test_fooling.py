@@ -15,7 +15,7 @@ from engine.experiments.explore import Source, explore_task
 from engine.experiments.fooling import fooling_task
 from engine.metrics.rates import interval
 from engine.progress import Progress
-from engine.store import Payload
+from engine.work.store import Payload
 from engine.zoo import registry
 from engine.zoo.classifier import Classifier
 from tests.tiny import Slope, attack, grey, small_net

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from engine import jobs as jobs_module
+from engine.work import jobs as jobs_module
 from engine.errors import EngineError
-from engine.jobs import Jobs, State, Task
+from engine.work.jobs import Jobs, State, Task
 from engine.progress import Progress
-from engine.store import Payload, Store
+from engine.work.store import Payload, Store
 
 
 def payload(value: float = 1.0) -> Payload:

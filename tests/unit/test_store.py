@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.errors import EngineError
-from engine.store import Payload, Store
+from engine.work.store import Payload, Store
 
 FACTS = {"eps": 1 / 255, "classes": ["Normal", "Pneumonia"], "psnr": None}
 

@@ -15,7 +15,7 @@ from engine import digest
 from engine.errors import Cancelled, EngineError
 from engine.home import home
 from engine.progress import Progress
-from engine.store import Payload, Store
+from engine.work.store import Payload, Store
 
 FORMAT = 2  # raise it when the meaning of a kept result changes: old ones are then computed anew
 PRESENT = 5.0  # seconds after which someone who no longer looks at a job has left (closed or reloaded the page)
