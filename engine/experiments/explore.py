@@ -22,9 +22,9 @@ from engine.data.upload import StoredUnits, load_upload
 from engine.device import load_libraries
 from engine.errors import EngineError
 from engine.experiments import pace
-from engine.work.jobs import Task
 from engine.params import build
 from engine.progress import Progress
+from engine.work.jobs import Task
 from engine.work.store import Payload
 from engine.zoo.registry import check_fits, model_digest
 

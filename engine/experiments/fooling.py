@@ -14,8 +14,8 @@ from engine.data import Dataset
 from engine.device import load_libraries
 from engine.errors import EngineError
 from engine.experiments.explore import Source, opened
-from engine.work.jobs import Task
 from engine.progress import Progress
+from engine.work.jobs import Task
 from engine.work.store import Payload
 from engine.zoo.registry import model_digest
 

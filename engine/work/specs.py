@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -12,7 +12,7 @@ from engine.errors import EngineError
 S = TypeVar("S")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _adapter(cls: type[S]) -> TypeAdapter[S]:
     return TypeAdapter(cls)
 
@@ -26,7 +26,8 @@ def to_json(spec: Any) -> dict[str, Any]:
 def from_json(cls: type[S], values: object) -> S:
     """The spec that `to_json` wrote; raises EngineError where the values are no such spec."""
     try:
-        return _adapter(cls).validate_python(values)
+        spec: S = _adapter(cls).validate_python(values)
+        return spec
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -39,7 +40,8 @@ def canonical(value: Any) -> Any:
     if hasattr(value, "canonical"):
         return value.canonical()
     if dataclasses.is_dataclass(value):
-        return {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value) if not _is_default(value, f)}
+        chosen = [f for f in dataclasses.fields(value) if not _is_default(value, f)]
+        return {f.name: canonical(getattr(value, f.name)) for f in chosen}
     if isinstance(value, Mapping):
         return {str(name): canonical(item) for name, item in value.items()}
     if isinstance(value, tuple | list):

@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
 from engine.attacks import ATTACKS
-from engine.work.jobs import jobs
 from engine.params import params_of
+from engine.work.jobs import jobs
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 SECONDS = 120

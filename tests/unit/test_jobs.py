@@ -6,10 +6,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from engine.work import jobs as jobs_module
 from engine.errors import EngineError
-from engine.work.jobs import Jobs, State, Task
 from engine.progress import Progress
+from engine.work import jobs as jobs_module
+from engine.work.jobs import Jobs, State, Task
 from engine.work.store import Payload, Store
 
 
