@@ -9,19 +9,21 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
-from engine import params
+from engine import disk, params
 from engine.errors import Cancelled, EngineError
+from engine.home import expanded
 from engine.progress import Progress
 
 if TYPE_CHECKING:
     from engine.attacks.result import AttackResult
     from engine.attacks.spec import AttackSpec
     from engine.data.base import Dataset
+    from engine.experiments.curve import Curve
     from engine.zoo.classifier import Classifier
 
 
@@ -148,11 +150,13 @@ def _mask(name: str) -> str:
     from engine.data.masks import drawn, read_mask
 
     try:
-        return drawn(read_mask(Path(name).read_bytes()))
+        return drawn(read_mask(expanded(name).read_bytes()))
     except OSError as error:
         raise EngineError(f"cannot read --mask {name} ({error.strerror}); give the path of a PNG") from None
     except EngineError as error:
         raise EngineError(f"--mask {name}: {error}") from None
+    except ValueError:  # bytes that no name has
+        raise EngineError(f"--mask {name} is no name of a file; give the path of a PNG") from None
 
 
 def _target(name: str | None, classes: tuple[str, ...]) -> int | None:
@@ -186,11 +190,11 @@ def _attack(arguments: argparse.Namespace) -> None:
     result = evaluate(dataset, indices, model, spec, device=arguments.device, progress=_progress())
     facts = {**result.facts(), "dataset": arguments.dataset, "split": dataset.split, "model": arguments.model,
              "attack": arguments.attack, "indices": indices}
-    if out is not None:
-        _write(out, facts, result)
     if arguments.json:
-        return _print_json(facts)
-    _print_attack(facts, result)
+        _print_json(facts)
+    else:
+        _print_attack(facts, result)
+    _write(out, _attack_files(facts, result))
 
 
 def _print_attack(facts: dict[str, Any], result: AttackResult) -> None:
@@ -220,34 +224,50 @@ def _print_attack(facts: dict[str, Any], result: AttackResult) -> None:
 
 
 def _out_folder(out: str | None) -> Path | None:
-    """The folder of --out, made before anything is computed: a full disk is told at once."""
+    """The folder of --out, made before anything is computed: one that will not do is told at once."""
     if out is None:
         return None
     try:
-        Path(out).mkdir(parents=True, exist_ok=True)
-        probe = Path(out) / ".probe"
-        probe.write_bytes(b"x")
-        probe.unlink()
+        disk.make_writable(Path(out))
     except OSError as error:
-        raise EngineError(f"cannot write to --out {out} ({error.strerror}); choose another folder") from None
+        raise EngineError(f"cannot write to --out {out} {disk.advice(error, '--out')}") from None
+    except ValueError:  # bytes that no name has
+        raise EngineError(f"--out {out} is no name of a folder; choose another") from None
     return Path(out)
 
 
-def _write(out: Path, facts: dict[str, Any], result: AttackResult) -> None:
+def _write(out: Path | None, files: dict[str, Callable[[IO[bytes]], object]]) -> None:
+    """Write what --out asks for, all files or none. The numbers are printed before: a full disk does not cost them."""
+    if out is None:
+        return
+    sys.stdout.flush()
+    try:
+        with disk.replacing_all([out / name for name in files]) as asides:
+            for aside, write in zip(asides, files.values(), strict=True):
+                with aside.open("wb") as file:
+                    write(file)
+    except OSError as error:
+        names = " and ".join(files)
+        raise EngineError(f"{names} could not be written to {out} {disk.advice(error, '--out')}") from None
+
+
+def _as_json(facts: object) -> Callable[[IO[bytes]], object]:
+    return lambda file: file.write((json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _attack_files(facts: dict[str, Any], result: AttackResult) -> dict[str, Callable[[IO[bytes]], object]]:
     import numpy as np
 
     from engine.data.raster import printable
 
     learned: dict[str, Any] = {f"learned_{name}": values for name, values in result.trace.learned.items()}
-    try:
-        (out / "result.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
-        np.savez(out / "adversarial.npz", clean=result.clean, adversarial=result.adversarial, labels=result.labels,
-                 predicted_clean=result.predicted_clean, predicted_adversarial=result.predicted_adversarial,
-                 **learned)
-        if (patch := result.trace.learned.get("patch")) is not None:
-            (out / "patch.png").write_bytes(printable(patch))
-    except OSError as error:
-        raise EngineError(f"cannot write to {out} ({error.strerror}); free some space or choose another") from None
+    arrays = {"clean": result.clean, "adversarial": result.adversarial, "labels": result.labels,
+              "predicted_clean": result.predicted_clean, "predicted_adversarial": result.predicted_adversarial,
+              **learned}
+    files = {"result.json": _as_json(facts), "adversarial.npz": lambda file: np.savez(file, **arrays)}
+    if (patch := result.trace.learned.get("patch")) is not None:
+        files["patch.png"] = lambda file: file.write(printable(patch))
+    return files
 
 
 def _curve(arguments: argparse.Namespace) -> None:
@@ -266,11 +286,15 @@ def _curve(arguments: argparse.Namespace) -> None:
     from engine.experiments.curve import curve
 
     found = curve(dataset, indices, model, specs, values, device=arguments.device, progress=_progress())
-    if out is not None:
-        (out / "curve.json").write_text(json.dumps(found.summary(), indent=2) + "\n")
-        found.table().to_csv(out / "curve.csv", index=False)
     if arguments.json:
-        return _print_json(found.summary())
+        _print_json(found.summary())
+    else:
+        _print_curve(found)
+    _write(out, {"curve.json": _as_json(found.summary()),
+                 "curve.csv": lambda file: found.table().to_csv(file, index=False)})
+
+
+def _print_curve(found: Curve) -> None:
     print(f"{found.model} on {found.n} images of {found.dataset}/{found.split}: {found.accuracy_clean:.1%} clean")
     for point in found.points:
         print(f"  {point.attack:10} eps {point.eps * 255:6g}/255   accuracy {point.accuracy:6.1%}   "
@@ -295,11 +319,11 @@ def _minimal(arguments: argparse.Namespace) -> None:
                     progress=_progress())
     facts = {**found.summary(), "dataset": arguments.dataset, "split": dataset.split, "model": arguments.model,
              "attack": arguments.attack, "indices": indices}
-    if out is not None:
-        (out / "minimal.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     if arguments.json:
-        return _print_json(facts)
-    _print_minimal(facts)
+        _print_json(facts)
+    else:
+        _print_minimal(facts)
+    _write(out, {"minimal.json": _as_json(facts)})
 
 
 def _print_minimal(facts: dict[str, Any]) -> None:
@@ -322,6 +346,15 @@ def _print_minimal(facts: dict[str, Any]) -> None:
 # ---- train ---------------------------------------------------------------------------------------------------------
 
 
+def _ready(path: Path) -> Path:
+    """Where a model is to be kept, once it is known that it can be: told before hours of training, not after them."""
+    try:
+        disk.make_writable(path.parent)
+    except OSError as error:
+        raise EngineError(f"{path} cannot be written {disk.advice(error)}") from None
+    return path
+
+
 def _train(arguments: argparse.Namespace) -> None:
     from engine.defenses import DEFENSES
     from engine.training.spec import TrainSpec
@@ -334,7 +367,7 @@ def _train(arguments: argparse.Namespace) -> None:
     spec = TrainSpec(dataset=arguments.dataset, arch=arguments.arch, name=arguments.name,
                      tests=tuple(arguments.tests.split(",")), limits=arguments.limits, start_from=arguments.start_from,
                      command="python -m engine " + shlex.join(sys.argv[1:]), **own)  # type: ignore[arg-type]
-    path = trained_path(arguments.name)
+    path = _ready(trained_path(arguments.name))
     card = train(spec, path, _progress(), arguments.device)
     if arguments.json:
         return _print_json(asdict(card))
@@ -352,7 +385,7 @@ def _train_style(arguments: argparse.Namespace) -> None:
     from engine.attacks.networks.style_train import train_style
     from engine.zoo.registry import trained_style_path
 
-    path = trained_style_path(arguments.name)
+    path = _ready(trained_style_path(arguments.name))
     own = {p.name: p.check(getattr(arguments, p.name)) for p in params.params_of(StyleSpec)}
     spec = StyleSpec(command="python -m engine " + shlex.join(sys.argv[1:]), **own)  # type: ignore[arg-type]
     card = train_style(spec, path, _progress())

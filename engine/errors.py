@@ -1,11 +1,25 @@
 """What the engine says when it is used wrongly: one line, what is wrong and what to do."""
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_LONGEST = 500  # characters of a message; what somebody typed is quoted in it, and can be of any length
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def one_line(text: str) -> str:
+    """`text` as one readable line: control characters are written out, the middle of what is too long is left out."""
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST // 2]} ... {text[-_LONGEST // 2:]}"
+    return _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 class EngineError(ValueError):
     """A mistake the user can mend; the message is one line that says how."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class UnknownName(EngineError):

@@ -11,7 +11,7 @@ from engine.errors import EngineError
 from engine.experiments import pace
 from engine.experiments.explore import Source, explore_task, opened, picture, warm_task
 from engine.work.jobs import Job, State, Task, jobs
-from pages.ui import controls, outcome, pictures, progress, shell, sources
+from pages.ui import controls, mishaps, outcome, pictures, progress, shell, sources
 from pages.ui.address import Address
 from pages.ui.charts import counted, duration
 from pages.ui.outcome import Run
@@ -135,6 +135,7 @@ def main_area(source: Source | None, settings: Settings | None, task: Task | Non
     """What is wrong, what is going on, then the run that is shown, or else the chosen picture."""
     shown: Run | None = st.session_state.get(SHOWN)
     with st.container():
+        mishaps.show()
         for problem in filter(None, problems):
             st.error(problem)
         if settings is not None and task is not None:
@@ -171,8 +172,10 @@ def page() -> None:
         with st.container(key="run-bar", horizontal=True):
             asked = st.button("Run", type="primary", shortcut="Ctrl+Enter", width="stretch",
                               disabled=task is None)
+            if task is None or address.problems:
+                mishaps.give_up()
             if settings is not None and task is not None:
-                advance(settings, task, asked)
+                advance(settings, task, mishaps.wanted_again("explore") or asked)
             current: Run | None = st.session_state.get(RUNNING)
             if st.button("Cancel", disabled=current is None) and current is not None:
                 cancel(current.job)

@@ -25,7 +25,7 @@ from engine.params import build
 from engine.progress import Progress
 from engine.serving.prepare import Prepared, prepared
 from engine.serving.threat import DecisionBased, Oracle, ScoreBased, WhiteBox
-from engine.work.store import Payload, Store
+from engine.work.store import Payload, store_in
 from engine.zoo.classifier import Classifier, looks_like_probabilities
 
 MOST_IMAGES = 64  # iterates of one run that are kept as images
@@ -173,7 +173,7 @@ class _Learned:
     def fetch(self, fit: Callable[[], dict[str, Tensor]], curves: dict[str, list[float]], oracle: Oracle) -> Payload:
         """The arrays that `fit` gave now or earlier, with the curves of its losses; it asked what is apart from
         `oracle`."""
-        store = Store(home() / "runs")
+        store = store_in(home() / "runs")
         self._payload = self._payload or store.get(self._key)
         if self._payload is None:
             arrays = {name: value.detach().cpu().numpy() for name, value in fit().items()}

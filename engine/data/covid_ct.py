@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.data import splits
 from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
-from engine.data.files import FileDataset, find_layout, image_files
+from engine.data.files import FileDataset, find_layout, image_files, not_here
 
 FOLDERS = ("CT_NonCOVID", "CT_COVID")
 # The layouts of a plain copy and of the original repository, whose pictures lie in Images-processed/.
@@ -65,8 +65,8 @@ def _open(split: str) -> Dataset:
 def _missing() -> str | None:
     if find() is not None:
         return None
-    return ("covid-ct is not here: download it (github.com/UCSD-AI4H/COVID-CT), unpack CT_COVID and CT_NonCOVID and "
-            "set PERTURBSCOPE_DATA to the folder that holds them")
+    return not_here("covid-ct is not here: download it (github.com/UCSD-AI4H/COVID-CT), unpack CT_COVID and "
+                    "CT_NonCOVID and set PERTURBSCOPE_DATA to the folder that holds them")
 
 
 DATASETS.add(INFO.name, DatasetEntry(INFO, _open, _missing))

@@ -9,6 +9,8 @@ import numpy as np
 from engine import digest
 from engine.data.base import SIZE, Dataset, DatasetInfo
 from engine.data.raster import grey, open_raster, resized, to_array
+from engine.errors import EngineError
+from engine.home import expanded
 
 READING = 1  # raise it when the same file is read as other pixels than before
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
@@ -17,7 +19,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 def data_home() -> Path | None:
     """Where the user keeps real data sets (PERTURBSCOPE_DATA), or None."""
     home = os.environ.get("PERTURBSCOPE_DATA")
-    return Path(home).expanduser() if home else None
+    return expanded(home) if home else None
 
 
 def find_layout(layouts: Iterable[str], folders: Iterable[str]) -> Path | None:
@@ -26,13 +28,29 @@ def find_layout(layouts: Iterable[str], folders: Iterable[str]) -> Path | None:
     if home is None:
         return None
     candidates = [home, *(home / layout for layout in layouts)]
-    return next((c for c in candidates if all((c / folder).is_dir() for folder in needed)), None)
+    return next((c for c in candidates if all(os.path.isdir(c / folder) for folder in needed)), None)
+
+
+def not_here(advice: str) -> str:
+    """Why a data set is not found, and what to do: the `advice`, unless PERTURBSCOPE_DATA itself is a mistake."""
+    home = data_home()
+    if home is not None and not os.path.isdir(home):
+        return f"PERTURBSCOPE_DATA is '{home}', and that is no folder; set it to one that exists"
+    return advice
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files directly in `folder`, in a fixed order; hidden ones are left out."""
-    return sorted(p for p in folder.iterdir()
-                  if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
+    """The image files directly in `folder`, in a fixed order; hidden ones are left out. Raises EngineError."""
+    return [p for p in listed(folder) if p.suffix.lower() in SUFFIXES and os.path.isfile(p)]
+
+
+def listed(folder: Path) -> list[Path]:
+    """What is in `folder` and not hidden, in a fixed order; raises EngineError where it cannot be read."""
+    try:
+        return sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    except OSError as error:
+        raise EngineError(f"the folder '{folder}' cannot be read ({error.strerror}); change its permissions, or give "
+                          "another") from None
 
 
 def read_picture(path: Path, colour: bool = False) -> np.ndarray:

@@ -1,5 +1,6 @@
 """`folder:PATH`: the user's own pictures, one folder a class, with or without train and test folders above."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,10 @@ import numpy as np
 
 from engine.data import splits
 from engine.data.base import Dataset, DatasetEntry, DatasetInfo
-from engine.data.files import FileDataset, image_files
+from engine.data.files import FileDataset, image_files, listed
 from engine.data.raster import open_raster
 from engine.errors import EngineError
+from engine.home import expanded
 
 PREFIX = "folder:"
 SPLIT_OF = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
@@ -33,8 +35,9 @@ class _File:
 
 def entry(path: str) -> DatasetEntry:
     """The data set in the folder `path`; raises EngineError where it is no folder of class folders with pictures."""
-    root = Path(path).expanduser()
-    if not path or not root.is_dir():
+    root = expanded(path)
+    # Unlike Path.is_dir this raises nothing, whatever the path: too long, a loop of links, bytes that no name has.
+    if not path or not os.path.isdir(root):
         raise EngineError(f"there is no folder '{path}'; give folder:PATH with one folder of pictures a class")
     published = [d for d in _folders(root) if d.name.lower() in SPLIT_OF]
     files = [f for d in published for f in _in_classes(d, SPLIT_OF[d.name.lower()])] or _in_classes(root, "")
@@ -72,7 +75,7 @@ def entry(path: str) -> DatasetEntry:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return [p for p in listed(root) if os.path.isdir(p)]
 
 
 def _in_classes(root: Path, split: str) -> list[_File]:

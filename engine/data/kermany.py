@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.data import splits
 from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
-from engine.data.files import FileDataset, find_layout, image_files
+from engine.data.files import FileDataset, find_layout, image_files, not_here
 
 FOLDERS = ("NORMAL", "PNEUMONIA")
 # The layouts of the original download (the Mendeley archive and its Kaggle copy) and of a 224 x 224 copy.
@@ -72,8 +72,8 @@ def _open(split: str) -> Dataset:
 def _missing() -> str | None:
     if find() is not None:
         return None
-    return ("kermany is not here: download it (doi:10.17632/rscbjbr9sj), unpack it and set PERTURBSCOPE_DATA to the "
-            "folder that holds chest_xray/")
+    return not_here("kermany is not here: download it (doi:10.17632/rscbjbr9sj), unpack it and set PERTURBSCOPE_DATA "
+                    "to the folder that holds chest_xray/")
 
 
 DATASETS.add(INFO.name, DatasetEntry(INFO, _open, _missing))

@@ -1,15 +1,11 @@
 """Single pictures that people bring along: recognised by content, kept under their digest, without identifiers."""
 
-import contextlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image
@@ -17,6 +13,7 @@ from PIL import Image
 from engine import digest
 from engine.data.base import SIZE, StoredUnits
 from engine.data.raster import EIGHT_BIT, grey, open_raster, resized, to_array
+from engine.disk import advice, replacing
 from engine.errors import EngineError
 from engine.home import home
 
@@ -132,21 +129,15 @@ def _path(name: str) -> Path:
 def save_upload(upload: Upload) -> str:
     """Keep an upload in the home folder and return its digest; raises EngineError where that cannot be written."""
     path = _path(upload.digest)
-    part: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not path.exists():
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-                part = file.name
+        with replacing(path) as aside:  # even where there is one already: it may be damaged
+            aside.touch(mode=0o600)  # nobody else is to look at it
+            with aside.open("wb") as file:
                 np.savez(file, image=upload.image, full=_levels(upload.full, upload.steps),
                          facts=np.array(json.dumps(upload.facts)))
-            os.replace(part, path)
     except OSError as error:
-        if part is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(part)
-        raise EngineError(f"the upload cannot be kept in {path.parent} ({error.strerror}); free some space, or set "
-                          "PERTURBSCOPE_HOME to a folder that can be written") from None
+        raise EngineError(f"the upload cannot be kept in {path.parent} {advice(error)}") from None
     return upload.digest
 
 
@@ -161,7 +152,9 @@ def load_upload(name: str) -> Upload:
                             tuple(facts["notes"]), facts["modality"], facts["frame"], facts["frames"])
     except FileNotFoundError:
         raise EngineError("this upload is not kept here (any more); upload the picture again") from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
+    except OSError as error:
+        raise EngineError(f"this kept upload cannot be read ({error.strerror}); upload the picture again") from None
+    except Exception:  # whatever a file cut short or overwritten brings about
         raise EngineError("this kept upload is damaged; upload the picture again") from None
     if upload.digest != name:
         raise EngineError("this kept upload is damaged; upload the picture again")

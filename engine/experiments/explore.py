@@ -120,7 +120,13 @@ def explore_task(source: Source, model: str, attack: AttackSpec, device: str = "
     def work(progress: Progress) -> Payload:
         return _explore(source, dataset, model, attack, device, progress)
 
-    return Task("explore", title, spec, work, device)
+    return Task("explore", title, spec, work, device, asked=asked(source, model, attack, device))
+
+
+def asked(source: Source, model: str, attack: AttackSpec, device: str) -> dict[str, Any]:
+    """What was asked for, as a saved run says it: enough to ask for it again."""
+    return {"source": asdict(source), "model": model, "device": device,
+            "run": {"spec": asdict(attack), "classes": list(opened(source.dataset, source.split).classes)}}
 
 
 def _explore(source: Source, dataset: Dataset, model: str, attack: AttackSpec, device: str,
@@ -241,6 +247,7 @@ SEARCH = {"linf": (16 / 255, 0.05 / 255), "l2": (8.0, 0.02)}
 def minimal_task(source: Source, model: str, attack: AttackSpec, device: str = "auto") -> Task:
     """The job that finds the smallest eps at which `attack` fools the model on one picture; its own eps is ignored."""
     high, tolerance = SEARCH[attack.norm]
+    wanted = asked(source, model, attack, device)
     attack = replace(attack, eps=high)
     explored = explore_task(source, model, attack, device)
 
@@ -262,7 +269,7 @@ def minimal_task(source: Source, model: str, attack: AttackSpec, device: str = "
         return Payload({**asdict(found.found[0]), "high": high, "tolerance": tolerance, "seconds": found.seconds},
                        {"adversarial": found.adversarial[0]})
 
-    return Task("minimal", f"smallest epsilon of {explored.title}", explored.spec, work, device)
+    return Task("minimal", f"smallest epsilon of {explored.title}", explored.spec, work, device, asked=wanted)
 
 
 def heatmap_task(explored: Task, outcome: Payload, source: Source, model: str, method: str, layer: str | None) -> Task:

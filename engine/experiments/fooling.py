@@ -13,7 +13,7 @@ from engine.attacks.spec import AttackSpec
 from engine.data import Dataset
 from engine.device import load_libraries
 from engine.errors import EngineError
-from engine.experiments.explore import Source, opened
+from engine.experiments.explore import Source, asked, opened
 from engine.progress import Progress
 from engine.work.jobs import Task
 from engine.work.store import Payload
@@ -35,7 +35,7 @@ def fooling_task(outcome: Payload, source: Source, model: str, attack: AttackSpe
                             "attack": asdict(attack), "dataset": dataset.digest, "limit": limit}
     title = f"{ATTACKS[attack.attack].info.title} on {dataset.info.name}/{dataset.split}"
     return Task("fooling", title, spec, lambda progress: _measure(source, model, attack, device, limit, progress),
-                device)
+                device, asked=asked(source, model, attack, device))
 
 
 def _measure(source: Source, model: str, attack: AttackSpec, device: str, limit: int, progress: Progress) -> Payload:

@@ -15,7 +15,8 @@ from engine import digest
 from engine.errors import Cancelled, EngineError
 from engine.home import home
 from engine.progress import Progress
-from engine.work.store import Payload, Store
+from engine.work.journal import Accepted, Journal
+from engine.work.store import Payload, Store, store_in
 
 FORMAT = 2  # raise it when the meaning of a kept result changes: old ones are then computed anew
 PRESENT = 5.0  # seconds after which someone who no longer looks at a job has left (closed or reloaded the page)
@@ -39,7 +40,8 @@ class State(Enum):
 class Task:
     """Work to be done. `spec` is JSON-able and decides the result; `work` computes it on `device`'s worker.
 
-    With `keep` the result outlives this process; without, only the memory of it.
+    With `keep` the result outlives this process; without, only the memory of it. `asked` is what the page was asked
+    for, as in a saved run: with it, work that a killed server lost can be offered again.
     """
 
     kind: str
@@ -48,6 +50,7 @@ class Task:
     work: Callable[[Progress], Payload]
     device: str = "auto"
     keep: bool = True
+    asked: dict[str, Any] | None = None
 
     @property
     def key(self) -> str:
@@ -70,6 +73,7 @@ class Job:
     over: threading.Event = field(default_factory=threading.Event)
     watchers: dict[str, float] = field(default_factory=dict)
     declined: bool = False
+    settle: Callable[[str], None] = lambda key: None
     key: str = ""
 
     def __post_init__(self) -> None:
@@ -96,6 +100,7 @@ class Job:
 
     def end(self, state: State) -> None:
         self.state = state
+        self.settle(self.key)
         self.over.set()
 
 
@@ -108,6 +113,7 @@ class Jobs:
 
     def __init__(self, store: Store, resolve: Callable[[str], str] = str) -> None:
         self.store = store
+        self._journal = Journal(store.folder / "journal")
         self._resolve = resolve
         self._lock = threading.Lock()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
@@ -124,7 +130,9 @@ class Jobs:
             # Someone else may have been quicker since.
             job = self._jobs.get(task.key, job)
             if job is None or job.state in (State.CANCELLED, State.FAILED) or job.cancelled.is_set():
-                job = self._remember(Job(task))
+                job = self._remember(Job(task, settle=self._journal.settle))
+                if task.asked is not None:
+                    self._journal.accept(Accepted(job.key, task.kind, task.title, task.asked, time.time()))
                 self._submitted.put(job)
             job.watch(owner)
             job.declined = False
@@ -152,6 +160,22 @@ class Jobs:
             if not job.state.over:
                 job.declined = True
                 job.stop_if_declined()
+
+    def lost(self) -> list[Accepted]:
+        """What servers that were stopped or killed had accepted and did not end, and nobody asked for again."""
+        lost = []
+        for accepted in self._journal.lost():
+            with self._lock:
+                known = accepted.key in self._jobs
+            if known or self.store.has(accepted.key):
+                self.forget(accepted)
+            else:
+                lost.append(accepted)
+        return lost
+
+    def forget(self, accepted: Accepted) -> None:
+        """Nobody wants this lost work any more."""
+        self._journal.forget(accepted.key)
 
     def _remember(self, job: Job) -> Job:
         self._jobs[job.key] = job
@@ -240,5 +264,5 @@ def jobs() -> Jobs:
     global _jobs
     with _jobs_lock:
         if _jobs is None or _jobs.store.folder != home() / "runs":
-            _jobs = Jobs(Store(home() / "runs"), _processor)
+            _jobs = Jobs(store_in(home() / "runs"), _processor)
         return _jobs

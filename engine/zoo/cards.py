@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.disk import read_json
 from engine.errors import EngineError, UnknownName
 
 STORAGES = ("float16", "uint8")
@@ -47,13 +48,13 @@ def read_card(weights: Path) -> Card:
     """The card beside the checkpoint `weights`; raises EngineError where it is missing, broken or incomplete."""
     path = card_path(weights)
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_json(path.read_bytes())
     except FileNotFoundError:
         raise EngineError(f"{weights.name} has no card: put {path.name} with {', '.join(REQUIRED)} beside it") from None
     except OSError as error:
         raise EngineError(f"{path.name} cannot be read ({error.strerror}); check its permissions") from None
-    except ValueError:  # also bytes that are no text
-        raise EngineError(f"{path.name} is not JSON; write the card anew with {', '.join(REQUIRED)}") from None
+    except EngineError as error:
+        raise EngineError(f"{path.name} is no card: {error}; write it anew with {', '.join(REQUIRED)}") from None
     if not isinstance(facts, Mapping):
         raise EngineError(f"{path.name} is not a model card: it must be an object with {', '.join(REQUIRED)}")
     return _card(path.name, {"name": weights.stem, **facts})

@@ -1,15 +1,15 @@
 """Checkpoints on disk: weights as safetensors, facts as a JSON card beside them. Pickled code is never run."""
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 
+from engine.disk import advice, replacing_all
 from engine.errors import EngineError
 from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.cards import Card, card_path, card_text, read_card
@@ -30,24 +30,11 @@ def save(weights: Path, module: nn.Module, card: Card) -> None:
     """
     try:
         weights.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(card_path(weights)) as new_card, replacing(weights) as new_weights:
-            save_file(packed(module.state_dict(), card.storage), new_weights)
+        with replacing_all([card_path(weights), weights]) as (new_card, new_weights):
+            new_weights.write_bytes(as_bytes(packed(module.state_dict(), card.storage)))
             new_card.write_text(card_text(card), encoding="utf-8")
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise EngineError(f"{weights} cannot be written ({reason}); free some space, or set PERTURBSCOPE_HOME to "
-                          "another folder") from None
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to, which takes its place in one step if nothing fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise EngineError(f"{weights} cannot be written {advice(error)}") from None
 
 
 def load(weights: Path) -> Classifier:

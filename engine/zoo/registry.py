@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from engine import digest
 from engine.errors import EngineError, UnknownName
-from engine.home import home
+from engine.home import expanded, home
 from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.cards import Card, card_path, read_card
 
@@ -94,7 +94,9 @@ def _trained() -> Path:
 
 
 def _entries(root: Path, bundled: bool) -> list[ModelEntry]:
-    entries = []
+    entries: list[ModelEntry] = []
+    if not os.path.isdir(root):
+        return entries
     for path in sorted(root.rglob("*.safetensors")):
         name = path.relative_to(root).with_suffix("").as_posix()
         try:
@@ -116,7 +118,7 @@ def _located(name: str) -> tuple[Path, str]:
         for root in (_trained(), BUNDLED):
             if os.path.isfile(path := root / f"{name}.safetensors"):
                 return path, name
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.suffix in SUFFIXES:
         if not os.path.isfile(path):
             raise EngineError(f"there is no checkpoint at {name}; give a file that exists, or a model's name")
@@ -127,8 +129,11 @@ def _located(name: str) -> tuple[Path, str]:
 def _file_digest(path: Path) -> str:
     try:
         return digest.of_unchanged_file(path)
-    except OSError:
+    except FileNotFoundError:
         return ""  # no card: loading says so
+    except OSError as error:
+        raise EngineError(f"{path.name} cannot be read ({error.strerror}); change its permissions, or choose another "
+                          "model") from None
 
 
 @lru_cache(maxsize=4)

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from engine.errors import EngineError, UnknownName
+from engine.errors import EngineError, UnknownName, one_line
 
 T = TypeVar("T")
 
@@ -85,6 +85,7 @@ class Address:
             return default
 
     def _complain(self, line: str) -> None:
+        line = one_line(line)
         problems = self._memory("problems", list)
         if line not in problems:
             problems.append(line)

@@ -4,6 +4,7 @@ import streamlit as st
 
 from engine.work.jobs import Job, State, Task, jobs
 from engine.work.store import Payload
+from pages.ui.mishaps import wanted_again
 from pages.ui.shell import owner
 
 _EVERY = 0.3  # seconds between two looks
@@ -28,7 +29,7 @@ def on_request(task: Task, explained: str, label: str, key: str) -> Payload | No
         if job is not None and job.error:
             st.error(job.error)
         st.caption(explained)
-        if not st.button(label, key=key):
+        if not (st.button(label, key=key) or wanted_again(task.key)):
             return None
         job = jobs().submit(task, owner())
     if not finished(job):

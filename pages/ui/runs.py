@@ -3,11 +3,12 @@
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from engine.attacks import ATTACKS
 from engine.attacks.spec import AttackSpec, spec_from_facts
+from engine.disk import read_json
 from engine.errors import EngineError
 from engine.experiments.explore import Source
 from engine.params import params_of
@@ -33,14 +34,75 @@ def to_json(settings: Settings, facts: dict[str, Any]) -> str:
 def address_of(data: bytes) -> dict[str, str]:
     """The address of the run in a file made by `to_json`; raises EngineError."""
     try:
-        facts = json.loads(data)
-        source, model, classes = Source(**facts["source"]), str(facts["model"]), list(facts["run"]["classes"])
-        spec = spec_from_facts(facts["run"])
-        return texts(Settings(source, model, spec, str(facts.get("device", "auto"))), classes)
-    except EngineError:
-        raise
-    except (ValueError, KeyError, TypeError, IndexError):
-        raise EngineError("this is not a run saved by Perturbscope; choose the .json saved below a result") from None
+        facts = read_json(data)
+    except EngineError as error:
+        raise EngineError(f"{_NO_RUN}: {error}; {_CHOOSE}") from None
+    return address_of_facts(facts)
+
+
+def address_of_facts(facts: Any) -> dict[str, str]:
+    """The address of the run that a saved file's facts describe; raises EngineError."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    if (error := best_match(Draft202012Validator(SAVED_RUN).iter_errors(facts))) is not None:
+        where = error.json_path.removeprefix("$.").removeprefix("$") or "it"
+        raise EngineError(f"{_NO_RUN}: {where} {_wanted(error.validator, error.validator_value)}; {_CHOOSE}")
+    run, classes = facts["run"], facts["run"]["classes"]
+    spec = spec_from_facts(run)
+    if spec.target is not None and spec.target >= len(classes):
+        raise EngineError(f"{_NO_RUN}: its target is class {spec.target}, and there are {len(classes)}; {_CHOOSE}")
+    source = Source(**{name: facts["source"][name] for name in SAVED_RUN["properties"]["source"]["properties"]})
+    return texts(Settings(replace(source, index=int(source.index)), facts["model"], spec, facts.get("device", "auto")),
+                 classes)
+
+
+_NO_RUN, _CHOOSE = "this is not a run saved by Perturbscope", "choose the .json saved below a result"
+
+
+def _wanted(rule: str, value: Any) -> str:
+    """What a rule of the schema asks for, in words; never what the file says, which may be anything."""
+    if rule == "type":
+        return f"must be {_TYPES.get(str(value), str(value))}"
+    return {"required": f"must have {', '.join(value) if rule == 'required' else ''}",
+            "additionalProperties": "has a setting that is not known",
+            "maxLength": f"is longer than {value} characters"}.get(rule, f"does not fit ({rule}: {value})")
+
+
+_TYPES = {"object": "an object", "string": "text", "integer": "a whole number", "number": "a number",
+          "array": "a list"}
+
+
+def _object(required: dict[str, Any], further: bool = True, **optional: Any) -> dict[str, Any]:
+    """The schema of an object with these members; others are left alone where `further` is allowed."""
+    return {"type": "object", "properties": {**required, **optional}, "required": list(required),
+            "additionalProperties": further}
+
+
+def _text(longest: int = 200) -> dict[str, Any]:
+    return {"type": "string", "maxLength": longest}
+
+
+def _whole(high: int) -> dict[str, Any]:
+    return {"type": "integer", "minimum": 0, "maximum": high}
+
+
+_LONGEST_PATH, _LONGEST_DRAWING = 4096, 20_000
+# What of a saved run is read again. Names and numbers are checked further where the page takes them from its address.
+SAVED_RUN: dict[str, Any] = _object({
+    "source": _object({"dataset": _text(_LONGEST_PATH), "split": _text(), "index": _whole(10**9),
+                       "upload": {"type": "string", "pattern": "^([0-9a-f]{64})?$"}}),
+    "model": _text(_LONGEST_PATH),
+    "run": _object({
+        "classes": {"type": "array", "items": _text(), "minItems": 2, "maxItems": 10_000},
+        "spec": _object({
+            "attack": _text(), "norm": _text(), "eps": {"type": "number"}, "seed": _whole(2**31 - 1),
+            "params": {"type": "object", "maxProperties": 100, "propertyNames": _text(),
+                       "additionalProperties": {"type": ["boolean", "number", "string"], "maxLength": _LONGEST_PATH}},
+        }, further=False, target={"type": ["integer", "null"], "minimum": 0}, batch=_whole(10**6), numerics=_text(),
+            max_queries={"type": ["integer", "null"]}, surrogate=_text(_LONGEST_PATH), mask=_text(_LONGEST_DRAWING)),
+    }),
+}, device=_text())
 
 
 def texts(settings: Settings, classes: Sequence[str]) -> dict[str, str]:

@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine.disk import advice, read_json, replacing_all
 from engine.errors import EngineError
 from engine.zoo.cards import card_path
-from engine.zoo.checkpoints import packed, replacing, unpacked
+from engine.zoo.checkpoints import packed, unpacked
 from engine.zoo.registry import style_digest, style_path
 
 FOLD = 4  # every FOLD x FOLD pixels become the channels of one place, so that little is computed and nothing is lost
@@ -101,7 +103,7 @@ def load_style(name: str, device: torch.device | str = "cpu") -> StyleNet:
 @lru_cache(maxsize=4)
 def _loaded(path: Path, digest: str, device: str) -> StyleNet:
     try:
-        facts = json.loads(card_path(path).read_text(encoding="utf-8"))
+        facts = read_json(card_path(path).read_bytes())
         network = StyleNet(**facts["network"])
         network.load_state_dict(unpacked(load_file(path)))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError):
@@ -114,10 +116,8 @@ def save_style(path: Path, network: StyleNet, card: Mapping[str, Any]) -> None:
     """Write the network as float16 to `path` and its card beside it; raises EngineError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(card_path(path)) as new_card, replacing(path) as new_weights:
-            save_file(packed(network.state_dict(), "float16"), new_weights)
+        with replacing_all([card_path(path), path]) as (new_card, new_weights):
+            new_weights.write_bytes(as_bytes(packed(network.state_dict(), "float16")))
             new_card.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise EngineError(f"{path} cannot be written ({reason}); free some space, or set PERTURBSCOPE_HOME to "
-                          "another folder") from None
+    except OSError as error:
+        raise EngineError(f"{path} cannot be written {advice(error)}") from None

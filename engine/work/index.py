@@ -1,0 +1,141 @@
+"""The catalogue of what is kept: one SQLite file that is made again where it is damaged."""
+
+import contextlib
+import itertools
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock
+
+from engine.disk import sqlite_code
+from engine.errors import EngineError
+
+T = TypeVar("T")
+PATIENCE = 10.0  # seconds to wait for another process that writes
+log = logging.getLogger(__name__)
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.execute("""create table if not exists results (
+        key text primary key, kind text not null, title text not null, spec text not null, facts text not null,
+        created real not null)""")
+
+
+# Number n leads from version n of the file to version n + 1; append, and never change one that was published.
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create,)
+COLUMNS = "key, kind, title, spec, facts, created"
+
+# What a damaged file makes SQLite say; SQLITE_ERROR where it is sound but its tables are others.
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+
+
+class Index:
+    """The file `path`. Safe to use from several threads and processes.
+
+    `fill` puts into a new index what it can find of that which ought to be in it; it is called for the first use in
+    this process, too, and tells what it could do in one line, or "". `report` is told of every mended damage.
+    """
+
+    def __init__(self, path: Path, fill: Callable[[sqlite3.Connection], str], report: Callable[[str], None]) -> None:
+        self.path = path
+        self._fill = fill
+        self._report = report
+        self._filled = False
+
+    def ask(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` makes of a connection, in one transaction. Raises sqlite3.Error, OSError, EngineError."""
+        try:
+            return self._attempt(work)
+        except sqlite3.Error as error:
+            if sqlite_code(error) not in _DAMAGED or not self._mend(error):
+                raise
+        return self._attempt(work)
+
+    def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._connection() as connection:
+            if self._writable() and (self._prepared(connection) or not self._filled):
+                with connection:
+                    self._fill(connection)
+                self._filled = True
+            with connection:
+                return work(connection)
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        # In a folder that is read-only the files that go with a write-ahead log cannot be made: do without.
+        options = "" if self._writable() else "?mode=ro&immutable=1"
+        connection = sqlite3.connect(self.path.absolute().as_uri() + options, timeout=PATIENCE, uri=True)
+        connection.text_factory = lambda text: text.decode(errors="replace")  # one bad line must not hide the others
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def _writable(self) -> bool:
+        return os.access(self.path.parent, os.W_OK)
+
+    def _prepared(self, connection: sqlite3.Connection) -> bool:
+        """Bring the file to this version; whether it was empty."""
+        version = _version(connection)
+        if version > len(MIGRATIONS):
+            raise EngineError(f"{self.path} was made by a newer Perturbscope; update this one, or set "
+                              "PERTURBSCOPE_HOME to another folder")
+        if version < len(MIGRATIONS):
+            with connection:
+                connection.execute("begin immediate")
+                for migrate in MIGRATIONS[_version(connection):]:  # another process may have been quicker
+                    migrate(connection)
+                connection.execute(f"pragma user_version = {len(MIGRATIONS)}")
+        # Readers do not wait for a writer then. It is refused while others are at it: next time.
+        if connection.execute("pragma journal_mode").fetchone() != ("wal",):
+            with contextlib.suppress(sqlite3.OperationalError):
+                connection.execute("pragma journal_mode = wal")
+        return version == 0
+
+    def _mend(self, error: sqlite3.Error) -> bool:
+        """Set the file aside if it is really damaged, so that the next use makes a new one; whether to try again."""
+        with FileLock(self.path.with_name(".mending.lock"), timeout=PATIENCE):
+            if self._sound():
+                # Another process has mended it meanwhile; or else the mistake is not the file's.
+                return sqlite_code(error) != sqlite3.SQLITE_ERROR
+            aside = self._free_name()
+            for suffix in ("-wal", "-shm", ""):
+                with contextlib.suppress(FileNotFoundError):
+                    os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
+            with self._connection() as connection:
+                self._prepared(connection)
+                with connection:
+                    found = self._fill(connection)
+        self._filled = True
+        line = (f"the list of kept results, {self.path.name}, was damaged ({error}); it was set aside as {aside.name} "
+                f"and made again. {found}".strip())
+        log.warning("%s", line)
+        self._report(line)
+        return True
+
+    def _free_name(self) -> Path:
+        """Where the damaged file goes; an earlier one is not overwritten."""
+        stem = f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}"
+        names = (self.path.with_name(f"{stem}-{number}") for number in itertools.count(1))
+        return next(name for name in names if not name.exists())
+
+    def _sound(self) -> bool:
+        try:
+            with self._connection() as connection:
+                rows = connection.execute("pragma integrity_check").fetchall()
+                if _version(connection):
+                    connection.execute(f"select {COLUMNS} from results limit 1").fetchall()
+                return rows == [("ok",)]
+        except sqlite3.Error as error:
+            if sqlite_code(error) not in _DAMAGED:
+                raise
+            return False
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("pragma user_version").fetchone()[0])
