@@ -1,13 +1,21 @@
 """The command line is a contract: scripts read its JSON, its exit status and its one line of error."""
 
+import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from engine import digest
 from engine.__main__ import main
+from engine.zoo import registry
+
+ROOT = Path(__file__).resolve().parents[2]
 
 CONTRACT = {"n", "accuracy_clean", "accuracy_adversarial", "accuracy_adversarial_8bit", "success_rate", "linf_max",
             "l2_mean", "queries_mean", "gradients_mean", "seconds", "seed"}
@@ -124,6 +132,22 @@ def test_curve_starts_at_the_clean_accuracy(capsys, folder, checkpoint, tmp_path
     (["--numerics", "sloppy"], "reference"),
     (["--model", "phantom-cxr/resnet81"], "model"),
     (["--dataset", "kermani"], "kermany"),
+    (["--dataset", "folder:" + "a" * 5000], "no folder"),
+    (["--dataset", "folder:nul\0byte"], "no folder"),
+    (["--dataset", "folder:two\nlines"], "no folder"),
+    (["--dataset", "folder:~nobody-is-called-so/x"], "no folder"),
+    (["--dataset", f"folder:{__file__}"], "no folder"),
+    (["--model", "a" * 5000], "model"),
+    (["--model", "a" * 5000 + ".pt"], "checkpoint"),
+    (["--model", "nul\0byte.pt"], "checkpoint"),
+    (["--model", "~nobody-is-called-so/x.pt"], "checkpoint"),
+    (["--mask", "a" * 5000], "mask"),
+    (["--mask", "a" * 5000 + ".png"], "--mask"),
+    (["--mask", "nul\0byte.png"], "--mask"),
+    (["--mask", "~nobody-is-called-so/x.png"], "--mask"),
+    (["--out", "/tmp/" + "a" * 5000], "--out"),
+    (["--out", "nul\0byte"], "--out"),
+    (["--surrogate", "a" * 5000 + ".pt"], "checkpoint"),
     (["--limit", "many"], "--limit"),
 ])
 def test_bad_input_is_one_line_and_status_2(capsys, folder, checkpoint, change, says):
@@ -136,6 +160,86 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(capsys, fo
     line = fails(capsys, "attack", "--dataset", f"folder:{folder}", "--model", str(checkpoint), "--attack", "fgsm",
                  "--out", str(tmp_path / "file" / "out"))
     assert "--out" in line
+
+
+def loop(root: Path) -> None:
+    (root / "a").symlink_to(root / "b")
+    (root / "b").symlink_to(root / "a")
+
+
+def test_links_that_go_round_in_a_circle_are_no_folder(capsys, checkpoint, tmp_path):
+    loop(tmp_path)
+    argv = ["attack", "--model", str(checkpoint), "--attack", "fgsm"]
+    assert "no folder" in fails(capsys, *argv, "--dataset", f"folder:{tmp_path / 'a'}")
+    assert "two class folders" in fails(capsys, *argv, "--dataset", f"folder:{tmp_path}")
+
+
+def test_what_may_not_be_read_is_one_line(capsys, folder, checkpoint, monkeypatch):
+    argv = ["attack", "--dataset", f"folder:{folder}", "--model", str(checkpoint), "--attack", "fgsm"]
+
+    def denied(*args: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", denied)
+        assert "cannot be read (Permission denied)" in fails(capsys, *argv)
+    with monkeypatch.context() as patch:
+        patch.setattr(digest, "of_file", denied)
+        registry._digest_of.cache_clear()
+        assert "cannot be read (Permission denied)" in fails(capsys, *argv)
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "~nobody-is-called-so/data", "/tmp/" + "a" * 5000, __file__])
+@pytest.mark.parametrize("name", ["kermany", "covid-ct"])
+def test_a_data_folder_that_is_none_is_named(capsys, monkeypatch, home, name):
+    monkeypatch.setenv("PERTURBSCOPE_DATA", home)
+    line = fails(capsys, "attack", "--dataset", name, "--model", f"{name}/densenet121", "--attack", "fgsm")
+    assert "PERTURBSCOPE_DATA is" in line and "no folder" in line
+    assert main(["list", "datasets"]) == 0
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "/tmp/" + "a" * 5000])
+def test_a_home_that_is_no_folder_stops_no_attack(capsys, folder, checkpoint, monkeypatch, home):
+    monkeypatch.setenv("PERTURBSCOPE_HOME", home)
+    assert main(["list", "models"]) == 0
+    assert main(["attack", "--dataset", f"folder:{folder}", "--model", str(checkpoint), "--attack", "fgsm", "--limit",
+                 "1"]) == 0
+    capsys.readouterr()
+    line = fails(capsys, "train", "--dataset", f"folder:{folder}", "--arch", "resnet18", "--name", "x")
+    assert "cannot be written" in line and "PERTURBSCOPE_HOME" in line
+
+
+# A command in a process of its own that can write so many bytes to a file.
+FULL = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+from engine.__main__ import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits are those of Unix")
+@pytest.mark.parametrize(("command", "names", "room"), [
+    (["attack", "--attack", "fgsm"], ["result.json", "adversarial.npz"], 20_000),
+    (["attack", "--attack", "fgsm", "--json"], ["result.json", "adversarial.npz"], 20_000),
+    (["curve", "--attack", "fgsm", "--eps", "0,4/255"], ["curve.json", "curve.csv"], 300),
+    (["minimal", "--attack", "fgsm"], ["minimal.json"], 300),
+])
+def test_a_disk_that_is_full_costs_no_number_and_leaves_no_half(folder, checkpoint, tmp_path, command, names, room):
+    (tmp_path / names[0]).write_text("of an earlier run")
+    run = subprocess.run([sys.executable, "-c", FULL, str(room), *command, "--dataset", f"folder:{folder}", "--model",
+                          str(checkpoint), "--limit", "1", "--out", str(tmp_path)],
+                         capture_output=True, text=True, cwd=ROOT, check=False)
+    lines = [line for line in run.stderr.splitlines() if "%" not in line[:5]]
+    assert (run.returncode, len(lines)) == (2, 1), run.stderr
+    assert " and ".join(names) in lines[0] and "could not be written" in lines[0] and "free some space" in lines[0]
+    assert [path.name for path in tmp_path.iterdir()] == names[:1]
+    assert (tmp_path / names[0]).read_text() == "of an earlier run"
+    if "--json" in command:
+        assert json.loads(run.stdout)["n"] == 1
+    else:
+        assert "1 images" in run.stdout
 
 
 def test_a_model_of_other_classes_is_refused(capsys, checkpoint):
