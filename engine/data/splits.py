@@ -37,3 +37,11 @@ def draw_by_class(groups: Sequence[str], labels: Sequence[int], seed: int = 0) -
         for place, part in zip(places, draw([groups[i] for i in places], seed), strict=True):
             parts[place] = part
     return parts
+
+
+def evenly(numbers: Sequence[int], limit: int | None) -> list[int]:
+    """`limit` of the numbers, spread evenly over them; all where None."""
+    total = len(numbers)
+    if limit is None or limit >= total:
+        return list(numbers)
+    return [numbers[int(place)] for place in np.floor((np.arange(limit) + 0.5) * total / limit)]

@@ -1,14 +1,12 @@
 """Attack many images of a data set and count."""
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 
 from engine.attacks.result import AttackResult
 from engine.attacks.runner import run_attack
 from engine.attacks.spec import AttackSpec
 from engine.data.base import Dataset
+from engine.data.splits import evenly
 from engine.experiments.means import means_for
 from engine.progress import Progress
 from engine.zoo.classifier import Classifier
@@ -18,14 +16,6 @@ from engine.zoo.registry import check_fits
 def spread(dataset: Dataset, limit: int | None) -> list[int]:
     """`limit` image numbers spread evenly over the split, so that classes keep their shares; all where None."""
     return evenly(range(len(dataset)), limit)
-
-
-def evenly(numbers: Sequence[int], limit: int | None) -> list[int]:
-    """`limit` of the numbers, spread evenly over them; all where None."""
-    total = len(numbers)
-    if limit is None or limit >= total:
-        return list(numbers)
-    return [numbers[int(place)] for place in np.floor((np.arange(limit) + 0.5) * total / limit)]
 
 
 def evaluate(dataset: Dataset, indices: list[int], model: Classifier, spec: AttackSpec, *, device: str = "auto",

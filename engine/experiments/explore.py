@@ -22,9 +22,10 @@ from engine.data.upload import StoredUnits, load_upload
 from engine.device import load_libraries
 from engine.errors import EngineError
 from engine.experiments import pace
+from engine.experiments.further import further_digest
 from engine.params import build
-from engine.progress import Progress
-from engine.work.jobs import Task
+from engine.work.kinds import Bench, Task, kind
+from engine.work.specs import canonical
 from engine.work.store import Payload
 from engine.zoo.registry import check_fits, model_digest
 
@@ -102,35 +103,70 @@ def unmarked(mask: str, chosen: Picture) -> str | None:
     return f"nobody marked {what} on this picture" if marked is None or not marked.any() else None
 
 
-def explore_task(source: Source, model: str, attack: AttackSpec, device: str = "auto") -> Task:
-    """The job that attacks one picture; raises EngineError for what can be seen without computing."""
+@dataclass(frozen=True)
+class Exploring:
+    """An attack on one picture: by name what it needs, and digests by which it is seen to be the same later."""
+
+    source: Source
+    model: str
+    attack: AttackSpec
+    image: str
+    label: int | None
+    weights: str
+    surrogates: tuple[str, ...] = ()
+    others: str = ""
+    mask: str = ""
+    files: tuple[tuple[str, str], ...] = ()
+
+    def canonical(self) -> dict[str, Any]:
+        """The digests decide, not the names: a picture is the same in whatever folder it lies."""
+        return {"attack": canonical(self.attack), "image": self.image, "label": self.label, "model": self.model,
+                "weights": self.weights, "surrogates": list(self.surrogates), "others": self.others,
+                "mask": self.mask, "files": dict(self.files)}
+
+
+def exploring(source: Source, model: str, attack: AttackSpec) -> Exploring:
+    """The attack of that name on that picture, as they are now; raises EngineError for what can be seen without
+    computing."""
     chosen, dataset = picture(source), opened(source.dataset, source.split)
     if (reason := unmarked(attack.mask, chosen)) is not None:
         raise EngineError(f"{reason}; choose another picture, or another part that may change")
-    spec: dict[str, Any] = {"image": digest.of_arrays(chosen.image), "label": chosen.label, "model": model,
-            "weights": model_digest(model), "attack": asdict(attack), "device": device}
-    if attack.surrogate:
-        spec["surrogate"] = [model_digest(name.strip()) for name in attack.surrogate.split(",")]
-    if ATTACKS[attack.attack].info.others:
-        spec["others"] = dataset.digest
-    if files := build(ATTACKS[attack.attack], attack.params).files():
-        spec["files"] = files
-    title = f"{ATTACKS[attack.attack].info.title} on {chosen.name} with {model}"
-
-    def work(progress: Progress) -> Payload:
-        return _explore(source, dataset, model, attack, device, progress)
-
-    return Task("explore", title, spec, work, device, asked=asked(source, model, attack, device))
+    marked = MARKED[attack.mask][1](chosen) if attack.mask in MARKED else None
+    each = ATTACKS[attack.attack].info.others
+    return Exploring(
+        source, model, attack, digest.of_arrays(chosen.image), chosen.label, model_digest(model),
+        surrogates=tuple(model_digest(name.strip()) for name in attack.surrogate.split(",") if name),
+        others=further_digest(dataset, own_number(source), each) if each else "",
+        mask="" if marked is None else digest.of_arrays(marked),
+        files=tuple(build(ATTACKS[attack.attack], attack.params).files().items()),
+    )
 
 
-def asked(source: Source, model: str, attack: AttackSpec, device: str) -> dict[str, Any]:
-    """What was asked for, as a saved run says it: enough to ask for it again."""
-    return {"source": asdict(source), "model": model, "device": device,
-            "run": {"spec": asdict(attack), "classes": list(opened(source.dataset, source.split).classes)}}
+def own_number(source: Source) -> list[int]:
+    """The picture's number in its data set, which an upload has not."""
+    return [] if source.upload else [source.index]
 
 
-def _explore(source: Source, dataset: Dataset, model: str, attack: AttackSpec, device: str,
-             progress: Progress) -> Payload:
+def explore_task(source: Source, model: str, attack: AttackSpec, device: str = "auto") -> Task:
+    """The job that attacks one picture; raises EngineError for what can be seen without computing."""
+    return Task("explore", exploring(source, model, attack), _title(source, model, attack), device)
+
+
+def _title(source: Source, model: str, attack: AttackSpec) -> str:
+    return f"{ATTACKS[attack.attack].info.title} on {picture(source).name} with {model}"
+
+
+def _unchanged(spec: Exploring) -> Exploring:
+    """`spec`, if what it names is still what it was when it was asked for; raises EngineError."""
+    if exploring(spec.source, spec.model, spec.attack) != spec:
+        raise EngineError("the picture or the model has changed since this was asked for; ask for it again")
+    return spec
+
+
+@kind("explore", Exploring)
+def _explore(spec: Exploring, bench: Bench) -> Payload:
+    source, model, attack, device, progress = spec.source, spec.model, spec.attack, bench.device, bench.progress
+    dataset = opened(_unchanged(spec).source.dataset, source.split)
     progress.report(0.0, "loading PyTorch and the model")
     load_libraries()
     import torch
@@ -149,7 +185,7 @@ def _explore(source: Source, dataset: Dataset, model: str, attack: AttackSpec, d
     chosen = picture(source)
     clean = torch.from_numpy(chosen.image)[None]
     label = _label(chosen, classifier, clean)
-    means = means_for(attack, dataset, [source.index] if not source.upload else [], clean, classifier)
+    means = means_for(attack, dataset, own_number(source), clean, classifier)
     result = run_attack(attack, classifier, clean, torch.tensor([label]), means=means, device=device,
                         progress=progress.part(0.05, 0.9), keep_steps=True)
     if not result.trace.curves:  # otherwise learning may have taken most of the time
@@ -244,59 +280,75 @@ def _snapshots(result: AttackResult) -> np.ndarray:
 SEARCH = {"linf": (16 / 255, 0.05 / 255), "l2": (8.0, 0.02)}
 
 
+@dataclass(frozen=True)
+class Searching:
+    """The search for the smallest eps of an attack on one picture: from `high` ([0,1]) down, known to `tolerance`."""
+
+    exploring: Exploring
+    high: float
+    tolerance: float
+
+
 def minimal_task(source: Source, model: str, attack: AttackSpec, device: str = "auto") -> Task:
     """The job that finds the smallest eps at which `attack` fools the model on one picture; its own eps is ignored."""
     high, tolerance = SEARCH[attack.norm]
-    wanted = asked(source, model, attack, device)
-    attack = replace(attack, eps=high)
-    explored = explore_task(source, model, attack, device)
-
-    def work(progress: Progress) -> Payload:
-        progress.report(0.0, "loading PyTorch and the model")
-        load_libraries()
-        import torch
-
-        from engine.experiments.means import means_for
-        from engine.experiments.minimal import smallest_eps
-        from engine.zoo.registry import load_model
-
-        chosen, dataset, classifier = picture(source), opened(source.dataset, source.split), load_model(model)
-        clean = torch.from_numpy(chosen.image)[None]
-        label = _label(chosen, classifier, clean)
-        means = means_for(attack, dataset, [source.index] if not source.upload else [], clean, classifier)
-        found = smallest_eps(attack, classifier, clean, torch.tensor([label]), high=high, tolerance=tolerance,
-                             means=means, device=device, progress=progress.part(0.05, 1.0))
-        return Payload({**asdict(found.found[0]), "high": high, "tolerance": tolerance, "seconds": found.seconds},
-                       {"adversarial": found.adversarial[0]})
-
-    return Task("minimal", f"smallest epsilon of {explored.title}", explored.spec, work, device, asked=wanted)
+    spec = Searching(exploring(source, model, replace(attack, eps=high)), high, tolerance)
+    return Task("minimal", spec, f"smallest epsilon of {_title(source, model, attack)}", device)
 
 
-def heatmap_task(explored: Task, outcome: Payload, source: Source, model: str, method: str, layer: str | None) -> Task:
-    """The job that says where the model looked before and after the attack `explored`, whose result is `outcome`.
+@kind("minimal", Searching)
+def _minimal(search: Searching, bench: Bench) -> Payload:
+    bench.progress.report(0.0, "loading PyTorch and the model")
+    load_libraries()
+    import torch
 
-    `layer` None is the architecture's default. The class explained is what the model says of each image.
-    """
-    lesion = picture(source).lesion
-    spec = {"explored": explored.key, "method": method, "layer": layer, "lesion": lesion is not None}
-    return Task("heatmaps", f"{method} of {explored.title}", spec,
-                lambda progress: _heatmaps(outcome, model, method, layer, lesion, progress), explored.device)
+    from engine.experiments.means import means_for
+    from engine.experiments.minimal import smallest_eps
+    from engine.zoo.registry import load_model
+
+    spec = _unchanged(search.exploring)
+    source, attack = spec.source, spec.attack
+    chosen, dataset, classifier = picture(source), opened(source.dataset, source.split), load_model(spec.model)
+    clean = torch.from_numpy(chosen.image)[None]
+    label = _label(chosen, classifier, clean)
+    means = means_for(attack, dataset, own_number(source), clean, classifier)
+    found = smallest_eps(attack, classifier, clean, torch.tensor([label]), high=search.high,
+                         tolerance=search.tolerance, means=means, device=bench.device,
+                         progress=bench.progress.part(0.05, 1.0))
+    return Payload({**asdict(found.found[0]), "high": search.high, "tolerance": search.tolerance,
+                    "seconds": found.seconds}, {"adversarial": found.adversarial[0]})
 
 
-def _heatmaps(outcome: Payload, model: str, method: str, layer: str | None, lesion: np.ndarray | None,
-              progress: Progress) -> Payload:
-    progress.report(0.0, "computing heatmaps")
+@dataclass(frozen=True)
+class Explaining:
+    """Where the model looked before and after an attack; `layer` None is the architecture's default."""
+
+    exploring: Exploring
+    method: str
+    layer: str | None = None
+
+
+def heatmap_task(explored: Task, method: str, layer: str | None) -> Task:
+    """The job that says where the model looked before and after the attack `explored`. The class explained is what
+    the model says of each image."""
+    return Task("heatmaps", Explaining(explored.spec, method, layer), f"{method} of {explored.title}", explored.device)
+
+
+@kind("heatmaps", Explaining)
+def _heatmaps(spec: Explaining, bench: Bench) -> Payload:
+    outcome = bench.result(Task("explore", spec.exploring, "", bench.device))
+    bench.progress.report(0.0, "computing heatmaps")
     import torch
 
     from engine.explain.cam import cam
     from engine.explain.shift import cam_shift, heat_on
     from engine.zoo.registry import load_model
 
-    classifier = load_model(model)
+    lesion, classifier = picture(spec.exploring.source).lesion, load_model(spec.exploring.model)
     both = torch.from_numpy(np.stack([outcome.arrays["clean"], outcome.arrays["adversarial"]])).to(classifier.device)
     before, after = (int(np.argmax(outcome.facts["probabilities"][k])) for k in ("clean", "adversarial"))
-    heat = cam(classifier, both, [before, after], method=method, layer=layer)
-    facts: dict[str, Any] = {"layer": heat.layer, "method": method, "classes": [before, after],
+    heat = cam(classifier, both, [before, after], method=spec.method, layer=spec.layer)
+    facts: dict[str, Any] = {"layer": heat.layer, "method": spec.method, "classes": [before, after],
                              "peak": heat.peak.tolist(), "shift": asdict(cam_shift(heat.maps[0], heat.maps[1]))}
     if lesion is not None:
         facts["on_lesion"] = [heat_on(lesion, heat.maps[0]), heat_on(lesion, heat.maps[1])]
@@ -304,23 +356,32 @@ def _heatmaps(outcome: Payload, model: str, method: str, layer: str | None, lesi
     return Payload(facts, {"before": heat.maps[0], "after": heat.maps[1]})
 
 
+@dataclass(frozen=True)
+class Warming:
+    """Getting a model ready."""
+
+    model: str
+
+
 def warm_task(model: str, device: str = "auto") -> Task:
     """The job that loads PyTorch and a model, so that the first attack need not wait for them."""
-    def warm(progress: Progress) -> Payload:
-        progress.report(0.0, "loading PyTorch and the model")
-        load_libraries()
-        import torch
+    return Task("warm", Warming(model), f"loading {model}", device)
 
-        import engine.metrics.visibility  # noqa: F401
-        from engine.attacks.runner import run_attack
-        from engine.explain.cam import cam
-        from engine.zoo.registry import load_model
 
-        # An attack that changes nothing, and a heatmap of it: afterwards everything is there.
-        classifier, nothing = load_model(model), torch.zeros(1, 1, SIZE, SIZE)
-        run_attack(make_spec("fgsm", eps=0.0), classifier, nothing, torch.zeros(1), device=device,
-                   progress=progress.part(0.5, 0.9))
-        cam(classifier, nothing.to(classifier.device), [0])
-        return Payload({}, {})
+@kind("warm", Warming, keep=False)
+def _warm(spec: Warming, bench: Bench) -> Payload:
+    bench.progress.report(0.0, "loading PyTorch and the model")
+    load_libraries()
+    import torch
 
-    return Task("warm", f"loading {model}", {"model": model, "device": device}, warm, device, keep=False)
+    import engine.metrics.visibility  # noqa: F401
+    from engine.attacks.runner import run_attack
+    from engine.explain.cam import cam
+    from engine.zoo.registry import load_model
+
+    # An attack that changes nothing, and a heatmap of it: afterwards everything is there.
+    classifier, nothing = load_model(spec.model), torch.zeros(1, 1, SIZE, SIZE)
+    run_attack(make_spec("fgsm", eps=0.0), classifier, nothing, torch.zeros(1), device=bench.device,
+               progress=bench.progress.part(0.5, 0.9))
+    cam(classifier, nothing.to(classifier.device), [0])
+    return Payload({}, {})

@@ -2,44 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from engine import digest
 from engine.attacks import ATTACKS
 from engine.attacks.spec import AttackSpec
 from engine.data import Dataset
+from engine.data.splits import evenly
 from engine.device import load_libraries
 from engine.errors import EngineError
-from engine.experiments.explore import Source, asked, opened
-from engine.progress import Progress
-from engine.work.jobs import Task
+from engine.experiments.explore import MARKED_ON, Exploring, exploring, opened, own_number, unchanged
+from engine.experiments.further import chosen_others
+from engine.work.kinds import Bench, Task, kind
+from engine.work.specs import canonical
 from engine.work.store import Payload
-from engine.zoo.registry import model_digest
 
 MOST = 200  # images, spread evenly over the split
 
 
-def fooling_task(outcome: Payload, source: Source, model: str, attack: AttackSpec, device: str = "auto",
-                 limit: int = MOST) -> Task:
-    """The job that tries what a run on one picture (`outcome`) learned on up to `limit` images of `source`'s split.
+@dataclass(frozen=True)
+class Measuring:
+    """How often what an attack on one picture learned fools the model on `images`, up to `limit` of a split."""
 
-    The result belongs to what was learned, not to the picture. Facts: AttackResult.summary; arrays: `indices`,
-    `labels`, `predicted_clean` and `predicted_adversarial` [N].
+    exploring: Exploring
+    limit: int
+    images: str
+
+    def canonical(self) -> dict[str, Any]:
+        """It belongs to what was learned, which the picture does not decide."""
+        learned = {name: value for name, value in canonical(self.exploring).items() if name not in ("image", "label")}
+        return {**learned, "limit": self.limit, "images": self.images}
+
+
+def fooling_task(explored: Task, limit: int = MOST) -> Task:
+    """The job that tries what the attack `explored` on one picture learned on up to `limit` images of the picture's
+    split; raises EngineError.
+
+    Facts: AttackResult.summary; arrays: `indices`, `labels`, `predicted_clean` and `predicted_adversarial` [N].
     """
-    dataset = opened(source.dataset, source.split)
-    learned = {name: digest.of_arrays(outcome.arrays[f"learned_{name}"]) for name in outcome.facts["learned"]}
-    spec: dict[str, Any] = {"learned": learned, "model": model, "weights": model_digest(model), "device": device,
-                            "attack": asdict(attack), "dataset": dataset.digest, "limit": limit}
-    title = f"{ATTACKS[attack.attack].info.title} on {dataset.info.name}/{dataset.split}"
-    return Task("fooling", title, spec, lambda progress: _measure(source, model, attack, device, limit, progress),
-                device, asked=asked(source, model, attack, device))
+    spec: Exploring = explored.spec
+    dataset = opened(spec.source.dataset, spec.source.split)
+    images = dataset.digest_of(_measured(dataset, own_number(spec.source), spec.attack, limit))
+    title = f"{ATTACKS[spec.attack.attack].info.title} on {dataset.info.name}/{dataset.split}"
+    return Task("fooling", Measuring(spec, limit, images), title, explored.device)
 
 
-def _measure(source: Source, model: str, attack: AttackSpec, device: str, limit: int, progress: Progress) -> Payload:
-    progress.report(0.0, "loading PyTorch and the model")
+@kind("fooling", Measuring)
+def _measure(measuring: Measuring, bench: Bench) -> Payload:
+    bench.progress.report(0.0, "loading PyTorch and the model")
     load_libraries()
     import torch
 
@@ -47,15 +59,17 @@ def _measure(source: Source, model: str, attack: AttackSpec, device: str, limit:
     from engine.experiments.means import means_for
     from engine.zoo.registry import load_model
 
-    dataset, classifier = opened(source.dataset, source.split), load_model(model)
-    own = [] if source.upload else [source.index]
-    indices = _measured(dataset, own, attack, limit)
-    progress.report(0.05, "reading the images")
+    spec = unchanged(measuring.exploring)
+    source, attack = spec.source, spec.attack
+    dataset, classifier = opened(source.dataset, source.split), load_model(spec.model)
+    own = own_number(source)
+    indices = _measured(dataset, own, attack, measuring.limit)
+    bench.progress.report(0.05, "reading the images")
     images, labels = torch.from_numpy(dataset.images(indices)), torch.from_numpy(dataset.labels[indices])
     # What was learned is known by what it was learned from: the further images are those of the explored picture.
     means = means_for(attack, dataset, indices, images, classifier, learned_beside=own)
-    result = run_attack(attack, classifier, images, labels, means=means, device=device,
-                        progress=progress.part(0.1, 1.0))
+    result = run_attack(attack, classifier, images, labels, means=means, device=bench.device,
+                        progress=bench.progress.part(0.1, 1.0))
     return Payload(result.summary(), {"indices": np.array(indices), "labels": result.labels,
                                       "predicted_clean": result.predicted_clean,
                                       "predicted_adversarial": result.predicted_adversarial})
@@ -63,9 +77,6 @@ def _measure(source: Source, model: str, attack: AttackSpec, device: str, limit:
 
 def _measured(dataset: Dataset, own: list[int], attack: AttackSpec, limit: int) -> list[int]:
     """The numbers of the images to measure on: none that the attack learned from, or has no mask for."""
-    from engine.experiments.evaluate import evenly
-    from engine.experiments.means import MARKS, chosen_others
-
     pool, learned_from = chosen_others(dataset, own, ATTACKS[attack.attack].info.others)
     taken = set(learned_from) if pool is dataset else set()
     chosen = evenly([i for i in range(len(dataset)) if i not in taken], limit)

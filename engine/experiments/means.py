@@ -11,10 +11,10 @@ from engine.attacks import ATTACKS
 from engine.attacks.base import Others
 from engine.attacks.runner import Means
 from engine.attacks.spec import AttackSpec
-from engine.data import load as load_dataset
 from engine.data.base import Dataset
 from engine.data.masks import cells_of, fitted, is_drawn
 from engine.errors import EngineError
+from engine.experiments.further import chosen_others
 from engine.explain.cam import cam
 from engine.zoo.classifier import Classifier
 from engine.zoo.ensemble import ensemble
@@ -65,21 +65,6 @@ def others(dataset: Dataset, indices: Sequence[int], each: int) -> Others:
     return _bank(pool, chosen)
 
 
-def chosen_others(dataset: Dataset, indices: Sequence[int], each: int) -> tuple[Dataset, tuple[int, ...]]:
-    """Where `others` takes its images from, and their numbers there; raises EngineError."""
-    pool = training_split(dataset)
-    taken = set(indices) if pool is dataset else set()
-    chosen: list[int] = []
-    for label in range(len(dataset.classes)):
-        own = [int(i) for i in np.flatnonzero(pool.labels == label) if int(i) not in taken]
-        if own:
-            chosen += [own[round(place)] for place in np.linspace(0, len(own) - 1, min(each, len(own)))]
-    if not chosen:
-        raise EngineError(f"this attack needs further images, and {dataset.info.name}/{dataset.split} has none beside "
-                          "those attacked; attack fewer")
-    return pool, tuple(chosen)
-
-
 def _bank(pool: Dataset, chosen: tuple[int, ...]) -> Others:
     """Those images of `pool`; the last few banks are remembered, as an attack on one picture wants its own at once."""
     key = (pool.digest, chosen)
@@ -92,14 +77,6 @@ def _bank(pool: Dataset, chosen: tuple[int, ...]) -> Others:
 
 _banks: dict[tuple[str, tuple[int, ...]], Others] = {}
 _KEPT = 3
-
-
-def training_split(dataset: Dataset) -> Dataset:
-    """The split that a model for `dataset`'s split was trained on, or `dataset` itself where there is none."""
-    name = dataset.split.replace("test", "train").replace("validation", "train")
-    if name == dataset.split or name not in dataset.info.splits:
-        return dataset
-    return load_dataset(dataset.info.name, name)
 
 
 Mask = Callable[[Dataset, Sequence[int], torch.Tensor, Classifier], torch.Tensor]

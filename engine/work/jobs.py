@@ -1,24 +1,27 @@
-"""Long work in the background: one worker thread a device, a queue, progress and cancel, results kept."""
+"""Long work in the background: one worker thread a device, turns, progress and cancel, results kept.
+
+What was accepted and not over when a process died is taken up again by the next.
+"""
 
 import logging
 import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 from engine import device as devices
-from engine import digest
 from engine.errors import Cancelled, EngineError
 from engine.home import home
 from engine.progress import Progress
 from engine.work.journal import Accepted, Journal
+from engine.work.kinds import KINDS, Bench, Task
+from engine.work.specs import to_json
 from engine.work.store import Payload, Store, store_in
+from engine.work.turns import Turns
 
-FORMAT = 2  # raise it when the meaning of a kept result changes: old ones are then computed anew
 PRESENT = 5.0  # seconds after which someone who no longer looks at a job has left (closed or reloaded the page)
 _REMEMBERED = 24  # jobs over and still in memory; a payload can weigh 10 MB
 log = logging.getLogger(__name__)
@@ -36,33 +39,15 @@ class State(Enum):
         return self in (State.DONE, State.CANCELLED, State.FAILED)
 
 
-@dataclass(frozen=True)
-class Task:
-    """Work to be done. `spec` is JSON-able and decides the result; `work` computes it on `device`'s worker.
-
-    With `keep` the result outlives this process; without, only the memory of it. `asked` is what the page was asked
-    for, as in a saved run: with it, work that a killed server lost can be offered again.
-    """
-
-    kind: str
-    title: str
-    spec: dict[str, Any]
-    work: Callable[[Progress], Payload]
-    device: str = "auto"
-    keep: bool = True
-    asked: dict[str, Any] | None = None
-
-    @property
-    def key(self) -> str:
-        """The name under which the result is kept."""
-        return digest.of_spec({"format": FORMAT, "kind": self.kind, "spec": self.spec})
-
-
 @dataclass
 class Job:
-    """A task on its way. Pages read it; only its worker writes what it says of the work."""
+    """A task on its way. Pages read it; only its worker writes what it says of the work.
+
+    `owner` is who asked first: whose turn it takes. `steps` is long work that waits for its next turn.
+    """
 
     task: Task
+    owner: str = ""
     state: State = State.QUEUED
     fraction: float = 0.0
     text: str = "starting"
@@ -74,6 +59,7 @@ class Job:
     watchers: dict[str, float] = field(default_factory=dict)
     declined: bool = False
     settle: Callable[[str], None] = lambda key: None
+    steps: Generator[None, None, Payload] | None = None
     key: str = ""
 
     def __post_init__(self) -> None:
@@ -117,22 +103,27 @@ class Jobs:
         self._resolve = resolve
         self._lock = threading.Lock()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
-        self._workers: dict[str, queue.SimpleQueue[Job]] = {}
-        self._submitted = _consumer("dispatcher", self._dispatch)
+        self._workers: dict[str, Turns[Job]] = {}
+        self._submitted: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._taken_up: list[Job] = []
+        _forever("dispatcher", self._submitted.get, self._dispatch)
 
     def submit(self, task: Task, owner: str = "") -> Job:
         """Queue `task`, or join the job that already does it, or return its kept result.
 
         `owner` names who asks: a job that several people wait for goes on until all of them have cancelled it.
         """
+        return self._submit(task, owner, tries=0)
+
+    def _submit(self, task: Task, owner: str, tries: int) -> Job:
         job = self.find(task)
         with self._lock:
             # Someone else may have been quicker since.
             job = self._jobs.get(task.key, job)
             if job is None or job.state in (State.CANCELLED, State.FAILED) or job.cancelled.is_set():
-                job = self._remember(Job(task, settle=self._journal.settle))
-                if task.asked is not None:
-                    self._journal.accept(Accepted(job.key, task.kind, task.title, task.asked, time.time()))
+                job = self._remember(Job(task, owner, settle=self._journal.settle))
+                if task.keep:
+                    self._journal.accept(Accepted(job.key, task.title, task.to_json(), time.time(), tries))
                 self._submitted.put(job)
             job.watch(owner)
             job.declined = False
@@ -148,10 +139,14 @@ class Jobs:
         payload = self.store.get(key) if task.keep else None
         if payload is None:
             return None
-        job = Job(task, State.DONE, 1.0, "done", payload=payload)
+        job = Job(task, state=State.DONE, fraction=1.0, text="done", payload=payload)
         job.over.set()
         with self._lock:
             return self._jobs.get(key) or self._remember(job)
+
+    def _recall(self, task: Task) -> Payload | None:
+        job = self.find(task)
+        return None if job is None else job.payload
 
     def cancel(self, job: Job, owner: str = "") -> None:
         """`owner` does not want the job any more; it stops at its next step, or once nobody else waits for it."""
@@ -161,8 +156,35 @@ class Jobs:
                 job.declined = True
                 job.stop_if_declined()
 
+    def take_up(self) -> None:
+        """Go on with what processes that were stopped or killed had accepted and did not end.
+
+        Each piece of work once: what was under way twice when a process died may be what kills it.
+        """
+        for accepted in self.lost():
+            if accepted.tries:
+                continue
+            try:
+                job = self._submit(Task.from_json(accepted.task), "", tries=1)
+            except EngineError as error:
+                log.warning("%s cannot be taken up again: %s", accepted.title, error)
+                continue
+            self._journal.forget(accepted.key)
+            with self._lock:
+                self._taken_up.append(job)
+
+    def taken_up(self) -> list[Job]:
+        """The jobs that this process took up from one that ended, unless somebody has noted them."""
+        with self._lock:
+            return list(self._taken_up)
+
+    def noted(self, job: Job) -> None:
+        """`taken_up` is not to speak of this job any more."""
+        with self._lock:
+            self._taken_up = [other for other in self._taken_up if other is not job]
+
     def lost(self) -> list[Accepted]:
-        """What servers that were stopped or killed had accepted and did not end, and nobody asked for again."""
+        """What processes that were stopped or killed had accepted and did not end, and nobody does again."""
         lost = []
         for accepted in self._journal.lost():
             with self._lock:
@@ -196,17 +218,60 @@ class Jobs:
             return
         job.text = "waiting for its turn"
         if device not in self._workers:
-            self._workers[device] = _consumer(f"worker-{device}", _perform_and_keep(self.store))
-        self._workers[device].put(job)
+            turns = self._workers[device] = Turns()
+            _forever(f"worker-{device}", turns.take, lambda job: self._turn(job, turns))
+        self._wait(job, self._workers[device])
+
+    def _wait(self, job: Job, turns: Turns[Job]) -> None:
+        turns.put(job, job.owner, patient=KINDS[job.task.kind].patient)
+
+    def _turn(self, job: Job, turns: Turns[Job]) -> None:
+        """Do the job, or the next unit of long work; keep what has come of it."""
+        state = self._perform(job)
+        if state is State.RUNNING:
+            self._wait(job, turns)
+            return
+        if state is State.DONE and job.task.keep and job.payload is not None:
+            try:
+                self.store.put(job.key, job.task.kind, job.task.title, to_json(job.task.spec), job.payload)
+            except EngineError as error:
+                job.note = str(error)
+        job.end(state)
+
+    def _perform(self, job: Job) -> State:
+        def report(fraction: float, text: str) -> None:
+            job.fraction, job.text = fraction, text
+            job.stop_if_declined()
+
+        job.stop_if_declined()
+        try:
+            if job.cancelled.is_set():
+                return State.CANCELLED
+            if job.steps is None:
+                job.state, job.text = State.RUNNING, "starting"
+                bench = Bench(job.task.device, self.store, Progress(report, job.cancelled), self._recall)
+                outcome = KINDS[job.task.kind].work(job.task.spec, bench)
+                if isinstance(outcome, Payload):
+                    job.payload = outcome
+                    return State.DONE
+                job.steps = outcome
+            next(job.steps)
+            return State.RUNNING
+        except StopIteration as end:
+            job.payload = end.value
+            return State.DONE
+        except Cancelled:
+            return State.CANCELLED
+        except EngineError as error:
+            job.error = str(error)
+            return State.FAILED
 
 
-def _consumer(name: str, consume: Callable[[Job], None]) -> "queue.SimpleQueue[Job]":
-    """A queue whose jobs one new thread consumes, one after another."""
-    jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
-
+def _forever(name: str, take: Callable[[], Job], consume: Callable[[Job], None]) -> None:
+    """A new thread that consumes one job after another."""
     def loop() -> None:
         while True:
-            job = jobs.get()
+            job = take()
             try:
                 consume(job)
             except Exception as error:
@@ -216,39 +281,6 @@ def _consumer(name: str, consume: Callable[[Job], None]) -> "queue.SimpleQueue[J
 
     devices.keep_heap()  # before the thread takes memory of its own
     threading.Thread(target=loop, name=name, daemon=True).start()
-    return jobs
-
-
-def _perform_and_keep(store: Store) -> Callable[[Job], None]:
-    def consume(job: Job) -> None:
-        state = _perform(job)
-        if state is State.DONE and job.task.keep and job.payload is not None:
-            try:
-                store.put(job.key, job.task.kind, job.task.title, job.task.spec, job.payload)
-            except EngineError as error:
-                job.note = str(error)
-        job.end(state)
-
-    return consume
-
-
-def _perform(job: Job) -> State:
-    def report(fraction: float, text: str) -> None:
-        job.fraction, job.text = fraction, text
-        job.stop_if_declined()
-
-    job.stop_if_declined()
-    if job.cancelled.is_set():
-        return State.CANCELLED
-    job.state, job.text = State.RUNNING, "starting"
-    try:
-        job.payload = job.task.work(Progress(report, job.cancelled))
-    except Cancelled:
-        return State.CANCELLED
-    except EngineError as error:
-        job.error = str(error)
-        return State.FAILED
-    return State.DONE
 
 
 def _processor(device: str) -> str:

@@ -24,13 +24,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Accepted:
-    """A job as it was asked for. `asked` is a saved run without its results: the settings of the page."""
+    """A job as it was asked for: its task as JSON, when, and how often it was taken up from a process that died."""
 
     key: str
-    kind: str
     title: str
-    asked: dict[str, Any]
+    task: dict[str, Any]
     submitted: float
+    tries: int = 0
 
 
 class Journal:

@@ -4,8 +4,9 @@ A task names its kind and carries its spec, never a closure, so that it can be t
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from inspect import isgeneratorfunction
 from typing import Any, Generic, TypeVar
 
 from engine import device as devices
@@ -22,11 +23,20 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Bench:
-    """Where a piece of work is done: the device, the store it may keep partial results in, and who is told of it."""
+    """Where a piece of work is done: the device, the store for results on the way, and who is told how far it is.
+
+    `recall` finds what a task gave before, wherever that is.
+    """
 
     device: str
     store: Store
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress
+    recall: Callable[["Task"], Payload | None]
+
+    def result(self, task: "Task") -> Payload:
+        """What `task` gives, known already or else computed here and now; raises EngineError and Cancelled."""
+        found = self.recall(task)
+        return found if found is not None else KINDS[task.kind].perform(task.spec, self)
 
 
 # What a kind's function gives: the result; or, of long work, the result after a yield between its units, where
@@ -44,6 +54,23 @@ class Kind(Generic[S]):
     work: Callable[[S, Bench], Outcome]
     version: int = 1
     keep: bool = True
+
+    @property
+    def patient(self) -> bool:
+        """Whether it is long work in units, between which others have their turn."""
+        return isgeneratorfunction(self.work)
+
+    def perform(self, spec: S, bench: Bench) -> Payload:
+        """All of the work at once."""
+        outcome = self.work(spec, bench)
+        if isinstance(outcome, Payload):
+            return outcome
+        while True:
+            try:
+                next(outcome)
+            except StopIteration as end:
+                payload: Payload = end.value
+                return payload
 
 
 KINDS: Registry[Kind[Any]] = Registry("kind of work")

@@ -1,7 +1,7 @@
 """The queue: order, progress, cancel, results kept, nobody kept waiting by those who left."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -9,16 +9,13 @@ import pytest
 from engine.errors import EngineError
 from engine.progress import Progress
 from engine.work import jobs as jobs_module
-from engine.work.jobs import Jobs, State, Task
+from engine.work.jobs import Jobs, State
 from engine.work.store import Payload, Store
+from tests.working import task
 
 
 def payload(value: float = 1.0) -> Payload:
     return Payload({"value": value}, {"image": np.full((2, 3), value, np.float32)})
-
-
-def task(work: Callable[[Progress], Payload], name: str = "a", **options: object) -> Task:
-    return Task("test", name, {"name": name}, work, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -76,7 +73,7 @@ def test_a_kept_result_survives_a_restart(jobs: Jobs) -> None:
 
 
 def test_what_is_not_to_be_kept_is_not_on_disk(jobs: Jobs) -> None:
-    warm = task(lambda progress: payload(), keep=False)
+    warm = task(lambda progress: payload(), kind="test unkept")
     assert jobs.submit(warm).wait(10).state is State.DONE
     assert jobs.store.get(warm.key) is None
 
@@ -225,3 +222,66 @@ def test_memory_is_bounded_and_running_jobs_stay(jobs: Jobs, monkeypatch: pytest
     assert jobs.find(task(gate, "running")) is running
     gate.go.set()
     running.wait(10)
+
+
+def test_a_click_waits_for_one_unit_of_a_sweep_at_most(jobs: Jobs) -> None:
+    order: list[str] = []
+    began, clicked = threading.Event(), threading.Event()
+
+    def sweep(progress: Progress) -> Iterator[None]:
+        for unit in range(5):
+            progress.report(unit / 5, f"unit {unit}")
+            order.append(f"unit {unit}")
+            if unit == 1:
+                began.set()
+                assert clicked.wait(10)
+            yield
+        return payload(5.0)
+
+    def click(progress: Progress) -> Payload:
+        order.append("click")
+        return payload()
+
+    long = jobs.submit(task(sweep, "sweep", kind="test patient"), "ann")
+    assert began.wait(10)
+    short = jobs.submit(task(click, "click"), "bob")
+    jobs_module.time.sleep(0.1)  # the dispatcher hands it on
+    clicked.set()
+    assert short.wait(10).state is State.DONE
+    assert long.wait(10).state is State.DONE and long.payload is not None and long.payload.facts == {"value": 5.0}
+    assert order == ["unit 0", "unit 1", "click", "unit 2", "unit 3", "unit 4"]
+
+
+def test_sweeps_of_two_visitors_take_turns(jobs: Jobs) -> None:
+    order: list[str] = []
+    both = threading.Event()
+
+    def sweep(name: str) -> "Callable[[Progress], Iterator[None]]":
+        def work(progress: Progress) -> Iterator[None]:
+            assert both.wait(10)
+            for _ in range(3):
+                order.append(name)
+                yield
+            return payload()
+        return work
+
+    first = jobs.submit(task(sweep("a"), "a sweep", kind="test patient"), "ann")
+    second = jobs.submit(task(sweep("b"), "b sweep", kind="test patient"), "bob")
+    jobs_module.time.sleep(0.1)
+    both.set()
+    assert first.wait(10).state is second.wait(10).state is State.DONE
+    assert order == ["a", "b"] * 3
+
+
+def test_a_sweep_is_cancelled_between_two_units(jobs: Jobs) -> None:
+    began = threading.Event()
+
+    def sweep(progress: Progress) -> Iterator[None]:
+        while True:
+            began.set()
+            yield
+
+    job = jobs.submit(task(sweep, "endless", kind="test patient"), "ann")
+    assert began.wait(10)
+    jobs.cancel(job, "ann")
+    assert job.wait(10).state is State.CANCELLED

@@ -13,19 +13,21 @@ import pytest
 
 from engine.errors import EngineError
 from engine.progress import Progress
-from engine.work.jobs import Jobs, State, Task
+from engine.work.jobs import Jobs, State
 from engine.work.journal import Accepted, Journal
+from engine.work.kinds import Task
 from engine.work.store import Payload, Store
+from tests.working import task
 
 ROOT = Path(__file__).resolve().parents[2]
-ASKED = {"model": "a model", "run": {"classes": ["no", "yes"]}}
 
 # One job ends, one runs for ever, one waits behind it.
 SERVER = """
 import sys, threading
 from pathlib import Path
-from engine.work.jobs import Jobs, Task
+from engine.work.jobs import Jobs
 from engine.work.store import Payload, Store
+from tests.working import task
 
 began = threading.Event()
 
@@ -34,11 +36,10 @@ def for_ever(progress):
     threading.Event().wait()
 
 jobs = Jobs(Store(Path(sys.argv[1])))
-asked = {"model": "a model", "run": {"classes": ["no", "yes"]}}
-jobs.submit(Task("test", "ends", {"n": 0}, lambda progress: Payload({}, {}), asked=asked)).wait()
-jobs.submit(Task("test", "runs", {"n": 1}, for_ever, asked=asked))
-jobs.submit(Task("test", "waits", {"n": 2}, for_ever, asked=asked))
-jobs.submit(Task("test", "is not told", {"n": 3}, for_ever))
+jobs.submit(task(lambda progress: Payload({}, {}), "ends")).wait()
+jobs.submit(task(for_ever, "runs"))
+jobs.submit(task(for_ever, "waits"))
+jobs.submit(task(for_ever, "is not told", kind="test unkept"))
 began.wait()
 print("working", flush=True)
 threading.Event().wait()
@@ -63,8 +64,8 @@ def killed(folder: Path) -> None:
         process.wait()
 
 
-def task(number: int) -> Task:
-    return Task("test", "again", {"n": number}, lambda progress: Payload({}, {"x": np.zeros(1)}), asked=ASKED)
+def done(name: str = "runs") -> Task:
+    return task(lambda progress: Payload({}, {"x": np.zeros(1)}), name)
 
 
 def titles(jobs: Jobs) -> list[str]:
@@ -75,7 +76,7 @@ def test_what_a_killed_server_worked_on_is_known_to_the_next(tmp_path) -> None:
     killed(tmp_path)
     lost = Jobs(Store(tmp_path)).lost()
     assert [accepted.title for accepted in lost] == ["runs", "waits"]
-    assert {accepted.kind for accepted in lost} == {"test"} and all(accepted.asked == ASKED for accepted in lost)
+    assert [Task.from_json(accepted.task) for accepted in lost] == [done("runs"), done("waits")]
 
 
 def test_what_another_server_works_on_is_not_lost_before_it_ends(tmp_path) -> None:
@@ -100,7 +101,7 @@ def test_what_is_forgotten_is_not_told_again_and_leaves_nothing(tmp_path) -> Non
 def test_what_is_asked_for_again_is_not_lost_any_more(tmp_path) -> None:
     killed(tmp_path)
     jobs = Jobs(Store(tmp_path))
-    again = jobs.submit(task(1))
+    again = jobs.submit(done())
     assert titles(jobs) == ["waits"]
     assert again.wait(10).state is State.DONE
     assert titles(Jobs(Store(tmp_path))) == ["waits"]
@@ -109,7 +110,7 @@ def test_what_is_asked_for_again_is_not_lost_any_more(tmp_path) -> None:
 def test_what_was_kept_just_before_the_end_is_not_lost(tmp_path) -> None:
     killed(tmp_path)
     store = Store(tmp_path)
-    store.put(task(1).key, "test", "runs", {}, Payload({}, {}))
+    store.put(done().key, "test", "runs", {}, Payload({}, {}))
     assert titles(Jobs(store)) == ["waits"]
 
 
@@ -140,7 +141,7 @@ def test_what_is_over_is_not_lost_however_it_ended(tmp_path, ends: str) -> None:
         return name
 
     jobs = Jobs(Store(tmp_path), resolve)
-    job = jobs.submit(Task("test", "ends", {}, work, asked=ASKED))
+    job = jobs.submit(task(work, "ends"))
     assert job.wait(10).state.over
     (own,) = (tmp_path / "journal").glob("*.json")
     assert own.read_text() == "[]"
@@ -156,7 +157,7 @@ def test_a_damaged_journal_is_told_in_the_log_and_forgotten(tmp_path, damage: st
 
 def test_a_journal_that_cannot_be_written_stops_no_work(tmp_path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "journal").write_text("a file where the folder should be")
-    assert Jobs(Store(tmp_path)).submit(task(1)).wait(10).state is State.DONE
+    assert Jobs(Store(tmp_path)).submit(done()).wait(10).state is State.DONE
     assert "cannot be noted" in caplog.text
 
 
@@ -173,5 +174,35 @@ def test_the_lock_of_a_living_process_is_there_before_its_file(tmp_path, monkeyp
     written = journal._write
     monkeypatch.setattr(journal, "_write", write)
     own = Journal(tmp_path)
-    own.accept(Accepted("k", "test", "a title", ASKED, 1.0))
+    own.accept(Accepted("k", "a title", done().to_json(), 1.0))
     assert seen == [False] and own.lost() == []
+
+
+def test_what_was_under_way_is_taken_up_again(tmp_path) -> None:
+    killed(tmp_path)
+    done("runs"), done("waits")
+    jobs = Jobs(Store(tmp_path))
+    jobs.take_up()
+    assert [job.task.title for job in jobs.taken_up()] == ["runs", "waits"]
+    assert all(job.wait(10).state is State.DONE for job in jobs.taken_up())
+    assert jobs.lost() == []
+    jobs.noted(jobs.taken_up()[0])
+    assert [job.task.title for job in jobs.taken_up()] == ["waits"]
+
+
+def test_what_a_process_died_of_twice_is_not_taken_up_a_third_time(tmp_path) -> None:
+    own = Journal(tmp_path / "journal")
+    own.accept(Accepted(done().key, "runs", done().to_json(), 1.0, tries=1))
+    own._alive.release()  # as if its process had ended
+    jobs = Jobs(Store(tmp_path))
+    jobs.take_up()
+    assert jobs.taken_up() == [] and titles(jobs) == ["runs"]
+
+
+def test_what_cannot_be_taken_up_stays_lost(tmp_path) -> None:
+    own = Journal(tmp_path / "journal")
+    own.accept(Accepted("k", "of another version", {**done().to_json(), "kind": "forgotten"}, 1.0))
+    own._alive.release()
+    jobs = Jobs(Store(tmp_path))
+    jobs.take_up()
+    assert jobs.taken_up() == [] and titles(jobs) == ["of another version"]

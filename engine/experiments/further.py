@@ -1,0 +1,44 @@
+"""Which further images an attacker has, beside the attacked ones. Does not import torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.data import load as load_dataset
+from engine.data.base import Dataset
+from engine.errors import EngineError
+
+
+def chosen_others(dataset: Dataset, indices: Sequence[int], each: int) -> tuple[Dataset, tuple[int, ...]]:
+    """Up to `each` images of every class, spread evenly over the training split that belongs to `dataset`'s split, as
+    that split and their numbers there; raises EngineError.
+
+    Where there is none, they come from the split itself, without the images `indices`.
+    """
+    pool = training_split(dataset)
+    taken = set(indices) if pool is dataset else set()
+    chosen: list[int] = []
+    for label in range(len(dataset.classes)):
+        own = [int(i) for i in np.flatnonzero(pool.labels == label) if int(i) not in taken]
+        if own:
+            chosen += [own[round(place)] for place in np.linspace(0, len(own) - 1, min(each, len(own)))]
+    if not chosen:
+        raise EngineError(f"this attack needs further images, and {dataset.info.name}/{dataset.split} has none beside "
+                          "those attacked; attack fewer")
+    return pool, tuple(chosen)
+
+
+def further_digest(dataset: Dataset, indices: Sequence[int], each: int) -> str:
+    """Identifies those very images; raises EngineError."""
+    pool, chosen = chosen_others(dataset, indices, each)
+    return pool.digest_of(chosen)
+
+
+def training_split(dataset: Dataset) -> Dataset:
+    """The split that a model for `dataset`'s split was trained on, or `dataset` itself where there is none."""
+    name = dataset.split.replace("test", "train").replace("validation", "train")
+    if name == dataset.split or name not in dataset.info.splits:
+        return dataset
+    return load_dataset(dataset.info.name, name)

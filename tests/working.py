@@ -1,0 +1,40 @@
+"""Kinds of work for tests of the queue: what they do is a function that the test gives under a name."""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+from engine.progress import Progress
+from engine.work.kinds import Bench, Task, kind
+from engine.work.store import Payload
+
+_functions: dict[str, Callable[[Progress], Any]] = {}
+
+
+@dataclass(frozen=True)
+class Named:
+    """Work known by its name."""
+
+    name: str
+
+
+@kind("test", Named)
+def _work(spec: Named, bench: Bench) -> Payload:
+    payload: Payload = _functions[spec.name](bench.progress)
+    return payload
+
+
+@kind("test unkept", Named, keep=False)
+def _unkept(spec: Named, bench: Bench) -> Payload:
+    return _work(spec, bench)  # type: ignore[return-value]
+
+
+@kind("test patient", Named)
+def _patient(spec: Named, bench: Bench) -> Generator[None, None, Payload]:
+    return (yield from _functions[spec.name](bench.progress))
+
+
+def task(work: Callable[[Progress], Any], name: str = "a", *, kind: str = "test", device: str = "auto") -> Task:
+    """A task that does `work`; of the kind "test patient" it is a generator function."""
+    _functions[name] = work
+    return Task(kind, Named(name), name, device)
