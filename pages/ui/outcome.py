@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 from scipy import ndimage
 
@@ -273,11 +274,10 @@ def _fooling(run: Run) -> None:
 
 
 def _fooling_csv(run: Run, found: Payload) -> str:
-    names = ['"' + name.replace('"', '""') + '"' for name in run.classes]
-    rows = zip(found.arrays["indices"], *(found.arrays[key] for key in ("labels", "predicted_clean",
-                                                                       "predicted_adversarial")), strict=True)
-    return "\n".join(["picture,class,predicted before,predicted after",
-                      *(f"{index},{','.join(names[i] for i in classes)}" for index, *classes in rows)]) + "\n"
+    says = {title: np.take(run.classes, found.arrays[key])
+            for title, key in (("class", "labels"), ("predicted before", "predicted_clean"),
+                               ("predicted after", "predicted_adversarial"))}
+    return _as_csv(pd.DataFrame({"picture": found.arrays["indices"], **says}))
 
 
 def _where(run: Run) -> Figure | None:
@@ -441,13 +441,15 @@ def _npz(run: Run, heatmaps: Payload | None) -> bytes:
 
 def _csv(run: Run) -> str:
     if (walk := run.facts["walk"]) is not None:
-        pairs = zip(walk["queries"], walk["distances"], strict=True)
-        return "\n".join(["queries,distance", *(f"{q},{'' if d is None else f'{d:.8g}'}" for q, d in pairs)]) + "\n"
+        return _as_csv(pd.DataFrame({"queries": walk["queries"], "distance": walk["distances"]}))
     facts = run.facts["steps"]
-    names = ",".join('"' + name.replace('"', '""') + '"' for name in run.classes)
-    rows = (",".join([str(step), f"{loss:.8g}", *(f"{p:.8g}" for p in probabilities)])
-            for step, (loss, probabilities) in enumerate(zip(facts["loss"], facts["probabilities"], strict=True)))
-    return "\n".join([f"step,loss,{names}", *rows]) + "\n"
+    steps = pd.DataFrame({"step": range(len(facts["loss"])), "loss": facts["loss"]})
+    return _as_csv(pd.concat([steps, pd.DataFrame(facts["probabilities"], columns=run.classes)], axis=1))
+
+
+def _as_csv(table: pd.DataFrame) -> str:
+    """With eight significant digits."""
+    return str(table.to_csv(index=False, float_format="%.8g"))
 
 
 # ---- explanation
