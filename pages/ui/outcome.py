@@ -26,7 +26,7 @@ from pages.ui.address import Address
 from pages.ui.charts import counted, duration, percent
 from pages.ui.pictures import Figure
 from pages.ui.shell import owner
-from pages.ui.viewer import StoredUnits, auto_gain, strongest_channel, viewer
+from pages.ui.viewer import auto_gain, strongest_channel, viewer
 
 MOST_OUTLINED = 0.5  # the share of changed pixels up to which an outline says more than the difference
 MOST_LONE = 50  # the number of changed pixels up to which each is circled
@@ -65,14 +65,13 @@ class Run:
 
 def show(run: Run, address: Address) -> None:
     """Everything about a finished run."""
-    units = run.picture.stored_units
-    verdict.show(run.facts, run.classes, units)
+    verdict.show(run.facts, run.classes, run.picture.stored_units)
     for line in _remarks(run):
         st.caption(line)
     before, after = (verdict.says(run.facts, run.classes, image) for image in ("clean", "adversarial"))
     viewer(run.payload.arrays["clean"], run.payload.arrays["adversarial"], original_caption=str(before),
-           perturbed_caption=str(after), badge=run.badge or None,
-           stored_units=StoredUnits(units.name, units.scale, units.offset) if units else None, key="explore viewer")
+           perturbed_caption=str(after), badge=run.badge or None, stored_units=run.picture.stored_units,
+           key="explore viewer")
     st.markdown("##### What the model says")
     charts.show(charts.probabilities(run.classes, *(run.facts["probabilities"][k] for k in ("clean", "adversarial"))),
                 key="explore probabilities")
