@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,9 @@ from engine.attacks.result import MILESTONES
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import Dataset
 from engine.data import load as load_dataset
-from engine.data.base import SIZE
-from engine.data.upload import StoredUnits, load_upload
+from engine.data.base import SIZE, StoredUnits
+from engine.data.marks import MARKS, marked
+from engine.data.upload import load_upload
 from engine.device import load_libraries
 from engine.errors import EngineError
 from engine.experiments import pace
@@ -53,16 +54,22 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """An image to explore: float32 [C, H, W] in [0,1]; `label` is None where the true class is unknown."""
+    """An image to explore: float32 [C, H, W] in [0,1]; `label` is None where the true class is unknown.
+
+    `marks`: of what is marked on it, by its name among MARKS, where.
+    """
 
     image: np.ndarray
     label: int | None
     name: str
     synthetic: bool = False
-    lesion: np.ndarray | None = None
-    lungs: np.ndarray | None = None
+    marks: Mapping[str, np.ndarray] = field(default_factory=dict)
     stored_units: StoredUnits | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def lesion(self) -> np.ndarray | None:
+        return self.marks.get("lesion")
 
 
 @lru_cache(maxsize=8)
@@ -82,24 +89,16 @@ def picture(source: Source) -> Picture:
         return Picture(upload.image, None, f"upload {source.upload[:8]}", stored_units=upload.stored_units, notes=notes)
     dataset = opened(source.dataset, source.split)
     index = dataset.checked(source.index)
+    marks = {name: mask for name in MARKS if (mask := marked(name, dataset, index)) is not None}
     return Picture(dataset.image(index), int(dataset.labels[index]), dataset.item_name(index), dataset.info.synthetic,
-                   dataset.lesion(index), dataset.lungs(index))
-
-
-# Masks that somebody must have marked on the picture: what they are called, and where they are.
-MARKED: dict[str, tuple[str, Callable[[Picture], np.ndarray | None]]] = {
-    "lesion": ("a lesion", lambda picture: picture.lesion),
-    "lung": ("the lungs", lambda picture: picture.lungs),
-}
+                   marks)
 
 
 def unmarked(mask: str, chosen: Picture) -> str | None:
     """Why the picture cannot be attacked within `mask`, or None where it can."""
-    if mask not in MARKED:
+    if mask not in MARKS or mask in chosen.marks:
         return None
-    what, find = MARKED[mask]
-    marked = find(chosen)
-    return f"nobody marked {what} on this picture" if marked is None or not marked.any() else None
+    return f"nobody marked {MARKS[mask].words} on this picture"
 
 
 def explore_task(source: Source, model: str, attack: AttackSpec, device: str = "auto") -> Task:

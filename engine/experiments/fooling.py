@@ -11,6 +11,7 @@ from engine import digest
 from engine.attacks import ATTACKS
 from engine.attacks.spec import AttackSpec
 from engine.data import Dataset
+from engine.data.marks import MARKS, marked
 from engine.device import load_libraries
 from engine.errors import EngineError
 from engine.experiments.explore import Source, opened
@@ -64,13 +65,13 @@ def _measure(source: Source, model: str, attack: AttackSpec, device: str, limit:
 def _measured(dataset: Dataset, own: list[int], attack: AttackSpec, limit: int) -> list[int]:
     """The numbers of the images to measure on: none that the attack learned from, or has no mask for."""
     from engine.experiments.evaluate import evenly
-    from engine.experiments.means import MARKS, chosen_others
+    from engine.experiments.means import chosen_others
 
     pool, learned_from = chosen_others(dataset, own, ATTACKS[attack.attack].info.others)
     taken = set(learned_from) if pool is dataset else set()
     chosen = evenly([i for i in range(len(dataset)) if i not in taken], limit)
     if attack.mask in MARKS:
-        chosen = [i for i in chosen if (mask := MARKS[attack.mask](dataset, i)) is not None and mask.any()]
+        chosen = [i for i in chosen if marked(attack.mask, dataset, i) is not None]
     if not chosen:
         raise EngineError(f"{dataset.info.name}/{dataset.split} has no images to measure on, beside those that the "
                           "attack learned from; choose another split or mask")
