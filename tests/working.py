@@ -4,9 +4,10 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
+from engine.home import home
 from engine.progress import Progress
-from engine.work.kinds import Bench, Task, kind
-from engine.work.store import Payload
+from engine.work.kinds import KINDS, Bench, Task, kind
+from engine.work.store import Payload, Store
 
 _functions: dict[str, Callable[[Progress], Any]] = {}
 
@@ -32,6 +33,12 @@ def _unkept(spec: Named, bench: Bench) -> Payload:
 @kind("test patient", Named)
 def _patient(spec: Named, bench: Bench) -> Generator[None, None, Payload]:
     return (yield from _functions[spec.name](bench.progress))
+
+
+def perform(task: Task, progress: Progress | None = None) -> Payload:
+    """What the task gives, computed here and now; nothing is kept."""
+    bench = Bench(task.device, Store(home() / "runs"), progress or Progress(), lambda task: None)
+    return KINDS[task.kind].perform(task.spec, bench)
 
 
 def task(work: Callable[[Progress], Any], name: str = "a", *, kind: str = "test", device: str = "auto") -> Task:

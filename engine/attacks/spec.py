@@ -1,12 +1,12 @@
 """The full description of an attack run, checked before anything is computed. Does not import torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from engine.attacks.base import ATTACKS, HIGHEST, Attack, Budget, Knowledge
 from engine.data.masks import DRAWN, cells_of, drawn, is_drawn
 from engine.errors import EngineError, UnknownName
-from engine.params import Value, build, values_of
+from engine.params import Value, build, params_of, values_of
 
 # What a run may be confined to. The name of a mask drawn by hand goes on with the drawing itself: "drawn:...".
 MASKS = {"lesion": "the true lesion", "lung": "the lungs", "cam": "the hottest fifth of the heatmap",
@@ -35,6 +35,19 @@ class AttackSpec:
     max_queries: int | None = None
     surrogate: str = ""
     mask: str = ""
+
+    def canonical(self) -> dict[str, Any]:
+        """What decides the outcome, JSON-able: settings that have their default are left out, so that a new one does
+        not orphan what was computed before; so is the surrogate's name, whose weights count."""
+        own = {p.name: p.default for p in params_of(ATTACKS[self.attack])}
+        chosen = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("params", "surrogate")}
+        return {name: value for name, value in chosen.items() if value != _DEFAULTS.get(name, _NEVER)} | {
+            "params": {name: value for name, value in self.params.items() if value != own[name]}}
+
+
+_NEVER = object()
+# What settings were before anybody could choose them; never to be changed.
+_DEFAULTS: dict[str, object] = {"target": None, "max_queries": None, "mask": ""}
 
 
 def make_spec(attack: str, *, eps: float | None = None, norm: str | None = None, target: int | None = None,

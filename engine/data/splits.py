@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
+
 PARTS = ("train", "validation", "test")
 SHARES = (0.8, 0.1, 0.1)
 

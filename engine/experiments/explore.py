@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,9 @@ from engine.attacks.result import MILESTONES
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import Dataset
 from engine.data import load as load_dataset
-from engine.data.base import SIZE
-from engine.data.upload import StoredUnits, load_upload
+from engine.data.base import SIZE, StoredUnits
+from engine.data.marks import MARKS, marked
+from engine.data.upload import load_upload
 from engine.device import load_libraries
 from engine.errors import EngineError
 from engine.experiments import pace
@@ -54,16 +55,22 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """An image to explore: float32 [C, H, W] in [0,1]; `label` is None where the true class is unknown."""
+    """An image to explore: float32 [C, H, W] in [0,1]; `label` is None where the true class is unknown.
+
+    `marks`: of what is marked on it, by its name among MARKS, where.
+    """
 
     image: np.ndarray
     label: int | None
     name: str
     synthetic: bool = False
-    lesion: np.ndarray | None = None
-    lungs: np.ndarray | None = None
+    marks: Mapping[str, np.ndarray] = field(default_factory=dict)
     stored_units: StoredUnits | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def lesion(self) -> np.ndarray | None:
+        return self.marks.get("lesion")
 
 
 @lru_cache(maxsize=8)
@@ -83,24 +90,16 @@ def picture(source: Source) -> Picture:
         return Picture(upload.image, None, f"upload {source.upload[:8]}", stored_units=upload.stored_units, notes=notes)
     dataset = opened(source.dataset, source.split)
     index = dataset.checked(source.index)
+    marks = {name: mask for name in MARKS if (mask := marked(name, dataset, index)) is not None}
     return Picture(dataset.image(index), int(dataset.labels[index]), dataset.item_name(index), dataset.info.synthetic,
-                   dataset.lesion(index), dataset.lungs(index))
-
-
-# Masks that somebody must have marked on the picture: what they are called, and where they are.
-MARKED: dict[str, tuple[str, Callable[[Picture], np.ndarray | None]]] = {
-    "lesion": ("a lesion", lambda picture: picture.lesion),
-    "lung": ("the lungs", lambda picture: picture.lungs),
-}
+                   marks)
 
 
 def unmarked(mask: str, chosen: Picture) -> str | None:
     """Why the picture cannot be attacked within `mask`, or None where it can."""
-    if mask not in MARKED:
+    if mask not in MARKS or mask in chosen.marks:
         return None
-    what, find = MARKED[mask]
-    marked = find(chosen)
-    return f"nobody marked {what} on this picture" if marked is None or not marked.any() else None
+    return f"nobody marked {MARKS[mask].words} on this picture"
 
 
 @dataclass(frozen=True)
@@ -131,13 +130,13 @@ def exploring(source: Source, model: str, attack: AttackSpec) -> Exploring:
     chosen, dataset = picture(source), opened(source.dataset, source.split)
     if (reason := unmarked(attack.mask, chosen)) is not None:
         raise EngineError(f"{reason}; choose another picture, or another part that may change")
-    marked = MARKED[attack.mask][1](chosen) if attack.mask in MARKED else None
+    mask = chosen.marks.get(attack.mask)
     each = ATTACKS[attack.attack].info.others
     return Exploring(
         source, model, attack, digest.of_arrays(chosen.image), chosen.label, model_digest(model),
         surrogates=tuple(model_digest(name.strip()) for name in attack.surrogate.split(",") if name),
         others=further_digest(dataset, own_number(source), each) if each else "",
-        mask="" if marked is None else digest.of_arrays(marked),
+        mask="" if mask is None else digest.of_arrays(mask),
         files=tuple(build(ATTACKS[attack.attack], attack.params).files().items()),
     )
 
@@ -156,7 +155,7 @@ def _title(source: Source, model: str, attack: AttackSpec) -> str:
     return f"{ATTACKS[attack.attack].info.title} on {picture(source).name} with {model}"
 
 
-def _unchanged(spec: Exploring) -> Exploring:
+def unchanged(spec: Exploring) -> Exploring:
     """`spec`, if what it names is still what it was when it was asked for; raises EngineError."""
     if exploring(spec.source, spec.model, spec.attack) != spec:
         raise EngineError("the picture or the model has changed since this was asked for; ask for it again")
@@ -166,7 +165,7 @@ def _unchanged(spec: Exploring) -> Exploring:
 @kind("explore", Exploring)
 def _explore(spec: Exploring, bench: Bench) -> Payload:
     source, model, attack, device, progress = spec.source, spec.model, spec.attack, bench.device, bench.progress
-    dataset = opened(_unchanged(spec).source.dataset, source.split)
+    dataset = opened(unchanged(spec).source.dataset, source.split)
     progress.report(0.0, "loading PyTorch and the model")
     load_libraries()
     import torch
@@ -306,7 +305,7 @@ def _minimal(search: Searching, bench: Bench) -> Payload:
     from engine.experiments.minimal import smallest_eps
     from engine.zoo.registry import load_model
 
-    spec = _unchanged(search.exploring)
+    spec = unchanged(search.exploring)
     source, attack = spec.source, spec.attack
     chosen, dataset, classifier = picture(source), opened(source.dataset, source.split), load_model(spec.model)
     clean = torch.from_numpy(chosen.image)[None]

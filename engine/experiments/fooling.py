@@ -10,10 +10,11 @@ import numpy as np
 from engine.attacks import ATTACKS
 from engine.attacks.spec import AttackSpec
 from engine.data import Dataset
+from engine.data.marks import MARKS, marked
 from engine.data.splits import evenly
 from engine.device import load_libraries
 from engine.errors import EngineError
-from engine.experiments.explore import MARKED_ON, Exploring, exploring, opened, own_number, unchanged
+from engine.experiments.explore import Exploring, opened, own_number, unchanged
 from engine.experiments.further import chosen_others
 from engine.work.kinds import Bench, Task, kind
 from engine.work.specs import canonical
@@ -44,7 +45,7 @@ def fooling_task(explored: Task, limit: int = MOST) -> Task:
     """
     spec: Exploring = explored.spec
     dataset = opened(spec.source.dataset, spec.source.split)
-    images = dataset.digest_of(_measured(dataset, own_number(spec.source), spec.attack, limit))
+    images = dataset.digest_of(_unseen(dataset, own_number(spec.source), spec.attack, limit))
     title = f"{ATTACKS[spec.attack.attack].info.title} on {dataset.info.name}/{dataset.split}"
     return Task("fooling", Measuring(spec, limit, images), title, explored.device)
 
@@ -75,13 +76,18 @@ def _measure(measuring: Measuring, bench: Bench) -> Payload:
                                       "predicted_adversarial": result.predicted_adversarial})
 
 
-def _measured(dataset: Dataset, own: list[int], attack: AttackSpec, limit: int) -> list[int]:
-    """The numbers of the images to measure on: none that the attack learned from, or has no mask for."""
+def _unseen(dataset: Dataset, own: list[int], attack: AttackSpec, limit: int) -> list[int]:
+    """The numbers of up to `limit` images that the attack did not learn from."""
     pool, learned_from = chosen_others(dataset, own, ATTACKS[attack.attack].info.others)
     taken = set(learned_from) if pool is dataset else set()
-    chosen = evenly([i for i in range(len(dataset)) if i not in taken], limit)
+    return evenly([i for i in range(len(dataset)) if i not in taken], limit)
+
+
+def _measured(dataset: Dataset, own: list[int], attack: AttackSpec, limit: int) -> list[int]:
+    """Of those, the ones that have the mask within which the attack is confined; raises EngineError."""
+    chosen = _unseen(dataset, own, attack, limit)
     if attack.mask in MARKS:
-        chosen = [i for i in chosen if (mask := MARKS[attack.mask](dataset, i)) is not None and mask.any()]
+        chosen = [i for i in chosen if marked(attack.mask, dataset, i) is not None]
     if not chosen:
         raise EngineError(f"{dataset.info.name}/{dataset.split} has no images to measure on, beside those that the "
                           "attack learned from; choose another split or mask")

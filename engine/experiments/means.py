@@ -12,6 +12,7 @@ from engine.attacks.base import Others
 from engine.attacks.runner import Means
 from engine.attacks.spec import AttackSpec
 from engine.data.base import Dataset
+from engine.data.marks import MARKS, marked
 from engine.data.masks import cells_of, fitted, is_drawn
 from engine.errors import EngineError
 from engine.experiments.further import chosen_others
@@ -82,18 +83,13 @@ _KEPT = 3
 Mask = Callable[[Dataset, Sequence[int], torch.Tensor, Classifier], torch.Tensor]
 
 
-# What a data set may know of each of its images.
-MARKS: dict[str, Callable[[Dataset, int], np.ndarray | None]] = {"lesion": lambda data, index: data.lesion(index),
-                                                                 "lung": lambda data, index: data.lungs(index)}
-
-
 def _marked(what: str) -> Mask:
     """The mask that is marked on every image; raises EngineError where one has none."""
     def make(dataset: Dataset, indices: Sequence[int], images: torch.Tensor, model: Classifier) -> torch.Tensor:
-        known = [mask for mask in (MARKS[what](dataset, i) for i in indices) if mask is not None and mask.any()]
+        known = [mask for mask in (marked(what, dataset, i) for i in indices) if mask is not None]
         if not known or len(known) < len(images):
-            raise EngineError(f"nobody marked a {what} on some of these images; choose images with a known {what}, or "
-                              "another mask")
+            raise EngineError(f"nobody marked {MARKS[what].words} on some of these images; choose others, or another "
+                              "mask")
         return torch.from_numpy(np.stack(known))[:, None]
 
     return make
@@ -109,4 +105,4 @@ def _cam(dataset: Dataset, indices: Sequence[int], images: torch.Tensor, model: 
     return torch.from_numpy(maps >= edges[:, None, None])[:, None]
 
 
-MASK_MAKERS: dict[str, Mask] = {"lesion": _marked("lesion"), "lung": _marked("lung"), "cam": _cam}
+MASK_MAKERS: dict[str, Mask] = {**{name: _marked(name) for name in MARKS}, "cam": _cam}

@@ -19,14 +19,14 @@ def _adapter(cls: type[S]) -> TypeAdapter[S]:
 
 def to_json(spec: Any) -> dict[str, Any]:
     """A frozen data class as JSON-able values, every field written out."""
-    written: dict[str, Any] = _adapter(type(spec)).dump_python(spec, mode="json")
+    written: dict[str, Any] = _adapter(type(spec)).dump_python(spec, mode="json")  # type: ignore[arg-type]
     return written
 
 
 def from_json(cls: type[S], values: object) -> S:
     """The spec that `to_json` wrote; raises EngineError where the values are no such spec."""
     try:
-        spec: S = _adapter(cls).validate_python(values)
+        spec: S = _adapter(cls).validate_python(values)  # type: ignore[arg-type]
         return spec
     except ValidationError as error:
         first = error.errors()[0]

@@ -1,10 +1,11 @@
-"""What went wrong while nobody looked: work that a stopped server lost, and damage that was mended."""
+"""What went wrong while nobody looked: work that a stopped server left, and damage that was mended."""
 
 import streamlit as st
 
 from engine.errors import EngineError
-from engine.work.jobs import jobs
+from engine.work.jobs import Job, State, jobs
 from engine.work.journal import Accepted
+from engine.work.kinds import Task
 from pages.ui import runs
 from pages.ui.address import travel
 
@@ -14,38 +15,65 @@ _KEPT = "explore again trouble"
 
 def show() -> None:
     """One line for each, with what can be done about it; nothing where all is well."""
+    _take_up()
     if (trouble := st.session_state.get(_KEPT)) is not None:
         st.error(trouble)
-    for job in jobs().lost():
-        _line(f"The server stopped while it worked on: {job.title}.", job)
+    for job in jobs().taken_up():
+        _going_on(job)
+    for accepted in jobs().lost():
+        _lost(accepted)
     for number, note in enumerate(jobs().store.notes):
         with st.container(key=f"note-{number}", horizontal=True, vertical_alignment="center"):
             st.warning(note[0].upper() + note[1:])
             st.button("Close", key=f"explore note {number}", on_click=jobs().store.noted, args=(note,))
 
 
-def _line(text: str, job: Accepted) -> None:
-    with st.container(key=f"lost-{job.key[:16]}", horizontal=True, vertical_alignment="center"):
-        st.warning(text)
-        st.button("Run it again", key=f"explore again {job.key}", on_click=_again, args=(job,))
-        st.button("Forget", key=f"explore forget {job.key}", on_click=_forget, args=(job,))
+@st.cache_resource(show_spinner=False)
+def _take_up() -> None:
+    """Once for the server, when the first page is asked for."""
+    jobs().take_up()
 
 
-def _again(job: Accepted) -> None:
+def _going_on(job: Job) -> None:
+    """A job taken up from a server that stopped."""
+    then = {State.DONE: "It is done now.", State.FAILED: f"It cannot go on: {job.error}",
+            State.CANCELLED: "It was cancelled since."}.get(job.state, "It goes on.")
+    with st.container(key=f"taken-up-{job.key[:16]}", horizontal=True, vertical_alignment="center"):
+        st.info(f"The server stopped while it worked on: {job.task.title}. {then}")
+        st.button("Show", key=f"explore show {job.key}", on_click=_shown, args=(job,))
+        if job.state.over:
+            st.button("Close", key=f"explore close {job.key}", on_click=jobs().noted, args=(job,))
+        else:
+            st.button("Stop", key=f"explore stop {job.key}", on_click=jobs().cancel, args=(job,))
+
+
+def _shown(job: Job) -> None:
+    travel("explore", runs.address_of_task(job.task))
+    jobs().noted(job)
+
+
+def _lost(accepted: Accepted) -> None:
+    with st.container(key=f"lost-{accepted.key[:16]}", horizontal=True, vertical_alignment="center"):
+        st.warning(f"The server stopped while it worked on: {accepted.title}.")
+        st.button("Run it again", key=f"explore again {accepted.key}", on_click=_again, args=(accepted,))
+        st.button("Forget", key=f"explore forget {accepted.key}", on_click=_forget, args=(accepted,))
+
+
+def _again(accepted: Accepted) -> None:
     st.session_state.pop(_KEPT, None)
     try:
-        travel("explore", runs.address_of_facts(job.asked))
+        travel("explore", runs.address_of_task(Task.from_json(accepted.task)))
     except EngineError as error:
         st.session_state[_KEPT] = f"This cannot be run again: {error}"
     else:
         # Everything on the page starts from an attack on its picture.
-        st.session_state[AGAIN] = {"explore", job.key}
-    jobs().forget(job)
+        st.session_state[AGAIN] = {"explore", accepted.key}
+    jobs().forget(accepted)
 
 
-def _forget(job: Accepted) -> None:
+def _forget(accepted: Accepted) -> None:
     st.session_state.pop(_KEPT, None)
-    jobs().forget(job)
+    jobs().forget(accepted)
 
 
 def wanted_again(what: str) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 from scipy import ndimage
 
@@ -25,7 +26,7 @@ from pages.ui.address import Address
 from pages.ui.charts import counted, duration, percent
 from pages.ui.pictures import Figure
 from pages.ui.shell import owner
-from pages.ui.viewer import StoredUnits, auto_gain, strongest_channel, viewer
+from pages.ui.viewer import auto_gain, strongest_channel, viewer
 
 MOST_OUTLINED = 0.5  # the share of changed pixels up to which an outline says more than the difference
 MOST_LONE = 50  # the number of changed pixels up to which each is circled
@@ -64,14 +65,13 @@ class Run:
 
 def show(run: Run, address: Address) -> None:
     """Everything about a finished run."""
-    units = run.picture.stored_units
-    verdict.show(run.facts, run.classes, units)
+    verdict.show(run.facts, run.classes, run.picture.stored_units)
     for line in _remarks(run):
         st.caption(line)
     before, after = (verdict.says(run.facts, run.classes, image) for image in ("clean", "adversarial"))
     viewer(run.payload.arrays["clean"], run.payload.arrays["adversarial"], original_caption=str(before),
-           perturbed_caption=str(after), badge=run.badge or None,
-           stored_units=StoredUnits(units.name, units.scale, units.offset) if units else None, key="explore viewer")
+           perturbed_caption=str(after), badge=run.badge or None, stored_units=run.picture.stored_units,
+           key="explore viewer")
     st.markdown("##### What the model says")
     charts.show(charts.probabilities(run.classes, *(run.facts["probabilities"][k] for k in ("clean", "adversarial"))),
                 key="explore probabilities")
@@ -134,7 +134,7 @@ def _heatmaps(run: Run, address: Address) -> Payload | None:
     if lesion is not None:
         outlined = right.toggle("Outline the true lesion", key="explore.outline",
                                 help="Phantoms are computed, so where the disease lies is known.")
-    job = jobs().submit(heatmap_task(run.job.task, run.payload, run.settings.source, run.settings.model, method, layer),
+    job = jobs().submit(heatmap_task(run.job.task, method, layer),
                         owner())
     if not progress.finished(job):
         return None
@@ -241,9 +241,8 @@ def _fooling(run: Run) -> None:
     total = min(MOST, len(opened(settings.source.dataset, settings.source.split)))
     at = pace.known(settings.model, settings.device)
     time = "" if at is None else f" Takes about {duration(total * at.estimate(Cost(0, 1)))} here."
-    task = fooling_task(run.payload, settings.source, settings.model, settings.attack, settings.device,
-                        MOST)
-    found = progress.on_request(task, f"One {what} for every picture: how often does it fool the model? It is tried on "
+    found = progress.on_request(fooling_task(run.job.task),
+                                f"One {what} for every picture: how often does it fool the model? It is tried on "
                                 f"up to {total} pictures of the split '{settings.source.split}' that it was not "
                                 f"learned from.{time}", "Measure the fooling rate", key="explore fooling")
     if found is None:
@@ -273,11 +272,10 @@ def _fooling(run: Run) -> None:
 
 
 def _fooling_csv(run: Run, found: Payload) -> str:
-    names = ['"' + name.replace('"', '""') + '"' for name in run.classes]
-    rows = zip(found.arrays["indices"], *(found.arrays[key] for key in ("labels", "predicted_clean",
-                                                                       "predicted_adversarial")), strict=True)
-    return "\n".join(["picture,class,predicted before,predicted after",
-                      *(f"{index},{','.join(names[i] for i in classes)}" for index, *classes in rows)]) + "\n"
+    says = {title: np.take(run.classes, found.arrays[key])
+            for title, key in (("class", "labels"), ("predicted before", "predicted_clean"),
+                               ("predicted after", "predicted_adversarial"))}
+    return _as_csv(pd.DataFrame({"picture": found.arrays["indices"], **says}))
 
 
 def _where(run: Run) -> Figure | None:
@@ -441,13 +439,15 @@ def _npz(run: Run, heatmaps: Payload | None) -> bytes:
 
 def _csv(run: Run) -> str:
     if (walk := run.facts["walk"]) is not None:
-        pairs = zip(walk["queries"], walk["distances"], strict=True)
-        return "\n".join(["queries,distance", *(f"{q},{'' if d is None else f'{d:.8g}'}" for q, d in pairs)]) + "\n"
+        return _as_csv(pd.DataFrame({"queries": walk["queries"], "distance": walk["distances"]}))
     facts = run.facts["steps"]
-    names = ",".join('"' + name.replace('"', '""') + '"' for name in run.classes)
-    rows = (",".join([str(step), f"{loss:.8g}", *(f"{p:.8g}" for p in probabilities)])
-            for step, (loss, probabilities) in enumerate(zip(facts["loss"], facts["probabilities"], strict=True)))
-    return "\n".join([f"step,loss,{names}", *rows]) + "\n"
+    steps = pd.DataFrame({"step": range(len(facts["loss"])), "loss": facts["loss"]})
+    return _as_csv(pd.concat([steps, pd.DataFrame(facts["probabilities"], columns=run.classes)], axis=1))
+
+
+def _as_csv(table: pd.DataFrame) -> str:
+    """With eight significant digits."""
+    return str(table.to_csv(index=False, float_format="%.8g"))
 
 
 # ---- explanation

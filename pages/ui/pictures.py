@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 from PIL import Image
+from plotly.colors import hex_to_rgb, sequential
 
 from pages.ui.viewer import difference_colours, strongest_channel
 
-# Anchors of matplotlib's inferno, evenly spaced; colours between them are mixed.
-_INFERNO = np.array([(0, 0, 4), (27, 12, 65), (74, 12, 107), (120, 28, 109), (165, 44, 96), (207, 68, 70),
-                     (237, 105, 37), (251, 155, 6), (247, 209, 61), (252, 255, 164)], dtype=np.float64)
+# Evenly spaced; colours between them are mixed.
+_INFERNO = np.array([hex_to_rgb(colour) for colour in sequential.Inferno], dtype=np.float64)
 # Okabe-Ito blue and vermilion around nothing: a heat that went and a heat that came.
 _WENT, _CAME = np.array((86, 180, 233.0)), np.array((230, 120, 20.0))
 _OUTLINE = np.array((255, 255, 255.0))
-INFERNO_CSS = f"linear-gradient(to right, {', '.join(f'rgb({r:.0f} {g:.0f} {b:.0f})' for r, g, b in _INFERNO)})"
+INFERNO_CSS = f"linear-gradient(to right, {', '.join(sequential.Inferno)})"
 CHANGE_CSS = "linear-gradient(to right, rgb(86 180 233), rgb(40 44 48), rgb(230 120 20))"
 _ENLARGED = 2
 

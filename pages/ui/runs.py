@@ -10,8 +10,9 @@ from engine.attacks import ATTACKS
 from engine.attacks.spec import AttackSpec, spec_from_facts
 from engine.disk import read_json
 from engine.errors import EngineError
-from engine.experiments.explore import Source
+from engine.experiments.explore import Exploring, Source, opened
 from engine.params import params_of
+from engine.work.kinds import Task
 from pages.ui.controls import SCALES
 
 
@@ -55,6 +56,13 @@ def address_of_facts(facts: Any) -> dict[str, str]:
     source = Source(**{name: facts["source"][name] for name in SAVED_RUN["properties"]["source"]["properties"]})
     return texts(Settings(replace(source, index=int(source.index)), facts["model"], spec, facts.get("device", "auto")),
                  classes)
+
+
+def address_of_task(task: Task) -> dict[str, str]:
+    """The address of the page on which `task` was asked for; raises EngineError where its data are not here."""
+    spec = task.spec if isinstance(task.spec, Exploring) else task.spec.exploring
+    classes = opened(spec.source.dataset, spec.source.split).classes
+    return texts(Settings(spec.source, spec.model, spec.attack, task.device), classes)
 
 
 _NO_RUN, _CHOOSE = "this is not a run saved by Perturbscope", "choose the .json saved below a result"

@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 from engine.attacks import ATTACKS
-from engine.data.upload import StoredUnits
+from engine.data.base import StoredUnits
 from pages.ui.charts import counted, percent
 
 _SEEN = {"invisible": "A person would not see it", "hardly visible": "A person would hardly see it",

@@ -13,7 +13,7 @@ import engine
 from engine.attacks.base import ATTACKS
 from engine.attacks.runner import run_attack
 from engine.attacks.spec import AttackSpec, make_spec
-from engine.experiments.evaluate import evenly
+from engine.data.splits import evenly
 from tests.claims.report import share, table
 from tests.claims.small import CT, XRAY
 

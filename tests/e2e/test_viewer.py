@@ -25,7 +25,8 @@ APP = """
 import os
 import numpy as np
 import streamlit as st
-from pages.ui.viewer import StoredUnits, viewer
+from engine.data.base import StoredUnits
+from pages.ui.viewer import viewer
 
 st.set_page_config(layout="wide")
 images = np.load(os.environ["VIEWER_TEST_IMAGES"])
@@ -34,7 +35,7 @@ if st.button("Weaker"):
     name = "weak"
 viewer(images["clean_" + name], images["adversarial_" + name], original_caption="Pneumonia 98.7 %",
        perturbed_caption="Normal 99.2 %", badge="SYNTHETIC", key="test",
-       stored_units=StoredUnits("HU", 2000, -1000) if name == "weak" else None)
+       stored_units=StoredUnits("HU", offset=-1000, scale=2000) if name == "weak" else None)
 st.write("words " * 4000)
 """
 

@@ -277,4 +277,4 @@ def test_a_mask_file_that_will_not_do_is_one_line(capsys, folder, checkpoint, tm
 def test_nothing_drawn_and_no_lungs_are_one_line(capsys, folder, checkpoint):
     argv = ["attack", "--dataset", f"folder:{folder}", "--model", str(checkpoint), "--attack", "fgsm", "--limit", "1"]
     assert "nothing is marked" in fails(capsys, *argv, "--mask", "drawn")
-    assert "nobody marked a lung" in fails(capsys, *argv, "--mask", "lung")
+    assert "nobody marked the lungs" in fails(capsys, *argv, "--mask", "lung")

@@ -14,11 +14,13 @@ from engine.errors import Cancelled, EngineError
 from engine.experiments import explore
 from engine.experiments.explore import Source, explore_task, heatmap_task, picture, warm_task
 from engine.progress import Progress
+from engine.work.kinds import Task
 from engine.work.store import Payload
 from engine.zoo import registry
 from engine.zoo.classifier import Classifier
 from tests.pictures import saved
 from tests.tiny import small_net
+from tests.working import perform
 
 MODEL = "phantom-cxr/tiny"
 SICK = Source("phantom-cxr", "test", next(i for i in range(9) if phantom.label_of("test", i)))
@@ -41,7 +43,7 @@ def pgd(eps: float = 2 / 255, **options: object) -> AttackSpec:
 
 
 def run(source: Source = SICK, attack: AttackSpec | None = None) -> Payload:
-    return explore_task(source, MODEL, attack or pgd(), "cpu").work(Progress())
+    return perform(explore_task(source, MODEL, attack or pgd(), "cpu"))
 
 
 def test_the_result_says_what_the_model_says(network: Classifier) -> None:
@@ -97,8 +99,28 @@ def test_the_same_settings_are_the_same_task_and_others_are_not() -> None:
     others = [explore_task(Source("phantom-cxr", "test", SICK.index + 1), MODEL, pgd()),
               explore_task(SICK, "another", pgd()), explore_task(SICK, MODEL, pgd(eps=1 / 255)),
               explore_task(SICK, MODEL, pgd(seed=1)), explore_task(SICK, MODEL, pgd(target=0)),
-              explore_task(SICK, MODEL, pgd(), "cpu")]
+              explore_task(SICK, MODEL, pgd(), "mps")]
     assert key not in {task.key for task in others}
+
+
+def test_a_task_survives_the_process_that_made_it() -> None:
+    task = explore_task(SICK, MODEL, pgd(), "cpu")
+    again = Task.from_json(json.loads(json.dumps(task.to_json())))
+    assert again == task and again.key == task.key
+
+
+def test_what_has_changed_since_it_was_asked_for_is_not_done_in_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = explore_task(SICK, MODEL, pgd(), "cpu")
+    monkeypatch.setattr(explore, "model_digest", lambda name: "other weights")
+    with pytest.raises(EngineError, match="has changed since"):
+        perform(task)
+
+
+def test_the_further_images_decide_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = explore_task(SICK, MODEL, make_spec("usmm", eps=1 / 255))
+    monkeypatch.setattr(phantom, "VERSION", "another")
+    assert explore_task(SICK, MODEL, make_spec("usmm", eps=1 / 255)).key != task.key
+    assert explore_task(SICK, MODEL, pgd()).spec.others == ""
 
 
 def test_the_same_settings_give_the_same_bytes() -> None:
@@ -109,7 +131,7 @@ def test_cancel_is_heard() -> None:
     progress = Progress()
     progress._cancel.set()
     with pytest.raises(Cancelled):
-        explore_task(SICK, MODEL, pgd(), "cpu").work(progress)
+        perform(explore_task(SICK, MODEL, pgd(), "cpu"), progress)
 
 
 def test_an_upload_is_led_away_from_what_the_model_says(perturbscope_home) -> None:
@@ -144,8 +166,8 @@ def test_heatmaps_are_those_of_what_the_model_says(network: Classifier, method: 
     from engine.explain.cam import cam
 
     explored = explore_task(SICK, MODEL, pgd(), "cpu")
-    done = explored.work(Progress())
-    heat = heatmap_task(explored, done, SICK, MODEL, method, None).work(Progress())
+    done = perform(explored)
+    heat = perform(heatmap_task(explored, method, None))
     said = [int(np.argmax(done.facts["probabilities"][name])) for name in ("clean", "adversarial")]
     assert heat.facts["classes"] == said
     for name, image, index in zip(("before", "after"), ("clean", "adversarial"), said, strict=True):
@@ -158,8 +180,7 @@ def test_heatmaps_are_those_of_what_the_model_says(network: Classifier, method: 
 
 def test_heatmaps_of_another_method_are_another_task() -> None:
     explored = explore_task(SICK, MODEL, pgd(), "cpu")
-    done = Payload({}, {})
-    keys = {heatmap_task(explored, done, SICK, MODEL, method, layer).key
+    keys = {heatmap_task(explored, method, layer).key
             for method in ("grad-cam", "eigen-cam") for layer in (None, "0")}
     assert len(keys) == 4
 
@@ -167,4 +188,4 @@ def test_heatmaps_of_another_method_are_another_task() -> None:
 def test_warming_leaves_nothing_on_disk() -> None:
     task = warm_task(MODEL)
     assert not task.keep
-    assert task.work(Progress()).arrays == {}
+    assert perform(task).arrays == {}

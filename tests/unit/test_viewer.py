@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from engine.data.base import StoredUnits
 from pages.ui.viewer import auto_gain, colour_table, describe, difference_colours, strongest_channel, viewer
 
 CLEAN = np.full((1, 4, 6), 0.5, np.float32)
@@ -91,14 +92,24 @@ def test_the_message_carries_both_images_bit_by_bit(monkeypatch: pytest.MonkeyPa
     assert message[4 + length + floats.nbytes :] == colour_table().tobytes()
 
 
+def test_the_message_carries_the_stored_units_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: dict[str, bytes] = {}
+    monkeypatch.setattr("pages.ui.viewer._component", lambda *, key, data: sent.update({key: data}))
+    viewer(CLEAN, CLEAN, original_caption="", perturbed_caption="", stored_units=StoredUnits("HU", -1000, 2000),
+           key="k")  # fmt: skip
+    header = json.loads(sent["k"][4 : 4 + int.from_bytes(sent["k"][:4], "little")])
+    assert header["units"] == {"name": "HU", "offset": -1000, "scale": 2000}, "0 is -1000 HU, 1 is 1000 HU"
+
+
 def test_mounts_in_a_page() -> None:
     def page() -> None:
         import numpy as np
 
-        from pages.ui.viewer import StoredUnits, viewer
+        from engine.data.base import StoredUnits
+        from pages.ui.viewer import viewer
 
         image = np.zeros((3, 8, 8), np.float32)
         viewer(image, image, original_caption="", perturbed_caption="", badge="SYNTHETIC",
-               stored_units=StoredUnits("HU", 2000, -1000), key="k")  # fmt: skip
+               stored_units=StoredUnits("HU", offset=-1000, scale=2000), key="k")  # fmt: skip
 
     assert not AppTest.from_function(page).run().exception

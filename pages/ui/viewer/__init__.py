@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
+from engine.data.base import StoredUnits
+
 _HERE = Path(__file__).parent
 
 # Okabe-Ito sky blue and orange have the same luminance and stay apart under every common colour blindness.
@@ -29,15 +31,6 @@ class Panel:
 
     title: str
     caption: str = ""
-
-
-@dataclass(frozen=True)
-class StoredUnits:
-    """The unit pixels were stored in: stored value = scale * intensity in [0,1] + offset, e.g. name "HU" for CT."""
-
-    name: str
-    scale: float
-    offset: float
 
 
 _component = st.components.v2.component(
