@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from engine import disk, params
-from engine.errors import Cancelled, EngineError
+from engine.errors import Cancelled, EngineError, UnknownName
 from engine.home import expanded
 from engine.progress import Progress
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from engine.attacks.result import AttackResult
     from engine.attacks.spec import AttackSpec
     from engine.data.base import Dataset
+    from engine.data.classmap import ClassMap
     from engine.experiments.curve import Curve
     from engine.zoo.classifier import Classifier
 
@@ -122,14 +123,25 @@ def _settings(pairs: Iterable[str]) -> dict[str, object]:
     return settings
 
 
-def _opened(arguments: argparse.Namespace) -> tuple[Dataset, list[int], Classifier]:
-    """Data set, chosen image numbers and model of an attack or a curve."""
+def _class_map(arguments: argparse.Namespace) -> ClassMap:
+    """What the model calls the data set's classes: by name, and by --map."""
+    from engine.data import find
+    from engine.data.classmap import match, read_map
+    from engine.zoo.registry import model_card
+
+    classes, known = find(arguments.dataset).info.classes, model_card(arguments.model).classes
+    return match(classes, known, arguments.model, read_map(arguments.map, classes, known, arguments.model))
+
+
+def _opened(arguments: argparse.Namespace, class_map: ClassMap) -> tuple[Dataset, list[int], Classifier]:
+    """Data set with the model's classes, chosen image numbers and model of an attack or a curve."""
     from engine import load_dataset, load_model
+    from engine.data.classmap import labelled
     from engine.experiments.evaluate import spread
 
     if arguments.limit is not None and arguments.limit < 1:
         raise EngineError(f"--limit must be at least 1, not {arguments.limit}")
-    dataset = load_dataset(arguments.dataset, arguments.split)
+    dataset = labelled(load_dataset(arguments.dataset, arguments.split), class_map)
     indices = arguments.index or spread(dataset, arguments.limit)
     return dataset, [dataset.checked(i) for i in indices], load_model(arguments.model)
 
@@ -159,37 +171,37 @@ def _mask(name: str) -> str:
         raise EngineError(f"--mask {name} is no name of a file; give the path of a PNG") from None
 
 
-def _target(name: str | None, classes: tuple[str, ...]) -> int | None:
-    """--target as a class number; takes a class name or its number."""
+def _target(name: str | None, class_map: ClassMap) -> int | None:
+    """--target as the model's class number; takes that number or a class name, the model's or the data set's."""
     if name is None:
         return None
-    if name.isdecimal() and int(name) < len(classes):
+    if name.isdecimal() and int(name) < len(class_map.model):
         return int(name)
-    by_name = {c.casefold(): i for i, c in enumerate(classes)}
-    if name.casefold() not in by_name:
-        raise EngineError(f"--target must be one of {', '.join(classes)}, not '{name}'")
-    return by_name[name.casefold()]
+    try:
+        return class_map.number(name)
+    except UnknownName:
+        raise EngineError(f"--target must be one of {', '.join(class_map.model)}, not '{name}'") from None
 
 
 def _attack(arguments: argparse.Namespace) -> None:
     from engine.attacks import ATTACKS
     from engine.attacks.base import Budget
-    from engine.data import find
 
     bounded = ATTACKS[arguments.attack].info.bounded
     text = arguments.eps or (DEFAULT_EPS if bounded else None)
     eps = None if text is None else _number("--eps", text)
     if eps is not None:
         Budget(arguments.norm or "linf", eps)
-    target = _target(arguments.target, find(arguments.dataset).info.classes)
+    class_map = _class_map(arguments)
+    target = _target(arguments.target, class_map)
     spec = _spec(arguments, arguments.attack, eps, target)
-    dataset, indices, model = _opened(arguments)
+    dataset, indices, model = _opened(arguments, class_map)
     out = _out_folder(arguments.out)
     from engine.experiments.evaluate import evaluate
 
     result = evaluate(dataset, indices, model, spec, device=arguments.device, progress=_progress())
     facts = {**result.facts(), "dataset": arguments.dataset, "split": dataset.split, "model": arguments.model,
-             "attack": arguments.attack, "indices": indices}
+             "attack": arguments.attack, "map": class_map.names, "indices": indices}
     if arguments.json:
         _print_json(facts)
     else:
@@ -272,25 +284,26 @@ def _attack_files(facts: dict[str, Any], result: AttackResult) -> dict[str, Call
 
 def _curve(arguments: argparse.Namespace) -> None:
     from engine.attacks.base import Budget
-    from engine.data import find
 
     values = [_number("--eps", text) for text in arguments.eps.split(",") if text.strip()]
     if not values:
         raise EngineError("--eps needs at least one value, such as 0,0.5/255,1/255")
-    target = _target(arguments.target, find(arguments.dataset).info.classes)
+    class_map = _class_map(arguments)
+    target = _target(arguments.target, class_map)
     for value in values:
         Budget(arguments.norm or "linf", value)
     specs = [_spec(arguments, name, values[0], target) for name in arguments.attack.split(",")]
-    dataset, indices, model = _opened(arguments)
+    dataset, indices, model = _opened(arguments, class_map)
     out = _out_folder(arguments.out)
     from engine.experiments.curve import curve
 
     found = curve(dataset, indices, model, specs, values, device=arguments.device, progress=_progress())
+    facts = {**found.summary(), "map": class_map.names}
     if arguments.json:
-        _print_json(found.summary())
+        _print_json(facts)
     else:
         _print_curve(found)
-    _write(out, {"curve.json": _as_json(found.summary()),
+    _write(out, {"curve.json": _as_json(facts),
                  "curve.csv": lambda file: found.table().to_csv(file, index=False)})
 
 
@@ -305,20 +318,20 @@ def _print_curve(found: Curve) -> None:
 
 def _minimal(arguments: argparse.Namespace) -> None:
     from engine.attacks.base import Budget
-    from engine.data import find
 
     high, tolerance = _number("--high", arguments.high), _number("--tolerance", arguments.tolerance)
     Budget(arguments.norm or "linf", high)
-    target = _target(arguments.target, find(arguments.dataset).info.classes)
+    class_map = _class_map(arguments)
+    target = _target(arguments.target, class_map)
     spec = _spec(arguments, arguments.attack, high, target)
-    dataset, indices, model = _opened(arguments)
+    dataset, indices, model = _opened(arguments, class_map)
     out = _out_folder(arguments.out)
     from engine.experiments.minimal import minimal
 
     found = minimal(dataset, indices, model, spec, high=high, tolerance=tolerance, device=arguments.device,
                     progress=_progress())
     facts = {**found.summary(), "dataset": arguments.dataset, "split": dataset.split, "model": arguments.model,
-             "attack": arguments.attack, "indices": indices}
+             "attack": arguments.attack, "map": class_map.names, "indices": indices}
     if arguments.json:
         _print_json(facts)
     else:
@@ -406,11 +419,14 @@ def _add_attack_options(parser: argparse.ArgumentParser) -> None:
     """What an attack and a curve have in common."""
     parser.add_argument("--dataset", required=True, help="a registered name, or folder:PATH")
     parser.add_argument("--model", required=True, help="a bundled or trained name, or a checkpoint's path")
+    parser.add_argument("--map", default="", metavar="CLASS=CLASS,...",
+                        help="which of the model's classes a class of the data set is, where their names differ: "
+                             "data set's name=model's name")
     parser.add_argument("--split", help="default: the data set's test split")
     parser.add_argument("--limit", type=int, help="so many images, spread evenly over the split")
     parser.add_argument("--index", type=int, nargs="+", help="these image numbers instead")
     parser.add_argument("--norm", help="linf, l2 or l0 (default: the attack's first)")
-    parser.add_argument("--target", help="the class to reach; default: any wrong one")
+    parser.add_argument("--target", help="the model's class to reach; default: any wrong one")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
                         help="the attack's own settings")
     parser.add_argument("--seed", type=int, default=0)

@@ -9,7 +9,7 @@ from engine.attacks.spec import AttackSpec
 from engine.data import Dataset
 from engine.errors import EngineError
 from engine.experiments import pace
-from engine.experiments.explore import Source, explore_task, opened, picture, warm_task
+from engine.experiments.explore import Source, explore_task, opened, picture, seen_by, warm_task
 from engine.work.jobs import Job, State, Task, jobs
 from pages.ui import controls, mishaps, outcome, pictures, progress, shell, sources
 from pages.ui.address import Address
@@ -28,8 +28,8 @@ DRAWN, STARTED = "explore drawn", "explore started"
 def choose(address: Address, dataset: Dataset, source: Source) -> Settings:
     """Model and attack for a picture, every control; raises EngineError where one makes the rest impossible."""
     model = sources.model(address, dataset.info)
-    attack, device = controls.attack_spec(address, dataset.classes, picture(source), DEFAULT_ATTACK,
-                                          sources.others(dataset.info, model))
+    chosen, labelled = seen_by(model, source)
+    attack, device = controls.attack_spec(address, labelled.classes, chosen, DEFAULT_ATTACK, sources.others(model))
     address.carry("cam", "layer")
     address.check_names()
     return Settings(source, model, attack, device)

@@ -6,11 +6,11 @@ from engine.attacks.result import AttackResult
 from engine.attacks.runner import run_attack
 from engine.attacks.spec import AttackSpec
 from engine.data.base import Dataset
+from engine.data.classmap import labelled, match
 from engine.data.splits import evenly
 from engine.experiments.means import means_for
 from engine.progress import Progress
 from engine.zoo.classifier import Classifier
-from engine.zoo.registry import check_fits
 
 
 def spread(dataset: Dataset, limit: int | None) -> list[int]:
@@ -20,8 +20,9 @@ def spread(dataset: Dataset, limit: int | None) -> list[int]:
 
 def evaluate(dataset: Dataset, indices: list[int], model: Classifier, spec: AttackSpec, *, device: str = "auto",
              progress: Progress | None = None) -> AttackResult:
-    """Attack the images `indices` of `dataset`; raises EngineError where the model has other classes, and Cancelled."""
-    check_fits(model, dataset.classes)
+    """Attack the images `indices` of `dataset`, whose classes are matched to the model's by name; raises EngineError
+    where the model does not know one, and Cancelled."""
+    dataset = labelled(dataset, match(dataset.classes, model.classes, model.name))
     progress = progress or Progress()
     progress.report(0.0, "reading the images")
     images = torch.from_numpy(dataset.images(indices))

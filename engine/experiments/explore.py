@@ -18,6 +18,7 @@ from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import Dataset
 from engine.data import load as load_dataset
 from engine.data.base import SIZE, StoredUnits
+from engine.data.classmap import ClassMap, class_map_of, labelled, match
 from engine.data.marks import MARKS, marked
 from engine.data.upload import load_upload
 from engine.device import load_libraries
@@ -28,7 +29,7 @@ from engine.params import build
 from engine.work.kinds import Bench, Task, kind
 from engine.work.specs import canonical
 from engine.work.store import Payload
-from engine.zoo.registry import check_fits, model_digest
+from engine.zoo.registry import model_card, model_digest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,6 +96,20 @@ def picture(source: Source) -> Picture:
                    marks)
 
 
+def seen_by(model: str, source: Source) -> tuple[Picture, Dataset]:
+    """The image a source names and its data set, with the classes of the model of that name; raises EngineError."""
+    chosen, dataset = picture(source), opened(source.dataset, source.split)
+    class_map = match(dataset.classes, model_card(model).classes, model)
+    if chosen.label is not None:
+        chosen = replace(chosen, label=class_map.places[chosen.label])
+    return chosen, _labelled(source.dataset, source.split, class_map)
+
+
+@lru_cache(maxsize=8)
+def _labelled(name: str, split: str, class_map: ClassMap) -> Dataset:
+    return labelled(opened(name, split), class_map)
+
+
 def unmarked(mask: str, chosen: Picture) -> str | None:
     """Why the picture cannot be attacked within `mask`, or None where it can."""
     if mask not in MARKS or mask in chosen.marks:
@@ -104,7 +119,10 @@ def unmarked(mask: str, chosen: Picture) -> str | None:
 
 @dataclass(frozen=True)
 class Exploring:
-    """An attack on one picture: by name what it needs, and digests by which it is seen to be the same later."""
+    """An attack on one picture: by name what it needs, and digests by which it is seen to be the same later.
+
+    `names`: what the model calls the data set's classes, where it calls them otherwise.
+    """
 
     source: Source
     model: str
@@ -116,18 +134,19 @@ class Exploring:
     others: str = ""
     mask: str = ""
     files: tuple[tuple[str, str], ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
 
     def canonical(self) -> dict[str, Any]:
         """The digests decide, not the names: a picture is the same in whatever folder it lies."""
         return {"attack": canonical(self.attack), "image": self.image, "label": self.label, "model": self.model,
                 "weights": self.weights, "surrogates": list(self.surrogates), "others": self.others,
-                "mask": self.mask, "files": dict(self.files)}
+                "mask": self.mask, "files": dict(self.files), "names": dict(self.names)}
 
 
 def exploring(source: Source, model: str, attack: AttackSpec) -> Exploring:
     """The attack of that name on that picture, as they are now; raises EngineError for what can be seen without
     computing."""
-    chosen, dataset = picture(source), opened(source.dataset, source.split)
+    chosen, dataset = seen_by(model, source)
     if (reason := unmarked(attack.mask, chosen)) is not None:
         raise EngineError(f"{reason}; choose another picture, or another part that may change")
     mask = chosen.marks.get(attack.mask)
@@ -138,6 +157,7 @@ def exploring(source: Source, model: str, attack: AttackSpec) -> Exploring:
         others=further_digest(dataset, own_number(source), each) if each else "",
         mask="" if mask is None else digest.of_arrays(mask),
         files=tuple(build(ATTACKS[attack.attack], attack.params).files().items()),
+        names=() if (class_map := class_map_of(dataset)).trivial else tuple(class_map.names.items()),
     )
 
 
@@ -165,7 +185,7 @@ def unchanged(spec: Exploring) -> Exploring:
 @kind("explore", Exploring)
 def _explore(spec: Exploring, bench: Bench) -> Payload:
     source, model, attack, device, progress = spec.source, spec.model, spec.attack, bench.device, bench.progress
-    dataset = opened(unchanged(spec).source.dataset, source.split)
+    chosen, dataset = seen_by(model, unchanged(spec).source)
     progress.report(0.0, "loading PyTorch and the model")
     load_libraries()
     import torch
@@ -180,8 +200,6 @@ def _explore(spec: Exploring, bench: Bench) -> Payload:
     from engine.zoo.registry import load_model
 
     classifier = load_model(model)
-    check_fits(classifier, dataset.classes)
-    chosen = picture(source)
     clean = torch.from_numpy(chosen.image)[None]
     label = _label(chosen, classifier, clean)
     means = means_for(attack, dataset, own_number(source), clean, classifier)
@@ -197,6 +215,7 @@ def _explore(spec: Exploring, bench: Bench) -> Payload:
     adversarial = result.adversarial[0]
     facts = {
         "run": result.facts(),
+        "map": class_map_of(dataset).names,
         "label": label,
         "label_known": chosen.label is not None,
         "probabilities": {name: softmax(values)[0].tolist() for name, values in logits.items()},
@@ -307,7 +326,7 @@ def _minimal(search: Searching, bench: Bench) -> Payload:
 
     spec = unchanged(search.exploring)
     source, attack = spec.source, spec.attack
-    chosen, dataset, classifier = picture(source), opened(source.dataset, source.split), load_model(spec.model)
+    (chosen, dataset), classifier = seen_by(spec.model, source), load_model(spec.model)
     clean = torch.from_numpy(chosen.image)[None]
     label = _label(chosen, classifier, clean)
     means = means_for(attack, dataset, own_number(source), clean, classifier)

@@ -14,7 +14,7 @@ from engine.data.marks import MARKS, marked
 from engine.data.splits import evenly
 from engine.device import load_libraries
 from engine.errors import EngineError
-from engine.experiments.explore import Exploring, opened, own_number, unchanged
+from engine.experiments.explore import Exploring, own_number, seen_by, unchanged
 from engine.experiments.further import chosen_others
 from engine.work.kinds import Bench, Task, kind
 from engine.work.specs import canonical
@@ -44,7 +44,7 @@ def fooling_task(explored: Task, limit: int = MOST) -> Task:
     Facts: AttackResult.summary; arrays: `indices`, `labels`, `predicted_clean` and `predicted_adversarial` [N].
     """
     spec: Exploring = explored.spec
-    dataset = opened(spec.source.dataset, spec.source.split)
+    _, dataset = seen_by(spec.model, spec.source)
     images = dataset.digest_of(_unseen(dataset, own_number(spec.source), spec.attack, limit))
     title = f"{ATTACKS[spec.attack.attack].info.title} on {dataset.info.name}/{dataset.split}"
     return Task("fooling", Measuring(spec, limit, images), title, explored.device)
@@ -62,7 +62,7 @@ def _measure(measuring: Measuring, bench: Bench) -> Payload:
 
     spec = unchanged(measuring.exploring)
     source, attack = spec.source, spec.attack
-    dataset, classifier = opened(source.dataset, source.split), load_model(spec.model)
+    (_, dataset), classifier = seen_by(spec.model, source), load_model(spec.model)
     own = own_number(source)
     indices = _measured(dataset, own, attack, measuring.limit)
     bench.progress.report(0.05, "reading the images")

@@ -8,6 +8,7 @@ import numpy as np
 
 from engine.data import load as load_dataset
 from engine.data.base import Dataset
+from engine.data.classmap import class_map_of, labelled
 from engine.errors import EngineError
 
 
@@ -41,4 +42,4 @@ def training_split(dataset: Dataset) -> Dataset:
     name = dataset.split.replace("test", "train").replace("validation", "train")
     if name == dataset.split or name not in dataset.info.splits:
         return dataset
-    return load_dataset(dataset.info.name, name)
+    return labelled(load_dataset(dataset.info.name, name), class_map_of(dataset))

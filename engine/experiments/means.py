@@ -18,8 +18,8 @@ from engine.errors import EngineError
 from engine.experiments.further import chosen_others
 from engine.explain.cam import cam
 from engine.zoo.classifier import Classifier
-from engine.zoo.ensemble import ensemble
-from engine.zoo.registry import check_fits, load_model
+from engine.zoo.ensemble import ensemble, with_classes
+from engine.zoo.registry import load_model
 
 HOT = 0.2  # the share of an image that the "cam" mask leaves open
 
@@ -50,10 +50,9 @@ def mask_for(name: str, dataset: Dataset, indices: Sequence[int], images: torch.
 
 
 def surrogate(names: str, classes: Sequence[str]) -> Classifier:
-    """The model of that name, or the ensemble of several with commas between them; raises EngineError."""
-    models = [load_model(name.strip()) for name in names.split(",")]
-    for one in models:
-        check_fits(one, classes)
+    """The model of that name, or the ensemble of several with commas between them, with `classes`, those of the target
+    model, in their order; raises EngineError where it tells others apart."""
+    models = [with_classes(load_model(name.strip()), classes) for name in names.split(",")]
     return models[0] if len(models) == 1 else ensemble(models)
 
 

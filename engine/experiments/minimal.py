@@ -15,11 +15,11 @@ from engine.attacks.result import AttackResult
 from engine.attacks.runner import Means, run_attack
 from engine.attacks.spec import AttackSpec
 from engine.data.base import Dataset
+from engine.data.classmap import labelled, match
 from engine.errors import EngineError
 from engine.experiments.means import means_for
 from engine.progress import Progress
 from engine.zoo.classifier import Classifier
-from engine.zoo.registry import check_fits
 
 ROUNDS = 30  # more halvings than float32 can tell apart
 
@@ -105,7 +105,7 @@ def smallest_eps(spec: AttackSpec, model: Classifier, images: torch.Tensor, labe
 def minimal(dataset: Dataset, indices: list[int], model: Classifier, spec: AttackSpec, *, high: float,
             tolerance: float, device: str = "auto", progress: Progress | None = None) -> Minimal:
     """`smallest_eps` for the images `indices` of `dataset`; raises EngineError and Cancelled."""
-    check_fits(model, dataset.classes)
+    dataset = labelled(dataset, match(dataset.classes, model.classes, model.name))
     images, labels = torch.from_numpy(dataset.images(indices)), torch.from_numpy(dataset.labels[indices])
     means = means_for(spec, dataset, indices, images, model)
     return smallest_eps(spec, model, images, labels, high=high, tolerance=tolerance, means=means, device=device,

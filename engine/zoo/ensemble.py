@@ -1,10 +1,11 @@
-"""Several models as one: the mean of their logits."""
+"""Models made of others: several as one, the mean of their logits; one with its classes in another order."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from engine.data.classmap import fits, match
 from engine.errors import EngineError
 from engine.zoo.classifier import Classifier
 
@@ -27,3 +28,26 @@ def ensemble(models: Sequence[Classifier]) -> Classifier:
             raise EngineError(f"{other.name} and {first.name} tell different classes apart; an ensemble needs the same")
     return Classifier(_MeanOfLogits(models), first.classes, channels=max(m.channels for m in models),
                       name=" + ".join(m.name for m in models))
+
+
+class _Reordered(nn.Module):
+    def __init__(self, model: Classifier, places: Sequence[int]) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("places", torch.tensor(places))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images)[:, self.places]
+
+
+def with_classes(model: Classifier, classes: Sequence[str]) -> Classifier:
+    """`model` with its classes named and ordered as in `classes`, itself where they are; raises EngineError where they
+    are not the same by name."""
+    if len(classes) != len(model.classes) or not fits(classes, model.classes):
+        raise EngineError(f"{model.name} tells apart {', '.join(model.classes)}, and the attacked model "
+                          f"{', '.join(classes)}; as a surrogate, choose a model with the same classes")
+    found = match(classes, model.classes, model.name)
+    if found.trivial:
+        return model
+    return Classifier(_Reordered(model, found.places), classes, channels=model.channels, name=model.name,
+                      arch=model.arch)

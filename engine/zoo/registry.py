@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -48,6 +47,11 @@ def load_model(name: str) -> Classifier:
     return _loaded(path, label, model_digest(name))
 
 
+def model_card(name: str) -> Card:
+    """The card of the model of that name, or of the checkpoint at that path; raises EngineError."""
+    return read_card(_located(name)[0])
+
+
 def model_digest(name: str) -> str:
     """Identifies a model's weights and card from their bytes, without loading it; raises EngineError."""
     path, _ = _located(name)
@@ -80,13 +84,6 @@ def trained_style_path(name: str) -> Path:
 def style_digest(name: str) -> str:
     """Identifies a style network by its bytes, without loading it; raises EngineError."""
     return _file_digest(style_path(name))
-
-
-def check_fits(model: Classifier | Card, classes: Sequence[str]) -> None:
-    """Raises EngineError where `model` tells other classes apart than `classes`, or in another order."""
-    if [c.casefold() for c in model.classes] != [c.casefold() for c in classes]:
-        raise EngineError(f"{model.name} tells apart {', '.join(model.classes)}, but these images are "
-                          f"{', '.join(classes)}; choose a model trained on this data set")
 
 
 def _trained() -> Path:

@@ -1,17 +1,19 @@
 """Which picture and which model: data set, split, thumbnails, uploads, and the models that fit."""
 
 import random
+import shlex
 from collections.abc import Sequence
 from pathlib import PurePath
 
 import streamlit as st
 
 from engine.data import DATASETS, Dataset, DatasetInfo, find
+from engine.data.classmap import fits, likeness, match
 from engine.data.folder import PREFIX
 from engine.data.upload import read_upload, save_upload
 from engine.errors import EngineError
 from engine.experiments.explore import Source, opened, picture
-from engine.zoo.registry import SUFFIXES, ModelEntry, model_digest, models
+from engine.zoo.registry import SUFFIXES, ModelEntry, model_card, model_digest, models
 from pages.ui import runs
 from pages.ui.address import Address, travel
 from pages.ui.charts import percent
@@ -58,8 +60,7 @@ def model(address: Address, info: DatasetInfo) -> str:
     """The chosen model among those that know this data set's classes; raises EngineError where there is none."""
     fitting = {entry.name: entry for entry in _fitting(info)}
     if not fitting:
-        raise EngineError(f"No model knows the classes of {info.title} yet; train one: python -m engine train "
-                          f"--dataset {info.name} --arch resnet18 --name {info.name}/resnet18")
+        raise EngineError(_no_model(info))
     key = "explore.model"
     names = list(fitting)
 
@@ -89,14 +90,32 @@ def is_path(name: object) -> bool:
 
 
 def _fitting(info: DatasetInfo) -> list[ModelEntry]:
-    """Models with these classes; first those trained on this data set, small networks before large ones."""
-    fitting = [entry for entry in models() if entry.card.classes == info.classes]
-    return sorted(fitting, key=lambda e: (e.card.dataset != info.name, e.card.arch != "resnet18", e.name))
+    """Models that know these classes by name; first those trained on this data set, then those with no other class,
+    small networks before large ones."""
+    fitting = [entry for entry in models() if fits(info.classes, entry.card.classes)]
+    return sorted(fitting, key=lambda e: (e.card.dataset != info.name, len(e.card.classes) > len(info.classes),
+                                          e.card.arch != "resnet18", e.name))
 
 
-def others(info: DatasetInfo, name: str) -> dict[str, str]:
-    """The models besides `name` that know these classes, name to title."""
-    return {entry.name: entry.title for entry in _fitting(info) if entry.name != name}
+def _no_model(info: DatasetInfo) -> str:
+    """Why no model can be chosen, and what to do: which names differ from those of the model that is nearest."""
+    train = (f"train one: python -m engine train --dataset {shlex.quote(info.name)} --arch resnet18 "
+             f"--name my/resnet18")
+    if not (known := models()):
+        return f"There is no model yet; {train}"
+    nearest = max(known, key=lambda e: likeness(info.classes, e.card.classes))
+    try:
+        match(info.classes, nearest.card.classes, nearest.name)
+    except EngineError as error:
+        return f"No model knows all classes of {info.title} by name. {error}. Or {train}"
+    raise AssertionError("a model that fits was not listed")
+
+
+def others(name: str) -> dict[str, str]:
+    """The models besides `name` that tell the same classes apart, name to title."""
+    classes = model_card(name).classes
+    return {entry.name: entry.title for entry in models()
+            if entry.name != name and len(entry.card.classes) == len(classes) and fits(classes, entry.card.classes)}
 
 
 def card_line(entry: ModelEntry) -> str:

@@ -18,6 +18,7 @@ from engine.work.kinds import Task
 from engine.work.store import Payload
 from engine.zoo import registry
 from engine.zoo.classifier import Classifier
+from tests import nets
 from tests.pictures import saved
 from tests.tiny import small_net
 from tests.working import perform
@@ -35,6 +36,7 @@ def network() -> Classifier:
 @pytest.fixture(autouse=True)
 def only_model(network: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explore, "model_digest", lambda name: "digest of the weights")
+    monkeypatch.setattr(explore, "model_card", lambda name: network)
     monkeypatch.setattr(registry, "load_model", lambda name: network)
 
 
@@ -152,10 +154,9 @@ def test_what_is_not_there_is_told_before_anything_is_computed() -> None:
 
 
 def test_a_class_the_model_does_not_know_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    two = Classifier(small_net(classes=2).module, ("a", "b"), name="two")
-    monkeypatch.setattr(registry, "load_model", lambda name: two)
+    monkeypatch.setattr(explore, "model_card", lambda name: nets.card(classes=("a", "b")))
     last = Source("phantom-cxr", "test", next(i for i in range(9) if phantom.label_of("test", i) == 2))
-    with pytest.raises(EngineError, match="choose a model trained on this data set"):
+    with pytest.raises(EngineError, match="choose another model"):
         run(last)
 
 

@@ -29,6 +29,7 @@ TRAIN = Source("phantom-cxr", "train", 4)
 def only_model(monkeypatch: pytest.MonkeyPatch) -> Classifier:
     made = Classifier(small_net(seed=3).module, phantom.CLASSES, mean=(0.4,), std=(0.2,), name=MODEL)
     monkeypatch.setattr(explore, "model_digest", lambda name: "digest of the weights")
+    monkeypatch.setattr(explore, "model_card", lambda name: made)
     monkeypatch.setattr(registry, "load_model", lambda name: made)
     return made
 

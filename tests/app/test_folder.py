@@ -1,0 +1,51 @@
+"""A folder of one's own on the Explore page: its class names find a model's, or the page says which do not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine.data import load, phantom
+from tests.app.test_pages import opened, settled, verdict
+
+
+def filled(root: Path, names: dict[str, str]) -> Path:
+    """Two phantoms of every class in `names`, in folders of other names."""
+    phantoms = load("phantom-cxr", "test")
+    for name, title in names.items():
+        (root / title).mkdir()
+        for i in np.flatnonzero(phantoms.labels == phantom.CLASSES.index(name))[:2]:
+            Image.fromarray(np.rint(phantoms.image(int(i))[0] * 255).astype(np.uint8)).save(root / title / f"{i}.png")
+    return root
+
+
+def test_folders_in_another_order_and_spelling_are_attacked_with_the_models_names(tmp_path: Path) -> None:
+    folder = filled(tmp_path, {"COVID-19": "covid_19", "Normal": "normal"})  # sorted, the first is the model's last
+    app = opened(dataset=f"folder:{folder}", split="all", index="0", attack="fgsm", eps="0/255")
+    models = app.selectbox(key="explore.model")
+    assert any("resnet18" in str(option).lower() or "ResNet-18" in str(option) for option in models.options)
+    assert models.value == "phantom-cxr/resnet18"
+    goals = " ".join(app.selectbox(key="explore.target").options)
+    assert "Pneumonia" in goals and "Normal" in goals and "COVID" not in goals  # the truth is no goal
+    settled(app)
+    assert "The model held: it still says COVID-19" in verdict(app) and not app.error
+
+
+def test_the_model_with_no_other_class_comes_first_and_one_with_more_is_offered(tmp_path: Path) -> None:
+    folder = filled(tmp_path, {"Pneumonia": "PNEUMONIA", "Normal": "NORMAL"})
+    models = opened(dataset=f"folder:{folder}", attack="jsma").selectbox(key="explore.model")
+    assert models.value == "kermany/densenet121" and len(models.options) == 3
+
+
+@pytest.mark.parametrize(("names", "line"), [
+    ({"COVID-19": "CT_COVID", "Normal": "CT_NonCOVID"},
+     ["covid-ct/densenet121 tells apart No COVID-19, COVID-19", "called CT_COVID, CT_NonCOVID",
+      "--map 'CT_COVID=COVID-19,CT_NonCOVID=No COVID-19'"]),
+    ({"COVID-19": "fracture", "Normal": "normal"}, ["called fracture", "--map 'fracture=?'"]),
+])
+def test_names_that_differ_are_named_with_the_option_that_maps_them(tmp_path: Path, names: dict[str, str],
+                                                                    line: list[str]) -> None:
+    app = opened(dataset=f"folder:{filled(tmp_path, names)}")
+    assert len(app.error) == 1 and all(part in app.error[0].value for part in line), app.error[0].value
+    assert "engine train" in app.error[0].value and "\n" not in app.error[0].value
