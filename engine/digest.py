@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,17 @@ import numpy as np
 
 def of_arrays(*arrays: np.ndarray) -> str:
     """SHA-256 over dtype, shape and every byte of each array."""
+    return of_pieces(*((array.shape, [array]) for array in map(np.ascontiguousarray, arrays)))
+
+
+def of_pieces(*arrays: tuple[tuple[int, ...], Iterable[np.ndarray]]) -> str:
+    """As `of_arrays`, of arrays that need not exist as a whole: each its shape and, in order, pieces of its memory."""
     sha = hashlib.sha256()
-    for array in arrays:
-        contiguous = np.ascontiguousarray(array)
-        sha.update(f"{contiguous.dtype.str}{contiguous.shape}".encode())
-        sha.update(contiguous.data)
+    for shape, pieces in arrays:
+        for number, piece in enumerate(map(np.ascontiguousarray, pieces)):
+            if not number:
+                sha.update(f"{piece.dtype.str}{shape}".encode())
+            sha.update(piece.data)
     return sha.hexdigest()
 
 

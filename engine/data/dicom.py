@@ -1,6 +1,5 @@
 """DICOM images, of which only the picture is kept: no identifier is parsed, returned, logged or named in an error."""
 
-import importlib.util
 import io
 import json
 import logging
@@ -9,6 +8,7 @@ import os
 import subprocess
 import sys
 import warnings
+import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, get_decoder
+from pydicom.pixels.decoders.base import Decoder
 
 from engine.data.base import StoredUnits
-from engine.data.raster import check_size
+from engine.data.raster import MAX_DECODED, check_size, enough_memory
 from engine.errors import EngineError
 
 # pydicom's complaints quote what they complain about, a patient's name perhaps, and a server's log would keep them.
@@ -32,13 +33,6 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 MODALITIES = {"CR", "DX", "CT", "MG", "MR", "US", "PX", "IO", "XA", "RF", "NM", "PT", "SC", "OP", "XC", "SM", "ES"}
 NATIVE = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian}
-PLUGINS = {
-    uid.RLELossless: "pydicom",
-    uid.JPEGBaseline8Bit: "pillow", uid.JPEGExtended12Bit: "pillow",
-    uid.JPEG2000Lossless: "pillow", uid.JPEG2000: "pillow",
-    uid.JPEGLossless: "gdcm", uid.JPEGLosslessSV1: "gdcm",
-    uid.JPEGLSLossless: "gdcm", uid.JPEGLSNearLossless: "gdcm",
-}
 CHILD = Path(__file__).with_name("dicom_child.py")
 CHILD_SECONDS = 60
 
@@ -53,6 +47,9 @@ _TAGS = [
         f"{colour}PaletteColorLookupTableDescriptor", f"{colour}PaletteColorLookupTableData",
         f"Segmented{colour}PaletteColorLookupTableData")),
 ]
+# What says how the pixels are stored.
+_NEEDED = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
+           "PixelRepresentation")
 _DAMAGED = "this DICOM file is damaged or cut off before its end; export it again from where it came"
 
 
@@ -80,6 +77,7 @@ def looks_like_dicom(data: bytes) -> bool:
     return len(data) > 16 and ((group == 2 and element <= 0x16) or (group == 8 and element <= 0x60))
 
 
+@enough_memory("this DICOM file")
 def read_dicom(data: bytes, frame: int | None = None) -> DicomImage:
     """The picture in a DICOM file's bytes, as its (first) window shows it; `frame` counts from 1 (default: the middle).
 
@@ -88,23 +86,26 @@ def read_dicom(data: bytes, frame: int | None = None) -> DicomImage:
     """
     try:
         return _read(data, frame)
-    except EngineError:
+    except (EngineError, MemoryError):
         raise
     except Exception:  # a hostile file can make a parser raise anything, and its message may quote the file
         raise EngineError(_DAMAGED) from None
 
 
 def _read(data: bytes, wanted: int | None) -> DicomImage:
-    if uid.DeflatedExplicitVRLittleEndian.encode() in data:  # would be inflated, without limit, on opening
-        raise EngineError("this DICOM file is deflated as a whole; export it without that compression")
+    if _DEFLATED in data:  # would be inflated, without limit, on opening
+        data = _inflated(data)
     source = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=list(_TAGS))
     if "PixelData" not in source:
         if b"\xe0\x7f\x10\x00" in data:  # the pixels begin, and do not end
             raise EngineError(_DAMAGED)
         raise EngineError("this DICOM file holds no picture (a report or a plan, perhaps); choose one with an image")
-    rows, columns = int(source.Rows), int(source.Columns)
-    try:
-        check_size(columns, rows)
+    if missing := [name for name in _NEEDED if source.get(name) in (None, "")]:
+        raise EngineError(f"this DICOM file does not say how its picture is stored ({', '.join(missing)}); export it "
+                          "again from where it came")
+    try:  # twice: as it is stored, and with its colours or bits changed
+        check_size(int(source.Columns), int(source.Rows),
+                   2 * int(source.SamplesPerPixel) * math.ceil(int(source.BitsAllocated) / 8))
     except EngineError as error:
         raise EngineError(f"this DICOM picture cannot be read: {error}") from None
     frames = max(1, int(source.get("NumberOfFrames") or 1))
@@ -123,6 +124,24 @@ def _read(data: bytes, wanted: int | None) -> DicomImage:
                    frames=frames)
 
 
+_DEFLATED, _PLAIN = uid.DeflatedExplicitVRLittleEndian.encode(), uid.ExplicitVRLittleEndian.encode()
+
+
+def _inflated(data: bytes) -> bytes:
+    """A file that is deflated as a whole, undeflated; raises EngineError where too much comes out."""
+    start = 144 + int.from_bytes(data[140:144], "little")  # group 2 begins with its length
+    head = data[:start].replace(_DEFLATED, _PLAIN.ljust(len(_DEFLATED), b"\0"))
+    try:
+        body = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[start:], MAX_DECODED // 2 + 1)
+    except zlib.error:
+        raise EngineError("this DICOM file is deflated as a whole, and damaged; export it without that compression"
+                          ) from None
+    if len(body) > MAX_DECODED // 2 or data[128:136] != b"DICM\2\0\0\0" or _DEFLATED in head + body:
+        raise EngineError("this DICOM file is deflated as a whole, and unpacks to too much; export it without that "
+                          "compression")
+    return head + body
+
+
 def _syntax(source: Dataset) -> uid.UID:
     if named := source.file_meta.get("TransferSyntaxUID"):
         return uid.UID(named)
@@ -136,39 +155,68 @@ def _decode(source: Dataset, index: int, frames: int) -> np.ndarray:
     syntax = _syntax(source)
     if syntax in NATIVE:
         return get_decoder(syntax).as_array(source, index=index)[0]
-    if (plugin := PLUGINS.get(syntax)) is None or (syntax == uid.JPEGExtended12Bit and source.BitsStored > 8):
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
         kind = syntax.name if syntax.is_transfer_syntax and not syntax.is_private else "an unknown way"
         raise EngineError(f"this DICOM picture is compressed in a way that is not read here ({kind}); "
-                          "export it uncompressed")
+                          "export it uncompressed") from None
+    # GDCM last: it crashes on damaged data.
+    plugins = sorted(decoder.available_plugins, key=lambda name: (name == "gdcm", name != "pillow"))
     encoded = get_frame(source.PixelData, index, number_of_frames=frames)
-    if plugin == "gdcm":
-        return _decode_apart(syntax, source, encoded)
-    if plugin == "pillow":
+    for decode in (_decode_here, _decode_apart):
+        if (decoded := decode(decoder, plugins, source, encoded, index)) is not None:
+            return decoded
+    raise EngineError(_undecoded(decoder, plugins))
+
+
+def _undecoded(decoder: Decoder, tried: list[str]) -> str:
+    more = [needed.partition(" requires ")[2].replace("gdcm", "python-gdcm") for needed in decoder.missing_dependencies]
+    install = f" or install {' or '.join(filter(None, more))}" if any(more) else ""
+    reason = f"damaged, or of a kind that {' and '.join(tried)} cannot decode" if tried else "nothing here decodes it"
+    return f"this DICOM picture is compressed ({decoder.UID.name}) and {reason}; export it uncompressed{install}"
+
+
+def _decode_here(decoder: Decoder, plugins: list[str], source: Dataset, encoded: bytes, index: int
+                 ) -> np.ndarray | None:
+    """By Pillow, which is quick; None where it cannot."""
+    if "pillow" not in plugins:
+        return None
+    try:
         # The codestream has a size of its own, which nothing has limited yet.
         with Image.open(io.BytesIO(encoded), formats=("JPEG", "JPEG2000")) as header:
             if header.size != (source.Columns, source.Rows):
-                raise EngineError(_DAMAGED)
-    return get_decoder(syntax).as_array(source, index=index, decoding_plugin=plugin)[0]
+                return None
+        return decoder.as_array(source, index=index, decoding_plugin="pillow")[0]
+    except MemoryError:
+        raise
+    except Exception:  # as a hostile frame may bring about: another decoder may do
+        return None
 
 
-def _decode_apart(syntax: uid.UID, source: Dataset, encoded: bytes) -> np.ndarray:
-    """Decode in a process of its own: GDCM, alone in reading JPEG Lossless and JPEG-LS, crashes on damaged data."""
-    if importlib.util.find_spec("gdcm") is None:
-        raise EngineError(f"{syntax.name} needs the package python-gdcm; install it, or export it uncompressed")
+def _decode_apart(decoder: Decoder, plugins: list[str], source: Dataset, encoded: bytes, index: int
+                  ) -> np.ndarray | None:
+    """By the others, in a process of its own that may crash, with limits to its time and memory: RLE, too, unpacks to
+    anything. None where none of them can."""
+    others = [name for name in plugins if name != "pillow"]
+    if not others:
+        return None
     options = {
-        "transfer_syntax": str(syntax), "rows": int(source.Rows), "columns": int(source.Columns), "number_of_frames": 1,
-        "samples_per_pixel": int(source.SamplesPerPixel), "bits_allocated": int(source.BitsAllocated),
-        "bits_stored": int(source.BitsStored), "pixel_representation": int(source.PixelRepresentation),
+        "plugins": others, "transfer_syntax": str(decoder.UID), "rows": int(source.Rows),
+        "columns": int(source.Columns), "number_of_frames": 1, "samples_per_pixel": int(source.SamplesPerPixel),
+        "bits_allocated": int(source.BitsAllocated), "bits_stored": int(source.BitsStored),
+        "pixel_representation": int(source.PixelRepresentation),
         "photometric_interpretation": str(source.PhotometricInterpretation), "pixel_keyword": "PixelData",
         "planar_configuration": int(source.get("PlanarConfiguration") or 0),
     }
     sent = json.dumps(options).encode() + b"\n" + encapsulate([encoded])
-    child = subprocess.run([sys.executable, "-P", str(CHILD)], input=sent, stdout=subprocess.PIPE,
-                           stderr=subprocess.DEVNULL, timeout=CHILD_SECONDS,
-                           env=os.environ | {"OPENBLAS_NUM_THREADS": "1"})
-    if child.returncode:
-        raise EngineError(_DAMAGED)
-    return np.load(io.BytesIO(child.stdout), allow_pickle=False)
+    try:
+        child = subprocess.run([sys.executable, "-P", str(CHILD)], input=sent, stdout=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, timeout=CHILD_SECONDS,
+                               env=os.environ | {"OPENBLAS_NUM_THREADS": "1"})
+    except subprocess.TimeoutExpired:
+        return None
+    return None if child.returncode else np.load(io.BytesIO(child.stdout), allow_pickle=False)
 
 
 def _shown(decoded: np.ndarray, source: Dataset, index: int) -> DicomImage:
@@ -182,8 +230,11 @@ def _shown(decoded: np.ndarray, source: Dataset, index: int) -> DicomImage:
 
 
 def _coloured(decoded: np.ndarray, bits: int) -> DicomImage:
-    pixels = np.clip(decoded.astype(np.float32) / np.float32(2**bits - 1), 0, 1)
-    return DicomImage(np.ascontiguousarray(pixels.transpose(2, 0, 1)), None, "", (), 255 if bits == 8 else 65535)
+    # In place, as what follows in _grey: a large picture in float32 is not wanted three times.
+    pixels = np.ascontiguousarray(decoded.transpose(2, 0, 1)).astype(np.float32)
+    pixels /= np.float32(2**bits - 1)
+    np.clip(pixels, 0, 1, out=pixels)
+    return DicomImage(pixels, None, "", (), 255 if bits == 8 else 65535)
 
 
 def _grey(stored: np.ndarray, source: Dataset, index: int, inverted: bool) -> DicomImage:
@@ -213,9 +264,12 @@ def _grey(stored: np.ndarray, source: Dataset, index: int, inverted: bool) -> Di
             range_, note = _own_range(values, stored, source)
             notes += [note] if note else []
         low, high = range_
-        pixels = np.clip((values.astype(np.float32) - np.float32(low)) / np.float32(high - low), 0, 1)
+        pixels = values.astype(np.float32)
+        pixels -= np.float32(low)
+        pixels /= np.float32(high - low)
+        np.clip(pixels, 0, 1, out=pixels)
         units = _units(low, high, slope, intercept, has_table, source)
-    pixels = np.nan_to_num(pixels, nan=0.0, posinf=1.0, neginf=0.0)
+    np.nan_to_num(pixels, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
     steps = 255 if range_ == (0.0, 255.0) and values is stored and units else 65535
     if inverted:
         pixels = np.float32(1) - pixels

@@ -1,6 +1,7 @@
-"""A process of its own that decodes one JPEG Lossless or JPEG-LS frame with GDCM; `dicom` starts it.
+"""A process of its own that decodes one compressed frame, by the first decoder that can; `dicom` starts it.
 
-Standard input: one line of JSON (pydicom's decoding options), then the encapsulated frame. Standard output: a .npy.
+Standard input: one line of JSON (pydicom's decoding options and the decoders), then the encapsulated frame. Standard
+output: a .npy.
 Nothing that identifies a patient comes here.
 """
 
@@ -8,7 +9,7 @@ import io
 import json
 import sys
 
-MEMORY = 3 * 2**30
+MEMORY = 2 * 2**30
 
 
 def main() -> None:
@@ -20,17 +21,23 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, OSError, ValueError):  # Windows and macOS: the time limit remains
         pass
-    import gdcm  # noqa: F401  (pydicom finds it by itself; without it this fails here)
     import numpy as np
     from pydicom.pixels import get_decoder
     from pydicom.uid import UID
 
     options = json.loads(sys.stdin.buffer.readline())
     decoder = get_decoder(UID(options.pop("transfer_syntax")))
-    pixels, _ = decoder.as_array(sys.stdin.buffer.read(), decoding_plugin="gdcm", **options)
-    written = io.BytesIO()
-    np.save(written, pixels, allow_pickle=False)
-    sys.stdout.buffer.write(written.getbuffer())
+    encoded = sys.stdin.buffer.read()
+    for plugin in options.pop("plugins"):
+        try:
+            pixels, _ = decoder.as_array(encoded, decoding_plugin=plugin, **options)
+        except Exception:  # a hostile frame can make a decoder raise anything: the next may do
+            continue
+        written = io.BytesIO()
+        np.save(written, pixels, allow_pickle=False)
+        sys.stdout.buffer.write(written.getbuffer())
+        return
+    sys.exit(1)
 
 
 if __name__ == "__main__":

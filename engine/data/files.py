@@ -8,7 +8,7 @@ import numpy as np
 
 from engine import digest
 from engine.data.base import SIZE, Dataset, DatasetInfo
-from engine.data.raster import grey, open_raster, resized, to_array
+from engine.data.raster import enough_memory, grey, open_raster, resized, to_array
 from engine.errors import EngineError
 from engine.home import expanded
 
@@ -58,8 +58,9 @@ def read_picture(path: Path, colour: bool = False) -> np.ndarray:
 
     Pictures of 8 bits stay in whole steps of n/255. Raises EngineError.
     """
-    picture = open_raster(path)
-    pixels = to_array(resized(picture if colour else grey(picture), (SIZE, SIZE)))
+    with enough_memory(path.name):
+        picture = open_raster(path)
+        pixels = to_array(resized(picture if colour else grey(picture), (SIZE, SIZE)))
     return np.repeat(pixels, 3, axis=0) if colour and len(pixels) == 1 else pixels
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from engine.data.base import SIZE
-from engine.data.raster import open_raster
+from engine.data.raster import enough_memory, open_raster, to_levels
 from engine.data.upload import MAX_BYTES
 from engine.errors import EngineError
 
@@ -44,6 +44,7 @@ def cells_of(name: str) -> np.ndarray:
     return np.unpackbits(np.frombuffer(bits, np.uint8)).astype(bool).reshape(cells, cells)
 
 
+@enough_memory("this mask")
 def read_mask(data: bytes) -> np.ndarray:
     """The mask in a PNG's bytes, bool [224, 224]: True where it is not black. It is stretched to the square as pictures
     are, without mixing pixels. Raises EngineError."""
@@ -51,8 +52,7 @@ def read_mask(data: bytes) -> np.ndarray:
         raise EngineError(f"this mask has {len(data) / 2**20:.0f} MiB, and at most {MAX_BYTES // 2**20} are read")
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):  # JPEG would turn black into nearly black
         raise EngineError("a mask must be a PNG, black where nothing may change")
-    pixels = np.asarray(open_raster(data))
-    marked = pixels.any(axis=2) if pixels.ndim == 3 else pixels > 0
+    marked = to_levels(open_raster(data)).any(axis=0)
     mask = np.asarray(Image.fromarray(marked).resize((SIZE, SIZE), Image.Resampling.NEAREST), bool)
     if not mask.any():
         raise EngineError("the mask is black everywhere: nothing may change; paint white what may")

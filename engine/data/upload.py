@@ -12,7 +12,7 @@ from PIL import Image
 
 from engine import digest
 from engine.data.base import SIZE, StoredUnits
-from engine.data.raster import EIGHT_BIT, grey, open_raster, resized, to_array
+from engine.data.raster import STRIP, enough_memory, grey, open_raster, resized, to_array, to_levels
 from engine.disk import advice, replacing
 from engine.errors import EngineError
 from engine.home import home
@@ -27,17 +27,22 @@ class Upload:
     """A picture of the user's. `digest` identifies everything else here; `frame` counts from 1.
 
     `image` is what models see: float32 [1, 224, 224] in [0,1], grey, stretched to the square; whole n/255 where the
-    file has 8 bits. `full` is float32 [C, H, W] in [0,1] in its own resolution, in whole n/`steps`.
+    file has 8 bits. `levels` is [C, H, W] in its own resolution: uint8 of 255 `steps`, or uint16 of 65535.
     """
 
     image: np.ndarray = field(repr=False)
-    full: np.ndarray = field(repr=False)
+    levels: np.ndarray = field(repr=False)
     steps: int
     stored_units: StoredUnits | None
     notes: tuple[str, ...]
     modality: str
     frame: int
     frames: int
+
+    @property
+    def full(self) -> np.ndarray:
+        """`levels` as float32 in [0,1]."""
+        return _fractions(self.levels, self.steps)
 
     @property
     def facts(self) -> dict[str, object]:
@@ -47,9 +52,13 @@ class Upload:
 
     @cached_property
     def digest(self) -> str:
-        return digest.of_spec({**self.facts, "pixels": digest.of_arrays(self.image, self.full)})
+        # That of (image, full), which is four times as large as the levels and never made as a whole here.
+        full = (_fractions(piece, self.steps) for channel in self.levels for piece in _pieces(channel))
+        pixels = digest.of_pieces((self.image.shape, [self.image]), (self.levels.shape, full))
+        return digest.of_spec({**self.facts, "pixels": pixels})
 
 
+@enough_memory("this file")
 def read_upload(data: bytes, suffix_hint: str = "", frame: int | None = None) -> Upload:
     """The picture in a file's bytes, PNG, JPEG, BMP, TIFF or DICOM whatever its name says.
 
@@ -71,28 +80,35 @@ def read_upload(data: bytes, suffix_hint: str = "", frame: int | None = None) ->
 
 
 def _from_raster(data: bytes) -> Upload:
-    picture = open_raster(data)
-    return _upload(to_array(picture), 255 if picture.mode in EIGHT_BIT else 65535, None, (), "", 1, 1)
+    return _upload(to_levels(open_raster(data)), None, (), "", 1, 1)
 
 
 def _from_dicom(data: bytes, frame: int | None) -> Upload:
     from engine.data.dicom import read_dicom
 
     shown = read_dicom(data, frame)
-    full = shown.pixels if shown.pixels.ndim == 3 else shown.pixels[None]
-    return _upload(full, shown.steps, shown.stored_units, shown.notes, shown.modality, shown.frame, shown.frames)
+    levels = _levels(shown.pixels if shown.pixels.ndim == 3 else shown.pixels[None], shown.steps)
+    return _upload(levels, shown.stored_units, shown.notes, shown.modality, shown.frame, shown.frames)
 
 
-def _upload(full: np.ndarray, steps: int, units: StoredUnits | None, notes: tuple[str, ...], modality: str, frame: int,
+def _upload(levels: np.ndarray, units: StoredUnits | None, notes: tuple[str, ...], modality: str, frame: int,
             frames: int) -> Upload:
-    levels = _levels(full, steps)
     height, width = levels.shape[1:]
-    return Upload(_square(levels), _fractions(levels, steps), steps, units, (*notes, *_remarks(levels, width, height)),
-                  modality, frame, frames)
+    return Upload(_square(levels), levels, 255 if levels.dtype == np.uint8 else 65535, units,
+                  (*notes, *_remarks(levels, width, height)), modality, frame, frames)
 
 
 def _levels(full: np.ndarray, steps: int) -> np.ndarray:
-    return np.rint(full * np.float32(steps)).astype(np.uint8 if steps == 255 else np.uint16)
+    levels = np.empty(full.shape, np.uint8 if steps == 255 else np.uint16)
+    for from_, to in zip(full, levels, strict=True):
+        for piece, place in zip(_pieces(from_), _pieces(to), strict=True):
+            place[:] = np.rint(piece * np.float32(steps))
+    return levels
+
+
+def _pieces(channel: np.ndarray) -> Iterator[np.ndarray]:
+    """Views of a few rows each: what is computed of a piece takes little memory."""
+    return (channel[top:top + STRIP] for top in range(0, len(channel), STRIP))
 
 
 def _fractions(levels: np.ndarray, steps: int) -> np.ndarray:
@@ -101,14 +117,18 @@ def _fractions(levels: np.ndarray, steps: int) -> np.ndarray:
 
 def _square(levels: np.ndarray) -> np.ndarray:
     """Levels [C, H, W] (uint8 or uint16) as the picture that models see, made exactly as data sets make theirs."""
-    if len(levels) == 1:
-        picture = Image.fromarray(levels[0])
-    elif levels.dtype == np.uint8:
-        picture = grey(Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0))))
-    else:
-        weighted = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), levels.astype(np.float32), 1)
-        picture = Image.fromarray(np.rint(weighted).astype(np.uint16))
-    return to_array(resized(picture, (SIZE, SIZE)))
+    plain = levels[0]
+    if len(levels) == 3:
+        plain = np.empty_like(levels[0])
+        for place, *colours in zip(_pieces(plain), *map(_pieces, levels), strict=True):
+            place[:] = _grey(np.stack(colours))
+    return to_array(resized(Image.fromarray(plain), (SIZE, SIZE)))
+
+
+def _grey(colours: np.ndarray) -> np.ndarray:
+    if colours.dtype == np.uint8:
+        return np.asarray(grey(Image.fromarray(np.ascontiguousarray(colours.transpose(1, 2, 0)))))
+    return np.rint(np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), colours.astype(np.float32), 1))
 
 
 def _remarks(levels: np.ndarray, width: int, height: int) -> Iterator[str]:
@@ -134,13 +154,14 @@ def save_upload(upload: Upload) -> str:
         with replacing(path) as aside:  # even where there is one already: it may be damaged
             aside.touch(mode=0o600)  # nobody else is to look at it
             with aside.open("wb") as file:
-                np.savez(file, image=upload.image, full=_levels(upload.full, upload.steps),
+                np.savez(file, image=upload.image, full=upload.levels,
                          facts=np.array(json.dumps(upload.facts)))
     except OSError as error:
         raise EngineError(f"the upload cannot be kept in {path.parent} {advice(error)}") from None
     return upload.digest
 
 
+@enough_memory("this kept upload")
 def load_upload(name: str) -> Upload:
     """The upload kept under this digest; raises EngineError where there is none, or it is damaged."""
     path = _path(name)
@@ -148,7 +169,7 @@ def load_upload(name: str) -> Upload:
         with np.load(path, allow_pickle=False) as kept:
             facts = json.loads(str(kept["facts"]))
             units = facts["stored_units"] and StoredUnits(**facts["stored_units"])
-            upload = Upload(kept["image"], _fractions(kept["full"], facts["steps"]), facts["steps"], units,
+            upload = Upload(kept["image"], kept["full"], facts["steps"], units,
                             tuple(facts["notes"]), facts["modality"], facts["frame"], facts["frames"])
     except FileNotFoundError:
         raise EngineError("this upload is not kept here (any more); upload the picture again") from None
