@@ -34,7 +34,7 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 MODALITIES = {"CR", "DX", "CT", "MG", "MR", "US", "PX", "IO", "XA", "RF", "NM", "PT", "SC", "OP", "XC", "SM", "ES"}
 NATIVE = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian}
 CHILD = Path(__file__).with_name("dicom_child.py")
-CHILD_SECONDS = 60
+CHILD_SECONDS = 30
 
 # Everything that is read; all other elements, names and numbers of patients among them, are skipped.
 _TAGS = [
@@ -104,8 +104,7 @@ def _read(data: bytes, wanted: int | None) -> DicomImage:
         raise EngineError(f"this DICOM file does not say how its picture is stored ({', '.join(missing)}); export it "
                           "again from where it came")
     try:  # twice: as it is stored, and with its colours or bits changed
-        check_size(int(source.Columns), int(source.Rows),
-                   2 * int(source.SamplesPerPixel) * math.ceil(int(source.BitsAllocated) / 8))
+        check_size(int(source.Columns), int(source.Rows), 2 * _bytes_each(source))
     except EngineError as error:
         raise EngineError(f"this DICOM picture cannot be read: {error}") from None
     frames = max(1, int(source.get("NumberOfFrames") or 1))
@@ -142,6 +141,10 @@ def _inflated(data: bytes) -> bytes:
     return head + body
 
 
+def _bytes_each(source: Dataset) -> int:
+    return int(source.SamplesPerPixel) * math.ceil(int(source.BitsAllocated) / 8)
+
+
 def _syntax(source: Dataset) -> uid.UID:
     if named := source.file_meta.get("TransferSyntaxUID"):
         return uid.UID(named)
@@ -164,6 +167,9 @@ def _decode(source: Dataset, index: int, frames: int) -> np.ndarray:
     # GDCM last: it crashes on damaged data.
     plugins = sorted(decoder.available_plugins, key=lambda name: (name == "gdcm", name != "pillow"))
     encoded = get_frame(source.PixelData, index, number_of_frames=frames)
+    plain = int(source.Rows) * int(source.Columns) * _bytes_each(source)
+    if syntax == uid.RLELossless and len(encoded) > plain + plain // 64 + 4096:  # more than RLE can need: a bomb
+        raise EngineError(_DAMAGED)
     for decode in (_decode_here, _decode_apart):
         if (decoded := decode(decoder, plugins, source, encoded, index)) is not None:
             return decoded
@@ -197,7 +203,7 @@ def _decode_here(decoder: Decoder, plugins: list[str], source: Dataset, encoded:
 def _decode_apart(decoder: Decoder, plugins: list[str], source: Dataset, encoded: bytes, index: int
                   ) -> np.ndarray | None:
     """By the others, in a process of its own that may crash, with limits to its time and memory: RLE, too, unpacks to
-    anything. None where none of them can."""
+    more than the picture. None where none of them can."""
     others = [name for name in plugins if name != "pillow"]
     if not others:
         return None

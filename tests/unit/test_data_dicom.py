@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,16 @@ import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_windowing, pixel_array
 from pydicom.sequence import Sequence
 
+from engine.data import dicom as reader
 from engine.data.base import StoredUnits
 from engine.data.dicom import read_dicom
+from engine.data.raster import MAX_DECODED
 from engine.errors import EngineError
 from tests.dicoms import SECRETS, dicom, gradient, recompressed
 
@@ -213,9 +219,133 @@ def test_an_unknown_compression_is_named() -> None:
     fails(file, "damaged|compressed in a way")
 
 
-def test_deflated_files_are_refused_before_they_are_inflated() -> None:
-    file = dicom(gradient(8)).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")
-    fails(file, "deflated")
+def deflated(file: bytes) -> bytes:
+    """A file as a whole in deflate's syntax, which pydicom reads, too."""
+    start = 144 + int.from_bytes(file[140:144], "little")
+    head = file[:start].replace(b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x16\x001.2.840.10008.1.2.1.99")
+    length = int.from_bytes(file[140:144], "little") + 2
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    return head[:140] + length.to_bytes(4, "little") + head[144:] + packer.compress(file[start:]) + packer.flush()
+
+
+def test_deflated_files_are_read() -> None:
+    plain = dicom(gradient(12), bits=12, WindowCenter=2048, WindowWidth=4096)
+    packed = deflated(plain)
+    assert np.array_equal(pydicom.dcmread(io.BytesIO(packed)).pixel_array, gradient(12))
+    assert np.array_equal(read_dicom(packed).pixels, read_dicom(plain).pixels)
+    fails(packed[:-300], "damaged|does not say|no picture")
+
+
+def test_deflated_files_are_inflated_up_to_a_limit() -> None:
+    plain = dicom(gradient(8))
+    start = time.process_time()
+    fails(deflated(plain + b"\0" * (MAX_DECODED // 2)), "deflated.*too much")
+    fails(deflated(plain)[:146 + int.from_bytes(plain[140:144], "little")] + b"\xff" * 50, "deflated.*damaged")
+    fails(plain.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99"), "deflated")
+    assert time.process_time() - start < 5
+
+
+def packed_as(syntax: str, frame: bytes, **elements: object) -> bytes:
+    """A file with one compressed frame as it is given."""
+    data = pydicom.dcmread(io.BytesIO(dicom(gradient(8), **elements)))
+    data.file_meta.TransferSyntaxUID, data.PixelData = syntax, encapsulate([frame])
+    data["PixelData"].VR = "OB"
+    written = io.BytesIO()
+    data.save_as(written, enforce_file_format=True)
+    return written.getvalue()
+
+
+def test_a_run_length_bomb_is_refused_before_it_unpacks() -> None:
+    header = np.array([1, 64, *[0] * 14], "<u4").tobytes()
+    start = time.perf_counter()
+    fails(packed_as("1.2.840.10008.1.2.5", header + b"\x81\0" * 20_000_000), "damaged")
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("elements", [{"NumberOfFrames": 2**31 - 1}, {"SamplesPerPixel": 60_000, "Rows": 6000,
+                                      "Columns": 6000}, {"BitsAllocated": 64, "Rows": 6000, "Columns": 6000}])
+def test_numbers_that_ask_for_too_much_are_refused(elements: dict[str, int]) -> None:
+    start = time.perf_counter()
+    fails(dicom(gradient(8), **elements), "damaged|MiB unpacked")
+    assert time.perf_counter() - start < 2
+
+
+def test_a_file_that_does_not_describe_its_picture_says_so() -> None:
+    fails(dicom(gradient(8), Rows=None, BitsStored=None), "does not say how its picture is stored .Rows, BitsStored")
+
+
+def test_every_decoder_is_tried_and_the_answer_names_them() -> None:
+    pytest.importorskip("gdcm")
+    shown = read_dicom(bundled("GDCMJ2K_TextGBR.dcm"))  # Pillow fails, GDCM does not
+    assert shown.pixels.shape == (3, 400, 400) and shown.pixels.max() > 0.9
+    jpeg_2000 = "1.2.840.10008.1.2.4.90"
+    fails(packed_as(jpeg_2000, b"\0" * 100), r"JPEG 2000.*damaged.*pillow and gdcm cannot.*uncompressed or install pyl")
+    fails(bundled("JPGExtended.dcm"), r"Process 2 and 4.*pillow and gdcm cannot.*pylibjpeg-libjpeg")
+
+
+def test_a_decoder_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("gdcm")
+    child = tmp_path / "child.py"
+    child.write_text("import threading; threading.Event().wait()")
+    monkeypatch.setattr(reader, "CHILD", child)
+    monkeypatch.setattr(reader, "CHILD_SECONDS", 0.5)
+    fails(packed_as("1.2.840.10008.1.2.4.80", b"\0" * 100), "gdcm cannot decode")
+
+
+# ---- the files that pydicom brings along
+
+
+def bundled(name: str) -> bytes:
+    found = get_testdata_file(name, download=False)
+    assert isinstance(found, str)
+    return Path(found).read_bytes()
+
+
+BUNDLED = sorted(p.name for p in (Path(pydicom.__file__).parent / "data" / "test_files").glob("*.dcm"))
+# Cut off, altered, without a picture's description, or of a kind for which nothing is installed.
+REFUSED = {"JPEG-lossy.dcm", "JPGExtended.dcm", "JPEG2000-embedded-sequence-delimiter.dcm", "MR_truncated.dcm",
+           "badVR.dcm", "meta_missing_tsyntax.dcm", "nested_priv_SQ.dcm", "no_meta.dcm"}
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_what_pydicom_brings_is_shown_as_pydicom_shows_it_or_refused_in_one_line(name: str) -> None:
+    pytest.importorskip("gdcm")
+    data, start = bundled(name), time.process_time()
+    source = pydicom.dcmread(io.BytesIO(data), force=True)
+    who = [str(source.get(k) or "-") for k in ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber")]
+    try:
+        image = read_dicom(data)
+    except EngineError as error:
+        assert "\n" not in str(error) and not any(len(w) > 2 and w in str(error) for w in who)
+        assert name in REFUSED or "PixelData" not in source
+        return
+    assert time.process_time() - start < 5 and name not in REFUSED
+    np.testing.assert_allclose(image.pixels, by_pydicom(source, image.frame - 1, image.stored_units), atol=2e-3)
+
+
+def by_pydicom(source: Dataset, index: int, units: StoredUnits | None) -> np.ndarray:
+    """The frame as pydicom alone would show it; without a window, between the ends that `units` name."""
+    if not source.file_meta.get("TransferSyntaxUID"):
+        source.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2"
+    stored = pixel_array(source, index=index)
+    if source.PhotometricInterpretation == "PALETTE COLOR":
+        coloured = apply_color_lut(stored, source)
+        return coloured.transpose(2, 0, 1) / np.iinfo(coloured.dtype).max
+    if stored.ndim == 3:
+        return stored.transpose(2, 0, 1) / (2**source.BitsStored - 1)
+    values = apply_modality_lut(stored, source).astype(float)
+    if source.get("WindowWidth"):
+        shown = apply_windowing(values, source)
+        signed = source.PixelRepresentation
+        ends = np.array([-(2.0**(source.BitsStored - 1)), 2.0**(source.BitsStored - 1) - 1] if signed
+                        else [0, 2.0**source.BitsStored - 1])
+        low, high = ends * float(source.get("RescaleSlope", 1)) + float(source.get("RescaleIntercept", 0))
+    else:
+        assert units is not None
+        shown = values if units.name == "HU" else stored.astype(float)
+        low, high = units.offset, units.offset + units.scale
+    shown = np.clip((shown - low) / (high - low), 0, 1)
+    return 1 - shown if source.PhotometricInterpretation == "MONOCHROME1" and source.get("WindowWidth") else shown
 
 
 def test_a_zero_or_broken_window_is_ignored() -> None:

@@ -1,6 +1,7 @@
 """Plain pictures: every mode comes out upright, grey or RGB, and nothing hostile gets far."""
 
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from engine.data import raster
 from engine.data.files import read_picture
 from engine.data.raster import open_raster, to_array
 from engine.errors import EngineError
-from tests.pictures import huge_png, saved
+from tests.pictures import black_png, huge_png, saved
 
 GREY = np.linspace(0, 255, 40 * 30).reshape(30, 40).astype(np.uint8)
 
@@ -75,6 +77,48 @@ def test_a_pixel_bomb_is_refused_from_its_header(side: tuple[int, int]) -> None:
         open_raster(huge_png(*side))
     assert time.process_time() - start < 0.5
     assert Image.MAX_IMAGE_PIXELS == 89478485
+
+
+@pytest.mark.parametrize("picture", [
+    black_png(6290, 6296, 16, 6),  # 39.6 million pixels in 300 kB
+    saved(Image.new("CMYK", (6000, 6000)), "JPEG", quality=1),
+    saved(Image.new("RGBA", (6000, 6000)), "TIFF", compression="tiff_adobe_deflate"),
+], ids=["png", "jpeg", "tiff"])
+def test_what_would_take_too_much_memory_is_refused_from_its_header(picture: bytes) -> None:
+    start = time.process_time()
+    with pytest.raises(EngineError, match="MiB unpacked"):
+        open_raster(picture)
+    assert time.process_time() - start < 0.5
+
+
+def test_text_that_unpacks_to_too_much_is_refused() -> None:
+    bomb = black_png(8, 8, 8, 0, text=b"Comment\0\0" + zlib.compress(b"a" * 50_000_000, 9))
+    start = time.process_time()
+    with pytest.raises(EngineError, match="not a whole"):
+        open_raster(bomb)
+    assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG"])
+def test_only_the_first_of_many_pages_is_unpacked(kind: str) -> None:
+    pages = [Image.new("L", (5000, 5000), shade) for shade in (1, 2, 3)]
+    data = saved(Image.fromarray(GREY), kind, save_all=True, append_images=pages if kind == "TIFF" else [],
+                 **({"compression": "tiff_adobe_deflate"} if kind == "TIFF" else {}))
+    assert np.array_equal(pixels(data), (GREY / np.float32(255))[None])
+
+
+@pytest.mark.parametrize("mode", ["1", "LA", "P", "RGBA", "CMYK", "I", "F", "I;16"])
+def test_pictures_of_many_strips_are_converted_as_those_of_one(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(1)
+    if mode in ("I", "F", "I;16"):
+        values = random.integers(0, 60000, (37, 9))
+        picture = Image.fromarray(values.astype({"I": np.int32, "F": np.float32, "I;16": np.uint16}[mode]))
+    else:
+        picture = Image.fromarray(random.integers(0, 256, (37, 9, 4), np.uint8), "RGBA").convert(mode)
+    data = saved(picture, "TIFF" if mode in ("CMYK", "I", "F") else "PNG")
+    whole = pixels(data)
+    monkeypatch.setattr(raster, "STRIP", 5)
+    assert np.array_equal(pixels(data), whole)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF"])

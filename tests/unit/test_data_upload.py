@@ -2,7 +2,10 @@
 
 import os
 import stat
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine.data import upload
+from engine import digest
+from engine.data import raster, upload
+from engine.data.dicom import read_dicom
 from engine.data.files import read_picture
+from engine.data.masks import read_mask
 from engine.data.upload import load_upload, read_upload, save_upload
 from engine.errors import EngineError
 from tests.dicoms import SECRETS, dicom, gradient
-from tests.pictures import huge_png, saved
+from tests.pictures import black_png, huge_png, saved
 
 
 @pytest.fixture
@@ -74,6 +80,54 @@ def test_bad_files_get_one_line(data: bytes, words: str) -> None:
     with pytest.raises(EngineError, match=words) as caught:
         read_upload(data, ".dcm" if data[128:132] == b"DICM" else "")
     assert "\n" not in str(caught.value) and not any(secret in str(caught.value) for secret in SECRETS)
+
+
+PEAK = """
+import resource, sys
+import engine.data.dicom
+from engine.data.upload import read_upload
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    read_upload(sys.stdin.buffer.read()).digest
+except ValueError:
+    pass
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts memory in kilobytes")
+@pytest.mark.parametrize(("data", "most"), [(black_png(6290, 6296, 16, 6), 20), (black_png(6290, 6296, 8, 2), 400)],
+                         ids=["refused", "the largest that is read"])
+def test_large_pictures_take_little_memory(data: bytes, most: int) -> None:
+    run = subprocess.run([sys.executable, "-c", PEAK], input=data, capture_output=True, check=True)
+    assert float(run.stdout) < most  # MiB beyond those of the imports
+
+
+def none_left(*_: object, **__: object) -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize(("read", "broken"), [
+    (lambda path: read_upload(path.read_bytes()), (raster, "open_raster")),
+    (lambda path: read_upload(path.read_bytes()), (upload, "to_levels")),
+    (read_picture, (raster.Image.Image, "resize")),
+    (lambda path: raster.open_raster(path), (raster.Image.Image, "crop")),
+    (lambda path: read_mask(path.read_bytes()), (raster.Image.Image, "crop")),
+    (lambda path: read_dicom(dicom(gradient(8))), (np, "nan_to_num")),
+], ids=["upload", "levels", "picture", "raster", "mask", "dicom"])
+def test_too_little_memory_is_one_line(read: Callable[[Path], object], broken: tuple[object, str], tmp_path: Path,
+                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(gradient(8)).convert("RGBA").save(tmp_path / "a.png")
+    monkeypatch.setattr(*broken, none_left)
+    monkeypatch.setattr(upload, "open_raster", raster.open_raster)
+    with pytest.raises(EngineError, match=r"more memory than is free.*smaller"):
+        read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("shape", [(600, 40), (600, 40, 3)])
+def test_the_digest_is_that_of_the_whole_picture(shape: tuple[int, ...]) -> None:
+    read = read_upload(saved(Image.fromarray(np.random.default_rng(0).integers(0, 256, shape, np.uint8))))
+    assert read.digest == digest.of_spec({**read.facts, "pixels": digest.of_arrays(read.image, read.full)})
 
 
 def test_too_many_bytes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
