@@ -104,9 +104,13 @@ class Dataset(ABC):
 
 def small(image: np.ndarray, side: int) -> np.ndarray:
     """float32 [C, H, W] in [0,1] as a uint8 thumbnail [side, side], or [side, side, 3] in colour."""
+    return np.asarray(Image.fromarray(eight_bit(image)).resize((side, side), Image.Resampling.BOX))
+
+
+def eight_bit(image: np.ndarray) -> np.ndarray:
+    """An image [C, H, W] in [0,1] as uint8 [H, W] or [H, W, 3], rounded."""
     pixels = np.rint(image * 255).astype(np.uint8)
-    picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-    return np.asarray(picture.resize((side, side), Image.Resampling.BOX))
+    return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
 
 
 @dataclass(frozen=True)

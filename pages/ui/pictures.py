@@ -11,6 +11,7 @@ import streamlit as st
 from PIL import Image
 from plotly.colors import hex_to_rgb, sequential
 
+from engine.data.base import eight_bit
 from pages.ui.viewer import difference_colours, strongest_channel
 
 # Evenly spaced; colours between them are mixed.
@@ -59,12 +60,6 @@ def _cell(figure: Figure) -> str:
         frame = '<div class="ps-frame ps-empty">after the attack</div>'
     return (f'<figure><figcaption><b>{title}</b><small title="{caption}">{caption}</small></figcaption>'
             f"{frame}{scale}</figure>")
-
-
-def eight_bit(image: np.ndarray) -> np.ndarray:
-    """An image [C, H, W] in [0,1] as uint8 [H, W] or [H, W, 3], rounded."""
-    pixels = np.rint(image * 255).astype(np.uint8)
-    return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
 
 
 def encode(pixels: np.ndarray) -> bytes:

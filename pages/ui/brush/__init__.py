@@ -8,14 +8,9 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-_HERE = Path(__file__).parent
+from pages.ui.component import component
 
-_component = st.components.v2.component(
-    "perturbscope_brush",
-    html=(_HERE / "brush.html").read_text(encoding="utf-8"),
-    css=(_HERE / "brush.css").read_text(encoding="utf-8"),
-    js=(_HERE / "brush.js").read_text(encoding="utf-8"),
-)
+_component = component(Path(__file__).parent)
 
 
 def brush(picture: bytes, mask: np.ndarray, *, version: int, on_draw: Callable[[np.ndarray], None], key: str) -> None:

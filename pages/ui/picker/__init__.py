@@ -9,14 +9,9 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-_HERE = Path(__file__).parent
+from pages.ui.component import component
 
-_component = st.components.v2.component(
-    "perturbscope_picker",
-    html=(_HERE / "picker.html").read_text(encoding="utf-8"),
-    css=(_HERE / "picker.css").read_text(encoding="utf-8"),
-    js=(_HERE / "picker.js").read_text(encoding="utf-8"),
-)
+_component = component(Path(__file__).parent)
 
 
 def sprite(thumbnails: np.ndarray) -> str:

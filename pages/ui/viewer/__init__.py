@@ -11,11 +11,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import streamlit as st
 
 from engine.data.base import StoredUnits
-
-_HERE = Path(__file__).parent
+from pages.ui.component import component
 
 # Okabe-Ito sky blue and orange have the same luminance and stay apart under every common colour blindness.
 _NEGATIVE = (86, 180, 233)
@@ -33,12 +31,7 @@ class Panel:
     caption: str = ""
 
 
-_component = st.components.v2.component(
-    "perturbscope_viewer",
-    html=(_HERE / "viewer.html").read_text(encoding="utf-8"),
-    css=(_HERE / "viewer.css").read_text(encoding="utf-8"),
-    js=(_HERE / "viewer.js").read_text(encoding="utf-8"),
-)
+_component = component(Path(__file__).parent)
 
 
 def viewer(
