@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import softmax
 
 from engine import digest
 from engine.attacks import ATTACKS
@@ -193,7 +194,6 @@ def _explore(spec: Exploring, bench: Bench) -> Payload:
     from engine.attacks.runner import run_attack
     from engine.experiments.means import means_for
     from engine.explain.cam import layers_for
-    from engine.metrics.classification import softmax
     from engine.metrics.perturbation import measure
     from engine.metrics.survival import as_jpeg
     from engine.metrics.visibility import visibility
@@ -218,7 +218,7 @@ def _explore(spec: Exploring, bench: Bench) -> Payload:
         "map": class_map_of(dataset).names,
         "label": label,
         "label_known": chosen.label is not None,
-        "probabilities": {name: softmax(values)[0].tolist() for name, values in logits.items()},
+        "probabilities": {name: softmax(values, axis=1)[0].tolist() for name, values in logits.items()},
         "attacked": bool(result.attacked[0]),
         "success": bool(result.success[0]),
         "queries": int(result.queries[0]),
@@ -260,10 +260,8 @@ def _shown(result: AttackResult) -> list[int]:
 
 def _step_facts(result: AttackResult) -> dict[str, Any]:
     """Loss and probabilities at every iterate; the last one is the final image. `shown` numbers the kept pictures."""
-    from engine.metrics.classification import softmax
-
-    probabilities = [*(softmax(step)[0].tolist() for step in result.trace.logits),
-                     softmax(result.logits_adversarial)[0].tolist()]
+    probabilities = [*(softmax(step, axis=1)[0].tolist() for step in result.trace.logits),
+                     softmax(result.logits_adversarial, axis=1)[0].tolist()]
     chosen = result.spec.target if result.spec.target is not None else int(result.labels[0])
     loss = [-math.log(max(p[chosen], 1e-30)) for p in probabilities]
     shown = [result.trace.kept[i] for i in _shown(result)]

@@ -3,13 +3,8 @@
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.metrics import confusion_matrix, recall_score, roc_auc_score
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities [N, K] of logits [N, K]."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def classification(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -21,7 +16,7 @@ def classification(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, .
         "accuracy": float((predicted == labels).mean()),
         "recall": dict(zip(classes, recall_score(labels, predicted, labels=known, average=None,
                                                  zero_division=0.0).tolist(), strict=True)),
-        "auc": auc(softmax(logits), labels),
+        "auc": auc(softmax(logits, axis=1), labels),
         "confusion_matrix": confusion_matrix(labels, predicted, labels=known).tolist(),
     }
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from engine.data import phantom
 from engine.errors import EngineError
-from engine.metrics.classification import auc, classification, softmax
+from engine.metrics.classification import auc, classification
 from engine.metrics.perturbation import measure, ssim
 from engine.metrics.survival import as_8bit, as_jpeg
 from engine.metrics.visibility import noticeable_difference, visibility
@@ -207,8 +207,9 @@ def test_jpeg_refuses_other_shapes() -> None:
 
 # Classification
 
-def test_softmax_of_large_logits() -> None:
-    np.testing.assert_allclose(softmax(np.array([[1000.0, 1000.0 + np.log(3)]])), [[0.25, 0.75]], atol=1e-9)
+def test_large_logits_overflow_nowhere() -> None:
+    logits = np.array([[1000.0, 1000.0 + np.log(3)], [1000.0, -1000.0], [-1000.0, 1000.0]])
+    assert classification(logits, np.array([0, 0, 1]), ("normal", "ill"))["auc"] == 1
 
 
 def test_classification_by_hand() -> None:
