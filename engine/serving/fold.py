@@ -22,8 +22,9 @@ _convolution_backward = torch.ops.aten.convolution_backward
 def folded(module: nn.Module, mean: Tensor, std: Tensor) -> nn.Module:
     """A copy of `module` that takes images in [0,1] of 1 or 3 channels as they are, normalises and is channels-last.
 
-    Batch-norm goes into the convolutions before it, normalisation into the first one. Raises whatever torch.fx says of
-    a module that it cannot trace.
+    `mean` [1, C, 1, 1] has a value for each channel that `module` takes, `std` too or one for all. Batch-norm goes into
+    the convolutions before it, normalisation into the first one. Raises whatever torch.fx says of a module that it
+    cannot trace.
     """
     module = copy.deepcopy(module)
     _replace(module, _DenseBlock, DenseBlock)

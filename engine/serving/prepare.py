@@ -3,6 +3,8 @@
 import copy
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch import Tensor
 from engine.device import out_of_memory
 from engine.serving.fold import folded
 from engine.zoo.classifier import Classifier
+from engine.zoo.ensemble import MeanOfLogits
 
 # Largest relative difference of logits, and of gradients in L2, from the original. Gradients of ReLU networks jump
 # where a unit is about to close, so rounding shows more there; draft arithmetic has 8 bits.
@@ -66,9 +69,12 @@ class Prepared(Classifier):
             reason = f"the rearranged network fails ({str(error).splitlines()[0][:100]})"
         else:
             allowed = TOLERANCES[self.numerics]
-            if all(difference <= most for difference, most in zip(found, allowed, strict=True)):
+            members = (m for m in self.module.modules() if isinstance(m, Prepared))
+            slow = next((member for member in members if member.numerics == "reference"), None)
+            if slow is None and all(difference <= most for difference, most in zip(found, allowed, strict=True)):
                 return
-            reason = f"logits differ by {found[0]:.1e} and gradients by {found[1]:.1e} of their size"
+            reason = (f"of the ensemble, {slow.name}: {slow.note}" if slow is not None else
+                      f"logits differ by {found[0]:.1e} and gradients by {found[1]:.1e} of their size")
         self.module, self.numerics, self.note = self.original.module, "reference", reason
 
 
@@ -83,13 +89,21 @@ def prepare(classifier: Classifier, device: torch.device | str = "cpu", *, draft
     if classifier.numerics == "reference":
         return Prepared(classifier, None, "reference", "the model was wrapped with reference numerics")
     try:
-        quick = folded(classifier.module, classifier.mean, classifier.std)
+        quick = _rearranged(classifier, draft)
     except Exception as error:  # torch.fx runs the module's own code, which may raise anything
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         return Prepared(classifier, None, "reference", f"torch.fx cannot trace the model ({reason})")
-    if draft:
-        return Prepared(classifier, quick.to(torch.bfloat16), "draft")
-    return Prepared(classifier, quick, "fast")
+    return Prepared(classifier, quick, "draft" if draft else "fast")
+
+
+def _rearranged(classifier: Classifier, draft: bool) -> torch.nn.Module:
+    """What the quick twin computes with. Raises whatever torch.fx says of a network that it cannot trace."""
+    if isinstance(classifier.module, MeanOfLogits):
+        members = cast(Iterable[Classifier], classifier.module.members)
+        return MeanOfLogits([prepare(member, classifier.device, draft=draft) for member in members])
+    # A mean for every channel: from it the network's normalisation knows that a grey image is to become three channels.
+    quick = folded(classifier.module, classifier.mean.expand(-1, classifier.channels, -1, -1), classifier.std)
+    return quick.to(torch.bfloat16) if draft else quick
 
 
 def prepared(classifier: Classifier, device: torch.device | str = "cpu", *, draft: bool = False) -> Prepared:

@@ -10,7 +10,9 @@ from engine.errors import EngineError
 from engine.zoo.classifier import Classifier
 
 
-class _MeanOfLogits(nn.Module):
+class MeanOfLogits(nn.Module):
+    """What an ensemble computes."""
+
     def __init__(self, members: Sequence[Classifier]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
@@ -26,7 +28,7 @@ def ensemble(models: Sequence[Classifier]) -> Classifier:
     for other in models[1:]:
         if other.classes != first.classes:
             raise EngineError(f"{other.name} and {first.name} tell different classes apart; an ensemble needs the same")
-    return Classifier(_MeanOfLogits(models), first.classes, channels=max(m.channels for m in models),
+    return Classifier(MeanOfLogits(models), first.classes, channels=max(m.channels for m in models),
                       name=" + ".join(m.name for m in models))
 
 

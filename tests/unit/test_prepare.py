@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import densenet121, resnet18
 from torchvision.models.densenet import _DenseBlock, _Transition
+from torchvision.models.vision_transformer import VisionTransformer
 
 from engine.errors import EngineError
 from engine.serving import prepare as module
 from engine.serving.fold import Affine, DenseBlock, Normalise, Stem, folded
 from engine.serving.prepare import prepare, prepared
 from engine.zoo.classifier import Classifier, wrap
+from engine.zoo.ensemble import ensemble
 from tests import nets
 
 CLASSES = ("a", "b", "c")
@@ -142,7 +144,7 @@ def test_a_dense_block_is_torchvisions():
 
 def test_pooling_goes_before_a_pointwise_convolution():
     net = nn.Sequential(nn.Conv2d(3, 6, 3), shaken(lambda: _Transition(6, 4)), nn.Flatten(), nn.Linear(4 * 15 * 15, 3))
-    model = wrap(net, CLASSES)
+    model = wrap(net, CLASSES, mean=COLOUR)
     order = [str(n.target) for n in folded(model.module, model.mean, model.std).graph.nodes]
     assert order.index("1.pool") < order.index("1.conv")
     twin = prepare(model)
@@ -192,6 +194,58 @@ def test_grey_networks_take_colours_as_the_original_does():
     assert twin.numerics == "fast"
 
 
+def tiny_vit() -> nn.Module:
+    net = VisionTransformer(image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32,
+                            num_classes=3)
+    nn.init.normal_(net.heads.head.weight)  # torchvision's is 0 at first
+    return net
+
+
+class OneByOne(nn.Module):
+    """Takes the image's channels apart, as torchvision's Inception does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([x[:, 0:1] * 2, x[:, 1:2], x[:, 2:3] - 1], dim=1)
+        return self.head(self.conv(x).relu().mean((2, 3)))
+
+
+class Grouped(nn.Module):
+    """Its first convolution sees each channel alone, and cannot be a stem."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 6, 3, groups=3), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.conv(x).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("build", [tiny_vit, OneByOne, Grouped])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("mean", "std"), [((0.5,), (0.2,)), (COLOUR, (0.2,)), ((0.5,), (0.2, 0.3, 0.4))])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_network_without_a_stem_takes_grey_images_too(build, channels, mean, std, count):
+    model = wrap(shaken(build), CLASSES, mean=mean, std=std)
+    twin = prepare(model)
+    assert_same(twin, model, images(count, channels, size=32), 1e-4)
+    assert (twin.numerics, twin.note) == ("fast", "")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("draft", [False, True])
+def test_an_ensemble_is_as_fast_as_its_members(channels, draft):
+    grey = shaken(lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                                        nn.Linear(4, 3)))
+    model = ensemble([wrap(nets.seeded(3), CLASSES, mean=COLOUR, std=(0.2,)), wrap(grey, CLASSES, channels=1)])
+    twin = prepare(model, draft=draft)
+    assert_same(twin, model, images(channels=channels, size=32), 0.5 if draft else 1e-4)
+    assert (twin.numerics, twin.note) == ("draft" if draft else "fast", "")
+
+
 # ---- where it steps back -------------------------------------------------------------------------------------------
 
 
@@ -223,6 +277,14 @@ def test_a_twin_that_fails_steps_back_and_says_why():
     twin = prepare(model)
     assert torch.equal(twin(images(size=8)), model(images(size=8)))
     assert twin.numerics == "reference" and "fails" in twin.note and "\n" not in twin.note
+
+
+def test_an_ensemble_steps_back_with_a_member_and_says_which():
+    for odd, reason in ((Untraceable(), "cannot trace"), (Flattening(), "fails")):
+        model = ensemble([wrap(nets.seeded(3), CLASSES), wrap(odd, CLASSES, name="odd")])
+        twin = prepare(model)
+        assert torch.equal(twin(images(channels=3, size=8)), model(images(channels=3, size=8)))
+        assert twin.numerics == "reference" and "odd" in twin.note and reason in twin.note
 
 
 @pytest.mark.parametrize("damage", [
