@@ -26,7 +26,8 @@ from engine.progress import Progress
 from engine.serving.prepare import Prepared, prepared
 from engine.serving.threat import DecisionBased, Oracle, ScoreBased, WhiteBox
 from engine.work.store import Payload, store_in
-from engine.zoo.classifier import Classifier, looks_like_probabilities
+from engine.zoo.classifier import Classifier
+from engine.zoo.outputs import doubts, saturated
 
 MOST_IMAGES = 64  # iterates of one run that are kept as images
 
@@ -98,8 +99,8 @@ def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tens
         warnings=(),
         seconds=time.perf_counter() - started,
     )
-    return replace(result, warnings=(*_slower(spec, attacked_model), *_warnings(result, pieces),
-                                      *setting.learned.warnings()))
+    return replace(result, warnings=(*_slower(spec, attacked_model), *_no_logits(result, images, model, source),
+                                      *_warnings(result, pieces), *setting.learned.warnings()))
 
 
 def _on(device: torch.device, model: Classifier) -> Classifier:
@@ -477,6 +478,18 @@ def _slower(spec: AttackSpec, model: Classifier) -> Iterator[str]:
         yield f"the attack ran with {model.numerics} instead of {spec.numerics} numerics: {model.note}"
 
 
+def _no_logits(result: AttackResult, images: Tensor, model: Classifier, source: Classifier) -> Iterator[str]:
+    """Where `model`, or the source of the gradients, gives probabilities."""
+    low, high = result.logits_clean.min(), result.logits_clean.max()
+    if low >= 0 and high <= 1 + 1e-5:  # else no pass over the model is worth it
+        yield from doubts(model, images)
+    if source is not model:
+        yield from doubts(source, images)
+    if lost := int(saturated(model, result.logits_clean).sum()):
+        yield (f"{lost} of {len(images)} images: a probability is exactly 0 or 1 (or lies beyond), where it has no "
+               "gradient; give the network's logits instead, and leave outputs out")
+
+
 def _troubles(total: int, zero: int, bad: int, when: str = "") -> Iterator[str]:
     if zero:
         yield f"{when}{zero} of {total} gradients were zero everywhere: the attack could not see which way to go"
@@ -485,8 +498,6 @@ def _troubles(total: int, zero: int, bad: int, when: str = "") -> Iterator[str]:
 
 
 def _warnings(result: AttackResult, pieces: list[_Piece]) -> Iterator[str]:
-    if looks_like_probabilities(result.logits_clean):
-        yield "the model's outputs look like probabilities, not logits: gradients vanish and attacks look too weak"
     zero, bad = sum(p.zero_gradients for p in pieces), sum(p.nan_gradients for p in pieces)
     yield from _troubles(int(result.gradients.sum()), zero, bad)
     for text, count in sum((p.notes for p in pieces), Counter()).items():

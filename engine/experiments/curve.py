@@ -32,7 +32,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """Points in the order attack, eps; `warnings` say where the numbers contradict theory."""
+    """Points in the order attack, eps; `warnings` say what every run warned of, and where numbers contradict theory."""
 
     dataset: str
     split: str
@@ -60,16 +60,23 @@ def curve(dataset: Dataset, indices: list[int], model: Classifier, attacks: Sequ
     values = sorted(set(eps))
     points: list[Point] = []
     clean = 0.0
+    warned: list[tuple[str, ...]] = []
     runs = [(spec, value) for spec in attacks for value in values]
     for number, (spec, value) in enumerate(runs):
         part = progress.part(number / len(runs), (number + 1) / len(runs))
         result = evaluate(dataset, indices, model, replace(spec, eps=value), device=device, progress=part)
+        warned.append(result.warnings)
         facts = result.summary()
         clean = facts["accuracy_clean"]
         points.append(Point(spec.attack, value, facts["accuracy_adversarial"], facts["accuracy_adversarial_8bit"],
                             facts["success_rate"], facts["l2_mean"], facts["seconds"]))
     return Curve(dataset.info.name, dataset.split, model.name, len(indices), clean, tuple(points),
-                 tuple(_contradictions(points, len(indices))))
+                 (*_in_all(warned), *_contradictions(points, len(indices))))
+
+
+def _in_all(warned: Sequence[Sequence[str]]) -> list[str]:
+    """What every run warned of: it concerns the model, not a budget."""
+    return [line for line in warned[0] if all(line in others for others in warned)] if warned else []
 
 
 def _contradictions(points: Sequence[Point], n: int) -> Iterator[str]:

@@ -5,7 +5,6 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +13,7 @@ from engine.errors import EngineError, UnknownName
 from engine.zoo.hooks import hooked
 
 NUMERICS = ("fast", "reference")
+OUTPUTS = ("logits", "sigmoid", "softmax")
 
 _numbers = itertools.count()
 
@@ -128,34 +128,54 @@ class OneFinding(nn.Module):
         return self.module(images)[:, self.index]
 
 
+class Logits(nn.Module):
+    """The logits behind a network's probabilities, which are those of a sigmoid each, or of a softmax over all.
+
+    They are exact, of a softmax up to a number common to all classes, but where a sigmoid is 0 or 1 in float32, or a
+    class of a softmax 0: that gives a large logit, whose gradient is 0 as the probability's own is.
+    """
+
+    def __init__(self, module: nn.Module, outputs: str) -> None:
+        super().__init__()
+        self.module = module
+        self.outputs = outputs
+
+    def forward(self, images: Tensor) -> Tensor:
+        probabilities = self.module(images).float()
+        return log_odds(probabilities) if self.outputs == "sigmoid" else probabilities.clamp_min(_LEAST).log()
+
+
+_LEAST, _EPS = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).eps
+
+
+def log_odds(probabilities: Tensor) -> Tensor:
+    """log p - log(1 - p) of float32 p, the sigmoid's inverse; at 0 and 1 as at the numbers next to them."""
+    inside = probabilities.clamp(_LEAST, 1 - _EPS / 2)
+    return inside.log() - torch.log1p(-inside)
+
+
 def wrap(module: nn.Module, classes: Sequence[str], *, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,),
-         channels: int = 3, numerics: str = "fast", name: str = "custom", finding: str | None = None) -> Classifier:
+         channels: int = 3, numerics: str = "fast", name: str = "custom", finding: str | None = None,
+         outputs: str = "logits") -> Classifier:
     """Any network as a Classifier; `module` itself stays as it is (a copy is frozen). Raises EngineError.
 
     `module` takes [N, channels, H, W] normalised by `mean` and `std` and returns logits [N, K], or one logit for two
-    classes. Of a multi-label network, whose classes do not exclude each other (a sigmoid each), name the `finding`
-    to attack: the classifier then tells "no finding" (label 0) from the finding (label 1). With `numerics` "fast"
-    gradients may come from a rearranged copy that agrees; "reference" forbids that.
+    classes. Where it returns probabilities, say which `outputs` they are: "sigmoid" (each for itself) or "softmax"
+    (together 1); they are turned back into logits. Of a multi-label network, whose classes do not exclude each other
+    (a sigmoid each), name the `finding` to attack: the classifier then tells "no finding" (label 0) from the finding
+    (label 1). With `numerics` "fast" gradients may come from a rearranged copy that agrees; "reference" forbids that.
     """
     module = copy.deepcopy(module)
+    if outputs not in OUTPUTS:
+        raise UnknownName("outputs", outputs, OUTPUTS)
     if finding is not None:
         if finding not in classes:
             raise UnknownName("finding", finding, classes)
         module, classes = OneFinding(module, classes.index(finding)), (f"no {finding}", finding)
+    if outputs != "logits":
+        # One class of a softmax against all others is a sigmoid.
+        module = Logits(module, outputs if finding is None else "sigmoid")
     return Classifier(module, classes, mean=mean, std=std, channels=channels, name=name, numerics=numerics)
-
-
-def looks_like_probabilities(logits: np.ndarray) -> bool:
-    """Whether logits [N, K] are really softmax outputs, or sigmoid outputs of a single-logit head.
-
-    In rare cases honest logits look the same, so this is for a warning only.
-    """
-    values = np.asarray(logits, dtype=np.float64)
-    if not len(values) or values.min() < 0 or values.max() > 1:
-        return False
-    if values.shape[1] == 2 and not values[:, 0].any():
-        return len(values) >= 4
-    return bool(np.abs(values.sum(axis=1) - 1).max() < 1e-3)
 
 
 def _structure(module: nn.Module) -> Iterator[str]:

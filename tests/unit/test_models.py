@@ -4,7 +4,6 @@ import copy
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,7 +11,7 @@ from torch import nn
 import engine
 from engine.errors import EngineError, UnknownName
 from engine.zoo import registry
-from engine.zoo.classifier import Classifier, looks_like_probabilities, wrap
+from engine.zoo.classifier import Classifier, wrap
 from tests import nets
 
 CLASSES = ("a", "b", "c")
@@ -103,17 +102,6 @@ def test_the_digest_tells_apart_everything_that_decides_an_output():
 def test_copies_share_their_number_and_others_do_not():
     model = wrap(nets.seeded(3), CLASSES)
     assert copy.deepcopy(model).number == model.number != wrap(nets.seeded(3), CLASSES).number
-
-
-def test_probabilities_are_told_from_logits():
-    logits = np.random.default_rng(0).normal(size=(20, 3))
-    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    sigmoid = np.stack([np.zeros(20), softmax[:, 0]], axis=1)
-    assert looks_like_probabilities(softmax) and looks_like_probabilities(softmax[:1])
-    assert looks_like_probabilities(sigmoid)
-    assert not looks_like_probabilities(logits)
-    assert not looks_like_probabilities(np.stack([np.zeros(20), logits[:, 0]], axis=1))
-    assert not looks_like_probabilities(np.empty((0, 3)))
 
 
 # ---- the registry --------------------------------------------------------------------------------------------------
