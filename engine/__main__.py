@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from engine import disk, params
-from engine.errors import Cancelled, EngineError, UnknownName
+from engine.errors import MOST, Cancelled, EngineError, UnknownName, shortened
 from engine.home import expanded
 from engine.progress import Progress
 
@@ -32,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line and exits with 2."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        print(f"{self.prog}: {shortened(message, MOST)}; see {self.prog} --help", file=sys.stderr)
         sys.exit(2)
 
 
@@ -109,7 +109,7 @@ def _number(option: str, text: str) -> float:
     try:
         return params.parse_number(text)
     except (ValueError, ZeroDivisionError):
-        raise EngineError(f"{option} must be a number such as 0.01 or 2/255, not '{text}'") from None
+        raise EngineError(f"{option} must be a number such as 0.01 or 2/255, not '{shortened(text)}'") from None
 
 
 def _settings(pairs: Iterable[str]) -> dict[str, object]:
@@ -118,7 +118,7 @@ def _settings(pairs: Iterable[str]) -> dict[str, object]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
-            raise EngineError(f"--set takes key=value, not '{pair}'")
+            raise EngineError(f"--set takes key=value, not '{shortened(pair)}'")
         settings[key] = value
     return settings
 
@@ -180,7 +180,7 @@ def _target(name: str | None, class_map: ClassMap) -> int | None:
     try:
         return class_map.number(name)
     except UnknownName:
-        raise EngineError(f"--target must be one of {', '.join(class_map.model)}, not '{name}'") from None
+        raise EngineError(f"--target must be one of {', '.join(class_map.model)}, not '{shortened(name)}'") from None
 
 
 def _attack(arguments: argparse.Namespace) -> None:
@@ -369,11 +369,18 @@ def _ready(path: Path) -> Path:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    from engine.data import find
     from engine.defenses import DEFENSES
     from engine.training.spec import TrainSpec
     from engine.training.train import train
-    from engine.zoo.registry import trained_path
+    from engine.zoo.architectures import ARCHITECTURES
+    from engine.zoo.registry import model_digest, trained_path
 
+    # Before the images are read: a wrong name is told at once.
+    find(arguments.dataset)
+    _ = ARCHITECTURES[arguments.arch]
+    if arguments.start_from:
+        model_digest(arguments.start_from)
     if arguments.defense is not None:
         _ = DEFENSES[arguments.defense]
     own = {p.name: p.check(getattr(arguments, p.name)) for p in params.params_of(TrainSpec)}

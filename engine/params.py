@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from engine.errors import EngineError, UnknownName
+from engine.errors import EngineError, UnknownName, shortened
 
 T = TypeVar("T")
 Value = bool | int | float | str
@@ -36,11 +36,12 @@ class Param:
         if self.choices and converted not in self.choices:
             raise UnknownName(f"value for {self.name}", str(value), self.choices)
         if isinstance(converted, float) and not math.isfinite(converted):
-            raise EngineError(f"{self.name} must be a finite number, not {value}")
+            raise EngineError(f"{self.name} must be a finite number, not {shortened(str(value))}")
         if self.kind in (int, float):
             number = float(converted)
             if (self.low is not None and number < self.low) or (self.high is not None and number > self.high):
-                raise EngineError(f"{self.name} must lie between {self.low:g} and {self.high:g}, not {value}")
+                raise EngineError(f"{self.name} must lie between {self.low:g} and {self.high:g}, not "
+                                  f"{shortened(str(value))}")
         return converted
 
     def _convert(self, value: object) -> Value:
@@ -53,7 +54,7 @@ class Param:
                 return parse_number(value)
             return str(value)
         except (KeyError, ValueError, TypeError, ZeroDivisionError):
-            raise EngineError(f"{self.name} must be {_KINDS[self.kind]}, not '{value}'") from None
+            raise EngineError(f"{self.name} must be {_KINDS[self.kind]}, not '{shortened(str(value))}'") from None
 
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from safetensors import SafetensorError
@@ -10,12 +11,14 @@ from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 
 from engine.disk import advice, replacing_all
-from engine.errors import EngineError
+from engine.errors import EngineError, shortened
 from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.cards import Card, card_path, card_text, read_card
 from engine.zoo.classifier import Classifier
 
-PICKLED = (".pt", ".pth")
+PICKLED = (".pt", ".pth", ".ckpt")
+# Where training frameworks put the weights in what they save.
+_INSIDE = ("state_dict", "model_state_dict", "model")
 
 # A tensor stored as uint8 is low + scale * bytes, with one low and one scale for each output channel.
 _SCALE, _LOW = "#scale", "#low"
@@ -38,7 +41,7 @@ def save(weights: Path, module: nn.Module, card: Card) -> None:
 
 
 def load(weights: Path) -> Classifier:
-    """The classifier in a checkpoint (.safetensors, or .pt/.pth with a plain state dict), its card beside it.
+    """The classifier in a checkpoint (.safetensors, or .pt/.pth/.ckpt with a state dict), its card beside it.
 
     Raises EngineError, in one line, where a file is missing, broken, holds code, or does not fit its card.
     """
@@ -46,7 +49,8 @@ def load(weights: Path) -> Classifier:
         raise EngineError(f"there is no checkpoint at {weights}; give the path of a .safetensors file")
     card = read_card(weights)
     architecture = ARCHITECTURES[card.arch]
-    state = unpacked(_read_pickled(weights) if weights.suffix in PICKLED else _read(weights))
+    stored = _read_pickled(weights) if weights.suffix in PICKLED else _read(weights)
+    state = _unwrapped(unpacked(stored), f"{architecture.head}.weight")
     outputs = _outputs(weights, state, card)
     # On the meta device nothing is initialised: quicker, and no random numbers are used up.
     with torch.device("meta"):
@@ -66,13 +70,33 @@ def _read(path: Path) -> State:
 
 def _read_pickled(path: Path) -> State:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # whatever a stranger's bytes bring about
-        state = None
-    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        content = None
+    inside = [content.get(name) for name in _INSIDE] if isinstance(content, dict) else []
+    state = next(filter(_is_state, [content, *inside]), None)
+    if state is None:
         raise EngineError(f"{path.name} is broken or more than weights, and code in it is not run; save "
                           "model.state_dict() with safetensors.torch.save_file")
     return state
+
+
+def _is_state(content: object) -> TypeGuard[dict[str, Tensor]]:
+    return isinstance(content, dict) and bool(content) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
+
+
+def _unwrapped(state: State, known: str) -> State:
+    """The tensors as the network alone calls them, of which one is `known`.
+
+    DataParallel puts `module.` before every name, Lightning what the network was called, torch.compile `_orig_mod.`;
+    what has another beginning is not the network's.
+    """
+    beginnings = {name.removesuffix(known) for name in state if name.endswith(f".{known}")}
+    if known in state or len(beginnings) != 1:
+        return state
+    (beginning,) = beginnings
+    return {name.removeprefix(beginning): value for name, value in state.items() if name.startswith(beginning)}
 
 
 def _outputs(path: Path, state: State, card: Card) -> int:
@@ -86,15 +110,29 @@ def _outputs(path: Path, state: State, card: Card) -> int:
 
 
 def _check_fits(path: Path, state: State, wanted: State, card: Card) -> None:
-    if any(wanted[k].shape != state[k].shape for k in wanted.keys() & state.keys()) or wanted.keys() != state.keys():
-        others = [name for name in ARCHITECTURES if name != card.arch and _keys(name) == state.keys()]
-        origin = others[0] if others else "another network"
-        raise EngineError(f"{path.name} does not fit {card.arch}, it was saved from {origin}; "
-                          "correct 'arch' in its card")
+    if problem := _misfit(state, wanted):
+        origin = next((name for name in ARCHITECTURES if name != card.arch and _keys(name) == state.keys()), None)
+        if origin is not None:
+            raise EngineError(f"{path.name} does not fit {card.arch}, it was saved from {origin}; correct 'arch' in "
+                              "its card")
+        raise EngineError(f"{path.name} does not fit {card.arch}: {problem}; correct 'arch' in its card (there are: "
+                          f"{', '.join(ARCHITECTURES)}), or save the state_dict() of torchvision's {card.arch}")
     if any(wanted[k].is_floating_point() != state[k].is_floating_point() for k in wanted):
         raise EngineError(f"{path.name} stores weights in a way that is not known here; save them as float16")
     if not all(bool(v.isfinite().all()) for v in state.values()):
         raise EngineError(f"{path.name} has weights that are NaN or infinite; take another checkpoint")
+
+
+def _misfit(state: State, wanted: State) -> str | None:
+    """The first tensor of a network that `state` lacks, has too many, or has in another shape."""
+    for name, value in wanted.items():
+        if name not in state:
+            others = f" (but '{shortened(next(iter(state)))}' and others)" if state else ""
+            return f"it has no '{name}'{others}"
+        if state[name].shape != value.shape:
+            return f"'{name}' has the shape {list(state[name].shape)}, not {list(value.shape)}"
+    more = next((name for name in state if name not in wanted), None)
+    return None if more is None else f"it has '{shortened(more)}', which that network has not"
 
 
 def _keys(arch: str) -> set[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine import digest
-from engine.errors import EngineError, UnknownName
+from engine.errors import EngineError, UnknownName, shortened
 from engine.home import expanded, home
 from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.cards import Card, card_path, read_card
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "checkpoints"
 STYLES = BUNDLED.parent / "style"
-SUFFIXES = (".safetensors", ".pt", ".pth")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt")
+# What models are also kept in. They hold whole programs, or need another library, and are not opened here.
+FOREIGN = (".pt2", ".onnx", ".jit", ".bin", ".pkl", ".pickle", ".joblib", ".h5", ".hdf5", ".keras", ".pb", ".tflite",
+           ".mlmodel", ".engine", ".npz", ".tar", ".zip")
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 
 
@@ -52,6 +55,11 @@ def model_card(name: str) -> Card:
     return read_card(_located(name)[0])
 
 
+def names_file(name: str) -> bool:
+    """Whether a model's name is the path of a file, of a kind that can be loaded or not."""
+    return name.lower().endswith((*SUFFIXES, *FOREIGN)) or (bool(Path(name).suffix) and os.path.isfile(name))
+
+
 def model_digest(name: str) -> str:
     """Identifies a model's weights and card from their bytes, without loading it; raises EngineError."""
     path, _ = _located(name)
@@ -61,7 +69,8 @@ def model_digest(name: str) -> str:
 def trained_path(name: str) -> Path:
     """Where the model trained as `name` ("folder/name" is allowed) is kept; raises EngineError for any other name."""
     if not _NAME.fullmatch(name) or len(name) > 200:
-        raise EngineError(f"a model cannot be called '{name}'; use letters, digits, '-', '_' and '/' between folders")
+        raise EngineError(f"a model cannot be called '{shortened(name)}'; use letters, digits, '-', '_' and '/' "
+                          "between folders")
     return _trained() / f"{name}.safetensors"
 
 
@@ -77,7 +86,7 @@ def style_path(name: str) -> Path:
 def trained_style_path(name: str) -> Path:
     """Where the style network trained as `name` is kept; raises EngineError for any name that is no file's."""
     if not _NAME.fullmatch(name) or "/" in name or len(name) > 200:
-        raise EngineError(f"a style network cannot be called '{name}'; use letters, digits, '-' and '_'")
+        raise EngineError(f"a style network cannot be called '{shortened(name)}'; use letters, digits, '-' and '_'")
     return home() / "style" / f"{name}.safetensors"
 
 
@@ -120,6 +129,9 @@ def _located(name: str) -> tuple[Path, str]:
         if not os.path.isfile(path):
             raise EngineError(f"there is no checkpoint at {name}; give a file that exists, or a model's name")
         return path.resolve(), path.stem
+    if names_file(name):
+        raise EngineError(f"files of the kind {path.suffix} are not taken as models ({path.name}); save the network's "
+                          f"state_dict() in one of: {', '.join(SUFFIXES)}")
     raise UnknownName("model", name, [e.name for e in models()])
 
 

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from engine.errors import EngineError, UnknownName, one_line
+from engine.errors import MOST, EngineError, UnknownName, shortened
 
 T = TypeVar("T")
 
@@ -76,16 +76,17 @@ class Address:
         try:
             value = read(self._texts[name])
             if not valid(value):
-                raise EngineError(f"'{self._texts[name]}' is not offered here")
+                raise EngineError(f"'{shortened(self._texts[name])}' is not offered here")
             return value
         except EngineError as error:
             if self._linked:
                 reason = str(error) if str(error).endswith("?") else f"{error}."
-                self._complain(f"The address asks for {name} = {self._texts[name]}, but {reason} The default is used.")
+                self._complain(f"The address asks for {name} = {shortened(self._texts[name])}, but {reason} "
+                               "The default is used.")
             return default
 
     def _complain(self, line: str) -> None:
-        line = one_line(line)
+        line = shortened(line, MOST)
         problems = self._memory("problems", list)
         if line not in problems:
             problems.append(line)

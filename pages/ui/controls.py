@@ -69,12 +69,16 @@ SCALES = {scale.norm: scale for scale in (LINF, L2)}
 _NORMS = {"linf": "every pixel (L∞)", "l2": "whole picture (L2)", "l0": "number of pixels (L0)"}
 
 
+NOTHING = "none"  # how the address may write the empty choice
+
+
 def one_of(kind: str, names: Sequence[str]) -> Callable[[str], str]:
     """A reader of the address that takes one of `names`."""
     def read(text: str) -> str:
-        if text not in names:
-            raise UnknownName(kind, text, names)
-        return text
+        name = "" if text == NOTHING and "" in names else text
+        if name not in names:
+            raise UnknownName(kind, name, [known or NOTHING for known in names])
+        return name
 
     return read
 

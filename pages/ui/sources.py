@@ -13,11 +13,11 @@ from engine.data.folder import PREFIX
 from engine.data.upload import read_upload, save_upload
 from engine.errors import EngineError
 from engine.experiments.explore import Source, opened, picture
-from engine.zoo.registry import SUFFIXES, ModelEntry, model_card, model_digest, models
+from engine.zoo.registry import ModelEntry, model_card, model_digest, models, names_file
 from pages.ui import runs
 from pages.ui.address import Address, travel
 from pages.ui.charts import percent
-from pages.ui.controls import choice, one_of, place
+from pages.ui.controls import choice, place
 from pages.ui.picker import picker, sprite
 
 PAGE = 8
@@ -65,9 +65,9 @@ def model(address: Address, info: DatasetInfo) -> str:
     names = list(fitting)
 
     def read(text: str) -> str:
-        if not is_path(text):
-            return one_of("model", names)(text)
         model_digest(text)
+        if not is_path(text) and text not in names:
+            match(info.classes, model_card(text).classes, text)
         return text
 
     seed = address.seed("model", key, read, names[0], lambda name: name in names or is_path(name))
@@ -86,7 +86,7 @@ def model(address: Address, info: DatasetInfo) -> str:
 
 def is_path(name: object) -> bool:
     """Whether a model's name is the path of a checkpoint."""
-    return isinstance(name, str) and name.endswith(SUFFIXES)
+    return isinstance(name, str) and names_file(name)
 
 
 def _fitting(info: DatasetInfo) -> list[ModelEntry]:
