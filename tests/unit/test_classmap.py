@@ -17,12 +17,12 @@ from engine.errors import EngineError
 from engine.experiments.evaluate import evaluate
 from engine.experiments.explore import Source, explore_task
 from engine.experiments.means import others, surrogate
-from engine.progress import Progress
 from engine.zoo import checkpoints, ensemble
 from engine.zoo.cards import Card
 from engine.zoo.classifier import Classifier
 from tests import nets
 from tests.tiny import some_images
+from tests.working import perform
 
 MODEL = ("Normal", "Pneumonia", "COVID-19")
 
@@ -195,9 +195,9 @@ def test_the_page_attacks_the_models_class_and_keeps_the_map(folder: Path, tmp_p
     nets.register(monkeypatch)
     source = Source(f"folder:{folder}", "all", 0)
     task = explore_task(source, str(kept(tmp_path / "m.safetensors", MODEL)), make_spec("fgsm", eps=1 / 255), "cpu")
-    found = task.work(Progress())
+    found = perform(task)
     assert found.facts["label"] == 2 and found.facts["run"]["classes"] == list(MODEL)
-    assert found.facts["map"] == task.spec["map"] == {"COVID_19": "COVID-19", "pneumonia": "Pneumonia"}
+    assert found.facts["map"] == dict(task.spec.names) == {"COVID_19": "COVID-19", "pneumonia": "Pneumonia"}
     with pytest.raises(EngineError, match="COVID_19"):
         explore_task(source, str(kept(tmp_path / "n.safetensors", ("a", "b"))), make_spec("fgsm", eps=1 / 255), "cpu")
 

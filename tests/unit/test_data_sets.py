@@ -147,7 +147,7 @@ def test_folders_that_are_no_data_set(tmp_path: Path) -> None:
             engine.data.load(name, split)
 
     fails("no folder", "folder:")
-    fails("cannot be listed.*another folder", f"folder:{tmp_path / ('x' * 5000)}")
+    fails("no folder", f"folder:{tmp_path / ('x' * 5000)}")
     fails("no folder", f"folder:{tmp_path}/nowhere")
     fails("two class folders.*none")
     fill(tmp_path / "sick", 3)
