@@ -16,6 +16,7 @@ from engine.errors import EngineError
 
 HOME = "PERTURBSCOPE_HOME"
 _numbers = itertools.count()
+_LITTLE = 2**16  # bytes; nearly every disk that is full has no room for so many
 
 # ---- writing
 
@@ -54,11 +55,11 @@ def _flush(path: Path) -> None:
 
 
 def make_writable(folder: Path) -> None:
-    """Make the folder if there is none, and try to write there; raises OSError."""
+    """Make the folder if there is none, and try to write a little there; raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / f".{os.getpid()}-{next(_numbers)}.part"
     try:
-        probe.write_bytes(b"x")
+        probe.write_bytes(bytes(_LITTLE))
     finally:
         probe.unlink(missing_ok=True)
 

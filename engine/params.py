@@ -53,7 +53,7 @@ class Param:
             if self.kind is float:
                 return parse_number(value)
             return str(value)
-        except (KeyError, ValueError, TypeError, ZeroDivisionError):
+        except (KeyError, ValueError, TypeError, ArithmeticError):
             raise EngineError(f"{self.name} must be {_KINDS[self.kind]}, not '{shortened(str(value))}'") from None
 
 

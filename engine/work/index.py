@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from filelock import FileLock
 
-from engine.disk import sqlite_code
+from engine.disk import make_writable, sqlite_code
 from engine.errors import EngineError
 
 T = TypeVar("T")
@@ -47,12 +47,21 @@ class Index:
         self._report = report
         self._filled = False
 
-    def ask(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` makes of a connection, in one transaction. Raises sqlite3.Error, OSError, EngineError."""
+    def ask(self, work: Callable[[sqlite3.Connection], T], reads: bool = False) -> T:
+        """What `work` makes of a connection, in one transaction. Raises sqlite3.Error, OSError, EngineError.
+
+        Work that only `reads` is done on a disk that is full, too, where a write-ahead log has no room.
+        """
         try:
             return self._attempt(work)
         except sqlite3.Error as error:
-            if sqlite_code(error) not in _DAMAGED or not self._mend(error):
+            code = sqlite_code(error)
+            if code == sqlite3.SQLITE_IOERR:
+                if reads:
+                    with self._connection(plain=True) as connection:
+                        return work(connection)
+                make_writable(self.path.parent)  # where the disk is full, this says so, and SQLite does not
+            if code not in _DAMAGED or not self._mend(error):
                 raise
         return self._attempt(work)
 
@@ -66,9 +75,9 @@ class Index:
                 return work(connection)
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _connection(self, plain: bool = False) -> Iterator[sqlite3.Connection]:
         # In a folder that is read-only the files that go with a write-ahead log cannot be made: do without.
-        options = "" if self._writable() else "?mode=ro&immutable=1"
+        options = "?mode=ro&immutable=1" if plain or not self._writable() else ""
         connection = sqlite3.connect(self.path.absolute().as_uri() + options, timeout=PATIENCE, uri=True)
         connection.text_factory = lambda text: text.decode(errors="replace")  # one bad line must not hide the others
         try:

@@ -112,7 +112,7 @@ class Store:
         try:
             rows = self._index.ask(lambda index: index.execute(
                 f"select {COLUMNS} from results where ?1 is null or kind = ?1 order by created desc limit ?2",
-                (kind, limit)).fetchall())
+                (kind, limit)).fetchall(), reads=True)
         except (OSError, sqlite3.Error, EngineError) as error:
             log.warning("the list of kept results cannot be read: %s", error)
             return []
@@ -154,7 +154,7 @@ class Store:
         """The facts of a result from before files said all about themselves."""
         try:
             row = self._index.ask(
-                lambda index: index.execute("select facts from results where key = ?", (key,)).fetchone())
+                lambda index: index.execute("select facts from results where key = ?", (key,)).fetchone(), reads=True)
         except (OSError, sqlite3.Error, EngineError) as error:
             log.warning("the list of kept results cannot be read: %s", error)
             return None

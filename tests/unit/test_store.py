@@ -194,6 +194,37 @@ except EngineError as error:
 """
 
 
+# A process that can write only so many bytes to a file.
+ON_A_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from engine.errors import EngineError
+from engine.work.store import Payload, Store
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+store = Store(Path(sys.argv[1]))
+assert store.get("k") is not None
+assert [entry.key for entry in store.recent()] == ["k"]
+try:
+    store.put("b", "explore", "b", {}, Payload({}, {}))
+except EngineError as error:
+    print(error)
+assert (store.get("b") is not None) == (int(sys.argv[2]) > 4096)
+assert store.notes == []
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits are those of Unix")
+@pytest.mark.parametrize("room", [100, 10_000])
+def test_on_a_full_disk_results_are_read_and_listed_and_the_advice_is_to_free_space(tmp_path, room: int) -> None:
+    put(Store(tmp_path))
+    run = subprocess.run([sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path), str(room)], capture_output=True,
+                         text=True, cwd=ROOT, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "free some space" in run.stdout and ("is kept" in run.stdout) == (room > 4096)
+    assert not list(tmp_path.glob("*.damaged-*"))
+
+
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="permissions are those of Unix")
 def test_a_folder_that_is_read_only_is_read_and_the_advice_is_to_take_another() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as name:  # pytest's own folders are closed to others

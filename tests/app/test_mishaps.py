@@ -1,0 +1,113 @@
+"""After a server was killed or its index was damaged, the page says so once, and offers what can be done."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Button
+
+from engine.attacks.spec import make_spec
+from engine.experiments.explore import Source, asked, explore_task, minimal_task
+from engine.home import home
+from engine.work.jobs import Task, jobs
+from engine.work.journal import Accepted, Journal, _write
+from tests.app.test_pages import SECONDS, address, opened, settled
+
+MODEL = "phantom-cxr/resnet18"
+SOURCE = Source("phantom-cxr", "validation", 5)
+SPEC = make_spec("bim", eps=3 / 255, seed=4, params={"steps": 2})
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A home that no other test has lost anything in."""
+    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path))
+    yield
+
+
+def lose(task: Task, **changes: object) -> None:
+    """The journal of a server that was killed while it worked on `task`."""
+    assert task.asked is not None
+    folder = home() / "runs" / "journal"
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {"key": task.key, "kind": task.kind, "title": task.title, "asked": task.asked, "submitted": 1.0}
+    _write(folder / f"{task.key}.json", [Accepted(**{**facts, **changes})])  # type: ignore[arg-type]
+
+
+def warnings(app: AppTest) -> list[str]:
+    return [element.value for element in app.warning]
+
+
+def button(app: AppTest, label: str) -> Button:
+    return next(button for button in app.button if button.label == label)
+
+
+def test_lost_work_is_named_and_run_again_with_its_settings() -> None:
+    lose(task := explore_task(SOURCE, MODEL, SPEC))
+    app = opened()
+    assert warnings(app) == [f"The server stopped while it worked on: {task.title}."]
+    button(app, "Run it again").click().run()
+    app = settled(app)
+    assert not app.error and warnings(app) == []
+    wanted = {"split": "validation", "index": "5", "attack": "bim", "eps": "3/255", "seed": "4", "set.steps": "2"}
+    assert wanted.items() <= address(app).items()
+    assert app.session_state["explore shown"].key == task.key
+    assert jobs().store.get(task.key) is not None
+    assert warnings(opened()) == []
+
+
+def test_lost_work_can_be_forgotten() -> None:
+    lose(explore_task(SOURCE, MODEL, SPEC))
+    app = opened()
+    before = address(app)
+    button(app, "Forget").click().run()
+    assert warnings(app) == [] and warnings(opened()) == [] and address(app) == before
+    assert list((home() / "runs" / "journal").glob("*.json")) == []
+
+
+def test_a_lost_search_starts_again_once_its_attack_is_there() -> None:
+    lose(task := minimal_task(SOURCE, MODEL, SPEC))
+    app = opened()
+    button(app, "Run it again").click().run()
+    app = settled(app)
+    assert address(app)["eps"] == "3/255"
+    deadline = time.monotonic() + SECONDS
+    while not jobs().store.has(task.key) and time.monotonic() < deadline:
+        app.run()
+    assert jobs().store.has(task.key)
+
+
+UPLOAD_THAT_IS_GONE = asked(Source("phantom-cxr", "test", 0, "a" * 64), MODEL, SPEC, "cpu")
+
+
+@pytest.mark.parametrize("was_asked", [{}, {"source": [[]]}, UPLOAD_THAT_IS_GONE])
+def test_what_cannot_be_asked_for_again_is_one_line_and_starts_nothing(was_asked: dict) -> None:
+    lose(explore_task(SOURCE, MODEL, SPEC), asked=was_asked)
+    app = opened(attack="hopskipjump")
+    button(app, "Run it again").click().run()
+    assert len(app.error) == 1 and "\n" not in app.error[0].value
+    assert warnings(app) == [] and not {"explore running", "explore shown"} & set(app.session_state.filtered_state)
+
+
+def test_the_page_notes_what_it_works_on_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: list[str] = []
+    accept = Journal.accept
+    monkeypatch.setattr(Journal, "accept", lambda self, job: (noted.append(job.kind), accept(self, job)))
+    app = settled(opened())
+    assert noted == ["explore"] and app.session_state["explore shown"] is not None
+    (own,) = (home() / "runs" / "journal").glob("*.json")
+    assert json.loads(own.read_text()) == []
+
+
+def test_a_mended_index_is_told_until_somebody_has_read_it() -> None:
+    store = jobs().store
+    settled(opened())
+    (store.folder / "index.sqlite").write_bytes(b"x" * 4096)
+    store.recent()
+    app = opened()
+    assert len(warnings(app)) == 1 and "was damaged" in warnings(app)[0] and "set aside" in warnings(app)[0]
+    button(app, "Close").click().run()
+    assert warnings(app) == [] and warnings(opened()) == []

@@ -1,0 +1,74 @@
+"""A run's file comes from anywhere: it is checked before anything reads it, and what is wrong with it is one line."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from engine.attacks.spec import make_spec
+from engine.errors import EngineError
+from engine.experiments.explore import Source, asked
+from pages.ui import runs
+
+SAVED = {**asked(Source("phantom-cxr", "test", 3), "phantom-cxr/resnet18", make_spec("pgd", eps=2 / 255), "cpu"),
+         "steps": {"loss": [0.1, 0.2]}}
+PLACES = ["source", "model", "device", "run", "source.dataset", "source.split", "source.index", "source.upload",
+          "run.classes", "run.spec", *(f"run.spec.{name}" for name in SAVED["run"]["spec"]), "run.spec.params.steps"]
+DEEP: Any = []
+for _ in range(20):
+    DEEP = [DEEP]
+ODD = [None, True, -1, 1.5, float("nan"), float("inf"), 10**30, "", "x" * 100_000, "\0", [], {}, {"a": {"b": 1}}, DEEP,
+       ["a"] * 100_000]
+
+
+def changed(place: str, value: Any) -> bytes:
+    """The saved run with another value there."""
+    facts = copy.deepcopy(SAVED)
+    *way, last = place.split(".")
+    inner = facts
+    for name in way:
+        inner = inner[name]
+    inner[last] = value
+    return json.dumps(facts).encode()
+
+
+def test_a_saved_run_is_an_address() -> None:
+    texts = runs.address_of(json.dumps(SAVED).encode())
+    wanted = {"dataset": "phantom-cxr", "index": "3", "attack": "pgd", "eps": "2/255", "device": "cpu"}
+    assert wanted.items() <= texts.items()
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("value", ODD, ids=lambda value: repr(value)[:16])
+def test_a_value_that_does_not_belong_there_is_refused_in_one_line_or_makes_an_address_of_texts(place: str,
+                                                                                                value: Any) -> None:
+    try:
+        texts = runs.address_of(changed(place, value))
+    except EngineError as error:
+        assert str(error).isprintable() and len(str(error)) < 600
+        return
+    assert all(isinstance(text, str) and len(text) <= 20_000 for text in texts.values())
+
+
+@pytest.mark.parametrize(("data", "line"), [
+    (b'{"a":' + b"[" * 200_000, "nested"),
+    (b"{" + b" " * 5 * 2**20, "at most"),
+    (b"[]", "must be an object"),
+    (b"{}", "must have source, model, run"),
+    (b"{", "not JSON"),
+    (changed("source.dataset", {"a": 1}), "source.dataset must be text"),
+    (changed("source.index", "3"), "source.index must be a whole number"),
+    (changed("source.upload", "../../etc/passwd"), "source.upload"),
+    (changed("run.spec.more", 1), "run.spec has a setting that is not known"),
+    (changed("run.spec.target", 3), "there are 3"),
+    (changed("model", "x" * 5000), "longer than 4096"),
+])
+def test_what_is_wrong_is_said(data: bytes, line: str) -> None:
+    with pytest.raises(EngineError, match=line) as caught:
+        runs.address_of(data)
+    assert "choose the .json saved below a result" in str(caught.value) and str(caught.value).isprintable()
+
+
+def test_an_index_written_as_a_float_is_the_whole_number() -> None:
+    assert runs.address_of(changed("source.index", 3.0))["index"] == "3"
