@@ -118,11 +118,14 @@ def texts(settings: Settings, classes: Sequence[str]) -> dict[str, str]:
     source, spec = settings.source, settings.attack
     mask, _, drawing = spec.mask.partition(":")
     named = {"dataset": source.dataset, "split": source.split, "index": str(source.index), "model": settings.model,
-             "attack": spec.attack, "seed": str(spec.seed), "norm": spec.norm, "numerics": spec.numerics,
+             "attack": spec.attack, "seed": str(spec.seed), "numerics": spec.numerics,
              "device": settings.device, "surrogate": spec.surrogate, "mask": mask}
     if drawing:
         named["drawing"] = drawing
-    if ATTACKS[spec.attack].info.bounded:
+    info = ATTACKS[spec.attack].info
+    if len(info.norms) > 1:  # otherwise the page has no control that would know it
+        named["norm"] = spec.norm
+    if info.bounded:
         scale = SCALES[spec.norm]
         named[scale.setting] = scale.text(spec.eps * scale.factor)
     if source.upload:
