@@ -1,11 +1,12 @@
 """What the engine says when it is used wrongly: one line, what is wrong and what to do."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 NEAR = 0.6  # how alike two names must be for one to be offered for the other
 FEW = 8  # so many names can be listed in a line
-MOST = 500  # characters of a message; a path is often long, a list of classes too
+MOST, _WORD = 500, 200  # characters of a message, and of a word in it; a path is often long, a list of classes too
 
 
 class EngineError(ValueError):
@@ -33,11 +34,15 @@ class UnknownName(EngineError):
 
 def shortened(text: str, most: int = 60) -> str:
     """`text` as one readable line of at most `most` characters: control characters are written out, the middle of what
-    is longer is left out."""
+    is longer is left out, and first that of endless words, so that what stands around them stays readable."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    if len(line) <= most:
-        return line
-    return f"{line[:most // 2 - 1]}...{line[len(line) - (most - most // 2 - 2):]}"
+    return _ends(re.sub(rf"\S{{{_WORD + 1},}}", lambda word: _ends(word[0], _WORD), line), most)
+
+
+def _ends(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    return f"{text[:most // 2 - 1]}...{text[len(text) - (most - most // 2 - 2):]}"
 
 
 def _which(known: Sequence[str]) -> str:
