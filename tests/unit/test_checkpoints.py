@@ -102,17 +102,24 @@ def test_a_plain_state_dict_is_taken_with_a_card_beside_it(tmp_path):
     assert torch.equal(checkpoints.load(path).module.head.weight, net.head.weight)
 
 
-def test_a_failed_save_leaves_the_old_files_and_no_others(path, monkeypatch):
+@pytest.mark.parametrize("method", ["write_bytes", "write_text"])  # the weights, the card
+def test_a_failed_save_leaves_the_old_files_and_no_others(path, monkeypatch, method):
     nets.kept(path)
     before = {p.name: p.read_bytes() for p in path.parent.iterdir()}
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
+    monkeypatch.setattr(type(path), method, full)
     with pytest.raises(EngineError, match="No space left"):
         nets.kept(path, mean=(0.9,))
     assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before
+
+
+def test_a_card_nested_too_deep_is_refused(path):
+    nets.kept(path)
+    path.with_suffix(".json").write_text('{"limits":' + "[" * 200_000)
+    assert "nested" in refusal(path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")

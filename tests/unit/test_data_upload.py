@@ -184,6 +184,14 @@ def test_a_missing_or_damaged_upload_says_so(own_home: Path) -> None:
         load_upload(name)
 
 
+def test_a_damaged_upload_is_whole_again_once_it_is_uploaded_again(own_home: Path) -> None:
+    picture = read_upload(saved(Image.fromarray(gradient(8))))
+    name = save_upload(picture)
+    (own_home / "uploads" / f"{name}.npz").write_bytes(b"torn")
+    assert save_upload(picture) == name
+    np.testing.assert_array_equal(load_upload(name).image, picture.image)
+
+
 def test_a_home_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("a file where a folder is needed")
     monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "file"))
