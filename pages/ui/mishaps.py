@@ -10,14 +10,16 @@ from pages.ui import runs
 from pages.ui.address import travel
 
 AGAIN = "explore again"  # what was asked for again and has not been started yet: the attack of the page, and a key
-_KEPT = "explore again trouble"
+_KEPT = "explore again trouble"  # why something could not be asked for again
 
 
 def show() -> None:
     """One line for each, with what can be done about it; nothing where all is well."""
     _take_up()
     if (trouble := st.session_state.get(_KEPT)) is not None:
-        st.error(trouble)
+        with st.container(key="again-trouble", horizontal=True, vertical_alignment="center"):
+            st.error(trouble)
+            st.button("Close", key="explore again close", on_click=st.session_state.pop, args=(_KEPT, None))
     for job in jobs().taken_up():
         _going_on(job)
     for accepted in jobs().lost():
@@ -56,11 +58,10 @@ def _lost(accepted: Accepted) -> None:
     with st.container(key=f"lost-{accepted.key[:16]}", horizontal=True, vertical_alignment="center"):
         st.warning(f"The server stopped while it worked on: {accepted.title}.")
         st.button("Run it again", key=f"explore again {accepted.key}", on_click=_again, args=(accepted,))
-        st.button("Forget", key=f"explore forget {accepted.key}", on_click=_forget, args=(accepted,))
+        st.button("Forget", key=f"explore forget {accepted.key}", on_click=jobs().forget, args=(accepted,))
 
 
 def _again(accepted: Accepted) -> None:
-    st.session_state.pop(_KEPT, None)
     try:
         travel("explore", runs.address_of_task(Task.from_json(accepted.task)))
     except EngineError as error:
@@ -68,11 +69,6 @@ def _again(accepted: Accepted) -> None:
     else:
         # Everything on the page starts from an attack on its picture.
         st.session_state[AGAIN] = {"explore", accepted.key}
-    jobs().forget(accepted)
-
-
-def _forget(accepted: Accepted) -> None:
-    st.session_state.pop(_KEPT, None)
     jobs().forget(accepted)
 
 

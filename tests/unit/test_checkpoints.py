@@ -107,7 +107,7 @@ def test_a_failed_save_leaves_the_old_files_and_no_others(path, monkeypatch, met
     nets.kept(path)
     before = {p.name: p.read_bytes() for p in path.parent.iterdir()}
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(type(path), method, full)
