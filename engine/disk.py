@@ -16,7 +16,6 @@ from engine.errors import EngineError
 
 HOME = "PERTURBSCOPE_HOME"
 _numbers = itertools.count()
-_LITTLE = 2**16  # bytes; nearly every disk that is full has no room for so many
 
 # ---- writing
 
@@ -54,12 +53,12 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def make_writable(folder: Path) -> None:
-    """Make the folder if there is none, and try to write a little there; raises OSError."""
+def make_writable(folder: Path, size: int = 1) -> None:
+    """Make the folder if there is none, and try to write `size` bytes there; raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / f".{os.getpid()}-{next(_numbers)}.part"
     try:
-        probe.write_bytes(bytes(_LITTLE))
+        probe.write_bytes(bytes(size))
     finally:
         probe.unlink(missing_ok=True)
 

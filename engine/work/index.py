@@ -16,6 +16,7 @@ from engine.disk import make_writable, sqlite_code
 from engine.errors import EngineError
 
 T = TypeVar("T")
+_LITTLE = 2**16  # bytes; what SQLite needs at least to write anything
 PATIENCE = 10.0  # seconds to wait for another process that writes
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Index:
                 if reads:
                     with self._connection(plain=True) as connection:
                         return work(connection)
-                make_writable(self.path.parent)  # where the disk is full, this says so, and SQLite does not
+                make_writable(self.path.parent, _LITTLE)  # where the disk is full, this says so, and SQLite does not
             if code not in _DAMAGED or not self._mend(error):
                 raise
         return self._attempt(work)
