@@ -105,7 +105,7 @@ class Jobs:
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._workers: dict[str, Turns[Job]] = {}
         self._submitted: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self._taken_up: list[Job] = []
+        self._taken_up: list[Job] | None = None
         _forever("dispatcher", self._submitted.get, self._dispatch)
 
     def submit(self, task: Task, owner: str = "") -> Job:
@@ -156,12 +156,15 @@ class Jobs:
                 job.declined = True
                 job.stop_if_declined()
 
-    def take_up(self) -> None:
-        """Go on with what processes that were stopped or killed had accepted and did not end.
+    def take_up(self) -> list[Job]:
+        """Go on with what processes had accepted and did not end that were stopped or killed before this one started.
 
-        Each piece of work once: what was under way twice when a process died may be what kills it.
+        Returns the jobs taken up, at every call, but for those that were `noted`. Each piece of work is taken up once:
+        what was under way twice when a process died may be what kills it.
         """
-        for accepted in self.lost():
+        with self._lock:
+            first, self._taken_up = self._taken_up is None, self._taken_up or []
+        for accepted in self.lost() if first else []:
             if accepted.tries:
                 continue
             try:
@@ -172,16 +175,13 @@ class Jobs:
             self._journal.forget(accepted.key)
             with self._lock:
                 self._taken_up.append(job)
-
-    def taken_up(self) -> list[Job]:
-        """The jobs that this process took up from one that ended, unless somebody has noted them."""
         with self._lock:
             return list(self._taken_up)
 
     def noted(self, job: Job) -> None:
-        """`taken_up` is not to speak of this job any more."""
+        """`take_up` is not to speak of this job any more."""
         with self._lock:
-            self._taken_up = [other for other in self._taken_up if other is not job]
+            self._taken_up = [other for other in self._taken_up or [] if other is not job]
 
     def lost(self) -> list[Accepted]:
         """What processes that were stopped or killed had accepted and did not end, and nobody does again."""

@@ -15,12 +15,12 @@ _KEPT = "explore again trouble"  # why something could not be asked for again
 
 def show() -> None:
     """One line for each, with what can be done about it; nothing where all is well."""
-    _take_up()
+    taken_up = jobs().take_up()
     if (trouble := st.session_state.get(_KEPT)) is not None:
         with st.container(key="again-trouble", horizontal=True, vertical_alignment="center"):
             st.error(trouble)
             st.button("Close", key="explore again close", on_click=st.session_state.pop, args=(_KEPT, None))
-    for job in jobs().taken_up():
+    for job in taken_up:
         _going_on(job)
     for accepted in jobs().lost():
         _lost(accepted)
@@ -28,12 +28,6 @@ def show() -> None:
         with st.container(key=f"note-{number}", horizontal=True, vertical_alignment="center"):
             st.warning(note[0].upper() + note[1:])
             st.button("Close", key=f"explore note {number}", on_click=jobs().store.noted, args=(note,))
-
-
-@st.cache_resource(show_spinner=False)
-def _take_up() -> None:
-    """Once for the server, when the first page is asked for."""
-    jobs().take_up()
 
 
 def _going_on(job: Job) -> None:

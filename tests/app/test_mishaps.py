@@ -10,10 +10,11 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
 from engine.attacks.spec import make_spec
-from engine.experiments.explore import Source, asked, explore_task, minimal_task
+from engine.experiments.explore import Source, explore_task, minimal_task
 from engine.home import home
-from engine.work.jobs import Task, jobs
+from engine.work.jobs import State, jobs
 from engine.work.journal import Accepted, Journal, _write
+from engine.work.kinds import Task
 from tests.app.test_pages import SECONDS, address, opened, settled
 
 MODEL = "phantom-cxr/resnet18"
@@ -28,13 +29,14 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def lose(task: Task, **changes: object) -> None:
-    """The journal of a server that was killed while it worked on `task`."""
-    assert task.asked is not None
+def lose(lost: Task, *, earlier: bool = False, **changes: object) -> None:
+    """The journal of a server that was killed while it worked on `lost`; `earlier`: before this one started."""
+    if not earlier:
+        jobs().take_up()
     folder = home() / "runs" / "journal"
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {"key": task.key, "kind": task.kind, "title": task.title, "asked": task.asked, "submitted": 1.0}
-    _write(folder / f"{task.key}.json", [Accepted(**{**facts, **changes})])  # type: ignore[arg-type]
+    facts = {"key": lost.key, "title": lost.title, "task": lost.to_json(), "submitted": 1.0}
+    _write(folder / f"{lost.key}.json", [Accepted(**{**facts, **changes})])  # type: ignore[arg-type]
 
 
 def warnings(app: AppTest) -> list[str]:
@@ -76,19 +78,22 @@ def test_a_lost_search_starts_again_once_its_attack_is_there() -> None:
     app = opened()
     button(app, "Run it again").click().run()
     app = settled(app)
-    assert address(app)["eps"] == "3/255"
     deadline = time.monotonic() + SECONDS
     while not jobs().store.has(task.key) and time.monotonic() < deadline:
         app.run()
     assert jobs().store.has(task.key)
 
 
-UPLOAD_THAT_IS_GONE = asked(Source("phantom-cxr", "test", 0, "a" * 64), MODEL, SPEC, "cpu")
+def lost_otherwise(task: Task, **source: object) -> dict:
+    """The task as its journal would say it if it were of another picture."""
+    facts = task.to_json()
+    return {**facts, "spec": {**facts["spec"], "source": {**facts["spec"]["source"], **source}}}
 
 
-@pytest.mark.parametrize("was_asked", [{}, {"source": [[]]}, UPLOAD_THAT_IS_GONE])
-def test_what_cannot_be_asked_for_again_is_one_line_and_starts_nothing(was_asked: dict) -> None:
-    lose(explore_task(SOURCE, MODEL, SPEC), asked=was_asked)
+@pytest.mark.parametrize("change", [{"dataset": "gone"}, {"dataset": []}, {"split": "x"}])
+def test_what_cannot_be_asked_for_again_is_one_line_and_starts_nothing(change: dict) -> None:
+    task = explore_task(SOURCE, MODEL, SPEC)
+    lose(task, task=lost_otherwise(task, **change))
     app = opened(attack="hopskipjump")
     app.session_state["explore started"] = True  # what a page starts by itself when it opens is not meant here
     button(app, "Run it again").click().run()
@@ -96,12 +101,24 @@ def test_what_cannot_be_asked_for_again_is_one_line_and_starts_nothing(was_asked
     assert warnings(app) == [] and jobs()._jobs == {}
 
 
+def test_what_was_under_way_when_the_server_stopped_goes_on_by_itself() -> None:
+    lose(task := explore_task(SOURCE, MODEL, SPEC), earlier=True)
+    app = opened(attack="hopskipjump")
+    assert [element.value for element in app.info][:1] == [f"The server stopped while it worked on: {task.title}. "
+                                                            "It goes on."]
+    assert jobs()._jobs[task.key].wait(SECONDS).state is State.DONE
+    app.run()
+    button(app, "Show").click().run()
+    assert app.session_state["explore shown"].key == task.key and address(app)["eps"] == "3/255"
+    assert not any("The server stopped" in element.value for element in opened().info)
+
+
 def test_the_page_notes_what_it_works_on_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     noted: list[str] = []
     accept = Journal.accept
-    monkeypatch.setattr(Journal, "accept", lambda self, job: (noted.append(job.kind), accept(self, job)))
+    monkeypatch.setattr(Journal, "accept", lambda self, job: (noted.append(job.task["kind"]), accept(self, job)))
     app = settled(opened())
-    assert noted == ["explore"] and app.session_state["explore shown"] is not None
+    assert noted[0] == "explore" and app.session_state["explore shown"] is not None
     (own,) = (home() / "runs" / "journal").glob("*.json")
     assert json.loads(own.read_text()) == []
 

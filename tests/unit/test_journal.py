@@ -182,12 +182,13 @@ def test_what_was_under_way_is_taken_up_again(tmp_path) -> None:
     killed(tmp_path)
     done("runs"), done("waits")
     jobs = Jobs(Store(tmp_path))
-    jobs.take_up()
-    assert [job.task.title for job in jobs.taken_up()] == ["runs", "waits"]
-    assert all(job.wait(10).state is State.DONE for job in jobs.taken_up())
+    first, second = jobs.take_up()
+    assert [first.task.title, second.task.title] == ["runs", "waits"]
+    assert first.wait(10).state is second.wait(10).state is State.DONE
     assert jobs.lost() == []
-    jobs.noted(jobs.taken_up()[0])
-    assert [job.task.title for job in jobs.taken_up()] == ["waits"]
+    assert jobs.take_up() == [first, second]
+    jobs.noted(first)
+    assert jobs.take_up() == [second]
 
 
 def test_what_a_process_died_of_twice_is_not_taken_up_a_third_time(tmp_path) -> None:
@@ -195,8 +196,7 @@ def test_what_a_process_died_of_twice_is_not_taken_up_a_third_time(tmp_path) -> 
     own.accept(Accepted(done().key, "runs", done().to_json(), 1.0, tries=1))
     own._alive.release()  # as if its process had ended
     jobs = Jobs(Store(tmp_path))
-    jobs.take_up()
-    assert jobs.taken_up() == [] and titles(jobs) == ["runs"]
+    assert jobs.take_up() == [] and titles(jobs) == ["runs"]
 
 
 def test_what_cannot_be_taken_up_stays_lost(tmp_path) -> None:
@@ -204,5 +204,11 @@ def test_what_cannot_be_taken_up_stays_lost(tmp_path) -> None:
     own.accept(Accepted("k", "of another version", {**done().to_json(), "kind": "forgotten"}, 1.0))
     own._alive.release()
     jobs = Jobs(Store(tmp_path))
-    jobs.take_up()
-    assert jobs.taken_up() == [] and titles(jobs) == ["of another version"]
+    assert jobs.take_up() == [] and titles(jobs) == ["of another version"]
+
+
+def test_what_another_process_loses_later_is_offered_and_not_taken(tmp_path) -> None:
+    jobs = Jobs(Store(tmp_path))
+    assert jobs.take_up() == []
+    killed(tmp_path)
+    assert jobs.take_up() == [] and titles(jobs) == ["runs", "waits"]
