@@ -132,7 +132,7 @@ class APGD(Attack):
             outcome[now.rows] = now.images
             logits, value = logits.index_copy(0, now.rows, ascent.logits), value.index_copy(0, now.rows, ascent.value)
             run.record(step, self.steps + 1, outcome, logits, value)
-            _see(now, ascent.gradient, ascent.value)
+            _see(now, ball.freed_(ascent.gradient, now.rows), ascent.value)
             since += step > 0
             if step in checks:
                 _adapt(now, since)
@@ -151,9 +151,9 @@ class APGD(Attack):
 def _start(ball: Ball, run: Run) -> Tensor:
     """A random image on the edge of the budget."""
     if ball.norm == "l2":
-        around = unit(run.normal(ball.clean))
+        around = unit(ball.freed_(run.normal(ball.clean)))
     else:
-        around = run.noise(ball.clean)
+        around = ball.freed_(run.noise(ball.clean))
         around = around / length(around, float("inf")).clamp_min(1e-12)
     return ball.project_(around.mul_(ball.eps).add_(ball.clean))
 
@@ -370,6 +370,4 @@ class AutoAttack(Attack):
 
 def _unlimited(ball: Ball) -> Ball:
     """The ball without its radius; what is outside the mask stays as it is."""
-    free = ball.upper > ball.lower
-    return Ball(Budget(ball.norm, HIGHEST[ball.norm]), ball.clean, ball.clean.where(~free, 0.0),
-                ball.clean.where(~free, 1.0))
+    return Budget(ball.norm, HIGHEST[ball.norm]).around(ball.clean, ball.free)

@@ -122,7 +122,7 @@ class Budget:
         reach = clean.new_full((1, 1, 1, 1), self.eps if self.norm == "linf" else 1.0)
         if mask is not None:
             reach = reach * mask
-        return Ball(self, clean, (clean - reach).clamp_(min=0.0), (clean + reach).clamp_(max=1.0))
+        return Ball(self, clean, (clean - reach).clamp_(min=0.0), (clean + reach).clamp_(max=1.0), mask)
 
 
 # The largest eps of each norm; for an attack that is not bounded it stands for "no limit".
@@ -143,28 +143,21 @@ def unit(gradient: Tensor) -> Tensor:
     return gradient.div_(length(gradient).clamp_min_(0.5))
 
 
-def accelerate(velocity: Tensor, gradient: Tensor, momentum: float) -> Tensor:
-    """Add the gradient, divided by its mean absolute value, to the decaying velocity; returns a copy of it."""
-    return velocity.mul_(momentum).add_(evened(gradient)).clone()
-
-
-def evened(gradient: Tensor) -> Tensor:
-    """The gradient, in its own memory, with mean absolute value 1 per image; 0 where it is 0."""
-    mean = length(gradient, 1).div_(gradient[0].numel()).clamp_min_(1e-37)
-    return gradient.div_(mean)
-
-
 @dataclass(frozen=True)
 class Ball:
-    """All images within the budget of `clean` and within [0,1]; made by Budget.around.
+    """All images within the budget of `clean` and within [0,1], which differ from it where `free` is True (None:
+    anywhere); made by Budget.around.
 
-    The bounds are made once, so that an Linf projection is one pass over the images.
+    The bounds are made once, so that an Linf projection is one pass over the images. They freeze what is not free
+    already; but whatever is measured (a gradient to be made a unit one, a random start, a probe) has to be `freed_`
+    first, or most of its length lies where nothing may change.
     """
 
     budget: Budget
     clean: Tensor
     lower: Tensor
     upper: Tensor
+    free: Tensor | None = None
 
     @property
     def eps(self) -> float:
@@ -174,16 +167,40 @@ class Ball:
     def norm(self) -> str:
         return self.budget.norm
 
+    @property
+    def entries(self) -> Tensor | int:
+        """How many entries of each image may change: [N, 1, 1, 1], or one number for all."""
+        if self.free is None:
+            return self.clean[0].numel()
+        return self.free.sum(dim=(1, 2, 3), keepdim=True) * self.clean.shape[1]
+
     def only(self, rows: Tensor) -> Ball:
         """The ball of some of the images: row i of the new one is row `rows[i]` of this one."""
-        return Ball(self.budget, self.clean[rows], self.lower[rows], self.upper[rows])
+        free = None if self.free is None else self.free[rows]
+        return Ball(self.budget, self.clean[rows], self.lower[rows], self.upper[rows], free)
+
+    def freed_(self, direction: Tensor, rows: Tensor | None = None) -> Tensor:
+        """`direction` [R, C, H, W] with 0, in place, wherever image `rows[i]` (default i) may not change."""
+        if self.free is None:
+            return direction
+        return direction.mul_(self.free if rows is None else self.free[rows])
+
+    def evened_(self, gradient: Tensor, rows: Tensor | None = None) -> Tensor:
+        """The gradient, in place, with mean absolute value 1 over what may change of each image; 0 where it is 0."""
+        ball = self if rows is None or self.free is None else self.only(rows)
+        mean = length(ball.freed_(gradient), 1).div_(ball.entries).clamp_min_(1e-37)
+        return gradient.div_(mean)
+
+    def accelerate(self, velocity: Tensor, gradient: Tensor, momentum: float) -> Tensor:
+        """Add the gradient, divided by its mean absolute value, to the decaying velocity; returns a copy of it."""
+        return velocity.mul_(momentum).add_(self.evened_(gradient)).clone()
 
     def project_(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
         """Move `images` in place to the nearest allowed ones; row i belongs to clean image `rows[i]` (default i)."""
         if rows is not None:
             return self.only(rows).project_(images)
         if self.norm == "l2":
-            difference = images.sub_(self.clean)
+            difference = self.freed_(images.sub_(self.clean))
             images = difference.mul_((self.eps / length(difference).clamp_min_(1e-12)).clamp_max_(1.0)).add_(self.clean)
         return images.clamp_(self.lower, self.upper)
 

@@ -125,7 +125,7 @@ def _to_boundary(one: Subject, image: Tensor, tolerance: float) -> Asking[Tensor
 
 def _exactness(one: Subject) -> float:
     """How exactly the boundary has to be found before it is probed, as a share of the way."""
-    return REACH / math.sqrt(one.clean.numel())
+    return REACH / math.sqrt(one.entries)
 
 
 def _halvings(tolerance: float) -> int:
@@ -173,11 +173,11 @@ def _direction(one: Subject, image: Tensor, probes: int) -> Asking[Tensor]:
     sign of its answer, less the mean answer (which steadies the estimate where the answers are uneven)."""
     import torch
 
-    radius = REACH * one.distance(image) * (1.0 if one.norm == "l2" else math.sqrt(image.numel()))
+    radius = REACH * one.distance(image) * (1.0 if one.norm == "l2" else math.sqrt(one.entries))
     sums = image.new_zeros(2, image.numel())
     fooling = 0
     for portion in one.shares(probes):
-        around = (one.normal if one.norm == "l2" else one.noise)(portion, *image.shape[1:])
+        around = one.freed((one.normal if one.norm == "l2" else one.noise)(portion, *image.shape[1:]))
         around.mul_(radius / length(around).clamp_min_(1e-12)).add_(image)
         answers = yield one.fit(around)
         fooling += int(answers.sum())
@@ -329,7 +329,7 @@ def _aside(one: Subject, image: Tensor, around: float, count: int) -> Tensor:
     """`image` moved around the clean image at the same distance, in random ways [count, C, H, W]."""
     change = image - one.clean
     distance = length(change)
-    step = one.normal(count, *image.shape[1:])
+    step = one.freed(one.normal(count, *image.shape[1:]))
     step.sub_(change * ((step * change).sum(dim=(1, 2, 3), keepdim=True) / distance**2))
     step.mul_(around * distance / length(step).clamp_min(1e-12))
     return one.fit(step.add_(change).div_(math.sqrt(1 + around**2)).add_(one.clean))
@@ -503,7 +503,7 @@ class OPT(Descending):
                             help="How many random directions each step measures.")
 
     def slope(self, one: Subject, ray: _Ray, smoothing: float) -> Asking[tuple[Tensor, _Ray]]:
-        around = unit(one.normal(self.directions, *one.clean.shape[1:]))
+        around = unit(one.freed(one.normal(self.directions, *one.clean.shape[1:])))
         turned = unit(ray.direction + smoothing * around)
         reaches = yield from _reaches(one, turned, ray.reach, smoothing)
         growth = [(reach - ray.reach) / smoothing if math.isfinite(reach) else 0.0 for reach in reaches]
@@ -541,7 +541,7 @@ class SignOPT(Descending):
     def slope(self, one: Subject, ray: _Ray, smoothing: float) -> Asking[tuple[Tensor, _Ray]]:
         total = one.clean.new_zeros(1, one.clean.numel())
         for portion in one.shares(self.directions):
-            around = unit(one.normal(portion, *one.clean.shape[1:]))
+            around = unit(one.freed(one.normal(portion, *one.clean.shape[1:])))
             images = unit(ray.direction + smoothing * around).mul_(ray.reach).add_(one.clean)
             answers = yield one.fit(images)
             total.addmm_((1.0 - 2.0 * answers)[None].to(around.device), around.flatten(1))
@@ -600,7 +600,7 @@ class GeoDA(DecisionAttack):
         total = image.new_zeros(1, image.numel())
         for portion in one.shares(probes):
             patterns = down @ one.normal(portion, channels, down.shape[1], across.shape[1]) @ across.T
-            patterns = unit(patterns)
+            patterns = unit(one.freed(patterns))
             answers = yield one.fit(image.add(patterns, alpha=radius))
             total.addmm_((2.0 * answers - 1.0)[None].to(image.device), patterns.flatten(1))
         return total.div_(probes)

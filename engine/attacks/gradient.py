@@ -18,7 +18,6 @@ from engine.attacks.base import (
     Knowledge,
     Paper,
     Run,
-    accelerate,
     length,
     register,
     unit,
@@ -131,7 +130,7 @@ class GradientAscent(Attack):
             reached = goal.reached(ascent.logits, rows)
             now.see(rows, images, ascent, reached)
             run.record(restart * self.steps + step, self.restarts * self.steps, now.images, now.logits, now.value)
-            gradient = ascent.gradient
+            gradient = ball.freed_(ascent.gradient)
             if self.stop == FIRST_SUCCESS:
                 playing = (~reached).nonzero()[:, 0]
                 if len(playing) == 0:
@@ -140,7 +139,7 @@ class GradientAscent(Attack):
                     rows, images, gradient, ball = rows[playing], images[playing], gradient[playing], ball.only(playing)
                     velocity = None if velocity is None else velocity[playing]
             if velocity is not None:
-                gradient = accelerate(velocity, gradient, self.momentum)
+                gradient = ball.accelerate(velocity, gradient, self.momentum)
             ball.project_(images.add_(self.directions[ball.norm](gradient), alpha=step_size))
         if images is not now.images:
             now.images.index_copy_(0, rows, images)
@@ -154,8 +153,8 @@ class GradientAscent(Attack):
         if ball.norm == "linf":
             return ball.project_(run.noise(clean).mul_(ball.eps).add_(clean))
         # Uniform in an L2 ball of d dimensions: any direction, and a length that is the d-th root of a uniform number.
-        lengths = run.noise(clean[:, :1, :1, :1]).add_(1.0).div_(2.0).pow_(1.0 / clean[0].numel())
-        return ball.project_(unit(run.normal(clean)).mul_(lengths.mul_(ball.eps)).add_(clean))
+        lengths = run.noise(clean[:, :1, :1, :1]).add_(1.0).div_(2.0).pow_(1.0 / ball.entries)
+        return ball.project_(unit(ball.freed_(run.normal(clean))).mul_(lengths.mul_(ball.eps)).add_(clean))
 
 
 @dataclass(frozen=True, kw_only=True)

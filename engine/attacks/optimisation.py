@@ -307,7 +307,7 @@ class LBFGS(Attack):
             ascent = target.gradient(tried, aim.objective)
             change = tried - clean
             here = _dot(change, change) - constant * ascent.value.view(-1, 1, 1, 1)
-            steep = change.mul_(2).sub_(constant * ascent.gradient)
+            steep = change.mul_(2).sub_(constant * ball.freed_(ascent.gradient))
             accepted = here <= height + 1e-4 * _dot(slope, tried - at)
             yield tried, ascent, accepted[:, 0, 0, 0]
             curvature.learn(tried - at, steep - slope, accepted & height.isfinite())
@@ -379,8 +379,7 @@ class _Boundary:
     """Asks the model for the tangent planes at images, one per class that might take over, and keeps the answers."""
 
     def __init__(self, target: WhiteBox, goal: Goal, ball: Ball, candidates: int) -> None:
-        self._target, self._goal, self._norm = target, goal, ball.norm
-        self._movable = ball.upper > ball.lower
+        self._target, self._goal, self._ball = target, goal, ball
         self.logits = target.logits(ball.clean)
         self.margin = goal.margin(self.logits)
         self._rivals = _rivals(self.logits, goal, candidates)
@@ -398,8 +397,8 @@ class _Boundary:
         for objective in objectives:
             ascent = self._target.gradient(images, objective, rows)
             self.note(rows, ascent.logits)
-            plane = _Plane((2 * CLEAR - ascent.value).view(-1, 1, 1, 1), ascent.gradient.mul_(self._movable[rows]))
-            nearest = plane if nearest is None else nearest.nearer(plane, self._norm)
+            plane = _Plane((2 * CLEAR - ascent.value).view(-1, 1, 1, 1), self._ball.freed_(ascent.gradient, rows))
+            nearest = plane if nearest is None else nearest.nearer(plane, self._ball.norm)
         assert nearest is not None  # there are at least two classes
         return nearest
 
@@ -549,7 +548,7 @@ class FAB(Tangential):
         """A random point at half the best change's distance; of an image never fooled, at a tenth of the L2 or Linf
         distance from black to white."""
         clean = ball.clean
-        noise = run.noise(clean) if ball.norm == "linf" else run.normal(clean)
-        limit = 0.1 * (1.0 if ball.norm == "linf" else clean[0].numel() ** 0.5)
-        radius = best.sizes.clamp_max(limit) / 2
+        noise = ball.freed_(run.noise(clean) if ball.norm == "linf" else run.normal(clean))
+        limit = 0.1 * length(ball.upper - ball.lower, ORDERS[ball.norm])
+        radius = best.sizes.minimum(limit) / 2
         return (clean + noise * (radius / length(noise, ORDERS[ball.norm]))).clamp_(ball.lower, ball.upper)

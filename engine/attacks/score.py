@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from engine.attacks.base import Attack, AttackInfo, Ball, Cost, Goal, Knowledge, Paper, Run, length, register
+from engine.attacks.base import Attack, AttackInfo, Ball, Cost, Goal, Knowledge, Paper, Run, length, register, unit
 from engine.attacks.talks import Asking, Spent, Subject, cosines, talk_together
 from engine.params import param
 
@@ -139,10 +139,23 @@ def _places(one: Subject, *sizes: int) -> list[int]:
 
 
 def _window(one: Subject, side: int) -> tuple[slice, slice, slice, slice]:
-    """A random square in the image."""
+    """A random square in the image, among those in which something may change."""
     _, _, height, width = one.clean.shape
-    top, left = _places(one, height - side + 1, width - side + 1)
+    if one.free is None:
+        top, left = _places(one, height - side + 1, width - side + 1)
+    else:
+        fit = _touching(one.free, side)
+        (place,) = _places(one, len(fit))
+        top, left = fit[place].tolist()
     return slice(None), slice(None), slice(top, top + side), slice(left, left + side)
+
+
+def _touching(free: Tensor, side: int) -> Tensor:
+    """Where squares of `side` begin that hold a pixel of the mask `free` [1, 1, H, W]: rows and columns [k, 2]."""
+    from torch.nn import functional as F
+
+    across = F.max_pool2d(free.float(), (1, side), stride=1)
+    return F.max_pool2d(across, (side, 1), stride=1)[0, 0].nonzero()
 
 
 def _stripes(one: Subject) -> Tensor:
@@ -181,6 +194,7 @@ def _bumps(one: Subject) -> Tensor:
 
 
 def _at_length(one: Subject, change: Tensor) -> Tensor:
+    change = one.freed(change)
     return one.fit(change.mul_(one.eps / length(change).clamp_min(1e-12)).add_(one.clean))
 
 
@@ -284,7 +298,7 @@ class NES(ScoreAttack):
 
         slope = image.new_zeros(1, image.numel())
         for portion in one.shares(max(1, self.probes // 2)):
-            around = one.normal(portion, *image.shape[1:])
+            around = one.freed(one.normal(portion, *image.shape[1:]))
             probes = torch.cat([image + self.radius * around, image - self.radius * around]).clamp_(0.0, 1.0)
             ahead, behind = aim.cross_entropy((yield probes)).split(portion)
             slope.addmm_((ahead - behind)[None].to(image.device), around.flatten(1))
@@ -346,25 +360,26 @@ class SimBA(ScoreAttack):
 
 
 class _Pixels:
-    """Directions that are single entries of the image."""
+    """Directions that are single entries of the image which may change."""
 
     def __init__(self, one: Subject) -> None:
         self._clean = one.clean
-        self.count = one.clean.numel()
+        self._places = one.freed(one.clean.new_ones(one.clean.shape)).flatten().nonzero()[:, 0]
+        self.count = len(self._places)
 
     def __getitem__(self, number: int) -> Tensor:
         import torch
 
         direction = torch.zeros_like(self._clean)
-        direction.view(-1)[number] = 1.0
+        direction.view(-1)[self._places[number]] = 1.0
         return direction
 
 
 class _Waves:
-    """Directions that are cosine waves of low frequency in one channel."""
+    """Directions that are cosine waves of low frequency in one channel; with a mask, what of them lies within."""
 
     def __init__(self, one: Subject, frequencies: int) -> None:
-        self._clean = one.clean
+        self._one, self._clean = one, one.clean
         _, channels, height, width = one.clean.shape
         self._down, self._across = (cosines(side, min(side, frequencies)).to(one.clean.device)
                                     for side in (height, width))
@@ -378,4 +393,4 @@ class _Waves:
         direction = torch.zeros_like(self._clean)
         channel, place = divmod(number, down * across)
         direction[0, channel] = self._down[:, place // across, None] * self._across[None, :, place % across]
-        return direction
+        return direction if self._one.free is None else unit(self._one.freed(direction))

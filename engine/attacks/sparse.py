@@ -141,8 +141,7 @@ class PGDL0(Attack):
             playing = ~goal.reached(ascent.logits).view(-1, 1, 1, 1)
             if not bool(playing.any()):
                 break
-            mean = ascent.gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-37)
-            moved = self._sparse(images + ascent.gradient * (self.step_size / mean), ball)
+            moved = self._sparse(images.add(ball.evened_(ascent.gradient), alpha=self.step_size), ball)
             images = moved.where(playing, images)
         return images
 

@@ -45,6 +45,7 @@ class Subject:
         self.index = index
         self.clean = ball.clean[index:index + 1]
         self.lower, self.upper = ball.lower[index:index + 1], ball.upper[index:index + 1]
+        self.free = None if ball.free is None else ball.free[index:index + 1]
         self.norm, self.eps = ball.norm, ball.eps
         self.best = best
         self.left = left
@@ -72,6 +73,15 @@ class Subject:
             portion = min(count, self.share)
             yield portion
             count -= portion
+
+    @property
+    def entries(self) -> int:
+        """How many entries of the image may change."""
+        return self.clean.numel() if self.free is None else int(self.free.sum()) * self.clean.shape[1]
+
+    def freed(self, directions: Tensor) -> Tensor:
+        """`directions` [k, C, H, W] with 0, in place, outside the mask: before their length is measured."""
+        return directions if self.free is None else directions.mul_(self.free)
 
     def fit(self, images: Tensor) -> Tensor:
         """`images` moved in place to where pixels may be: between black and white, and unchanged outside the mask."""

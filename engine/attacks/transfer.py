@@ -22,8 +22,6 @@ from engine.attacks.base import (
     Knowledge,
     Paper,
     Run,
-    accelerate,
-    evened,
     register,
 )
 from engine.errors import EngineError
@@ -72,13 +70,14 @@ class Scene:
         return _mean(parts, len(points), copies)
 
     def around(self, points: Tensor, count: int, reach: float, look: Callable[[Tensor, Tensor], Ascent]) -> Ascent:
-        """The mean of what `look` sees at `count` random places no farther than `reach` from each image's point."""
+        """The mean of what `look` sees at `count` random places no farther than `reach` from each image's point, and
+        unchanged where the image may not change."""
         import torch
 
         # Where copies are drawn at random, places are visited one by one: otherwise the order in which an image's
         # random numbers are drawn, and so its result, would depend on how many images share the batch.
         groups = (range(i, i + 1) for i in range(count)) if self._draws else self._groups(count, self.size)
-        parts = (look(torch.cat([points + self.run.noise(points).mul_(reach) for _ in group]),
+        parts = (look(torch.cat([points + self.ball.freed_(self.run.noise(points)).mul_(reach) for _ in group]),
                       self.rows.repeat(len(group))) for group in groups)
         return _mean(parts, self.size, count)
 
@@ -406,7 +405,7 @@ class PenalisedNorm(Rule):
     def __call__(self, scene: Scene, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:
         def look(near: Tensor, rows: Tensor) -> Ascent:
             first = scene.slope(near, rows)
-            below = near.sub_(evened(first.gradient.clone()), alpha=scene.step_size)
+            below = near.sub_(scene.ball.evened_(first.gradient.clone(), rows), alpha=scene.step_size)
             second = scene.slope(below, rows)
             first.gradient.lerp_(second.gradient, self.balance)
             return first
@@ -477,7 +476,7 @@ class TransferAttack(Attack):
             points = images.add(velocity, alpha=step_size * self.momentum) if pieces.ahead else images
             ascent, memory = pieces.rule(scene, points, memory, step == self.steps - 1)
             run.record(step, self.steps, images, ascent.logits, ascent.value)
-            direction = accelerate(velocity, smoothed(ascent.gradient, pieces.kernel), self.momentum)
+            direction = ball.accelerate(velocity, smoothed(ascent.gradient, pieces.kernel), self.momentum)
             ball.project_(images.add_(direction.sign_(), alpha=step_size))
         return images
 

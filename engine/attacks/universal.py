@@ -39,6 +39,7 @@ class UAP(Attack):
     Of all epochs the pattern that fooled most of the further images is kept; the paper's and ART's is the last, which
     with "DeepFool" may be a worse one.
     What counts as fooled is, as in the paper, an answer other than that on the clean image, right or not.
+    With a mask an image gets the part of the pattern that lies within; in L2 that is shorter than eps.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
