@@ -208,39 +208,58 @@ class Diversity(Transformation):
         low = max(1, int(side * self.smallest))
         sizes = torch.where(plays, low + (size * (side - low + 1)).long(), side)
         starts = (place * (side - sizes + 1)).long()
-        into = torch.arange(side, device=size.device) - starts[:, None]
-        # Bilinear, as in torch.nn.functional.interpolate: a hat of width 1 around the place that a pixel comes from.
-        origin = ((into + 0.5) * (side / sizes)[:, None] - 0.5).clamp(0, side - 1)
-        hat = (1 - (origin[:, :, None] - torch.arange(side, device=size.device)).abs()).clamp_min(0)
+        all_ = torch.arange(side, device=size.device)[None]
+        into = all_ - starts[:, None]
+        hat = _bilinear(into, sizes[:, None], all_.new_tensor(side), all_)
         return hat * ((into >= 0) & (into < sizes[:, None]))[:, :, None]
 
 
 # What SIA does to a block.
-_ROLL_DOWN, _ROLL_RIGHT, _FLIP_DOWN, _FLIP_RIGHT, _TURN, _DIM, _GRAIN = range(7)
+_ROLL_DOWN, _ROLL_RIGHT, _FLIP_DOWN, _FLIP_RIGHT, _TURN, _DIM, _GRAIN, _SHRINK, _SMOOTH, _DROP = range(10)
+TEN, SEVEN = "ten", "seven"
 _GRAIN_SIZE = 16 / 255
+_SHRUNK = 0.8  # of a block's side, before it is enlarged again
+_HIGH = 0.4  # the share of frequencies, down and across, that a smoothed block loses
+_DROPPED = 0.1  # how likely a channel of a block is dropped
 
 
 @dataclass(frozen=True)
 class Blocks(Transformation):
     """Structure-invariant transformation (Wang et al. 2023): random blocks, and something else done to each.
 
-    All seven ways of the paper; the first five only move pixels within a block, so a copy is one look-up of pixels.
+    The ten ways of the authors' code, or the first `seven`. Five only move pixels within a block, so a copy is one
+    look-up of pixels; shrinking and smoothing are matrices down and across, of all blocks in one product.
     Deviation: every image has its own blocks, where the published code cuts a whole batch alike.
     """
 
     copies: int = 20
     blocks: int = 3
+    seven: bool = False
 
     def __call__(self, points: Tensor, rows: Tensor, number: int, scene: Scene) -> Tensor:
         import torch
 
         down, right = (_Cuts.drawn(side, self.blocks, points, rows, scene) for side in points.shape[2:])
         ways, amounts = scene.noise(points.new_empty(len(points), 2, self.blocks, self.blocks), rows).unbind(dim=1)
-        ways = (ways * 7).long()
+        ways = (ways * (7 if self.seven else 10)).long()
         grain = scene.run.noise(points.detach(), rows).mul_(_GRAIN_SIZE)
         moved = _moved(points, ways, amounts, down, right)
         moved = moved * _spread(torch.where(ways == _DIM, amounts, 1.0), down, right)[:, None]
-        return torch.where(_spread(ways == _GRAIN, down, right)[:, None], (moved + grain).clamp(0, 1), moved)
+        done = torch.where(_spread(ways == _GRAIN, down, right)[:, None], (moved + grain).clamp(0, 1), moved)
+        return done if self.seven else self._three(points, done, ways, rows, scene, down, right)
+
+    def _three(self, points: Tensor, done: Tensor, ways: Tensor, rows: Tensor, scene: Scene, down: _Cuts,
+               right: _Cuts) -> Tensor:
+        """What is `done` so far, with the other blocks of `points` shrunk, smoothed or without some channels."""
+        import torch
+
+        shrunk = (down.shrinking()[:, None] @ points @ right.shrinking()[:, None].mT).clamp(0, 1)
+        smooth = down.smoothing()[:, None] @ points @ right.smoothing()[:, None].mT
+        kept = scene.noise(points.new_empty(len(points), points.shape[1], *ways.shape[1:]), rows) >= _DROPPED
+        kept = torch.stack([_spread(channel, down, right) for channel in kept.unbind(dim=1)], dim=1)
+        for way, blocks in ((_SHRINK, shrunk), (_SMOOTH, smooth), (_DROP, points * kept / (1 - _DROPPED))):
+            done = torch.where(_spread(ways == way, down, right)[:, None], blocks, done)
+        return done
 
 
 @dataclass(frozen=True)
@@ -267,6 +286,37 @@ class _Cuts:
         """What is given for blocks [R, b, B], for every pixel of this axis instead of b [R, S, B]."""
         return blocks.gather(1, self.block[:, :, None].expand(-1, -1, blocks.shape[2]))
 
+    @property
+    def _place(self) -> Tensor:
+        """Which pixel of its block each pixel is [R, S]."""
+        import torch
+
+        return torch.arange(self.block.shape[1], device=self.block.device) - self.start
+
+    @property
+    def _together(self) -> Tensor:
+        """Which pixels lie in the same block, bool [R, S, S]."""
+        return self.block[:, :, None] == self.block[:, None, :]
+
+    def shrinking(self) -> Tensor:
+        """What shrinking every block bilinearly and enlarging it again does along this axis, as matrices [R, S, S]."""
+        sides = (self.length * _SHRUNK).long() + 1
+        # A shrunk block's pixels are the first of the block's own.
+        taken = self._together & (self._place < sides)[:, :, None]
+        smaller = _bilinear(self._place, sides, self.length, self._place) * taken
+        larger = _bilinear(self._place, self.length, sides, self._place) * taken.mT
+        return larger @ smaller
+
+    def smoothing(self) -> Tensor:
+        """What leaving out every block's highest frequencies does along this axis, as matrices [R, S, S]."""
+        import torch
+
+        length, number = self.length[:, :, None], self._place[:, :, None]
+        waves = torch.cos(torch.pi / length * (self._place[:, None, :] + 0.5) * number)
+        waves = waves * torch.where(number == 0, 1 / length, 2 / length).sqrt()
+        waves = waves * (self._together & (number < length - (length * _HIGH).long()))
+        return waves.mT @ waves
+
     def origin(self, ways: Tensor, amounts: Tensor, roll: int, flip: int) -> Tensor:
         """Where each pixel of this axis comes from [R, S, B], in blocks [R, b, B] of which some are rolled or flipped.
 
@@ -280,6 +330,15 @@ class _Cuts:
         rolled = start + (here - start - (amounts * length).long()) % length
         flipped = 2 * start + length - 1 - here
         return torch.where(ways == roll, rolled, torch.where((ways == flip) | (ways == _TURN), flipped, here))
+
+
+def _bilinear(to: Tensor, new: Tensor, old: Tensor, source: Tensor) -> Tensor:
+    """How much pixel `source` [R, S] of `old` ones counts in pixel `to` [R, T] of `new` ones [R, T, S].
+
+    Bilinear, as in torch.nn.functional.interpolate: a hat of width 1 around the place that a pixel comes from.
+    """
+    origin = ((to + 0.5) * (old / new) - 0.5).clamp_min(0).minimum(old - 1)
+    return (1 - (origin[:, :, None] - source[:, None, :]).abs()).clamp_min(0)
 
 
 def _spread(blocks: Tensor, down: _Cuts, right: _Cuts) -> Tensor:
@@ -326,7 +385,7 @@ class MixedScales(Transformation):
 class Styles(Transformation):
     """Style transfer (Ge et al. 2023): the image mixed with itself in a random style, and noise.
 
-    The style network is this project's own (engine.attacks.networks.style), far smaller than the published one and
+    As in the published code the gradients at the copies are taken as they are. The style network is this project's own (engine.attacks.networks.style), far smaller than the published one and
     trained on phantoms; colours are styled one by one.
     """
 
@@ -340,9 +399,10 @@ class Styles(Transformation):
 
         network = load_style(self.style, points.device)
         code = scene.run.normal(points.new_empty(len(points), network.codes), rows)
-        styled = network.restyled(points.detach(), code)
-        noise = scene.run.noise(points.detach(), rows).mul_(self.reach * scene.ball.eps)
-        return self.own * points + styled.mul_(1 - self.own).add_(noise)
+        here = points.detach()
+        styled = network.restyled(here, code)
+        noise = scene.run.noise(here, rows).mul_(self.reach * scene.ball.eps)
+        return points + (self.own * here + styled.mul_(1 - self.own).add_(noise) - here)
 
 
 # ---- gradient rules ------------------------------------------------------------------------------------------------
@@ -667,17 +727,19 @@ class PGN(TransferAttack):
 @register
 @dataclass(frozen=True, kw_only=True)
 class SIA(TransferAttack):
-    """Structure-invariant attack (Wang et al. 2023): copies cut into blocks, each moved, dimmed or roughened at random.
+    """Structure-invariant attack (Wang et al. 2023): copies cut into blocks, to each of which something else is done.
 
+    What that may be are the ten transformations of the authors' code, or seven of them.
     Deviation: every image has its own blocks, where the published code cuts a whole batch alike.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="sia",
         title="SIA",
-        sentence="Each step is the mean over copies whose pieces were shifted, flipped, dimmed or roughened at random.",
+        sentence="Each step is the mean over copies whose pieces were shifted, flipped, dimmed, blurred or roughened at "
+                 "random.",
         formula=r"\bar g_t = \frac{1}{n}\sum_{i=1}^{n}\nabla_x L\big(T_i(x_t), y\big),\ T_i:\ b \times b\text{ blocks, "
-                r"each rolled, flipped, turned, scaled or with noise},\quad " + _STEP,
+                r"each rolled, flipped, turned, scaled, resized, smoothed, with noise, or short of a channel},\quad " + _STEP,
         paper=_WANG_SIA,
         knowledge=Knowledge.TRANSFER,
         norms=("linf",),
@@ -686,9 +748,13 @@ class SIA(TransferAttack):
     copies: int = param(20, title="Copies", low=1, high=100, step=1,
                         help="How many copies are made in each step; each costs a forward and a backward pass.")
     blocks: int = param(3, title="Blocks", low=1, high=16, step=1, help="Into how many blocks each side is cut.")
+    ways: str = param(TEN, title="Transformations", choices=(TEN, SEVEN),
+                      help="What may be done to a block. Seven: shift down or across, flip either way, turn, dim, add "
+                           "noise. Ten, as the authors do: shrink and enlarge, lose the highest frequencies, or lose a "
+                           "channel, too.")
 
     def pieces(self) -> Pieces:
-        return Pieces((Blocks(self.copies, self.blocks),))
+        return Pieces((Blocks(self.copies, self.blocks, self.ways == SEVEN),))
 
 
 @register

@@ -1,10 +1,11 @@
 """Transfer attacks: every piece by hand, against a model that answers with a chosen function instead of a network."""
 
 from collections.abc import Callable, Iterator
-from itertools import cycle
+from itertools import cycle, product
 
 import numpy as np
 import pytest
+import scipy.fft
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -134,22 +135,75 @@ def test_diversity_leaves_some_images_alone_to_the_last_bit() -> None:
 
 
 @pytest.mark.parametrize(("way", "expected"), [
-    (0, lambda x: x.roll(2, 2)), (1, lambda x: x.roll(3, 3)), (2, lambda x: x.flip(2)), (3, lambda x: x.flip(3)),
+    (0, lambda x: x.roll(2, 2)), (1, lambda x: x.roll(5, 3)), (2, lambda x: x.flip(2)), (3, lambda x: x.flip(3)),
     (4, lambda x: x.rot90(2, (2, 3))), (5, lambda x: 0.5 * x), (6, lambda x: (x + 16 / 255).clamp(0, 1)),
+    (7, lambda x: _interpolated(_interpolated(x, (4, 9)), (4, 10))), (8, lambda x: _low(x, 3, 6)),
+    (9, lambda x: x / 0.9 * torch.tensor([1.0, 0.0, 1.0]).view(1, 3, 1, 1)),
 ])
 def test_each_way_of_sia_on_a_single_block(way: int, expected: Callable[[Tensor], Tensor]) -> None:
-    points = some_images(2, size=1)[:1].new_tensor(np.linspace(0.05, 1, 48)).view(1, 2, 4, 6)
+    points = some_images(1, channels=3, size=10)[:, :, :4]
 
     class Said(Scripted):
-        """One block; the way, half of its length as the amount, and the brightest noise."""
+        """One block; the way, half of its length as the amount, the brightest noise, and which channel is dropped."""
 
         def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
             if like.shape[1:] == (2, 1, 1):
-                return torch.tensor([(way + 0.5) / 7, 0.5]).view(1, 2, 1, 1) * 2 - 1
+                return torch.tensor([(way + 0.5) / 10, 0.5]).view(1, 2, 1, 1) * 2 - 1
+            if like.shape[1:] == (3, 1, 1):
+                return torch.tensor([0.11, 0.09, 0.11]).view(1, 3, 1, 1) * 2 - 1
             return torch.ones_like(like)
 
     copy = Blocks(1, 1)(points, torch.tensor([0]), 0, scene(Answers(identity), points, run=Said()))
     torch.testing.assert_close(copy, expected(points))
+
+
+def _interpolated(images: Tensor, sides: tuple[int, int]) -> Tensor:
+    return F.interpolate(images, sides, mode="bilinear", align_corners=False)
+
+
+def _low(images: Tensor, rows: int, columns: int) -> Tensor:
+    """The images with only so many of the lowest frequencies of SciPy's discrete cosine transform."""
+    waves = scipy.fft.dctn(images.numpy(), axes=(2, 3), norm="ortho")
+    waves[:, :, rows:], waves[..., columns:] = 0, 0
+    return torch.from_numpy(scipy.fft.idctn(waves, axes=(2, 3), norm="ortho"))
+
+
+def test_sia_shrinks_and_smooths_every_block_by_itself() -> None:
+    """Of blocks side by side each is what it would be alone."""
+    from engine.attacks.transfer import _Cuts
+
+    points, rows = some_images(2, size=40)[..., :31], torch.arange(2)
+    stage = scene(Answers(identity), points, run=Drawn(2))
+    down, right = (_Cuts.drawn(side, 3, points, rows, stage) for side in (40, 31))
+    shrunk = down.shrinking()[:, None] @ points @ right.shrinking()[:, None].mT
+    low = down.smoothing()[:, None] @ points @ right.smoothing()[:, None].mT
+    for i, a, b in product(range(2), range(3), range(3)):
+        inside = (down.block[i] == a)[:, None] & (right.block[i] == b)
+        height, width = int((down.block[i] == a).sum()), int((right.block[i] == b).sum())
+        block, one, other = (x[i, :, inside].view(1, 3, height, width) for x in (points, shrunk, low))
+        small = _interpolated(block, (int(height * 0.8) + 1, int(width * 0.8) + 1))
+        torch.testing.assert_close(one, _interpolated(small, (height, width)), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(other, _low(block, height - int(height * 0.4), width - int(width * 0.4)),
+                                   atol=1e-5, rtol=1e-5)
+
+
+def test_sia_with_seven_ways_does_nothing_else() -> None:
+    """What it may do to a block is drawn among seven, and no channel is dropped."""
+    ways: dict[bool, set[int]] = {True: set(), False: set()}
+    points = some_images(1, size=6)
+
+    class Named(Blocks):
+        def _three(self, points: Tensor, done: Tensor, ways_: Tensor, *rest: object) -> Tensor:
+            ways[self.seven].update(ways_.flatten().tolist())
+            return done
+
+    for _ in range(30):
+        Named(1, 3)(points, torch.tensor([0]), 0, scene(Answers(identity), points, run=Drawn(1)))
+        Named(1, 3, seven=True)(points, torch.tensor([0]), 0, scene(Answers(identity), points, run=Drawn(1)))
+    assert max(ways[False]) > 6 and not ways[True]
+    ten, seven = (attack("sia", small_net(), some_images(2), [0, 1], eps=EPS, steps=2, ways=ways).adversarial
+                  for ways in ("ten", "seven"))
+    assert (ten != seven).any()
 
 
 def test_sia_moves_pixels_within_their_blocks_only() -> None:
@@ -231,7 +285,14 @@ def test_stm_mixes_the_image_with_its_styled_self_and_noise() -> None:
                                                                                                torch.arange(2))
     styled = network.restyled(points, torch.full((2, network.codes), 0.7))
     torch.testing.assert_close(target.asked[0], 0.3 * points + 0.7 * styled - 2 * EPS)
-    torch.testing.assert_close(ascent.gradient, torch.full_like(points, 0.3))
+    torch.testing.assert_close(ascent.gradient, torch.ones_like(points))
+
+
+@pytest.mark.parametrize("own", [0.0, 0.5, 1.0])
+def test_stm_moves_the_image_however_little_of_it_is_in_the_copies(own: float) -> None:
+    """As in the published code the gradient is taken at the copies: of a copy that holds nothing of the image, too."""
+    result = attack("stm", small_net(), some_images(2), [0, 1], eps=EPS, own=own, copies=2, steps=2)
+    assert (result.linf > EPS / 2).all()
 
 
 def test_smoothing_is_a_gaussian_out_to_three_deviations() -> None:
