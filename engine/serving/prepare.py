@@ -3,8 +3,6 @@
 import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -12,7 +10,7 @@ from torch import Tensor
 from engine.device import out_of_memory
 from engine.serving.fold import folded
 from engine.zoo.classifier import Classifier
-from engine.zoo.ensemble import MeanOfLogits
+from engine.zoo.ensemble import Ensemble, MeanOfLogits, Reordered
 
 # Largest relative difference of logits, and of gradients in L2, from the original. Gradients of ReLU networks jump
 # where a unit is about to close, so rounding shows more there; draft arithmetic has 8 bits.
@@ -45,6 +43,12 @@ class Prepared(Classifier):
     def original(self) -> Classifier:
         return self._original[0]
 
+    @property
+    def behind(self) -> list[str]:
+        """Of an ensemble, the members that compute as the original does, and why."""
+        members = self.module.members if isinstance(self.module, MeanOfLogits) else ()
+        return [f"{m.name}: {m.note}" for m in members if isinstance(m, Prepared) and m.note]
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, K] of images [N, 1 or 3, H, W] in [0,1], float32."""
         if self.numerics != "reference" and images.shape[1:] not in self._proven:
@@ -69,12 +73,9 @@ class Prepared(Classifier):
             reason = f"the rearranged network fails ({str(error).splitlines()[0][:100]})"
         else:
             allowed = TOLERANCES[self.numerics]
-            members = (m for m in self.module.modules() if isinstance(m, Prepared))
-            slow = next((member for member in members if member.numerics == "reference"), None)
-            if slow is None and all(difference <= most for difference, most in zip(found, allowed, strict=True)):
+            if all(difference <= most for difference, most in zip(found, allowed, strict=True)):
                 return
-            reason = (f"of the ensemble, {slow.name}: {slow.note}" if slow is not None else
-                      f"logits differ by {found[0]:.1e} and gradients by {found[1]:.1e} of their size")
+            reason = f"logits differ by {found[0]:.1e} and gradients by {found[1]:.1e} of their size"
         self.module, self.numerics, self.note = self.original.module, "reference", reason
 
 
@@ -88,22 +89,30 @@ def prepare(classifier: Classifier, device: torch.device | str = "cpu", *, draft
         classifier = copy.deepcopy(classifier).to(device)
     if classifier.numerics == "reference":
         return Prepared(classifier, None, "reference", "the model was wrapped with reference numerics")
+    if isinstance(classifier, Ensemble):
+        return _together(classifier, [prepare(member, device, draft=draft) for member in classifier.members])
+    if isinstance(classifier.module, Reordered):
+        inner = prepare(classifier.module.model, device, draft=draft)
+        quick = None if inner.numerics == "reference" else Reordered(inner, classifier.module.places.tolist())
+        return Prepared(classifier, quick, inner.numerics, inner.note)
     try:
-        quick = _rearranged(classifier, draft)
+        # A mean for every channel: from it the network's normalisation knows that a grey image is to become three.
+        mean = classifier.mean.expand(-1, classifier.channels, -1, -1)
+        folded_network = folded(classifier.module, mean, classifier.std)
     except Exception as error:  # torch.fx runs the module's own code, which may raise anything
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         return Prepared(classifier, None, "reference", f"torch.fx cannot trace the model ({reason})")
-    return Prepared(classifier, quick, "draft" if draft else "fast")
+    if draft:
+        return Prepared(classifier, folded_network.to(torch.bfloat16), "draft")
+    return Prepared(classifier, folded_network, "fast")
 
 
-def _rearranged(classifier: Classifier, draft: bool) -> torch.nn.Module:
-    """What the quick twin computes with. Raises whatever torch.fx says of a network that it cannot trace."""
-    if isinstance(classifier.module, MeanOfLogits):
-        members = cast(Iterable[Classifier], classifier.module.members)
-        return MeanOfLogits([prepare(member, classifier.device, draft=draft) for member in members])
-    # A mean for every channel: from it the network's normalisation knows that a grey image is to become three channels.
-    quick = folded(classifier.module, classifier.mean.expand(-1, classifier.channels, -1, -1), classifier.std)
-    return quick.to(torch.bfloat16) if draft else quick
+def _together(original: Ensemble, members: list[Prepared]) -> Prepared:
+    """The quick twin of an ensemble, whose members are prepared one by one."""
+    quick = next((m.numerics for m in members if m.numerics != "reference"), None)
+    if quick is None:
+        return Prepared(original, None, "reference", "; ".join(f"{m.name}: {m.note}" for m in members))
+    return Prepared(original, MeanOfLogits(members), quick)
 
 
 def prepared(classifier: Classifier, device: torch.device | str = "cpu", *, draft: bool = False) -> Prepared:

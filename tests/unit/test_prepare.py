@@ -12,6 +12,7 @@ from torchvision.models import densenet121, resnet18
 from torchvision.models.densenet import _DenseBlock, _Transition
 from torchvision.models.vision_transformer import VisionTransformer
 
+from engine.attacks.runner import Means
 from engine.errors import EngineError
 from engine.serving import prepare as module
 from engine.serving.fold import Affine, DenseBlock, Normalise, Stem, folded
@@ -19,6 +20,7 @@ from engine.serving.prepare import prepare, prepared
 from engine.zoo.classifier import Classifier, wrap
 from engine.zoo.ensemble import ensemble
 from tests import nets
+from tests.tiny import attack
 
 CLASSES = ("a", "b", "c")
 GREY, COLOUR = (0.48,) * 3, (0.485, 0.456, 0.406)
@@ -96,6 +98,51 @@ def test_a_draft_computes_in_bfloat16_and_answers_in_float32():
     assert (twin.numerics, logits.dtype, gradient.dtype) == ("draft", torch.float32, torch.float32)
     difference = float((logits - model(images())).abs().max() / logits.abs().max())
     assert 1e-5 < difference < 0.05
+
+
+# ---- ensembles -----------------------------------------------------------------------------------------------------
+
+
+def convnet(seed: int, mean: tuple[float, ...] = GREY) -> Classifier:
+    return Classifier(shaken(nets.small_cnn, seed, outputs=3), CLASSES, mean=mean, std=(0.2,), name=f"net {seed}")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("draft", [False, True])
+def test_an_ensemble_is_prepared_member_by_member(channels, draft):
+    whole = ensemble([convnet(0), convnet(1, COLOUR)])
+    twin = prepare(whole, draft=draft)
+    found, expected = (both(model, images(3, channels)) for model in (twin, whole))
+    assert (twin.numerics, twin.note, twin.behind, twin.original) == ("draft" if draft else "fast", "", [], whole)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in twin.modules())
+    for one, other in zip(found, expected, strict=True):
+        assert float((one - other).norm() / other.norm()) < (0.1 if draft else 1e-4)
+
+
+def test_a_member_that_cannot_be_rearranged_is_named_and_the_others_are_quick():
+    class Untraceable(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean(dim=(2, 3)) if float(x.sum()) > 0 else -x.mean(dim=(2, 3))
+
+    stubborn = Classifier(Untraceable(), CLASSES, name="stubborn")
+    twin = prepare(ensemble([convnet(0), stubborn]))
+    torch.testing.assert_close(twin(images()), (convnet(0)(images()) + stubborn(images())) / 2, atol=1e-4, rtol=1e-4)
+    (said,) = twin.behind
+    assert twin.numerics == "fast" and said.startswith("stubborn: torch.fx cannot trace")
+    result = attack("fgsm", convnet(5), images(), [0, 1], eps=0.01, numerics="fast",
+                    means=Means(surrogate=ensemble([convnet(0), stubborn])))
+    assert any("one model of the ensemble ran with reference instead of fast numerics: stubborn" in w
+               for w in result.warnings)
+    alone = prepare(ensemble([stubborn, stubborn]))
+    assert alone.numerics == "reference" and "stubborn: torch.fx" in alone.note
+
+
+def test_an_ensemble_of_the_same_models_is_made_and_prepared_once():
+    members = [convnet(0), convnet(1)]
+    assert ensemble(members) is ensemble(list(members))
+    assert prepared(ensemble(members)) is prepared(ensemble(members))
+    assert ensemble(members) is not ensemble(members[::-1])
+    assert ensemble(members) is not ensemble([convnet(0), convnet(1)])
 
 
 # ---- single rearrangements -----------------------------------------------------------------------------------------
@@ -235,17 +282,6 @@ def test_a_network_without_a_stem_takes_grey_images_too(build, channels, mean, s
     assert (twin.numerics, twin.note) == ("fast", "")
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("draft", [False, True])
-def test_an_ensemble_is_as_fast_as_its_members(channels, draft):
-    grey = shaken(lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-                                        nn.Linear(4, 3)))
-    model = ensemble([wrap(nets.seeded(3), CLASSES, mean=COLOUR, std=(0.2,)), wrap(grey, CLASSES, channels=1)])
-    twin = prepare(model, draft=draft)
-    assert_same(twin, model, images(channels=channels, size=32), 0.5 if draft else 1e-4)
-    assert (twin.numerics, twin.note) == ("draft" if draft else "fast", "")
-
-
 # ---- where it steps back -------------------------------------------------------------------------------------------
 
 
@@ -279,12 +315,13 @@ def test_a_twin_that_fails_steps_back_and_says_why():
     assert twin.numerics == "reference" and "fails" in twin.note and "\n" not in twin.note
 
 
-def test_an_ensemble_steps_back_with_a_member_and_says_which():
+def test_a_member_of_an_ensemble_steps_back_by_itself_and_says_why():
     for odd, reason in ((Untraceable(), "cannot trace"), (Flattening(), "fails")):
         model = ensemble([wrap(nets.seeded(3), CLASSES), wrap(odd, CLASSES, name="odd")])
         twin = prepare(model)
-        assert torch.equal(twin(images(channels=3, size=8)), model(images(channels=3, size=8)))
-        assert twin.numerics == "reference" and "odd" in twin.note and reason in twin.note
+        assert_same(twin, model, images(channels=3, size=8), 1e-4)
+        assert twin.numerics == "fast" and len(twin.behind) == 1
+        assert "odd" in twin.behind[0] and reason in twin.behind[0]
 
 
 @pytest.mark.parametrize("damage", [
