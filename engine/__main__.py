@@ -9,7 +9,7 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
@@ -152,7 +152,15 @@ def _spec(arguments: argparse.Namespace, attack: str, eps: float | None, target:
 
     return make_spec(attack, eps=eps, norm=arguments.norm, target=target, seed=arguments.seed, batch=arguments.batch,
                      numerics=arguments.numerics, max_queries=arguments.max_queries, surrogate=arguments.surrogate,
-                     mask=_mask(arguments.mask), params=_settings(arguments.set))
+                     mask=_mask(arguments.mask),
+                     params={**_preset(attack, arguments.preset), **_settings(arguments.set)})
+
+
+def _preset(attack: str, name: str) -> Mapping[str, object]:
+    """--preset as settings, which those of --set go before."""
+    from engine.attacks import ATTACKS
+
+    return ATTACKS[attack].info.preset(name) if name else {}
 
 
 def _mask(name: str) -> str:
@@ -210,14 +218,13 @@ def _attack(arguments: argparse.Namespace) -> None:
 
 
 def _print_attack(facts: dict[str, Any], result: AttackResult) -> None:
-    from engine.attacks import ATTACKS
+    from engine.attacks.norms import NORMS
 
     def share(value: float | None) -> str:
         return "-" if value is None else f"{value:.1%}"
 
     spec = result.spec
-    eps = f"eps {spec.eps * 255:g}/255" if spec.norm == "linf" else f"radius {spec.eps:g}"
-    limit = eps if ATTACKS[spec.attack].info.bounded else "smallest change"
+    limit = "smallest change" if spec.eps is None else f"eps {NORMS[spec.norm].text(spec.eps)}"
     print(f"{spec.attack}, {limit} ({spec.norm}), on {facts['n']} images of "
           f"{facts['dataset']}/{facts['split']}, model {facts['model']}")
     print(f"  accuracy                {share(facts['accuracy_clean'])} clean -> {share(facts['accuracy_adversarial'])} "
@@ -340,19 +347,21 @@ def _minimal(arguments: argparse.Namespace) -> None:
 
 
 def _print_minimal(facts: dict[str, Any]) -> None:
-    scale, unit = (255, "/255") if facts["spec"]["norm"] == "linf" else (1, "")
+    from engine.attacks.norms import NORMS
+
+    norm = NORMS[facts["spec"]["norm"]]
 
     def shown(eps: float | None) -> str:
-        return f"above {facts['high'] * scale:g}{unit}" if eps is None else f"{eps * scale:.3g}{unit}"
+        return f"above {norm.text(facts['high'])}" if eps is None else norm.text(eps, ".3g")
 
     print(f"smallest eps of {facts['attack']} ({facts['spec']['norm']}), on {facts['n']} images of "
           f"{facts['dataset']}/{facts['split']}, model {facts['model']}")
-    print(f"  median                  {shown(facts['eps_median'])}, known to {facts['tolerance'] * scale:g}{unit}; "
-          f"{facts['fooled']} of {facts['attacked']} fooled at {facts['high'] * scale:g}{unit}")
+    print(f"  median                  {shown(facts['eps_median'])}, known to {norm.text(facts['tolerance'])}; "
+          f"{facts['fooled']} of {facts['attacked']} fooled at {norm.text(facts['high'])}")
     print(f"  spent per image         {facts['queries_mean']:g} queries, {facts['gradients_mean']:g} gradients")
     print(f"  time                    {facts['seconds']:.1f} s, seed {facts['seed']}")
     for index, image in zip(facts["indices"], facts["images"], strict=True):
-        tries = " ".join(f"{t['eps'] * scale:.4g}{'+' if t['success'] else '-'}" for t in image["tries"])
+        tries = " ".join(f"{t['eps'] * norm.factor:.4g}{'+' if t['success'] else '-'}" for t in image["tries"])
         print(f"  image {index:6}  {shown(image['eps']):>14}   {tries}")
 
 
@@ -436,6 +445,8 @@ def _add_attack_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", help="the model's class to reach; default: any wrong one")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
                         help="the attack's own settings")
+    parser.add_argument("--preset", default="", help="settings that the attack declares, such as 'paper': as in the "
+                        "paper, where the defaults are quicker; what --set says goes before them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=16, help="images computed together")
     parser.add_argument("--numerics", default="fast", help="fast, reference or draft")

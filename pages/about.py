@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from engine.attacks import ATTACKS
-from engine.attacks.base import AttackInfo, Knowledge
+from engine.attacks.base import AttackInfo, Knowledge, Paper
 from engine.data import DATASETS
 from engine.explain.methods import CAMS
 from engine.params import Param, params_of
@@ -47,11 +47,19 @@ WORDS = {
 }
 
 
+def source(paper: Paper) -> str:
+    """A paper as it is cited, with a link where it can be read."""
+    title = f"[{paper.title}]({paper.url})" if paper.url else paper.title
+    return ", ".join([f"{paper.authors}: {title}", *filter(None, (paper.where, paper.year and str(paper.year)))]) + "."
+
+
 def attack(info: AttackInfo, declared: Sequence[Param]) -> None:
     with st.expander(f"**{info.title}**: {info.sentence}"):
         st.latex(info.formula)
         st.markdown(info.look_for)
-        st.markdown(f"{info.paper.authors}: [{info.paper.title}]({info.paper.url}), {info.paper.year}.")
+        st.markdown(source(info.paper))
+        if info.builds_on:
+            st.markdown("Builds on: " + " ".join(source(paper) for paper in info.builds_on))
         if declared:
             rows = [f"| {p.title} (`{p.name}`) | {with_unit(p, p.default)} | {p.help} |" for p in declared]
             st.markdown("\n".join(["| Setting | Default | Meaning |", "|:--|:--|:--|", *rows]))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from engine.attacks.base import (
     ATTACKS,
-    HIGHEST,
     Attack,
     AttackInfo,
     Ball,
@@ -106,6 +105,7 @@ class APGD(Attack):
         norms=("linf", "l2"),
         look_for="The loss rises quickly, then ever more finely: each time the step is halved it goes on from its best "
                  "point.",
+        version=2,
     )
     steps: int = param(100, title="Steps", low=1, high=1000, step=10,
                        help="How many times the image is moved at most; each costs one forward and one backward pass, "
@@ -323,6 +323,7 @@ class AutoAttack(Attack):
         norms=("linf", "l2"),
         look_for="On undefended models the first attack nearly always suffices; where a later one is needed, the "
                  "model hides its slopes.",
+        version=2,
     )
     steps: int = param(100, title="Steps", low=1, high=1000, step=10,
                        help="How many steps APGD and FAB take at most.")
@@ -370,4 +371,4 @@ class AutoAttack(Attack):
 
 def _unlimited(ball: Ball) -> Ball:
     """The ball without its radius; what is outside the mask stays as it is."""
-    return Budget(ball.norm, HIGHEST[ball.norm]).around(ball.clean, ball.free)
+    return Budget(ball.norm, None).around(ball.clean, ball.free)

@@ -6,12 +6,14 @@ Importing this file or an attack family does not import torch, so that a page ca
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from engine.errors import EngineError
+from engine.attacks.norms import NORMS
+from engine.errors import EngineError, UnknownName
+from engine.params import Value
 from engine.registry import Registry
 
 if TYPE_CHECKING:
@@ -29,10 +31,13 @@ class Knowledge(Enum):
 
 @dataclass(frozen=True)
 class Paper:
+    """A source. `where` says what it is if no journal's, `url` where it can be read, if it can."""
+
     authors: str
     title: str
-    year: int
-    url: str
+    year: int | None
+    url: str = ""
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,10 @@ class AttackInfo:
 
     `formula` is LaTeX; `sentence` is plain words; `look_for` tells a reader what to notice in the pictures. `bounded`
     attacks stay within eps; the others look for the smallest change in one of `norms`, or have a limit of their own
-    among their parameters. `others` is how many further images of each class the attacker needs to have.
+    among their parameters. A `patched` attack is bounded but for a region of its own choice. `others` is how many
+    further images of each class the attacker needs to have. `builds_on` are sources of what it is put together from.
+    `presets` are further settings by name, those of PRESETS, each given as what differs from the defaults.
+    `version` goes up when the same settings give other results than before.
     """
 
     name: str
@@ -54,7 +62,22 @@ class AttackInfo:
     look_for: str
     targeted: bool = True
     bounded: bool = True
+    patched: bool = False
     others: int = 0
+    builds_on: tuple[Paper, ...] = ()
+    presets: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    version: int = 1
+
+    def preset(self, name: str) -> Mapping[str, Value]:
+        """The settings of that name; raises EngineError."""
+        if name not in self.presets:
+            raise UnknownName(f"preset of {self.title}", name, self.presets)
+        return self.presets[name]
+
+
+# What a declaration may offer beside its defaults.
+PAPER_PRESET = "paper"
+PRESETS = {PAPER_PRESET: "As in the paper"}
 
 
 @dataclass(frozen=True)
@@ -104,29 +127,32 @@ class Goal:
 
 @dataclass(frozen=True)
 class Budget:
-    """How far an attack may go: a norm ("linf" or "l2") and a radius `eps` in [0,1] intensity."""
+    """How far an attack may go: a norm ("linf" or "l2") and a radius `eps` in [0,1] intensity; None: as far as it
+    likes."""
 
     norm: str
-    eps: float
+    eps: float | None
 
     def __post_init__(self) -> None:
-        if self.norm not in HIGHEST:
-            raise EngineError(f"norm must be one of {', '.join(HIGHEST)}, not '{self.norm}'")
-        highest = HIGHEST[self.norm]
-        if not 0 <= self.eps <= highest:
-            raise EngineError(f"eps must lie between 0 and {highest:g} for {self.norm}, not {self.eps:g} "
+        largest = NORMS[self.norm].largest
+        if self.eps is None:
+            return
+        if largest is None:
+            raise EngineError(f"there is no eps in {self.norm}: attacks that count pixels have a limit of their own")
+        if not 0 <= self.eps <= largest:
+            raise EngineError(f"eps must lie between 0 and {largest:g} for {self.norm}, not {self.eps:g} "
                               "(write 2/255 for two grey levels)")
 
-    def around(self, clean: Tensor, mask: Tensor | None = None) -> Ball:
-        """The images within this budget of `clean` [N, C, H, W], and equal to it where `mask` [N, 1, H, W] is False."""
-        reach = clean.new_full((1, 1, 1, 1), self.eps if self.norm == "linf" else 1.0)
+    def around(self, clean: Tensor, mask: Tensor | None = None, *, patched: bool = False) -> Ball:
+        """The images within this budget of `clean` [N, C, H, W], and equal to it where `mask` [N, 1, H, W] is False.
+
+        For a `patched` attack any pixel may become black or white: it keeps to eps by itself, outside its patch.
+        """
+        anywhere = self.eps is None or self.norm != "linf" or patched
+        reach = clean.new_full((1, 1, 1, 1), 1.0 if anywhere else self.eps)  # type: ignore[arg-type]
         if mask is not None:
             reach = reach * mask
         return Ball(self, clean, (clean - reach).clamp_(min=0.0), (clean + reach).clamp_(max=1.0), mask)
-
-
-# The largest eps of each norm; for an attack that is not bounded it stands for "no limit".
-HIGHEST = {"linf": 1.0, "l2": 1000.0, "l0": 1e7}
 
 
 def length(images: Tensor, order: float = 2.0) -> Tensor:
@@ -161,6 +187,8 @@ class Ball:
 
     @property
     def eps(self) -> float:
+        """The radius, of which only a bounded attack may ask."""
+        assert self.budget.eps is not None, "this attack has no budget"
         return self.budget.eps
 
     @property
@@ -199,7 +227,7 @@ class Ball:
         """Move `images` in place to the nearest allowed ones; row i belongs to clean image `rows[i]` (default i)."""
         if rows is not None:
             return self.only(rows).project_(images)
-        if self.norm == "l2":
+        if self.norm == "l2" and self.budget.eps is not None:
             difference = self.freed_(images.sub_(self.clean))
             images = difference.mul_((self.eps / length(difference).clamp_min_(1e-12)).clamp_max_(1.0)).add_(self.clean)
         return images.clamp_(self.lower, self.upper)

@@ -22,6 +22,7 @@ from engine.attacks.base import (
     register,
     unit,
 )
+from engine.attacks.norms import IN_NORM
 from engine.params import param
 
 if TYPE_CHECKING:
@@ -163,8 +164,9 @@ class Iterated(GradientAscent):
 
     steps: int = param(10, title="Steps", low=1, high=1000, step=1,
                        help="How many times the image is moved; each costs one forward and one backward pass.")
-    step_size: float = param(0.0, title="Step size", low=0.0, high=1.0, step=0.1 / 255, unit="/255",
-                             help="How far one step moves the image. 0: the paper's rule, a share of eps.")
+    step_size: float = param(0.0, title="Step size", low=0.0, high=1000.0, step=0.1 / 255, unit=IN_NORM,
+                             help="How far one step moves the image, in the unit of epsilon. 0: the paper's rule, "
+                                  "eps / steps, and for PGD 2.5 times that.")
     stop: str = param(ALL_STEPS, title="Stop", choices=(ALL_STEPS, FIRST_SUCCESS),
                       help="'all steps' goes on after the model is fooled and makes it surer of its mistake; "
                            "'first success' leaves each image alone as soon as it fools the model, which is faster.")
@@ -225,6 +227,7 @@ class FGNM(GradientAscent):
         knowledge=Knowledge.WHITE_BOX,
         norms=("linf",),
         look_for="The difference has many shades; it is strongest where the model looks and faint elsewhere.",
+        version=2,
     )
     directions: ClassVar[Mapping[str, Direction]] = {"linf": non_sign}
 
@@ -263,6 +266,7 @@ class BINM(Iterated):
         knowledge=Knowledge.WHITE_BOX,
         norms=("linf",),
         look_for="Compared with BIM, the change is smaller (L2) and gathers in fewer places.",
+        version=2,
     )
     directions: ClassVar[Mapping[str, Direction]] = {"linf": non_sign}
 
@@ -272,6 +276,8 @@ class BINM(Iterated):
 class PGD(Restarted):
     """Projected gradient descent (Madry et al. 2018), in Linf (steps along the sign) or L2 (along the unit gradient).
 
+    The default step, 2.5 eps / T, is that of Madry et al.; PGDNM's authors take eps / T, for PGD as well: to compare
+    the two give both the same step.
     Deviation: with restarts, an attempt is judged by its last forward pass, which saw the iterate before the final one.
     """
 
@@ -285,6 +291,7 @@ class PGD(Restarted):
         knowledge=Knowledge.WHITE_BOX,
         norms=("linf", "l2"),
         look_for="Different seeds give different noise and nearly always the same wrong answer.",
+        version=2,
     )
     directions: ClassVar[Mapping[str, Direction]] = {"linf": sign, "l2": unit}
     paper_step: ClassVar[float] = 2.5
@@ -293,7 +300,11 @@ class PGD(Restarted):
 @register
 @dataclass(frozen=True, kw_only=True)
 class PGDNM(Restarted):
-    """PGD with the non-sign step (Cheng et al. 2021): the scaled gradient instead of its sign, from a random start."""
+    """PGD with the non-sign step (Cheng et al. 2021): the scaled gradient instead of its sign, from a random start.
+
+    The default step, eps / T, is its authors'; PGD's default here is 2.5 times as long (Madry et al.): to compare the
+    two give both the same step.
+    """
 
     info: ClassVar[AttackInfo] = AttackInfo(
         name="pgdnm",
@@ -306,6 +317,7 @@ class PGDNM(Restarted):
         knowledge=Knowledge.WHITE_BOX,
         norms=("linf",),
         look_for="The random start remains as fine noise where the model hardly looks.",
+        version=2,
     )
     directions: ClassVar[Mapping[str, Direction]] = {"linf": non_sign}
 
@@ -326,6 +338,7 @@ class MIFGSM(Iterated):
         knowledge=Knowledge.WHITE_BOX,
         norms=("linf",),
         look_for="The difference is coarser than BIM's, closer to FGSM's two colours.",
+        version=2,
     )
     momentum: float = param(1.0, title="Momentum", low=0.0, high=2.0, step=0.1,
                             help="How much of the earlier directions is kept at each step; 0 is BIM.")

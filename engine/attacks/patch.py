@@ -24,6 +24,13 @@ _SELVARAJU = Paper("Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra",
                    "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", 2017,
                    "https://arxiv.org/abs/1610.02391")
 
+_KHANDELWAL = Paper("Khandelwal, Karthikeyan et al.",
+                    "Patching with Perturbation (PwP) Attack on Pneumonia X-ray Images", None,
+                    where="course report, Arizona State University")
+_LI = Paper("Li, Ji", "Generative Dynamic Patch Attack", 2021, "https://arxiv.org/abs/2111.04266")
+_GOODFELLOW = Paper("Goodfellow, Shlens, Szegedy", "Explaining and Harnessing Adversarial Examples", 2015,
+                    "https://arxiv.org/abs/1412.6572")
+
 GREY = 0.5  # what a region is filled with to find out how much the model needs it
 
 
@@ -132,8 +139,9 @@ class ROA(RegionAttack):
     """Rectangular occlusion attack (Wu et al. 2020): a grey rectangle finds the worst place, sign-PGD paints it.
 
     Both searches of the paper: "grid" tries every place of a grid; "gradient" tries only the `candidates` places where
-    the gradient's sum of squares is largest. Deviation: the grid is given by its places a side instead of a stride in
-    pixels, and the last iterate is the best one seen.
+    the gradient's sum of squares is largest. Deviations: the grid is given by its places a side instead of a stride in
+    pixels; the sticker is painted from random greys, where the authors' code by default begins with an even grey; and
+    the last iterate is the best one seen.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
@@ -279,7 +287,8 @@ class CAMPatch(HotRegionAttack):
         sentence="Paints a sticker on the spot that the model looks at most.",
         formula=r"R = \arg\max_{R} \sum_{i \in R} \mathrm{CAM}_y(x)_i,\quad "
                 r"x_{t+1} = \mathrm{clip}\big(x_t + \alpha\,R \odot \mathrm{sign}(\nabla_x L(x_t, y))\big)",
-        paper=_SELVARAJU,
+        paper=_KHANDELWAL,
+        builds_on=(_SELVARAJU, _BROWN),
         knowledge=Knowledge.WHITE_BOX,
         norms=("l0",),
         look_for="The sticker covers the hottest spot of the clean image's heatmap.",
@@ -293,7 +302,7 @@ class PwP(HotRegionAttack):
     """Patching with perturbation: a patch where the CAM of a chosen layer is hottest, and FGSM within eps in the rest.
 
     FGSM takes one step, from the clean image; the patch is then painted by PGD into the image so perturbed, so that
-    what is found fits together. The paper named is the heatmap's.
+    what is found fits together. The budget holds outside the patch.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
@@ -303,21 +312,22 @@ class PwP(HotRegionAttack):
         formula=r"x' = \mathrm{clip}\big((1 - R) \odot (x + \varepsilon\,\mathrm{sign}(\nabla_x L(x, y))) "
                 r"+ R \odot p\big),\quad R = \arg\max_{R} \sum_{i \in R} \mathrm{CAM}_y(x)_i,\ "
                 r"p\ \text{maximises}\ L(x', y)",
-        paper=_SELVARAJU,
+        paper=_KHANDELWAL,
+        builds_on=(_SELVARAJU, _LI, _GOODFELLOW),
         knowledge=Knowledge.WHITE_BOX,
         norms=("linf",),
-        look_for="A smaller sticker is enough, because the rest of the image helps without being seen.",
-        bounded=False,
+        look_for="A smaller sticker is enough, because the rest of the image helps without being seen. Epsilon holds "
+                 "for that rest, not for the sticker.",
+        patched=True,
+        version=2,
     )
-    eps: float = param(2 / 255, title="Around the patch", low=0.0, high=1.0, step=0.5 / 255, unit="/255",
-                       help="How far the pixels outside the patch may move.")
 
     def search_cost(self) -> Cost:
         return Cost(2, 3)
 
     def around(self, target: WhiteBox, goal: Goal, ball: Ball) -> Tensor:
         gradient = target.gradient(ball.clean, goal.objective).gradient
-        return ball.project_(ball.clean + self.eps * gradient.sign_())
+        return ball.project_(ball.clean + ball.eps * gradient.sign_())
 
 
 # ---- one patch for all images --------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from torch import Tensor
 from engine import device as devices
 from engine import digest
 from engine.attacks.base import ATTACKS, Attack, Budget, Goal, Knowledge, Others, Run, length
+from engine.attacks.norms import NORMS
 from engine.attacks.result import MILESTONES, AttackResult, Provenance, Trace, Walk
 from engine.attacks.spec import AttackSpec, whole
 from engine.errors import EngineError
@@ -235,7 +236,7 @@ class _BatchRun(Run):
 
     def walk(self, images: Tensor, queries: Tensor, done: float) -> None:
         self._queries.append(queries.clone())
-        order = {"linf": float("inf"), "l2": 2.0, "l0": 0.0}[self._setting.spec.norm]
+        order = NORMS[self._setting.spec.norm].order
         self._distances.append(length(images - self._clean, order)[:, 0, 0, 0])
         if self._setting.keep_steps:
             now = images.detach().cpu()
@@ -374,7 +375,7 @@ def _one_batch(setting: _Setting, clean: Tensor, labels: Tensor, mask: Tensor | 
     oracle = ORACLES[attack.info.knowledge](setting.model, len(clean), setting.max_queries, spec.batch)
     run.oracle = oracle
     targets = None if spec.target is None else torch.full_like(labels, spec.target)
-    ball = Budget(spec.norm, spec.eps).around(clean, mask)
+    ball = Budget(spec.norm, spec.eps).around(clean, mask, patched=attack.info.patched)
     adversarial = attack.run(oracle, clean, Goal(labels, targets), ball, run)
     adversarial = ball.project_(adversarial.detach().clone())
     white = oracle if isinstance(oracle, WhiteBox) else None
@@ -456,7 +457,8 @@ def _others(means: Means, images: Tensor, labels: Tensor, attack: Attack, device
 
 def _learning_spec(spec: AttackSpec, model: Classifier, others: Others, device: torch.device) -> dict[str, Any]:
     """Everything that decides what an attack learns: neither the attacked images nor the mask do."""
-    return {"attack": spec.attack, "params": spec.params, "norm": spec.norm, "eps": spec.eps, "target": spec.target,
+    return {"attack": spec.attack, "version": ATTACKS[spec.attack].info.version,
+            "params": spec.params, "norm": spec.norm, "eps": spec.eps, "target": spec.target,
             "seed": spec.seed, "batch": spec.batch, "numerics": spec.numerics, "model": model.digest,
             "device": devices.title(device),
             "others": digest.of_arrays(others.images.cpu().numpy(), others.labels.cpu().numpy())}
@@ -476,6 +478,8 @@ def versions() -> dict[str, str]:
 def _slower(spec: AttackSpec, model: Classifier) -> Iterator[str]:
     if isinstance(model, Prepared) and model.numerics != spec.numerics:
         yield f"the attack ran with {model.numerics} instead of {spec.numerics} numerics: {model.note}"
+    for member in model.behind if isinstance(model, Prepared) else ():
+        yield f"one model of the ensemble ran with reference instead of {spec.numerics} numerics: {member}"
 
 
 def _no_logits(result: AttackResult, images: Tensor, model: Classifier, source: Classifier) -> Iterator[str]:

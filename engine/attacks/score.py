@@ -10,7 +10,20 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from engine.attacks.base import Attack, AttackInfo, Ball, Cost, Goal, Knowledge, Paper, Run, length, register, unit
+from engine.attacks.base import (
+    PAPER_PRESET,
+    Attack,
+    AttackInfo,
+    Ball,
+    Cost,
+    Goal,
+    Knowledge,
+    Paper,
+    Run,
+    length,
+    register,
+    unit,
+)
 from engine.attacks.talks import Asking, Spent, Subject, cosines, talk_together
 from engine.params import param
 
@@ -104,6 +117,8 @@ class Square(ScoreAttack):
         knowledge=Knowledge.SCORE,
         norms=("linf", "l2"),
         look_for="Stripes and squares: nothing in the pattern follows the picture.",
+        presets={PAPER_PRESET: {"queries": 10_000}},
+        version=3,
     )
     share: float = param(0.8, title="First share", low=0.001, high=1.0, step=0.05,
                          help="The share of the image that the first square covers; it shrinks as queries are spent.")
@@ -273,6 +288,7 @@ class NES(ScoreAttack):
         knowledge=Knowledge.SCORE,
         norms=("linf",),
         look_for="Each step costs 51 queries; where probabilities are rounded to 0 and 1 it sees nothing.",
+        version=2,
     )
     probes: int = param(50, title="Probes", low=2, high=1000, step=2,
                         help="How many random probes each step asks about, in pairs of opposites.")
@@ -332,6 +348,7 @@ class SimBA(ScoreAttack):
         norms=("l2",),
         look_for="With low frequencies the change is made of soft waves, with pixels of scattered dots.",
         bounded=False,
+        version=2,
     )
     step_size: float = param(0.2, title="Step size", low=0.001, high=10.0, step=0.05,
                              help="How far (L2) one direction moves the image.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from engine.attacks.base import Attack, AttackInfo, Ball, Cost, Goal, Knowledge, Paper, Run, register
+from engine.attacks.base import PAPER_PRESET, Attack, AttackInfo, Ball, Cost, Goal, Knowledge, Paper, Run, register
 from engine.errors import EngineError
 from engine.params import param
 
@@ -60,6 +60,7 @@ class JSMA(Attack):
         norms=("l0",),
         look_for="Single black and white dots where the model looks; they survive saving with 8 bits.",
         bounded=False,
+        version=2,
     )
     pixels: int = param(200, title="Most pixels", low=1, high=100000, step=10,
                         help="How many pixels may change at most.")
@@ -122,6 +123,7 @@ class PGDL0(Attack):
         norms=("l0",),
         look_for="A fixed number of dots, which settle on the places that matter most.",
         bounded=False,
+        version=2,
     )
     pixels: int = param(100, title="Pixels", low=1, high=100000, step=10, help="How many pixels may change.")
     steps: int = param(20, title="Steps", low=1, high=1000, step=1,
@@ -181,6 +183,7 @@ class OnePixel(Attack):
         norms=("l0",),
         look_for="Large images rarely flip from one pixel alone; a few dozen do more.",
         bounded=False,
+        presets={PAPER_PRESET: {"population": 400, "queries": 40_401}},  # 100 generations
     )
     pixels: int = param(1, title="Pixels", low=1, high=1000, step=1, help="How many pixels may change.")
     population: int = param(100, title="Population", low=3, high=1000, step=10,

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
-from engine.attacks.base import ATTACKS, HIGHEST, Attack, Budget, Knowledge
+from engine.attacks.base import ATTACKS, Attack, Budget, Knowledge
+from engine.attacks.norms import NORMS
 from engine.data.masks import DRAWN, cells_of, drawn, is_drawn
 from engine.errors import EngineError, UnknownName
 from engine.params import Value, build, params_of, values_of
@@ -19,15 +20,15 @@ class AttackSpec:
     """Everything that decides the outcome, apart from model, images and device.
 
     `target` is the class to reach (None: untargeted), `batch` the number of images computed together: convolutions
-    round differently for other batch sizes, so it belongs to the spec. `eps` of an attack that is not bounded is the
-    highest there is. `surrogate` names the models (with commas) whose gradients are used instead of the target
+    round differently for other batch sizes, so it belongs to the spec. `eps` is None for an attack that is not
+    bounded. `surrogate` names the models (with commas) whose gradients are used instead of the target
     model's; `mask` names the part of the image that may change. Empty: none.
     """
 
     attack: str
     params: dict[str, Value]
     norm: str
-    eps: float
+    eps: float | None
     target: int | None
     seed: int
     batch: int
@@ -42,6 +43,7 @@ class AttackSpec:
         own = {p.name: p.default for p in params_of(ATTACKS[self.attack])}
         chosen = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("params", "surrogate")}
         return {name: value for name, value in chosen.items() if value != _DEFAULTS.get(name, _NEVER)} | {
+            "version": ATTACKS[self.attack].info.version,
             "params": {name: value for name, value in self.params.items() if value != own[name]}}
 
 
@@ -57,13 +59,12 @@ def make_spec(attack: str, *, eps: float | None = None, norm: str | None = None,
     instance = build(ATTACKS[attack], params or {})
     info = instance.info
     norm = info.norms[0] if norm is None else norm
-    if norm not in HIGHEST:
-        raise UnknownName("norm", norm, tuple(HIGHEST))
+    if norm not in NORMS:
+        raise UnknownName("norm", norm, tuple(NORMS))
     if eps is None and info.bounded:
         raise EngineError(f"{info.title} needs an eps, such as 2/255")
-    if eps not in (None, HIGHEST[norm]) and not info.bounded:
+    if eps is not None and not info.bounded:
         raise EngineError(f"{info.title} has no eps: it is limited by its own settings; leave eps out")
-    eps = HIGHEST[norm] if eps is None else eps
     Budget(norm, eps)
     if norm not in info.norms:
         raise EngineError(f"{info.title} works in {' and '.join(info.norms)}, not in {norm}")
@@ -75,7 +76,7 @@ def make_spec(attack: str, *, eps: float | None = None, norm: str | None = None,
     if surrogate and not whole(info.knowledge):
         raise EngineError(f"{info.title} needs no gradients, so it takes no surrogate; leave it out")
     if mask:
-        if not info.bounded:
+        if info.patched or not info.bounded:
             raise EngineError(f"{info.title} chooses by itself where the image changes; leave the mask out")
         mask = _mask(mask)
     if batch < 1:
@@ -84,8 +85,9 @@ def make_spec(attack: str, *, eps: float | None = None, norm: str | None = None,
         raise EngineError(f"seed must be a whole number from 0, not {seed}")
     if numerics not in NUMERICS:
         raise UnknownName("numerics", numerics, NUMERICS)
-    return AttackSpec(attack=attack, params=values_of(instance), norm=norm, eps=float(eps), target=target, seed=seed,
-                      batch=batch, numerics=numerics, max_queries=max_queries, surrogate=surrogate, mask=mask)
+    return AttackSpec(attack=attack, params=values_of(instance), norm=norm, eps=None if eps is None else float(eps),
+                      target=target, seed=seed, batch=batch, numerics=numerics, max_queries=max_queries,
+                      surrogate=surrogate, mask=mask)
 
 
 def _mask(name: str) -> str:
@@ -111,7 +113,10 @@ def spec_from_facts(facts: dict[str, Any]) -> AttackSpec:
     """The spec inside a downloaded run's JSON, checked; raises EngineError."""
     try:
         spec = dict(facts["spec"])
-        return make_spec(spec.pop("attack"), **spec)
+        attack = spec.pop("attack")
+        if not ATTACKS[attack].info.bounded:
+            spec["eps"] = None  # where there is no limit, older files hold the largest number
+        return make_spec(attack, **spec)
     except EngineError:
         raise
     except (KeyError, TypeError, ValueError):

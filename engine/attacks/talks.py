@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from engine.attacks.base import Ball, Run, length
+from engine.attacks.norms import NORMS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +27,6 @@ Asking = Generator["Tensor", "Tensor", T]
 # Images [R, C, H, W] and the image of the batch that each row belongs to -> an answer a row.
 Ask = Callable[["Tensor", "Tensor"], "Tensor"]
 
-ORDERS = {"linf": float("inf"), "l2": 2.0}
 BETWEEN_WALKS = 8  # queries an image between two reports of where the attack stands
 
 
@@ -46,12 +46,18 @@ class Subject:
         self.clean = ball.clean[index:index + 1]
         self.lower, self.upper = ball.lower[index:index + 1], ball.upper[index:index + 1]
         self.free = None if ball.free is None else ball.free[index:index + 1]
-        self.norm, self.eps = ball.norm, ball.eps
+        self.norm, self._budget = ball.norm, ball.budget
         self.best = best
         self.left = left
         self.share = 1
         self.run = run
         self._nearest = float("inf")
+
+    @property
+    def eps(self) -> float:
+        """The radius, of which only a bounded attack may ask."""
+        assert self._budget.eps is not None, "this attack has no budget"
+        return self._budget.eps
 
     def rows(self, count: int) -> Tensor:
         """This image's number in the batch, `count` times."""
@@ -89,7 +95,7 @@ class Subject:
 
     def distance(self, image: Tensor) -> float:
         """From the clean image, in the norm of the run."""
-        return float(length(image - self.clean, ORDERS[self.norm]))
+        return float(length(image - self.clean, NORMS[self.norm].order))
 
     @property
     def found(self) -> bool:

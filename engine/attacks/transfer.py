@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from engine.attacks.base import (
+    PAPER_PRESET,
     Attack,
     AttackInfo,
     Ball,
@@ -385,8 +386,8 @@ class MixedScales(Transformation):
 class Styles(Transformation):
     """Style transfer (Ge et al. 2023): the image mixed with itself in a random style, and noise.
 
-    As in the published code the gradients at the copies are taken as they are. The style network is this project's own (engine.attacks.networks.style), far smaller than the published one and
-    trained on phantoms; colours are styled one by one.
+    As in the published code the gradients at the copies are taken as they are. The style network is this project's own
+    (engine.attacks.networks.style), far smaller than the published one and trained on phantoms; colours are styled one by one.
     """
 
     copies: int = 20
@@ -590,6 +591,7 @@ class DIFGSM(TransferAttack):
         knowledge=Knowledge.TRANSFER,
         norms=("linf",),
         look_for="On the model it was made on it is a little weaker than MI-FGSM; look at the other model instead.",
+        version=2,
     )
     smallest: float = param(0.9, title="Smallest size", low=0.1, high=1.0, step=0.05,
                             help="The image is shrunk to between this share of its size and all of it.")
@@ -614,6 +616,7 @@ class TIFGSM(TransferAttack):
         knowledge=Knowledge.TRANSFER,
         norms=("linf",),
         look_for="The difference is made of smooth blobs instead of fine grain.",
+        version=2,
     )
     kernel: int = param(15, title="Kernel", low=1, high=63, step=2, unit="px",
                         help="The width of the blur; 1 is none.")
@@ -636,6 +639,7 @@ class SIFGSM(TransferAttack):
         knowledge=Knowledge.TRANSFER,
         norms=("linf",),
         look_for="Compared with MI-FGSM the pattern changes where the image is bright.",
+        version=2,
     )
     copies: int = param(5, title="Copies", low=1, high=10, step=1,
                         help="How many brightnesses, each half of the one before; each costs a forward and a backward "
@@ -659,6 +663,7 @@ class NIFGSM(TransferAttack):
         knowledge=Knowledge.TRANSFER,
         norms=("linf",),
         look_for="It looks like MI-FGSM's; it differs most when the steps are few and large.",
+        version=2,
     )
 
     def pieces(self) -> Pieces:
@@ -683,6 +688,7 @@ class VMIFGSM(TransferAttack):
         knowledge=Knowledge.TRANSFER,
         norms=("linf",),
         look_for="A step costs a pass for every neighbour; compare its success on another model with MI-FGSM's.",
+        version=2,
     )
     neighbours: int = param(20, title="Neighbours", low=1, high=100, step=1,
                             help="How many random places around the image are looked at in each step.")
@@ -711,6 +717,7 @@ class PGN(TransferAttack):
         knowledge=Knowledge.TRANSFER,
         norms=("linf",),
         look_for="The difference is coarser and smoother than MI-FGSM's.",
+        version=2,
     )
     neighbours: int = param(20, title="Neighbours", low=1, high=100, step=1,
                             help="How many random places around the image are looked at in each step; each costs two "
@@ -736,14 +743,16 @@ class SIA(TransferAttack):
     info: ClassVar[AttackInfo] = AttackInfo(
         name="sia",
         title="SIA",
-        sentence="Each step is the mean over copies whose pieces were shifted, flipped, dimmed, blurred or roughened at "
-                 "random.",
+        sentence="Each step is the mean over copies whose pieces were shifted, flipped, dimmed, blurred or roughened "
+                 "at random.",
         formula=r"\bar g_t = \frac{1}{n}\sum_{i=1}^{n}\nabla_x L\big(T_i(x_t), y\big),\ T_i:\ b \times b\text{ blocks, "
-                r"each rolled, flipped, turned, scaled, resized, smoothed, with noise, or short of a channel},\quad " + _STEP,
+                r"each rolled, flipped, turned, scaled, resized, smoothed, with noise or short of a channel},\quad "
+                + _STEP,
         paper=_WANG_SIA,
         knowledge=Knowledge.TRANSFER,
         norms=("linf",),
         look_for="Of all attacks here it fits the model it was made on least closely.",
+        version=2,
     )
     copies: int = param(20, title="Copies", low=1, high=100, step=1,
                         help="How many copies are made in each step; each costs a forward and a backward pass.")
@@ -777,6 +786,7 @@ class USMM(TransferAttack):
         norms=("linf",),
         look_for="The change is spread over the whole image, dark parts included.",
         others=4,
+        version=2,
     )
     scales: int = param(5, title="Scales", low=1, high=20, step=1, help="How many brightnesses.")
     masks: int = param(3, title="Masks", low=1, high=20, step=1,
@@ -808,6 +818,7 @@ class STM(TransferAttack):
         knowledge=Knowledge.TRANSFER,
         norms=("linf",),
         look_for="Compared with MI-FGSM the pattern follows the anatomy more than the grain of the picture.",
+        version=2,
     )
     copies: int = param(20, title="Copies", low=1, high=100, step=1,
                         help="How many styles are drawn in each step; each costs a forward and a backward pass.")
@@ -847,8 +858,8 @@ class Combined(TransferAttack):
     """Any combination of the pieces of the other transfer attacks; the default is SI-VMI-DI (Wang and He 2021).
 
     Transformations follow one another (copies, then scales, then diversity), so their numbers of copies multiply. By
-    default fewer neighbours than the paper's 20, as each is looked at in every scale. What is not a setting here is as
-    in the attack of its own.
+    default fewer neighbours than the paper's 20 (the preset "paper"), as each is looked at in every scale. What is not
+    a setting here is as in the attack of its own.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
@@ -862,6 +873,8 @@ class Combined(TransferAttack):
         norms=("linf",),
         look_for="More pieces cost more passes; on another model each should add to the success.",
         others=4,
+        presets={PAPER_PRESET: {"neighbours": 20}},
+        version=2,
     )
     kind: str = param("none", title="Copies by", choices=tuple(_COPIES),
                       help="Which copies the model sees: blocks (SIA), scales with other images (USMM), styles (STM).")

@@ -8,7 +8,8 @@ import streamlit as st
 
 from engine import device as devices
 from engine.attacks import ATTACKS
-from engine.attacks.base import Attack, AttackInfo, Knowledge
+from engine.attacks.base import PRESETS, Attack, AttackInfo, Knowledge
+from engine.attacks.norms import IN_NORM, NORMS
 from engine.attacks.spec import MASKS, NUMERICS, AttackSpec, make_spec
 from engine.data.masks import DRAWN
 from engine.errors import EngineError, UnknownName
@@ -33,12 +34,18 @@ class Scale:
     norm: str
     setting: str
     label: str
-    unit: str
-    factor: float
     offered: tuple[float, ...]
     default: float
     highest: float
     help: str
+
+    @property
+    def unit(self) -> str:
+        return NORMS[self.norm].unit
+
+    @property
+    def factor(self) -> float:
+        return NORMS[self.norm].factor
 
     def eps(self, shown: float) -> float:
         return shown / self.factor
@@ -59,14 +66,13 @@ class Scale:
 
 
 LINF = Scale(
-    "linf", "eps", "Epsilon, in n/255", "/255", 255.0,
+    "linf", "eps", "Epsilon, in n/255",
     (0, 0.1, 0.2, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32), 2.0, 255.0,
     "How far every single pixel may move. 1/255 is one step of an 8-bit picture, far below what the eye sees.")
 L2 = Scale(
-    "l2", "radius", "L2 radius", "", 1.0, (0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12), 0.5, 100.0,
+    "l2", "radius", "L2 radius", (0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12), 0.5, 100.0,
     "How far the picture may move as a whole: the root of the summed squares of all pixel changes, pixels in [0, 1].")
 SCALES = {scale.norm: scale for scale in (LINF, L2)}
-_NORMS = {"linf": "every pixel (L∞)", "l2": "whole picture (L2)", "l0": "number of pixels (L0)"}
 
 
 NOTHING = "none"  # how the address may write the empty choice
@@ -125,7 +131,7 @@ def budget(address: Address, info: AttackInfo) -> tuple[str, float | None]:
     norm = info.norms[0]
     if len(info.norms) > 1:
         norm = choice(address, "norm", "What is limited" if info.bounded else "What is kept small", info.norms, norm,
-                      format_func=lambda n: _NORMS.get(n, n))
+                      format_func=lambda n: NORMS[n].title)
     if not info.bounded:
         # A link keeps its eps for the next attack that takes one.
         address.carry(*(scale.setting for scale in SCALES.values()))
@@ -170,9 +176,34 @@ def goal(address: Address, classes: Sequence[str], truth: int | None) -> int | N
     return None if chosen == away else list(classes).index(chosen)
 
 
-def settings(address: Address, attack: type[Attack]) -> dict[str, object]:
-    """One control for every parameter the attack declares."""
-    return {p.name: _param(address, p, f"explore.set.{attack.info.name}.{p.name}") for p in params_of(attack)}
+def settings(address: Address, attack: type[Attack], norm: str) -> dict[str, object]:
+    """One control for every parameter the attack declares, and a button for each of its presets."""
+    declared = {_key(attack.info, p, norm): NORMS[norm].resolved(p) for p in params_of(attack)}
+    _presets(attack.info, declared)
+    return {p.name: _param(address, p, key) for key, p in declared.items()}
+
+
+def _key(info: AttackInfo, p: Param, norm: str) -> str:
+    """A control's key: what is shown in the unit of the norm has a control a norm."""
+    return f"explore.set.{info.name}.{p.name}" + (f".{norm}" if p.unit == IN_NORM and norm != info.norms[0] else "")
+
+
+def _presets(info: AttackInfo, declared: Mapping[str, Param]) -> None:
+    """Buttons that fill in all settings at once, where there is more to choose from than the defaults."""
+    if not info.presets:
+        return
+    offered = {"Quick": {}, **{PRESETS[name]: values for name, values in info.presets.items()}}
+    for column, (title, values) in zip(st.columns(len(offered)), offered.items(), strict=True):
+        told = ", ".join(f"{p.title.lower()} {with_unit(p, values.get(p.name, p.default))}" for p in declared.values()
+                         if any(p.name in preset for preset in info.presets.values()))
+        column.button(title, key=f"explore.preset.{info.name}.{title}", help=f"Sets {told}, and all else as at first.",
+                      on_click=_fill, args=(declared, values), width="stretch")
+
+
+def _fill(declared: Mapping[str, Param], values: Mapping[str, Value]) -> None:
+    """In a callback: every control shows its preset, or its default."""
+    for key, p in declared.items():
+        force(key, shown(p, values.get(p.name, p.default)))
 
 
 def _param(address: Address, p: Param, key: str) -> Value:
@@ -189,6 +220,8 @@ def shown(p: Param, value: Any) -> Any:
 
 def with_unit(p: Param, value: Any) -> str:
     """A parameter's value as people read it."""
+    if p.unit == IN_NORM:
+        return f"{value:g}"
     return f"{shown(p, value)}{p.unit}" if p.unit.startswith("/") else f"{value} {p.unit}".strip()
 
 
@@ -271,13 +304,13 @@ def attack_spec(address: Address, classes: Sequence[str], chosen: Picture, defau
     norm, eps = budget(address, attack.info)
     target = goal(address, classes, chosen.label) if attack.info.targeted else None
     with st.expander("Advanced settings"):
-        values = settings(address, attack)
+        values = settings(address, attack, norm)
         if attack.info.knowledge is Knowledge.WHITE_BOX:
             used = surrogate(address, models)
         elif attack.info.knowledge is not Knowledge.TRANSFER:
             address.carry("surrogate")
         part = ""
-        if attack.info.bounded:
+        if attack.info.bounded and not attack.info.patched:
             part = mask(address, chosen)
         else:
             address.carry("mask", "drawing")

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from engine.attacks import ATTACKS
 from engine.attacks.base import Cost
+from engine.attacks.norms import NORMS
 from engine.attacks.spec import MASKS
 from engine.data.raster import printable
 from engine.experiments import pace
@@ -304,13 +305,9 @@ def _compact(region: np.ndarray) -> bool:
     return bool(ndimage.binary_opening(region, iterations=2).sum() > region.sum() / 2)
 
 
-_DISTANCES = {"linf": "L∞ distance, in n/255", "l2": "L2 distance", "l0": "pixels changed"}
-
-
 def _walk(run: Run, walk: dict[str, Any]) -> None:
     """A black-box attack as a film strip, and how near it came with how many queries."""
-    norm = run.facts["run"]["spec"]["norm"]
-    factor = 255 if norm == "linf" else 1
+    norm = NORMS[run.facts["run"]["spec"]["norm"]]
     frames = [*zip(walk["milestones"], run.payload.arrays["film"], strict=True)]
     if not frames or frames[-1][0] < walk["queries"][-1]:
         frames.append((walk["queries"][-1], run.payload.arrays["adversarial"]))
@@ -319,12 +316,12 @@ def _walk(run: Run, walk: dict[str, Any]) -> None:
     for spent, image in frames:
         change = (image - clean).astype(np.float64)
         size = {"linf": f"{np.abs(change).max() * 255:.3g}/255", "l2": f"L2 {np.linalg.norm(change):.3g}",
-                "l0": counted(int((change != 0).any(axis=0).sum()), "pixel")}[norm]
+                "l0": counted(int((change != 0).any(axis=0).sum()), "pixel")}[norm.name]
         figures.append(Figure(f"{spent:,} queries", size,
                               pictures.image_png(image, f"{run.key} film {spent}"), run.badge))
     pictures.row(figures, columns=max(4, len(figures)))
-    distances = [None if d is None else d * factor for d in walk["distances"]]
-    charts.show(charts.walk(walk["queries"], distances, _DISTANCES[norm]), key="explore walk")
+    distances = [None if d is None else d * norm.factor for d in walk["distances"]]
+    charts.show(charts.walk(walk["queries"], distances, norm.noun), key="explore walk")
 
 
 # ---- the smallest epsilon

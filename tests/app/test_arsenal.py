@@ -141,6 +141,35 @@ def test_a_learned_pattern_is_shown_alone_and_tried_on_the_split(monkeypatch: py
         button.key for button in app.get("download_button")}
 
 
+def test_a_preset_fills_in_every_setting_and_quick_takes_it_back() -> None:
+    app = opened(attack="cw", set__rounds="3", set__confidence="1.0")
+    app.button(key="explore.preset.cw.As in the paper").click().run()
+    assert not app.exception
+    assert [app.number_input(key=f"explore.set.cw.{name}").value for name in ("rounds", "steps", "rate", "confidence")
+            ] == [20, 10_000, 0.01, 0.0]
+    assert address(app)["set.steps"] == "10000" and "set.confidence" not in address(app)
+    app.button(key="explore.preset.cw.Quick").click().run()
+    assert app.number_input(key="explore.set.cw.rounds").value == 6 and "set.steps" not in address(app)
+    assert not [button for button in opened(attack="fgsm").button if "preset" in (button.key or "")]
+
+
+def test_the_step_is_shown_in_the_unit_of_the_norm() -> None:
+    app = opened(attack="pgd", set__step_size=str(0.5 / 255))
+    step = app.number_input(key="explore.set.pgd.step_size")
+    assert step.value == pytest.approx(0.5) and "n/255" in step.label
+    app.selectbox(key="explore.norm").set_value("l2").run()
+    step = app.number_input(key="explore.set.pgd.step_size.l2")
+    assert not app.exception and "255" not in step.label and step.value == pytest.approx(0.5 / 255)
+    step.set_value(2.0).run()
+    assert address(app)["set.step_size"] == "2.0"
+
+
+def test_pwp_has_the_common_epsilon_and_no_mask() -> None:
+    app = opened(attack="pwp", eps="4/255")
+    assert not app.error and app.select_slider(key="explore.eps").value == 4.0
+    assert "explore.mask" not in [box.key for box in app.selectbox]
+
+
 @pytest.mark.parametrize(("query", "line"), [
     ({"attack": "bim", "target": "Pneumonia", "index": "8"}, "this picture is Pneumonia: nothing would"),
     ({"attack": "patch", "set__size": "1.5"}, "between 0.01 and 1"),

@@ -25,8 +25,8 @@ ARCH = "densenet121"
 
 
 def _spec(attack: str) -> AttackSpec:
-    around = {"eps": EPS} if attack == "pwp" else {}
-    return make_spec(attack, batch=20, params={"height": SIDE, "width": SIDE, **around})
+    eps = EPS if attack == "pwp" else None
+    return make_spec(attack, eps=eps, batch=20, params={"height": SIDE, "width": SIDE})
 
 
 @pytest.mark.parametrize("dataset", [XRAY, CT])

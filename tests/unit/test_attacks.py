@@ -1,6 +1,7 @@
 """What holds for every attack, whatever it does: the budget, the range, the seed, the counts, the declaration."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 
@@ -11,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.attacks import ATTACKS
-from engine.attacks.base import Budget, length
-from engine.attacks.spec import whole
+from engine.attacks.base import PRESETS, Budget, length
+from engine.attacks.norms import NORMS
+from engine.attacks.spec import make_spec, spec_from_facts, whole
 from engine.errors import EngineError
-from engine.params import params_of
+from engine.params import build, params_of, values_of
 from tests.tiny import QUICK, Counted, Slope, attack, grey, quick, small_net, some_images
 
 EVERY = [(name, norm) for name in ATTACKS for norm in ATTACKS[name].info.norms]
@@ -23,7 +25,7 @@ LABELS = [0, 1, 2]
 
 
 def _sizes(clean: torch.Tensor, other: torch.Tensor, norm: str) -> torch.Tensor:
-    return length((other.double() - clean.double()), {"l0": 0, "l2": 2, "linf": float("inf")}[norm]).flatten()
+    return length((other.double() - clean.double()), NORMS[norm].order).flatten()
 
 
 @pytest.mark.parametrize(("name", "norm"), EVERY)
@@ -38,7 +40,7 @@ def test_budget_range_and_seed(name: str, norm: str, eps: float, seed: int, targ
         target = None
     first, second = (quick(name, MODEL, clean, LABELS, eps=eps, norm=norm, seed=seed, target=target) for _ in range(2))
     adversarial = torch.tensor(first.adversarial)
-    bounded = ATTACKS[name].info.bounded
+    bounded = ATTACKS[name].info.bounded and not ATTACKS[name].info.patched
     assert not bounded or float(_sizes(clean, adversarial, norm).max()) <= eps + 1e-6
     assert float(adversarial.min()) >= 0 and float(adversarial.max()) <= 1
     assert first.adversarial.tobytes() == second.adversarial.tobytes()
@@ -118,7 +120,13 @@ def test_a_declaration_is_complete(name: str) -> None:
     assert dataclasses.is_dataclass(cls) and cls.__doc__
     assert info.name == name and info.title and info.look_for.endswith(".") and info.formula
     assert info.sentence.endswith(".") and "gradient" not in info.sentence
-    assert info.paper.url.startswith("https://") and info.paper.authors and 2000 < info.paper.year < 2100
+    for paper in (info.paper, *info.builds_on):
+        assert paper.authors and paper.title and (paper.url.startswith("https://") or paper.where)
+        assert paper.year is None or 2000 < paper.year < 2100
+    assert info.paper not in info.builds_on and info.version >= 1
+    for preset, values in info.presets.items():
+        assert preset in PRESETS and values and values != values_of(cls())
+        values_of(build(cls, values))
     if cls.__module__.endswith(".gradient"):
         assert set(info.norms) <= set(cls.directions)
     for p in params_of(cls):
@@ -134,6 +142,35 @@ def test_a_formula_can_be_drawn(name: str) -> None:
     formula = ATTACKS[name].info.formula
     assert formula.count("{") == formula.count("}")
     assert formula.count("(") == formula.count(")")
+
+
+def test_an_attack_names_its_own_source_before_what_it_builds_on() -> None:
+    sources = {name: (ATTACKS[name].info.paper, ATTACKS[name].info.builds_on) for name in ("pwp", "gbba")}
+    assert "Patching with Perturbation" in sources["pwp"][0].title and "Arizona" in sources["pwp"][0].where
+    assert any("Grad-CAM" in paper.title for paper in sources["pwp"][1])
+    assert "Hiroshima" in sources["gbba"][0].where and sources["gbba"][0].year == 2024
+    assert {paper.year for paper in sources["gbba"][1]} == {2020}
+
+
+def test_no_limit_is_none_everywhere() -> None:
+    spec = make_spec("cw")
+    assert spec.eps is None and json.loads(json.dumps(dataclasses.asdict(spec)))["eps"] is None
+    assert spec_from_facts({"spec": dataclasses.asdict(spec)}) == spec
+    # Files saved earlier hold the largest number there was.
+    assert spec_from_facts({"spec": {**dataclasses.asdict(spec), "eps": 1000.0}}) == spec
+    result = attack("cw", MODEL, some_images(1), [0], eps=None, norm="l2", steps=1, rounds=1)
+    assert result.facts()["eps"] is None and result.facts()["spec"]["eps"] is None
+    far = Budget("l2", None).around(some_images(1, seed=1))
+    images = some_images(1, seed=2)
+    assert torch.equal(far.project_(images.clone()), images)
+    with pytest.raises(EngineError, match="count pixels"):
+        Budget("l0", 3.0)
+
+
+@pytest.mark.parametrize(("norm", "unit", "high"), [("linf", "/255", 1.0), ("l2", "", 1000.0)])
+def test_the_step_of_an_attack_has_the_unit_of_its_budget(norm: str, unit: str, high: float) -> None:
+    (step,) = (NORMS[norm].resolved(p) for p in params_of(ATTACKS["pgd"]) if p.name == "step_size")
+    assert (step.unit, step.high, NORMS[norm].unit) == (unit, high, unit)
 
 
 def test_attacks_can_be_listed_without_torch() -> None:

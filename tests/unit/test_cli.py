@@ -76,9 +76,20 @@ def test_list_prints_json(capsys, what, member):
 def test_listed_attacks_carry_what_a_script_needs(capsys):
     main(["list", "attacks", "--json"])
     for row in json.loads(capsys.readouterr().out):
-        assert row["paper"]["url"].startswith("https://")
+        assert row["paper"]["url"].startswith("https://") or row["paper"]["where"]
+        assert row["version"] >= 1 and isinstance(row["presets"], dict)
+        assert all(paper["title"] for paper in row["builds_on"])
         assert row["formula"] and row["sentence"] and row["norms"]
         assert all({"name", "default", "kind", "help"} <= p.keys() for p in row["params"])
+
+
+def test_a_preset_fills_in_settings_and_set_goes_before_it(capsys, folder, checkpoint):
+    argv = ["attack", "--dataset", f"folder:{folder}", "--model", str(checkpoint), "--limit", "1", "--json"]
+    assert main([*argv, "--attack", "cw", "--preset", "paper", "--set", "rounds=1", "steps=2"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["spec"]["params"] == {"rounds": 1, "steps": 2, "rate": 0.01, "constant": 0.001, "confidence": 0.0}
+    assert printed["eps"] is None
+    assert "unknown preset of FGSM 'paper'" in fails(capsys, *argv, "--attack", "fgsm", "--preset", "paper")
 
 
 def test_attack_prints_one_object_and_writes_the_files(capsys, folder, checkpoint, tmp_path):

@@ -389,6 +389,23 @@ def test_a_model_with_a_random_defense_inside_ends_within_the_budget(name: str) 
     assert (result.queries <= 300).all() and np.isfinite(result.adversarial).all()
 
 
+@pytest.mark.parametrize(("correction", "direction", "expected"), [
+    ("when it conflicts", [1.0, 2.0], [1.0, 2.0]), ("when it conflicts", [-1.0, 2.0], [0.0, 2.0]),
+    ("always", [1.0, 2.0], [0.0, 2.0]), ("always", [-1.0, 2.0], [0.0, 2.0]),
+])
+def test_gbba_takes_the_part_along_the_change_out(correction: str, direction: list[float],
+                                                  expected: list[float]) -> None:
+    change = torch.tensor([0.5, 0.0]).view(1, 1, 1, 2)
+    adjusted = decision.GBBA(correction=correction).adjust(torch.tensor(direction).view(1, 1, 1, 2), change)
+    assert adjusted.flatten().tolist() == pytest.approx(expected)
+
+
+def test_always_corrected_it_still_comes_nearer() -> None:
+    far, near = (attack("gbba", FLAT, CLEAN, [0], eps=None, norm="l2", queries=queries, correction="always",
+                        means=MEANS).l2[0] for queries in (60, 2000))
+    assert near < far
+
+
 @pytest.mark.parametrize("name", DECISION)
 def test_only_what_the_mask_leaves_open_changes(name: str) -> None:
     mask = torch.tensor([1, 0, 1, 1, 0, 1, 1, 1, 1]).bool().view(1, 1, 3, 3)

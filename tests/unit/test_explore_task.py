@@ -1,12 +1,14 @@
 """What the Explore page shows is computed right, in a worker, and the same for the same settings."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from engine import digest
+from engine.attacks import ATTACKS
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import phantom
 from engine.data.upload import read_upload, save_upload
@@ -46,6 +48,14 @@ def pgd(eps: float = 2 / 255, **options: object) -> AttackSpec:
 
 def run(source: Source = SICK, attack: AttackSpec | None = None) -> Payload:
     return perform(explore_task(source, MODEL, attack or pgd(), "cpu"))
+
+
+def test_a_new_version_of_an_attack_does_not_serve_what_an_old_one_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = explore_task(SICK, MODEL, pgd(), "cpu").key
+    assert explore_task(SICK, MODEL, pgd(), "cpu").key == before
+    newer = replace(ATTACKS["pgd"].info, version=ATTACKS["pgd"].info.version + 1)
+    monkeypatch.setattr(ATTACKS["pgd"], "info", newer)
+    assert explore_task(SICK, MODEL, pgd(), "cpu").key != before
 
 
 def test_the_result_says_what_the_model_says(network: Classifier) -> None:

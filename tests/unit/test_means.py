@@ -1,6 +1,6 @@
 """What an attacker has besides the target model: surrogate, ensemble, mask, further images, and what it learned."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -98,6 +98,13 @@ def shift(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path))
     monkeypatch.setitem(ATTACKS._items, "shift", Shift)
     Shift.fits.clear()
+
+
+def test_a_new_version_of_an_attack_learns_anew(shift: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in (1, 1, 2):
+        monkeypatch.setattr(Shift, "info", replace(Shift.info, version=version))
+        attack("shift", small_net(), some_images(4) / 4, [0] * 4, eps=None, norm="l2")
+    assert len(Shift.fits) == 2
 
 
 def test_what_was_learned_is_learned_once(shift: None) -> None:

@@ -13,11 +13,14 @@ from torch import Tensor, nn
 from engine.attacks.base import Others
 from engine.attacks.patch import AdversarialPatch, _hottest, _Placement, _regions, _sides
 from engine.attacks.runner import Means
+from engine.attacks.spec import make_spec
 from engine.errors import EngineError, UnknownName
+from engine.experiments.minimal import smallest_eps
 from engine.explain.cam import cam
 from engine.zoo.classifier import Classifier
 from tests.tiny import Counted, Slope, attack, grey, small_net, some_images
 
+AROUND = 2 / 255  # the budget of the one attack that has one, outside its patch
 PLACED = ["roa", "randompatch", "campatch", "pwp"]
 SMALL = {"height": 0.3, "width": 0.4, "steps": 3}
 MODEL = small_net()
@@ -90,12 +93,13 @@ def test_the_patch_lies_on_the_hottest_spot_of_the_true_class(name: str) -> None
     layer = "4"
     heat = torch.from_numpy(cam(MODEL, images, labels, layer=layer).maps)
     top, left = _hottest(heat, (5, 6))
-    result = attack(name, MODEL, images, labels, eps=None, layer=layer, norm=None, **SMALL)
-    far = np.abs(result.adversarial - result.clean).max(axis=1) > 2 / 255 + 1e-6
+    eps = AROUND if name == "pwp" else None
+    result = attack(name, MODEL, images, labels, eps=eps, layer=layer, norm=None, **SMALL)
+    far = np.abs(result.adversarial - result.clean).max(axis=1) > AROUND + 1e-6
     for image, (row, column) in enumerate(zip(top.tolist(), left.tolist(), strict=True)):
         first_row, last_row, first_column, last_column = box(far[image])
         assert row <= first_row <= last_row < row + 5 and column <= first_column <= last_column < column + 6
-    other = attack(name, MODEL, images, labels, eps=None, layer="0", norm=result.spec.norm, **SMALL)
+    other = attack(name, MODEL, images, labels, eps=eps, layer="0", norm=result.spec.norm, **SMALL)
     assert other.adversarial.tobytes() != result.adversarial.tobytes(), "the layer makes no difference"
 
 
@@ -133,13 +137,8 @@ def test_the_patch_is_painted_along_the_sign_and_stops_at_black_and_white() -> N
 def test_pwp_is_fgsm_around_the_patch() -> None:
     images, eps = some_images(3, size=12), 3 / 255
     options = {**SMALL, "layer": "4"}
-    # The setting called eps belongs to the attack, so that it goes past the test helper's own.
-    from engine.attacks.runner import run_attack
-    from engine.attacks.spec import make_spec
-
-    labels = torch.tensor([0, 1, 2])
-    specs = {value: make_spec("pwp", numerics="reference", params={**options, "eps": value}) for value in (0.0, eps)}
-    results = {value: run_attack(spec, MODEL, images, labels, device="cpu") for value, spec in specs.items()}
+    labels = [0, 1, 2]
+    results = {value: attack("pwp", MODEL, images, labels, eps=value, **options) for value in (0.0, eps)}
     fgsm = attack("fgsm", MODEL, images, labels, eps=eps)
     top, left = _hottest(torch.from_numpy(cam(MODEL, images, labels, layer="4").maps), _sides(images, 0.3, 0.4))
     patch = _regions(top, left, _sides(images, 0.3, 0.4), images).expand(images.shape).numpy()
@@ -148,10 +147,22 @@ def test_pwp_is_fgsm_around_the_patch() -> None:
     assert (np.abs(results[eps].adversarial - images.numpy())[patch] > eps + 1e-6).mean() > 0.5
 
 
+def test_the_budget_of_pwp_is_the_common_one() -> None:
+    """It can be swept and searched like that of any other attack, and holds everywhere but in the patch."""
+    with pytest.raises(EngineError, match="needs an eps"):
+        make_spec("pwp")
+    with pytest.raises(EngineError, match="leave the mask out"):
+        make_spec("pwp", eps=0.01, mask="lung")
+    assert make_spec("pwp", eps=0.01).eps == 0.01
+    found = smallest_eps(make_spec("pwp", eps=0.1, numerics="reference", params={**SMALL, "layer": "4"}), MODEL,
+                         some_images(2), torch.tensor([0, 1]), high=0.2, tolerance=0.05, device="cpu")
+    assert all(0 < t.eps <= 0.2 for f in found.found for t in f.tries)
+
+
 @pytest.mark.parametrize("name", PLACED)
 def test_the_best_iterate_is_kept(name: str) -> None:
-    result = attack(name, MODEL, some_images(4), [0, 1, 2, 0], eps=None, norm=None, height=0.5, width=0.5, steps=5,
-                    step_size=1.0)
+    result = attack(name, MODEL, some_images(4), [0, 1, 2, 0], eps=AROUND if name == "pwp" else None, norm=None,
+                    height=0.5, width=0.5, steps=5, step_size=1.0)
     final = -torch.log_softmax(torch.tensor(result.logits_adversarial), 1).gather(
         1, torch.tensor(result.labels)[:, None])[:, 0]
     np.testing.assert_allclose(final, result.trace.objective.max(axis=0), rtol=1e-4)
@@ -162,7 +173,8 @@ def test_a_mask_is_respected(name: str) -> None:
     mask = torch.zeros(3, 1, 8, 8, dtype=torch.bool)
     mask[:, :, :, 4:] = True
     options = {"steps": 2, "sample": 2} if name == "patch" else {"height": 1.0, "width": 1.0, "steps": 2}
-    result = attack(name, MODEL, some_images(3), [0, 1, 2], eps=None, norm=None, means=Means(mask=mask), **options)
+    result = attack(name, MODEL, some_images(3), [0, 1, 2], eps=AROUND if name == "pwp" else None, norm=None,
+                    means=Means(mask=mask), **options)
     assert (result.adversarial[..., :4] == result.clean[..., :4]).all()
 
 
