@@ -316,8 +316,9 @@ def _curve(arguments: argparse.Namespace) -> None:
 
 def _print_curve(found: Curve) -> None:
     print(f"{found.model} on {found.n} images of {found.dataset}/{found.split}: {found.accuracy_clean:.1%} clean")
+    norms = {spec.attack: NORMS[spec.norm] for spec in specs}
     for point in found.points:
-        print(f"  {point.attack:10} eps {point.eps * 255:6g}/255   accuracy {point.accuracy:6.1%}   "
+        print(f"  {point.attack:10} eps {norms[point.attack].text(point.eps):>10}   accuracy {point.accuracy:6.1%}   "
               f"after 8 bits {point.accuracy_8bit:6.1%}")
     for warning in found.warnings:
         print(f"  warning: {warning}")

@@ -8,11 +8,11 @@ from engine.attacks.norms import NORMS
 from engine.data.masks import DRAWN, cells_of, drawn, is_drawn
 from engine.errors import EngineError, UnknownName
 from engine.params import Value, build, params_of, values_of
+from engine.zoo.numerics import NUMERICS
 
 # What a run may be confined to. The name of a mask drawn by hand goes on with the drawing itself: "drawn:...".
 MASKS = {"lesion": "the true lesion", "lung": "the lungs", "cam": "the hottest fifth of the heatmap",
          DRAWN: "drawn by hand"}
-NUMERICS = ("fast", "reference", "draft")
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ def make_spec(attack: str, *, eps: float | None = None, norm: str | None = None,
     Budget(norm, eps)
     if norm not in info.norms:
         raise EngineError(f"{info.title} works in {' and '.join(info.norms)}, not in {norm}")
+    for p in params_of(ATTACKS[attack]):
+        NORMS[norm].resolved(p).check(getattr(instance, p.name))
     if target is not None and not info.targeted:
         raise EngineError(f"{info.title} cannot aim at a class; leave the target out")
     if max_queries is not None and max_queries < (needed := _queries_needed(instance)):
@@ -84,7 +86,7 @@ def make_spec(attack: str, *, eps: float | None = None, norm: str | None = None,
     if not 0 <= seed < 2**63:
         raise EngineError(f"seed must be a whole number from 0, not {seed}")
     if numerics not in NUMERICS:
-        raise UnknownName("numerics", numerics, NUMERICS)
+        raise UnknownName("numerics", numerics, tuple(NUMERICS))
     return AttackSpec(attack=attack, params=values_of(instance), norm=norm, eps=None if eps is None else float(eps),
                       target=target, seed=seed, batch=batch, numerics=numerics, max_queries=max_queries,
                       surrogate=surrogate, mask=mask)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from engine.attacks.norms import NORMS, Norm
 from engine.attacks.spec import AttackSpec
 from engine.data.base import Dataset
 from engine.experiments.evaluate import evaluate
@@ -71,7 +72,8 @@ def curve(dataset: Dataset, indices: list[int], model: Classifier, attacks: Sequ
         points.append(Point(spec.attack, value, facts["accuracy_adversarial"], facts["accuracy_adversarial_8bit"],
                             facts["success_rate"], facts["l2_mean"], facts["seconds"]))
     return Curve(dataset.info.name, dataset.split, model.name, len(indices), clean, tuple(points),
-                 (*_in_all(warned), *_contradictions(points, len(indices))))
+                 (*_in_all(warned),
+                  *_contradictions(points, len(indices), {spec.attack: NORMS[spec.norm] for spec in attacks})))
 
 
 def _in_all(warned: Sequence[Sequence[str]]) -> list[str]:
@@ -79,9 +81,10 @@ def _in_all(warned: Sequence[Sequence[str]]) -> list[str]:
     return [line for line in warned[0] if all(line in others for others in warned)] if warned else []
 
 
-def _contradictions(points: Sequence[Point], n: int) -> Iterator[str]:
+def _contradictions(points: Sequence[Point], n: int, norms: Mapping[str, Norm]) -> Iterator[str]:
     """Accuracy that rises with eps by more than one image: the attack, not the model, is at fault."""
     for before, after in pairwise(points):
         if before.attack == after.attack and (after.accuracy - before.accuracy) * n > 1.5:
-            yield (f"{after.attack}: accuracy rises from {before.accuracy:.1%} at eps {before.eps * 255:g}/255 to "
-                   f"{after.accuracy:.1%} at {after.eps * 255:g}/255; larger steps overshoot, use more steps")
+            text = norms[after.attack].text
+            yield (f"{after.attack}: accuracy rises from {before.accuracy:.1%} at eps {text(before.eps)} to "
+                   f"{after.accuracy:.1%} at {text(after.eps)}; larger steps overshoot, use more steps")

@@ -11,10 +11,8 @@ from engine.device import out_of_memory
 from engine.serving.fold import folded
 from engine.zoo.classifier import Classifier
 from engine.zoo.ensemble import Ensemble, MeanOfLogits, Reordered
+from engine.zoo.numerics import NUMERICS
 
-# Largest relative difference of logits, and of gradients in L2, from the original. Gradients of ReLU networks jump
-# where a unit is about to close, so rounding shows more there; draft arithmetic has 8 bits.
-TOLERANCES = {"fast": (1e-3, 0.1), "draft": (0.1, 0.5)}
 _KEPT = 4
 
 
@@ -72,7 +70,7 @@ class Prepared(Classifier):
                 raise
             reason = f"the rearranged network fails ({str(error).splitlines()[0][:100]})"
         else:
-            allowed = TOLERANCES[self.numerics]
+            allowed = NUMERICS[self.numerics].tolerances
             if all(difference <= most for difference, most in zip(found, allowed, strict=True)):
                 return
             reason = f"logits differ by {found[0]:.1e} and gradients by {found[1]:.1e} of their size"

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from engine import digest
 from engine.errors import EngineError, UnknownName
 from engine.zoo.hooks import hooked
+from engine.zoo.numerics import NUMERICS
 
-NUMERICS = ("fast", "reference")
 OUTPUTS = ("logits", "sigmoid", "softmax")
 
 _numbers = itertools.count()
@@ -42,8 +42,9 @@ class Classifier(nn.Module):
             raise EngineError(f"mean and std need one value, or one for each of {channels} channels")
         if min(std) <= 0:
             raise EngineError(f"std must be above 0, not {min(std):g}")
-        if numerics not in NUMERICS:
-            raise UnknownName("numerics", numerics, NUMERICS)
+        exact = [known.name for known in NUMERICS.values() if known.exact]
+        if numerics not in exact:
+            raise UnknownName("numerics", numerics, exact)
         self.module = module.eval().requires_grad_(False)
         self.classes = tuple(classes)
         self.channels = channels

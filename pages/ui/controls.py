@@ -10,21 +10,16 @@ from engine import device as devices
 from engine.attacks import ATTACKS
 from engine.attacks.base import PRESETS, Attack, AttackInfo, Knowledge
 from engine.attacks.norms import IN_NORM, NORMS
-from engine.attacks.spec import MASKS, NUMERICS, AttackSpec, make_spec
+from engine.attacks.spec import MASKS, AttackSpec, make_spec
 from engine.data.masks import DRAWN
 from engine.errors import EngineError, UnknownName
 from engine.experiments.explore import Picture, unmarked
 from engine.params import Param, Value, params_of, parse_number
+from engine.zoo.numerics import NUMERICS
 from pages.ui.address import Address, force, forced
 from pages.ui.drawing import drawing
 
 T = TypeVar("T")
-
-_NUMERICS = {
-    "fast": "fast: same mathematics, layers merged",
-    "reference": "reference: the network as trained",
-    "draft": "draft: 16-bit arithmetic, verdict in full",
-}
 
 
 @dataclass(frozen=True)
@@ -244,7 +239,8 @@ def _widget(p: Param, key: str, seed: Any) -> Any:
 
 
 def numerics(address: Address) -> str:
-    return choice(address, "numerics", "Arithmetic", NUMERICS, "fast", format_func=lambda n: _NUMERICS.get(n, n),
+    return choice(address, "numerics", "Arithmetic", tuple(NUMERICS), "fast",
+                  format_func=lambda n: NUMERICS[n].title,
                   help="How the attacked copy of the model computes. The verdict is that of the network as trained.")
 
 

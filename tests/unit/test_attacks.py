@@ -191,6 +191,7 @@ def test_attacks_can_be_listed_without_torch() -> None:
     ({"numerics": "rough"}, "numerics"),
     ({"name": "bim", "steps": 0}, "steps must lie between 1 and"),
     ({"name": "bim", "stop": "never"}, "first success"),
+    ({"name": "bim", "step_size": 2.0}, "step_size must lie between 0 and 1,"),
     ({"name": "bim", "moment": 1}, "unknown parameter"),
     ({"name": "bim", "steps": 10, "max_queries": 9}, "needs 10 queries"),
 ])

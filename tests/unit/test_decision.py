@@ -48,9 +48,10 @@ class Scripted(Run):
         return fit()
 
 
-def _subject(clean: list[float], run: Run, norm: str = "l2", left: int = 1000) -> Subject:
+def _subject(clean: list[float], run: Run, norm: str = "l2", left: int = 1000,
+             eps: float = 1.0) -> Subject:
     image = torch.tensor(clean).view(1, 1, 1, -1)
-    one = Subject(0, Budget(norm, 1.0).around(image), image.clone(), left, run)
+    one = Subject(0, Budget(norm, eps).around(image), image.clone(), left, run)
     one.lower, one.upper = torch.full_like(image, -10.0), torch.full_like(image, 10.0)
     one.share = 100
     return one

@@ -78,8 +78,8 @@ def test_hills_are_nested_rectangles() -> None:
 def test_an_l2_square_uses_the_whole_radius(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     numbers = [(torch.rand(n, generator=generator) * 2 - 1).tolist() for n in (2, 2, 1, 1)]
-    one = _subject([0.5] * 64, Scripted(*numbers))
-    one.clean, one.eps = one.clean.view(1, 1, 8, 8), 0.3
+    one = _subject([0.5] * 64, Scripted(*numbers), eps=0.3)
+    one.clean = one.clean.view(1, 1, 8, 8)
     one.lower, one.upper = torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)
     one.best = one.clean + 0.1 / 8
     new = score._bump(one, 0.2)
