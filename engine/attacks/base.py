@@ -134,6 +134,8 @@ class Budget:
     eps: float | None
 
     def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise EngineError(f"norm must be one of {', '.join(NORMS)}, not '{self.norm}'")
         largest = NORMS[self.norm].largest
         if self.eps is None:
             return
