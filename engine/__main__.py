@@ -20,6 +20,7 @@ from engine.home import expanded
 from engine.progress import Progress
 
 if TYPE_CHECKING:
+    from engine.attacks.norms import Norm
     from engine.attacks.result import AttackResult
     from engine.attacks.spec import AttackSpec
     from engine.data.base import Dataset
@@ -291,6 +292,7 @@ def _attack_files(facts: dict[str, Any], result: AttackResult) -> dict[str, Call
 
 def _curve(arguments: argparse.Namespace) -> None:
     from engine.attacks.base import Budget
+    from engine.attacks.norms import NORMS
 
     values = [_number("--eps", text) for text in arguments.eps.split(",") if text.strip()]
     if not values:
@@ -309,14 +311,13 @@ def _curve(arguments: argparse.Namespace) -> None:
     if arguments.json:
         _print_json(facts)
     else:
-        _print_curve(found)
+        _print_curve(found, {spec.attack: NORMS[spec.norm] for spec in specs})
     _write(out, {"curve.json": _as_json(facts),
                  "curve.csv": lambda file: found.table().to_csv(file, index=False)})
 
 
-def _print_curve(found: Curve) -> None:
+def _print_curve(found: Curve, norms: Mapping[str, Norm]) -> None:
     print(f"{found.model} on {found.n} images of {found.dataset}/{found.split}: {found.accuracy_clean:.1%} clean")
-    norms = {spec.attack: NORMS[spec.norm] for spec in specs}
     for point in found.points:
         print(f"  {point.attack:10} eps {norms[point.attack].text(point.eps):>10}   accuracy {point.accuracy:6.1%}   "
               f"after 8 bits {point.accuracy_8bit:6.1%}")

@@ -265,8 +265,9 @@ class GDPA(Generative):
     Adam at 5e-4, a patch of 2 % of the image, the loss is the cross-entropy, as published. A static patch is one patch
     at one place for all images: the network then sees the mean of the further images instead of each image. An opacity
     below 1 makes the patch less visible. Deviations: a smaller network, in proportion to which the slope of the place
-    is scaled (engine.attacks.networks.generators.Patcher); the paint always goes through tanh to between black and white, which
-    the authors' code does in one of its settings, while by default it takes the network's output as it comes.
+    is scaled (engine.attacks.networks.generators.Patcher); the paint always goes through tanh to between black and
+    white, which the authors' code does in one of its settings, while by default it takes the network's output as it
+    comes.
     """
 
     rate: ClassVar[float] = 5e-4

@@ -387,7 +387,8 @@ class Styles(Transformation):
     """Style transfer (Ge et al. 2023): the image mixed with itself in a random style, and noise.
 
     As in the published code the gradients at the copies are taken as they are. The style network is this project's own
-    (engine.attacks.networks.style), far smaller than the published one and trained on phantoms; colours are styled one by one.
+    (engine.attacks.networks.style), far smaller than the published one and trained on phantoms; colours are styled one
+    by one.
     """
 
     copies: int = 20

@@ -91,7 +91,7 @@ def prepare(classifier: Classifier, device: torch.device | str = "cpu", *, draft
         return _together(classifier, [prepare(member, device, draft=draft) for member in classifier.members])
     if isinstance(classifier.module, Reordered):
         inner = prepare(classifier.module.model, device, draft=draft)
-        quick = None if inner.numerics == "reference" else Reordered(inner, classifier.module.places.tolist())
+        quick = None if inner.numerics == "reference" else Reordered(inner, classifier.module.places)
         return Prepared(classifier, quick, inner.numerics, inner.note)
     try:
         # A mean for every channel: from it the network's normalisation knows that a grey image is to become three.

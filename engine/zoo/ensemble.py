@@ -69,10 +69,11 @@ class Reordered(nn.Module):
     def __init__(self, model: Classifier, places: Sequence[int]) -> None:
         super().__init__()
         self.model = model
-        self.register_buffer("places", torch.tensor(places))
+        self.places = tuple(places)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model(images)[:, self.places]
+        logits: Tensor = self.model(images)
+        return logits[:, self.places]
 
 
 def with_classes(model: Classifier, classes: Sequence[str]) -> Classifier:
