@@ -83,7 +83,8 @@ def _attacks() -> list[dict[str, Any]]:
 def _defenses() -> list[dict[str, Any]]:
     from engine.defenses import DEFENSES
 
-    return [asdict(d) for d in DEFENSES.values()]
+    return [{**asdict(d.info), "params": [{**asdict(p), "kind": p.kind.__name__} for p in params.params_of(d)]}
+            for d in DEFENSES.values()]
 
 
 DEFAULT_EPS = "2/255"

@@ -26,7 +26,7 @@ from engine.params import build, param, params_of
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from engine.serving.threat import Ascent, Objective, WhiteBox
+    from engine.serving.threat import Objective, WhiteBox
 
 CROSS_ENTROPY = "cross-entropy"
 RATIO = "difference of logits ratio"
@@ -216,47 +216,13 @@ WALKS_A_RECORD = 10  # of a member that sees no logits, only every tenth report 
 PARTS = 100  # steps that each member stands for in the progress of the whole
 
 
-class _Part:
-    """The model as a member of the ensemble sees it: of the batch only the images `rows`. It answers white-box and
-    score-based attacks, and remembers the last logits of each image."""
-
-    def __init__(self, target: WhiteBox, rows: Tensor) -> None:
-        self._target, self._rows = target, rows
-        self.classes, self.rows_at_once = target.classes, target.rows_at_once
-        self._number = rows.new_zeros(len(target.queries))
-        self._number[rows] = rows.new_tensor(range(len(rows)))
-        self.seen = rows.new_zeros((len(rows), target.classes)).float()
-
-    @property
-    def queries(self) -> Tensor:
-        return self._target.queries[self._rows]
-
-    @property
-    def left(self) -> Tensor:
-        return self._target.left[self._rows]
-
-    def gradient(self, images: Tensor, objective: Objective, rows: Tensor | None = None) -> Ascent:
-        return self._target.gradient(images, lambda logits, of: objective(logits, self._number[of]), self._of(rows))
-
-    def logits(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
-        logits = self._target.logits(images, self._of(rows))
-        self.seen[self._number[self._of(rows)]] = logits
-        return logits
-
-    def scores(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
-        return self.logits(images, rows).softmax(dim=1)
-
-    def _of(self, rows: Tensor | None) -> Tensor:
-        return self._rows if rows is None else self._rows[rows]
-
-
 class _PartRun(Run):
     """The runner as a member of the ensemble sees it; what it reports becomes a part of the whole."""
 
-    def __init__(self, run: Run, number: int, members: int, part: _Part, goal: Goal, rows: Tensor,
-                 standing: _Standing) -> None:
+    def __init__(self, run: Run, number: int, members: int, goal: Goal, rows: Tensor, standing: _Standing) -> None:
         self.others = run.others
-        self._run, self._part, self._goal, self._rows, self._standing = run, part, goal, rows, standing
+        self._run, self._goal, self._rows, self._standing = run, goal, rows, standing
+        self._seen = standing.logits.new_zeros(len(rows), standing.logits.shape[1])
         self._first, self._steps = number * PARTS, members * PARTS
         self._walks = 0
 
@@ -276,9 +242,13 @@ class _PartRun(Run):
     def walk(self, images: Tensor, queries: Tensor, done: float) -> None:
         if self._walks % WALKS_A_RECORD == 0 or done == 1.0:
             every = self._rows.new_tensor(range(len(images)))
-            logits = self._part.seen.clone()
+            logits = self._seen.clone()
             self.record(int(done * PARTS), PARTS + 1, images, logits, self._goal.objective(logits, every))
         self._walks += 1
+
+    def watch(self, logits: Tensor, rows: Tensor) -> None:
+        """Remember the last logits of each image, for the reports of a member that sees none."""
+        self._seen[rows] = logits
 
     def note(self, text: str, images: int = 1) -> None:
         self._run.note(text, images)
@@ -348,6 +318,8 @@ class AutoAttack(Attack):
     def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
         import torch
 
+        from engine.serving.threat import ScoreBased
+
         members = [m for m in self.members() if ball.norm in m.info.norms and (goal.targets is None or m.info.targeted)]
         every = torch.arange(len(clean), device=clean.device)
         logits = target.logits(clean)
@@ -358,12 +330,12 @@ class AutoAttack(Attack):
             rows = (~broken).nonzero()[:, 0]
             if len(rows) == 0:
                 break
-            part = _Part(target, rows)
-            mine = Goal(goal.labels[rows], None if goal.targets is None else goal.targets[rows])
-            allowed = ball.only(rows)
+            mine, allowed = goal.only(rows), ball.only(rows)
             room = allowed if member.info.bounded else _unlimited(allowed)
-            seen = _PartRun(run, number, len(members), part, mine, rows, now)
-            found = allowed.project_(member.run(part, clean[rows], mine, room, seen).clone())
+            seen = _PartRun(run, number, len(members), mine, rows, now)
+            part = target.part(rows)
+            asked = target.watched(rows, ScoreBased, seen.watch) if member.info.knowledge is Knowledge.SCORE else part
+            found = allowed.project_(member.run(asked, clean[rows], mine, room, seen).clone())
             outcome[rows] = found
             broken[rows] = mine.reached(part.logits(found))
         return outcome

@@ -115,14 +115,23 @@ class Goal:
         return self.met(logits.argmax(dim=1), rows)
 
     def met(self, predicted: Tensor, rows: Tensor | None = None) -> Tensor:
-        """The same of predicted classes [R]."""
+        """The same of predicted classes [R]; a query that was refused (-1) is where no attacker wants it."""
         wanted = self.labels if self.targets is None else self.targets
         wanted = wanted if rows is None else wanted[rows]
-        return predicted != wanted if self.targets is None else predicted == wanted
+        return (predicted != wanted) & (predicted >= 0) if self.targets is None else predicted == wanted
+
+    def only(self, rows: Tensor) -> Goal:
+        """The goal of some of the images: row i of the new one is row `rows[i]` of this one."""
+        return Goal(self.labels[rows], None if self.targets is None else self.targets[rows])
 
     def of(self, labels: Tensor) -> Goal:
         """The same goal for other images, of classes `labels`."""
         return Goal(labels, None if self.targets is None else self.targets[:1].expand(len(labels)))
+
+
+def decided(scores: Tensor) -> Tensor:
+    """The class of each row of scores [R, K], and -1 of a row that is NaN: that query was refused."""
+    return scores.argmax(dim=1).masked_fill(scores.isnan().any(dim=1), -1)
 
 
 @dataclass(frozen=True)
@@ -252,8 +261,8 @@ class Run(ABC):
     def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
         """Uniform in [-1, 1), shaped like `like`; row i belongs to image `rows[i]` of the batch (default i, for all).
 
-        Image i's numbers depend only on the seed, on i and on its earlier draws. What follows the first dimension is
-        free: [N, 5] gives each image five numbers.
+        An image's numbers depend only on the seed, on its identity and on its earlier draws, wherever it stands. What
+        follows the first dimension is free: [N, 5] gives each image five numbers.
         """
 
     @abstractmethod

@@ -260,19 +260,20 @@ class HotRegionAttack(RegionAttack):
 
 
 def _usual_layer(target: WhiteBox, clean: Tensor) -> str:
-    """The first of the layers that a heatmap may use; costs a forward pass of one image in an unknown network."""
+    """The first of the layers that a heatmap may use; costs each image a forward pass in an unknown network."""
     from engine.explain.cam import layers_for
     from engine.zoo.architectures import ARCHITECTURES
 
-    if target.model.arch in ARCHITECTURES:
-        return layers_for(target.model)[0]
+    if target.arch in ARCHITECTURES:
+        return ARCHITECTURES[target.arch].cam_layers[0]
     names: list[str] = []
 
     def look(model: Classifier, images: Tensor, rows: Tensor) -> Tensor:
         names.append(layers_for(model, images)[0])
         return rows
 
-    target.inspect(look, clean[:1], _all(clean[:1]), gradients=0)
+    # Of all images, although one would do: otherwise what an image costs would depend on which comes first.
+    target.inspect(look, clean, gradients=0)
     return names[0]
 
 

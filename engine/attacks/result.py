@@ -66,6 +66,10 @@ class Trace:
             value.setflags(write=False)
 
 
+def _predicted(logits: np.ndarray, refused: np.ndarray) -> np.ndarray:
+    return np.where(refused, -1, logits.argmax(axis=1))
+
+
 def _lock(instance: Walk | Trace | AttackResult) -> None:
     """Make the arrays of a result read-only, as it is kept and shown more than once."""
     for value in (getattr(instance, f.name) for f in fields(instance)):
@@ -75,7 +79,13 @@ def _lock(instance: Walk | Trace | AttackResult) -> None:
 
 @dataclass(frozen=True)
 class AttackResult:
-    """N attacked images. Images are float32 [N, C, H, W] in [0,1]; logits [N, K] come from the unmodified model.
+    """N attacked images. Images are float32 [N, C, H, W] in [0,1]; logits [N, K] come from the unmodified model, behind
+    its defenses where it has any.
+
+    A defended model may refuse an image: it then predicts nothing (-1, logits NaN), which is neither right nor wrong. A
+    refused adversarial image is no success, for it got no wrong answer; a refused clean one is not classified
+    correctly, so nothing is attacked there; and none counts as accurate. `refusals` [N] counts, of the attack's
+    `queries`, those that were refused.
 
     `adversarial_8bit` is the adversarial image after rounding to 8 bits, as a PNG would keep it; rounding may go beyond
     the budget by half a grey level. `success` counts only where the clean prediction was right (`attacked`). Norms are
@@ -85,6 +95,7 @@ class AttackResult:
     spec: AttackSpec
     provenance: Provenance
     classes: tuple[str, ...]
+    identities: tuple[str, ...]
     labels: np.ndarray
     clean: np.ndarray
     adversarial: np.ndarray
@@ -92,8 +103,12 @@ class AttackResult:
     logits_clean: np.ndarray
     logits_adversarial: np.ndarray
     logits_8bit: np.ndarray
+    refused_clean: np.ndarray
+    refused_adversarial: np.ndarray
+    refused_8bit: np.ndarray
     queries: np.ndarray
     gradients: np.ndarray
+    refusals: np.ndarray
     trace: Trace
     warnings: tuple[str, ...]
     seconds: float
@@ -103,15 +118,15 @@ class AttackResult:
 
     @property
     def predicted_clean(self) -> np.ndarray:
-        return self.logits_clean.argmax(axis=1)
+        return _predicted(self.logits_clean, self.refused_clean)
 
     @property
     def predicted_adversarial(self) -> np.ndarray:
-        return self.logits_adversarial.argmax(axis=1)
+        return _predicted(self.logits_adversarial, self.refused_adversarial)
 
     @property
     def predicted_8bit(self) -> np.ndarray:
-        return self.logits_8bit.argmax(axis=1)
+        return _predicted(self.logits_8bit, self.refused_8bit)
 
     @property
     def attacked(self) -> np.ndarray:
@@ -121,7 +136,7 @@ class AttackResult:
 
     def _reached(self, predicted: np.ndarray) -> np.ndarray:
         moved = predicted != self.labels if self.spec.target is None else predicted == self.spec.target
-        return self.attacked & moved
+        return self.attacked & moved & (predicted >= 0)
 
     @property
     def success(self) -> np.ndarray:
@@ -134,15 +149,17 @@ class AttackResult:
 
     @property
     def open(self) -> np.ndarray:
-        """The images whose prediction could be driven off: all, or those not taken for the target class already."""
-        return np.full(len(self.labels), True) if self.spec.target is None else self.predicted_clean != self.spec.target
+        """The images whose prediction could be driven off: all that have one, or those not taken for the target class
+        already."""
+        return ~self.refused_clean & (self.spec.target is None or self.predicted_clean != self.spec.target)
 
     @property
     def fooled(self) -> np.ndarray:
         """Whether the prediction, right or not, was driven elsewhere, or to the target: what the fooling rate of the
         papers on universal perturbations counts, over those that are `open`. Bool [N]."""
         then = self.predicted_adversarial
-        return self.open & (then != self.predicted_clean if self.spec.target is None else then == self.spec.target)
+        driven = then != self.predicted_clean if self.spec.target is None else then == self.spec.target
+        return self.open & driven & (then >= 0)
 
     @property
     def linf(self) -> np.ndarray:
@@ -177,6 +194,10 @@ class AttackResult:
             "l0_mean": float(self.l0.mean()),
             "queries_mean": float(self.queries.mean()),
             "gradients_mean": float(self.gradients.mean()),
+            "refused": int(self.refusals.sum()),
+            "refused_clean": int(self.refused_clean.sum()),
+            "refused_adversarial": int(self.refused_adversarial.sum()),
+            "refused_8bit": int(self.refused_8bit.sum()),
             "seconds": self.seconds,
             "seed": self.spec.seed,
             "eps": self.spec.eps,

@@ -16,30 +16,22 @@ from torch import Tensor
 
 from engine import device as devices
 from engine import digest
-from engine.attacks.base import ATTACKS, Attack, Budget, Goal, Knowledge, Others, Run, length
-from engine.attacks.norms import NORMS
-from engine.attacks.result import MILESTONES, AttackResult, Provenance, Trace, Walk
-from engine.attacks.spec import AttackSpec, whole
+from engine.attacks.base import ATTACKS, Attack, Budget, Goal, Others
+from engine.attacks.batch import BatchRun, Learned, Setting, troubles
+from engine.attacks.result import AttackResult, Provenance, Trace, Walk
+from engine.attacks.spec import ADAPTIVE, OBLIVIOUS, AttackSpec, whole
+from engine.defenses.base import defenses_from
 from engine.errors import EngineError
-from engine.home import home
 from engine.params import build
 from engine.progress import Progress
+from engine.serving.defense import Client, Defense
 from engine.serving.prepare import Prepared, prepared
-from engine.serving.threat import DecisionBased, Oracle, ScoreBased, WhiteBox
-from engine.work.store import Payload, store_in
+from engine.serving.served import Answer, Served
+from engine.serving.threat import WhiteBox
 from engine.zoo.classifier import Classifier
 from engine.zoo.outputs import doubts, saturated
 
-MOST_IMAGES = 64  # iterates of one run that are kept as images
-
 T = TypeVar("T")
-
-ORACLES: dict[Knowledge, type[Oracle]] = {
-    Knowledge.WHITE_BOX: WhiteBox,
-    Knowledge.TRANSFER: WhiteBox,
-    Knowledge.SCORE: ScoreBased,
-    Knowledge.DECISION: DecisionBased,
-}
 
 
 @dataclass(frozen=True)
@@ -47,8 +39,8 @@ class Means:
     """What the attacker has besides the target model.
 
     `surrogate` is the model behind the gradients (default: the target model), `others` the further images that some
-    attacks need (default: the attacked images themselves), `mask` bool [N, 1, H, W] the part of each image that may
-    change (default: all of it).
+    attacks need (default: the attacked images themselves, whose outcomes then depend on each other), `mask` bool
+    [N, 1, H, W] the part of each image that may change (default: all of it).
     """
 
     surrogate: Classifier | None = None
@@ -56,15 +48,19 @@ class Means:
     mask: Tensor | None = None
 
 
-def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tensor, *, means: Means | None = None,
-               device: str = "auto", progress: Progress | None = None, keep_steps: bool = False) -> AttackResult:
+def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tensor, *,
+               identities: Sequence[str] | None = None, means: Means | None = None, device: str = "auto",
+               progress: Progress | None = None, keep_steps: bool = False) -> AttackResult:
     """Attack `images` [N, C, H, W] in [0,1] of classes `labels` [N]; raises EngineError and Cancelled.
 
     With `keep_steps` the result's trace holds the image of every step. Attacked is the surrogate, or else `model`,
-    prepared as `spec.numerics` says; clean and adversarial predictions, and so success, are always those of `model`.
+    prepared as `spec.numerics` says; clean and adversarial predictions, and so success, are always those of `model`,
+    served behind `spec.defenses`. `identities` [N] name the images, whose random numbers depend on name and seed alone
+    (default: the digest of each image's values).
     """
     means = means or Means()
     images, labels = _checked(images, labels, model, spec.target)
+    identities = _identities(identities, images)
     _check_means(means, images, model)
     chosen = devices.choose(device)
     attack = build(ATTACKS[spec.attack], spec.params)
@@ -73,29 +69,36 @@ def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tens
     source = model if means.surrogate is None else _on(chosen, means.surrogate)
     draft = spec.numerics == "draft"
     attacked_model = source if spec.numerics == "reference" else prepared(source, chosen, draft=draft)
+    defenses = defenses_from(spec.defenses)
     others = _others(means, images, labels, attack, chosen)
-    setting = _Setting(spec, attack, attacked_model, others, chosen, keep_steps,
-                       _Learned(_learning_spec(spec, source, others, chosen)))
+    setting = Setting(spec, attack, _target(spec, attack, Served(attacked_model, defenses, spec.seed)), others, chosen,
+                      keep_steps, Learned(_learning_spec(spec, source, others, chosen)))
     started = time.perf_counter()
-    pieces = list(_pieces(setting, images, labels, means.mask, progress))
+    pieces = list(_pieces(setting, images, labels, identities, means.mask, progress))
     batches = tuple(len(p.adversarial) for p in pieces)
     adversarial = torch.cat([p.adversarial for p in pieces])
     rounded = (adversarial * 255).round() / 255
-    logits_clean, logits_adversarial, logits_8bit = (
-        _verdict(model, x, max(batches), chosen) for x in (images, adversarial, rounded))
+    served = Served(model, defenses, spec.seed)
+    clean, attacked, saved = (_verdict(served, x, identities, what, max(batches), chosen) for what, x in (
+        ("clean", images), ("adversarial", adversarial), ("8 bit", rounded)))
     result = AttackResult(
         spec=spec,
-        provenance=_provenance(model, images, labels, chosen, batches, means, attack),
+        provenance=_provenance(model, images, labels, chosen, batches, means, (attack, *defenses)),
         classes=model.classes,
+        identities=identities,
         labels=labels.numpy(),
         clean=images.numpy(),
         adversarial=adversarial.numpy(),
         adversarial_8bit=rounded.numpy(),
-        logits_clean=logits_clean,
-        logits_adversarial=logits_adversarial,
-        logits_8bit=logits_8bit,
+        logits_clean=clean.logits,
+        logits_adversarial=attacked.logits,
+        logits_8bit=saved.logits,
+        refused_clean=clean.refused,
+        refused_adversarial=attacked.refused,
+        refused_8bit=saved.refused,
         queries=np.concatenate([p.queries for p in pieces]),
         gradients=np.concatenate([p.gradients for p in pieces]),
+        refusals=np.concatenate([p.refusals for p in pieces]),
         trace=_joined([p.trace for p in pieces]),
         warnings=(),
         seconds=time.perf_counter() - started,
@@ -135,6 +138,15 @@ def _checked(images: Tensor, labels: Tensor, model: Classifier, target: int | No
     return images, labels
 
 
+def _identities(identities: Sequence[str] | None, images: Tensor) -> tuple[str, ...]:
+    """What the images are called: as given, or by the digest of their values."""
+    if identities is None:
+        return tuple(digest.of_arrays(image.numpy()) for image in images)
+    if len(identities) != len(images):
+        raise EngineError(f"identities must name each of the {len(images)} images, not {len(identities)}")
+    return tuple(identities)
+
+
 def _check_means(means: Means, images: Tensor, model: Classifier) -> None:
     """Raises EngineError where surrogate, mask or other images do not fit the attacked ones."""
     if means.surrogate is not None and means.surrogate.classes != model.classes:
@@ -158,177 +170,14 @@ class _Piece:
     adversarial: Tensor
     queries: np.ndarray
     gradients: np.ndarray
+    refusals: np.ndarray
     zero_gradients: int
     nan_gradients: int
     trace: Trace
     notes: Counter[str]
 
 
-class _Learned:
-    """What an attack learned before: kept in memory for the next batch, and in the store for the next run."""
-
-    def __init__(self, spec: dict[str, Any]) -> None:
-        self._spec, self._key = spec, digest.of_spec({"kind": "learned", **spec})
-        self._payload: Payload | None = None
-        self.note = ""
-
-    def fetch(self, fit: Callable[[], dict[str, Tensor]], curves: dict[str, list[float]], oracle: Oracle) -> Payload:
-        """The arrays that `fit` gave now or earlier, with the curves of its losses; it asked what is apart from
-        `oracle`."""
-        store = store_in(home() / "runs")
-        self._payload = self._payload or store.get(self._key)
-        if self._payload is None:
-            arrays = {name: value.detach().cpu().numpy() for name, value in fit().items()}
-            lesson = oracle.lesson.tolist() if isinstance(oracle, WhiteBox) else [0, 0, 0]
-            self._payload = Payload({"curves": curves, "gradients": lesson}, arrays)
-            try:
-                store.put(self._key, "learned", f"learned by {self._spec['attack']}", self._spec, self._payload)
-            except EngineError as error:
-                self.note = f"what was learned is not kept: {error}"
-        return self._payload
-
-    def warnings(self) -> Iterator[str]:
-        """What the lesson's gradients lacked, and where it is not kept."""
-        if self._payload is not None:
-            total, zero, bad = self._payload.facts.get("gradients", [0, 0, 0])
-            yield from _troubles(total, zero, bad, "while learning, ")
-        if self.note:
-            yield self.note
-
-
-class _BatchRun(Run):
-    """One batch's view of the runner. Random numbers are drawn on the CPU, image by image, so that neither the device
-    nor the other images of the batch change them."""
-
-    def __init__(self, setting: "_Setting", first: int, clean: Tensor, report: Callable[[float, str], None]) -> None:
-        self.others = setting.others
-        self.oracle: Oracle | None = None  # what the attack asks
-        self._setting = setting
-        self._clean = clean
-        self._generators = [torch.Generator().manual_seed(_image_seed(setting.spec.seed, first + i))
-                            for i in range(len(clean))]
-        self._report = report
-        self._logits: list[Tensor] = []
-        self._objective: list[Tensor] = []
-        self._images: list[Tensor] = []
-        self._kept: list[int] = []
-        self._queries: list[Tensor] = []
-        self._distances: list[Tensor] = []
-        self._film: Tensor | None = None
-        self._curves: dict[str, list[float]] = {}
-        self.notes: Counter[str] = Counter()
-        self._shown: dict[str, np.ndarray] = {}
-
-    def _draw(self, like: Tensor, rows: Tensor | None, one: Callable[..., Tensor]) -> Tensor:
-        images = range(len(self._generators)) if rows is None else rows.tolist()
-        if len(like) != len(images):
-            raise ValueError(f"random numbers for {len(like)} rows of {len(images)} images")
-        drawn = torch.empty(like.shape, dtype=like.dtype)
-        for row, image in zip(drawn, images, strict=True):
-            one(like.shape[1:], generator=self._generators[image], dtype=like.dtype, out=row)
-        return drawn.to(like.device)
-
-    def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
-        return self._draw(like, rows, torch.rand).mul_(2).sub_(1)
-
-    def normal(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
-        return self._draw(like, rows, torch.randn)
-
-    def walk(self, images: Tensor, queries: Tensor, done: float) -> None:
-        self._queries.append(queries.clone())
-        order = NORMS[self._setting.spec.norm].order
-        self._distances.append(length(images - self._clean, order)[:, 0, 0, 0])
-        if self._setting.keep_steps:
-            now = images.detach().cpu()
-            if self._film is None:
-                self._film = now[None].repeat(len(MILESTONES), *[1] * now.ndim)
-            before = torch.tensor(MILESTONES)[:, None] >= queries.cpu()
-            self._film = now.where(before[:, :, None, None, None], self._film)
-        self._report(done, f"{int(queries.max())} queries an image")
-
-    def note(self, text: str, images: int = 1) -> None:
-        self.notes[text] += images
-
-    def learned(self, fit: Callable[[], dict[str, Tensor]], show: Sequence[str] = ()) -> dict[str, Tensor]:
-        assert self.oracle is not None
-        payload = self._setting.learned.fetch(fit, self._curves, self.oracle)
-        self._curves = payload.facts["curves"]
-        self._shown = {name: payload.arrays[name].copy() for name in show}
-        return {name: torch.tensor(array).to(self._clean.device) for name, array in payload.arrays.items()}
-
-    def dice(self) -> torch.Generator:
-        seeds = np.random.SeedSequence(self._setting.spec.seed, spawn_key=(0,))  # unlike those of any image
-        return torch.Generator().manual_seed(_first_word(seeds))
-
-    def learning(self, step: int, steps: int, **losses: float) -> None:
-        for name, value in losses.items():
-            self._curves.setdefault(name, []).append(float(value))
-        shown = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
-        self._report(0.9 * step / steps, f"learning, step {step} of {steps}{': ' if shown else ''}{shown}")
-
-    def record(self, step: int, steps: int, images: Tensor, logits: Tensor, value: Tensor) -> None:
-        # Kept where they are: moving them to the CPU now would make a GPU wait for every step.
-        self._logits.append(logits)
-        self._objective.append(value)
-        if self._setting.keep_steps and step % math.ceil(steps / MOST_IMAGES) == 0:
-            self._images.append(images.detach().to("cpu", copy=True))
-            self._kept.append(len(self._logits) - 1)
-        self._report((step + 1) / steps, f"step {step + 1} of {steps}")
-
-    def trace(self, classes: int) -> Trace:
-        n, keep = len(self._clean), self._setting.keep_steps
-        curves = {name: tuple(values) for name, values in self._curves.items()}
-        if not self._logits:
-            images = np.empty((0, *self._clean.shape), np.float32) if keep else None
-            return Trace(np.empty((0, n, classes), np.float32), np.empty((0, n), np.float32), images,
-                         walk=self._walk(), curves=curves, learned=self._shown)
-        return Trace(
-            logits=torch.stack(self._logits).cpu().numpy(),
-            objective=torch.stack(self._objective).cpu().numpy(),
-            images=torch.stack(self._images).numpy() if keep else None,
-            kept=tuple(self._kept),
-            walk=self._walk(),
-            curves=curves,
-            learned=self._shown,
-        )
-
-    def _walk(self) -> Walk | None:
-        if not self._queries:
-            return None
-        return Walk(torch.stack(self._queries).cpu().numpy(), torch.stack(self._distances).cpu().numpy(),
-                    None if self._film is None else self._film.numpy())
-
-
-def _image_seed(seed: int, index: int) -> int:
-    return _first_word(np.random.SeedSequence([seed, index]))
-
-
-def _first_word(sequence: np.random.SeedSequence) -> int:
-    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-@dataclass(frozen=True)
-class _Setting:
-    """What all batches of a run have in common."""
-
-    spec: AttackSpec
-    attack: Attack
-    model: Classifier
-    others: Others
-    device: torch.device
-    keep_steps: bool
-    learned: _Learned
-
-    @property
-    def max_queries(self) -> int | None:
-        """A black-box attack may spend what it declares, or less where the spec says so."""
-        if whole(self.attack.info.knowledge):
-            return self.spec.max_queries
-        declared = self.attack.cost().queries
-        return declared if self.spec.max_queries is None else min(declared, self.spec.max_queries)
-
-
-def _pieces(setting: _Setting, images: Tensor, labels: Tensor, mask: Tensor | None,
+def _pieces(setting: Setting, images: Tensor, labels: Tensor, identities: Sequence[str], mask: Tensor | None,
             progress: Progress) -> Iterator[_Piece]:
     """The batches, attacked one after another."""
     total = len(images)
@@ -342,7 +191,8 @@ def _pieces(setting: _Setting, images: Tensor, labels: Tensor, mask: Tensor | No
         report(0.0, "first step")
         clean, of = images[start:end].to(setting.device), labels[start:end].to(setting.device)
         part = None if mask is None else mask[start:end].to(setting.device)
-        return _one_batch(setting, clean, of, part, _BatchRun(setting, start, clean, report))
+        names = identities[start:end]
+        return _one_batch(setting, clean, of, part, names, BatchRun(setting, names, clean, report))
 
     yield from _in_batches(total, setting.spec.batch, work)
 
@@ -370,10 +220,10 @@ def _in_batches(total: int, size: int, work: Callable[[int, int], T]) -> Iterato
             torch.accelerator.empty_cache()
 
 
-def _one_batch(setting: _Setting, clean: Tensor, labels: Tensor, mask: Tensor | None, run: _BatchRun) -> _Piece:
+def _one_batch(setting: Setting, clean: Tensor, labels: Tensor, mask: Tensor | None, identities: Sequence[str],
+               run: BatchRun) -> _Piece:
     spec, attack = setting.spec, setting.attack
-    oracle = ORACLES[attack.info.knowledge](setting.model, len(clean), setting.max_queries, spec.batch)
-    run.oracle = oracle
+    oracle = run.oracle = setting.oracle(identities)
     targets = None if spec.target is None else torch.full_like(labels, spec.target)
     ball = Budget(spec.norm, spec.eps).around(clean, mask, patched=attack.info.patched)
     adversarial = attack.run(oracle, clean, Goal(labels, targets), ball, run)
@@ -383,6 +233,7 @@ def _one_batch(setting: _Setting, clean: Tensor, labels: Tensor, mask: Tensor | 
         adversarial=adversarial.cpu(),
         queries=oracle.queries.cpu().numpy(),
         gradients=white.gradients.cpu().numpy() if white else np.zeros(len(clean), np.int64),
+        refusals=oracle.refusals.cpu().numpy(),
         zero_gradients=white.zero_gradients if white else 0,
         nan_gradients=white.nan_gradients if white else 0,
         trace=run.trace(oracle.classes),
@@ -390,13 +241,29 @@ def _one_batch(setting: _Setting, clean: Tensor, labels: Tensor, mask: Tensor | 
     )
 
 
-@torch.no_grad()
-def _verdict(model: Classifier, images: Tensor, batch: int, device: torch.device) -> np.ndarray:
-    """Logits [N, K] of the unmodified model, in batches of the size that the attack could use."""
-    def work(start: int, end: int) -> Tensor:
-        return model(images[start:end].to(device)).float().cpu()
+@dataclass(frozen=True)
+class _Verdict:
+    """Logits [N, K], NaN where the image was refused, and whether it was, bool [N]."""
 
-    return torch.cat(list(_in_batches(len(images), batch, work))).numpy()
+    logits: np.ndarray
+    refused: np.ndarray
+
+
+@torch.no_grad()
+def _verdict(served: Served, images: Tensor, identities: Sequence[str], session: str, batch: int,
+             device: torch.device) -> _Verdict:
+    """What the unmodified model says behind its defenses, in batches of the size that the attack could use.
+
+    Each image is the one query of a client of its own: neither what the attack asked nor the other verdicts are held
+    against it, so an attack whose last image gets through is not excused by an account that was closed on the way.
+    """
+    def work(start: int, end: int) -> Answer:
+        clients = [Client(name, session) for name in identities[start:end]]
+        return served.answer(images[start:end].to(device), served.queries(clients, torch.arange(end - start)))
+
+    answers = list(_in_batches(len(images), batch, work))
+    refused = [torch.zeros(len(a.logits), dtype=torch.bool) if a.refused is None else a.refused.cpu() for a in answers]
+    return _Verdict(torch.cat([a.logits.cpu() for a in answers]).numpy(), torch.cat(refused).numpy())
 
 
 def _joined(traces: list[Trace]) -> Trace:
@@ -431,10 +298,11 @@ def _joined_walks(walks: list[Walk | None]) -> Walk | None:
 
 
 def _provenance(model: Classifier, images: Tensor, labels: Tensor, device: torch.device, batches: tuple[int, ...],
-                means: Means, attack: Attack) -> Provenance:
+                means: Means, parts: Sequence[Attack | Defense]) -> Provenance:
     return Provenance(model=model.name, model_digest=model.digest, device=devices.title(device), batches=batches,
                       data_digest=digest.of_arrays(images.numpy(), labels.numpy()), versions=versions(),
-                      files=attack.files(), **_means_digests(means))
+                      files={name: file for part in parts for name, file in part.files().items()},
+                      **_means_digests(means))
 
 
 def _means_digests(means: Means) -> dict[str, str]:
@@ -445,6 +313,11 @@ def _means_digests(means: Means) -> dict[str, str]:
         "others_digest": "" if means.others is None else digest.of_arrays(means.others.images.cpu().numpy(),
                                                                           means.others.labels.cpu().numpy()),
     }
+
+
+def _target(spec: AttackSpec, attack: Attack, served: Served) -> Served:
+    """What the attack asks: the served model, or the classifier alone where the attacker takes that for all of it."""
+    return served.bare if whole(attack.info.knowledge) and spec.attacker == OBLIVIOUS else served
 
 
 def _others(means: Means, images: Tensor, labels: Tensor, attack: Attack, device: torch.device) -> Others:
@@ -461,7 +334,8 @@ def _learning_spec(spec: AttackSpec, model: Classifier, others: Others, device: 
             "params": spec.params, "norm": spec.norm, "eps": spec.eps, "target": spec.target,
             "seed": spec.seed, "batch": spec.batch, "numerics": spec.numerics, "model": model.digest,
             "device": devices.title(device),
-            "others": digest.of_arrays(others.images.cpu().numpy(), others.labels.cpu().numpy())}
+            "others": digest.of_arrays(others.images.cpu().numpy(), others.labels.cpu().numpy()),
+            **({"defenses": spec.defenses, "draws": spec.draws} if spec.attacker == ADAPTIVE else {})}
 
 
 def versions() -> dict[str, str]:
@@ -484,31 +358,26 @@ def _slower(spec: AttackSpec, model: Classifier) -> Iterator[str]:
 
 def _no_logits(result: AttackResult, images: Tensor, model: Classifier, source: Classifier) -> Iterator[str]:
     """Where `model`, or the source of the gradients, gives probabilities."""
-    low, high = result.logits_clean.min(), result.logits_clean.max()
-    if low >= 0 and high <= 1 + 1e-5:  # else no pass over the model is worth it
+    answered = result.logits_clean[~result.refused_clean]
+    if len(answered) and answered.min() >= 0 and answered.max() <= 1 + 1e-5:  # else no pass over the model is worth it
         yield from doubts(model, images)
     if source is not model:
         yield from doubts(source, images)
-    if lost := int(saturated(model, result.logits_clean).sum()):
+    if lost := int(saturated(model, answered).sum()):
         yield (f"{lost} of {len(images)} images: a probability is exactly 0 or 1 (or lies beyond), where it has no "
                "gradient; give the network's logits instead, and leave outputs out")
 
 
-def _troubles(total: int, zero: int, bad: int, when: str = "") -> Iterator[str]:
-    if zero:
-        yield f"{when}{zero} of {total} gradients were zero everywhere: the attack could not see which way to go"
-    if bad:
-        yield f"{when}{bad} of {total} gradients held NaN or infinity; those entries were taken as 0"
-
-
 def _warnings(result: AttackResult, pieces: list[_Piece]) -> Iterator[str]:
     zero, bad = sum(p.zero_gradients for p in pieces), sum(p.nan_gradients for p in pieces)
-    yield from _troubles(int(result.gradients.sum()), zero, bad)
+    yield from troubles(int(result.gradients.sum()), zero, bad)
     for text, count in sum((p.notes for p in pieces), Counter()).items():
         yield f"{count} of {len(result.labels)} images: {text}"
     lost = int((result.success & ~result.success_8bit).sum())
     if lost:
         yield f"{lost} of {int(result.success.sum())} successes vanish when the image is saved with 8 bits"
+    if refused := int(result.refused_adversarial.sum()):
+        yield f"{refused} of {len(result.labels)} adversarial images got no answer: the defended model refused them"
     planned, sizes = result.spec.batch, result.provenance.batches
     if len(sizes) > math.ceil(len(result.labels) / planned):
         yield f"memory was short: batches of {min(sizes)} to {max(sizes)} instead of {planned}; results differ slightly"

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Aim:
-    """The goal of one image, told by log-probabilities [k, K]: both values are to be lowered."""
+    """The goal of one image, told by log-probabilities [k, K]: both values are to be lowered.
+
+    A row that is NaN was refused: it reaches nothing, and no value is higher than its own.
+    """
 
     wanted: int
     targeted: bool
@@ -46,18 +49,22 @@ class Aim:
 
     def reached(self, scores: Tensor) -> bool:
         """Whether the first row is where the attacker wants it."""
-        return (int(scores[0].argmax()) == self.wanted) == self.targeted
+        return not bool(scores[0].isnan().any()) and (int(scores[0].argmax()) == self.wanted) == self.targeted
 
     def cross_entropy(self, scores: Tensor) -> Tensor:
         """The log-probability of the true class, or minus that of the target [k]."""
-        return -scores[:, self.wanted] if self.targeted else scores[:, self.wanted]
+        return _told(-scores[:, self.wanted] if self.targeted else scores[:, self.wanted])
 
     def margin(self, scores: Tensor) -> Tensor:
         """How far the true class is ahead of the best other one, or the target behind it [k]."""
         others = scores.clone()
         others[:, self.wanted] = -math.inf
         ahead = scores[:, self.wanted] - others.amax(dim=1)
-        return -ahead if self.targeted else ahead
+        return _told(-ahead if self.targeted else ahead)
+
+
+def _told(values: Tensor) -> Tensor:
+    return values.nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,7 +324,8 @@ class NES(ScoreAttack):
             around = one.freed(one.normal(portion, *image.shape[1:]))
             probes = torch.cat([image + self.radius * around, image - self.radius * around]).clamp_(0.0, 1.0)
             ahead, behind = aim.cross_entropy((yield probes)).split(portion)
-            slope.addmm_((ahead - behind)[None].to(image.device), around.flatten(1))
+            both = ahead.isfinite() & behind.isfinite()  # a pair of which one was refused tells nothing
+            slope.addmm_((ahead - behind).where(both, 0.0)[None].to(image.device), around.flatten(1))
         return slope.view_as(image)
 
 

@@ -9,7 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from engine.attacks.base import PAPER_PRESET, Attack, AttackInfo, Ball, Cost, Goal, Knowledge, Paper, Run, register
+from engine.attacks.base import (
+    PAPER_PRESET,
+    Attack,
+    AttackInfo,
+    Ball,
+    Cost,
+    Goal,
+    Knowledge,
+    Paper,
+    Run,
+    decided,
+    register,
+)
 from engine.errors import EngineError
 from engine.params import param
 
@@ -212,7 +224,7 @@ class OnePixel(Attack):
         self._check(left)
         generations = (left - 1) // self.population
         images = clean.clone()
-        rows = (~goal.reached(target.scores(clean))).nonzero()[:, 0]
+        rows = (~goal.met(decided(target.scores(clean)))).nonzero()[:, 0]
         run.walk(images, target.queries, 0.0)
         genes = clean.new_empty(len(rows), self.population, self.pixels, 2 + clean.shape[1])
         genes = run.noise(genes, rows).add_(1).div_(2)
@@ -253,8 +265,8 @@ class OnePixel(Attack):
         values, reached = [], []
         for some, whose in zip(flat.split(self.AT_ONCE), of.split(self.AT_ONCE), strict=True):
             scores = target.scores(self._painted(some, ball, whose), whose)
-            values.append(goal.objective(scores.clamp_min(1e-37).log(), whose))
-            reached.append(goal.reached(scores, whose))
+            values.append(goal.objective(scores.clamp_min(1e-37).log(), whose).nan_to_num(nan=float("-inf")))
+            reached.append(goal.met(decided(scores), whose))
         shape = genes.shape[:2]
         return torch.cat(values).view(shape), torch.cat(reached).view(shape)
 

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
-from engine.attacks.base import ATTACKS, Attack, Budget, Knowledge
+from engine.attacks.base import ATTACKS, Attack, AttackInfo, Budget, Knowledge
 from engine.attacks.norms import NORMS
 from engine.data.masks import DRAWN, cells_of, drawn, is_drawn
+from engine.defenses.base import defenses_from, written
 from engine.errors import EngineError, UnknownName
 from engine.params import Value, build, params_of, values_of
 from engine.zoo.numerics import NUMERICS
@@ -13,6 +14,9 @@ from engine.zoo.numerics import NUMERICS
 # What a run may be confined to. The name of a mask drawn by hand goes on with the drawing itself: "drawn:...".
 MASKS = {"lesion": "the true lesion", "lung": "the lungs", "cam": "the hottest fifth of the heatmap",
          DRAWN: "drawn by hand"}
+OBLIVIOUS, ADAPTIVE = "oblivious", "adaptive"
+ATTACKERS = (OBLIVIOUS, ADAPTIVE)
+MOST_DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,12 @@ class AttackSpec:
     `target` is the class to reach (None: untargeted), `batch` the number of images computed together: convolutions
     round differently for other batch sizes, so it belongs to the spec. `eps` is None for an attack that is not
     bounded. `surrogate` names the models (with commas) whose gradients are used instead of the target
-    model's; `mask` names the part of the image that may change. Empty: none.
+    model's; `mask` names the part of the image that may change; `defenses` names, with their parameters, those that
+    the target model is served behind (engine.defenses.base), outermost first. Empty: none.
+
+    Who sees only answers sees those of the defended model, and so does the verdict. Who has a whole model is an
+    `attacker` that is oblivious, and takes the classifier for all there is, or adaptive, and looks through the defenses
+    (put before the surrogate where there is one), at each image `draws` times where one of them is random.
     """
 
     attack: str
@@ -36,6 +45,9 @@ class AttackSpec:
     max_queries: int | None = None
     surrogate: str = ""
     mask: str = ""
+    defenses: str = ""
+    attacker: str = OBLIVIOUS
+    draws: int = 1
 
     def canonical(self) -> dict[str, Any]:
         """What decides the outcome, JSON-able: settings that have their default are left out, so that a new one does
@@ -49,12 +61,14 @@ class AttackSpec:
 
 _NEVER = object()
 # What settings were before anybody could choose them; never to be changed.
-_DEFAULTS: dict[str, object] = {"target": None, "max_queries": None, "mask": ""}
+_DEFAULTS: dict[str, object] = {"target": None, "max_queries": None, "mask": "", "defenses": "", "attacker": OBLIVIOUS,
+                                "draws": 1}
 
 
 def make_spec(attack: str, *, eps: float | None = None, norm: str | None = None, target: int | None = None,
               seed: int = 0, batch: int = 16, numerics: str = "fast", max_queries: int | None = None,
-              surrogate: str = "", mask: str = "", params: dict[str, object] | None = None) -> AttackSpec:
+              surrogate: str = "", mask: str = "", defenses: str = "", attacker: str = OBLIVIOUS, draws: int = 1,
+              params: dict[str, object] | None = None) -> AttackSpec:
     """A checked spec with every default written out (norm: the attack's first); raises EngineError."""
     instance = build(ATTACKS[attack], params or {})
     info = instance.info
@@ -72,7 +86,8 @@ def make_spec(attack: str, *, eps: float | None = None, norm: str | None = None,
         NORMS[norm].resolved(p).check(getattr(instance, p.name))
     if target is not None and not info.targeted:
         raise EngineError(f"{info.title} cannot aim at a class; leave the target out")
-    if max_queries is not None and max_queries < (needed := _queries_needed(instance)):
+    defenses = _defended(defenses, attacker, draws, info)
+    if max_queries is not None and max_queries < (needed := _queries_needed(instance) * draws):
         raise EngineError(f"{info.title} needs {needed} queries an image, more than the {max_queries} allowed; "
                           "allow more, or take fewer steps")
     if surrogate and not whole(info.knowledge):
@@ -89,7 +104,7 @@ def make_spec(attack: str, *, eps: float | None = None, norm: str | None = None,
         raise UnknownName("numerics", numerics, tuple(NUMERICS))
     return AttackSpec(attack=attack, params=values_of(instance), norm=norm, eps=None if eps is None else float(eps),
                       target=target, seed=seed, batch=batch, numerics=numerics, max_queries=max_queries,
-                      surrogate=surrogate, mask=mask)
+                      surrogate=surrogate, mask=mask, defenses=defenses, attacker=attacker, draws=draws)
 
 
 def _mask(name: str) -> str:
@@ -99,6 +114,23 @@ def _mask(name: str) -> str:
     if name not in MASKS:
         raise UnknownName("mask", name, tuple(MASKS))
     return name
+
+
+def _defended(defenses: str, attacker: str, draws: int, info: AttackInfo) -> str:
+    """The one way to write the defenses; raises EngineError where the attacker cannot face them so."""
+    chosen = defenses_from(defenses)
+    if attacker not in ATTACKERS:
+        raise UnknownName("attacker", attacker, ATTACKERS)
+    if attacker == ADAPTIVE and not chosen:
+        raise EngineError("there is no defense to adapt to; name defenses, or leave the attacker out")
+    if attacker == ADAPTIVE and not whole(info.knowledge):
+        raise EngineError(f"{info.title} always asks the defended model and cannot look through its defenses; leave "
+                          "the attacker out")
+    if not 1 <= draws <= MOST_DRAWS:
+        raise EngineError(f"draws must lie between 1 and {MOST_DRAWS}, not {draws}")
+    if draws > 1 and (attacker != ADAPTIVE or not any(defense.info.random for defense in chosen)):
+        raise EngineError("several draws are for an adaptive attacker of a random defense; leave draws out")
+    return written(chosen)
 
 
 def _queries_needed(attack: Attack) -> int:

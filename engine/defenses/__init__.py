@@ -1,4 +1,4 @@
-"""Defenses, at training and at inference time."""
+"""Defenses at inference time."""
 
 from engine.defenses.base import DEFENSES
 

@@ -1,18 +1,51 @@
-"""The list of defenses."""
+"""The list of defenses at inference time, and how a row of them is written: "jpeg(quality=75), rnd(sigma=0.02)".
 
-from dataclasses import dataclass
+The first stands outermost: it sees an image first, and the logits last.
+"""
 
+import re
+from collections.abc import Sequence
+
+from engine.errors import EngineError
+from engine.params import build, values_of
 from engine.registry import Registry
+from engine.serving.defense import Defense
+
+DEFENSES: Registry[type[Defense]] = Registry("defense")
+
+_ONE = re.compile(r"\s*([\w-]+)\s*(?:\(([^()]*)\))?\s*(?:,|$)")
 
 
-@dataclass(frozen=True)
-class DefenseInfo:
-    """A defense's declaration."""
-
-    name: str
-    title: str
-    sentence: str
-    paper: str
+def register(cls: type[Defense]) -> type[Defense]:
+    """Class decorator: list the defense under its name."""
+    DEFENSES.add(cls.info.name, cls)
+    return cls
 
 
-DEFENSES: Registry[DefenseInfo] = Registry("defense")
+def defenses_from(text: str) -> tuple[Defense, ...]:
+    """The defenses that `text` names, in its order, their parameters checked; raises EngineError."""
+    found: list[Defense] = []
+    at = 0
+    while text[at:].strip():
+        match = _ONE.match(text, at)
+        if match is None:
+            raise EngineError(f"'{text}' names no defenses; write them like 'jpeg(quality=75), rnd(sigma=0.02)'")
+        found.append(build(DEFENSES[match[1]], _settings(match[2] or "")))
+        at = match.end()
+    return tuple(found)
+
+
+def written(defenses: Sequence[Defense]) -> str:
+    """The one way to write these defenses, every parameter included: `defenses_from` makes the same of it."""
+    def one(defense: Defense) -> str:
+        settings = ", ".join(f"{name}={value}" for name, value in values_of(defense).items())
+        return f"{defense.info.name}({settings})" if settings else defense.info.name
+
+    return ", ".join(map(one, defenses))
+
+
+def _settings(text: str) -> dict[str, object]:
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    if any(not sign or not value.strip() for _, sign, value in pairs):
+        raise EngineError(f"a defense's settings are written name=value, not '{text}'")
+    return {name.strip(): value.strip() for name, _, value in pairs}

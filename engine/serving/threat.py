@@ -1,24 +1,31 @@
-"""What an attacker may ask of a model, as types: gradients, scores, or only decisions.
+"""What an attacker may ask of a served model, as types: gradients, scores, or only decisions.
 
 Each object answers for one batch of images, counts queries (forward passes) and gradients per image, and refuses to
 go beyond the query budget. `rows` says which image of the batch each row of a call belongs to; without it row i is
 image i, so attacks can query several probes per image, or only the images still in play.
 
+The served model may refuse a query. It is spent then, and counted among `refusals`; what the attacker learns is that
+it was refused, which is no success of any attack: a decision of REFUSED (-1), or a row of scores that are all NaN.
+
 Counters live on the model's device and are read when the attack is over: a look at every step would make a GPU wait.
 """
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self, TypeVar, overload
 
 import torch
 from torch import Tensor
 
-from engine.serving.prepare import Prepared
+from engine.serving.defense import Client
+from engine.serving.served import Answer, Query, Served
 from engine.zoo.classifier import Classifier
 
 Objective = Callable[[Tensor, Tensor], Tensor]  # (logits [R, K], rows [R]) -> value per row [R], to be increased
+T = TypeVar("T", bound="Oracle")
+
+REFUSED = -1  # the decision of a query that got no answer
 
 
 class QueryBudgetSpent(RuntimeError):
@@ -36,133 +43,272 @@ class Ascent:
     logits: Tensor  # [R, K]
     value: Tensor  # [R]
 
+    def add_(self, other: "Ascent") -> None:
+        for mine, more in zip(self._all(), other._all(), strict=True):
+            mine.add_(more)
+
+    def div_(self, count: int) -> None:
+        for mine in self._all():
+            mine.div_(count)
+
+    def _all(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.gradient, self.logits, self.value
+
+
+class _Book:
+    """What is spent on every image of a batch, int64 [N] each, and who asks for it; shared by all that look at it."""
+
+    def __init__(self, clients: Sequence[Client], limit: int | None, device: torch.device) -> None:
+        self.clients, self.limit = list(clients), limit
+        self.pupils: list[Client] = []  # who asks about images that the attack learns from
+        zeros = torch.zeros(len(self.clients), dtype=torch.int64, device=device)
+        self.queries, self.refusals, self.gradients = zeros, zeros.clone(), zeros.clone()
+        self.zero, self.broken = zeros.clone(), zeros.clone()
+
+    def query(self, rows: Tensor, times: int) -> None:
+        """Book `times` queries for each of `rows`. Raises QueryBudgetSpent."""
+        booked = _booked(self.queries, rows, times)
+        if self.limit is not None and bool((booked > self.limit).any()):
+            raise QueryBudgetSpent(f"more than {self.limit} queries for one image")
+        self.queries = booked
+
+    def lesson(self, size: int) -> list[Client]:
+        """Who asks about `size` further images: the same at each call, so that no draw comes twice."""
+        self.pupils += [Client(str(number), "lesson") for number in range(len(self.pupils), size)]
+        return self.pupils[:size]
+
 
 class Oracle:
-    """Common ground of the three threat models: the counters and the budget. `size` is the number of images.
+    """Common ground of the three threat models: the counters and the budget. `size` is the number of images,
+    `identities` [size] name them for the served model's random draws (by default by their numbers).
 
     `rows_at_once` bounds how many rows the model sees together, whatever a call holds: memory stays bounded, and the
     rounding of convolutions does not depend on how many probes an attack sends.
     """
 
-    def __init__(self, classifier: Classifier, size: int, max_queries: int | None = None,
-                 rows_at_once: int | None = None) -> None:
-        self._classifier = classifier
+    shows: ClassVar[int] = 0  # how much an answer tells, in the order of the threat models
+    _watch: Callable[[Tensor, Tensor], None] | None = None  # is shown logits [R, K] and rows [R] behind each answer
+
+    def __init__(self, served: Served | Classifier, size: int, max_queries: int | None = None,
+                 rows_at_once: int | None = None, identities: Sequence[str] | None = None) -> None:
+        self._served = Served.of(served)
         self.rows_at_once = rows_at_once or size
-        self._all = torch.arange(size, device=classifier.device)
-        self._limit = max_queries
-        self.queries = torch.zeros_like(self._all)
-        self.classes = len(classifier.classes)
+        self.classes = len(self._served.classes)
+        clients = [Client(name) for name in (map(str, range(size)) if identities is None else identities)]
+        if len(clients) != size:
+            raise ValueError(f"{size} images have {len(clients)} identities")
+        self._book = _Book(clients, max_queries, self._served.device)
+        self._part: Tensor | None = None  # which images of the book these are; None: all
+        self._all = torch.arange(size, device=self._served.device)
 
     def apart(self, size: int) -> Self:
         """The same model for `size` other images, to learn from: what is spent on them is not counted here."""
-        return type(self)(self._classifier, size, None, self.rows_at_once)
+        other = self._view(type(self))
+        other._book = _Book(self._book.lesson(size), None, self._served.device)
+        other._book.pupils = self._book.pupils
+        other._part, other._all = None, torch.arange(size, device=self._served.device)
+        return other
+
+    @overload
+    def part(self, rows: Tensor) -> Self: ...
+    @overload
+    def part(self, rows: Tensor, kind: type[T]) -> T: ...
+
+    def part(self, rows: Tensor, kind: type[Any] | None = None) -> Any:
+        """The same for the images `rows` of this batch alone, with the same counters, budget and clients; as a threat
+        model of another `kind`, if that shows no more than this one."""
+        kind = kind or type(self)
+        if kind.shows > self.shows:
+            raise ValueError(f"{kind.__name__} shows more than {type(self).__name__}")
+        view = self._view(kind)
+        view._part = rows if self._part is None else self._part[rows]
+        view._all = torch.arange(len(rows), device=rows.device)
+        return view
+
+    def _view(self, kind: type[T]) -> T:
+        """Another look at all that this one has."""
+        view = kind.__new__(kind)
+        vars(view).update(vars(self))
+        return view
+
+    @property
+    def queries(self) -> Tensor:
+        """Queries spent on each image, int64 [size]."""
+        return self._of(self._book.queries)
+
+    @property
+    def refusals(self) -> Tensor:
+        """How many of them were refused, int64 [size]."""
+        return self._of(self._book.refusals)
 
     @property
     def left(self) -> Tensor:
         """Queries each image has left, int64 [size]."""
-        return (sys.maxsize if self._limit is None else self._limit) - self.queries
+        return (sys.maxsize if self._book.limit is None else self._book.limit) - self.queries
 
-    def _count(self, images: Tensor, rows: Tensor | None) -> Tensor:
-        """Book one query per row of `images`; returns the rows. Raises QueryBudgetSpent."""
+    def _of(self, counter: Tensor) -> Tensor:
+        return counter if self._part is None else counter[self._part]
+
+    def _count(self, images: Tensor, rows: Tensor | None, times: int = 1) -> tuple[Tensor, Tensor]:
+        """Book `times` queries per row of `images`; returns the rows, as numbered here and in the book. Raises
+        QueryBudgetSpent."""
         rows = self._all if rows is None else rows
         if len(rows) != len(images):
             raise ValueError(f"{len(images)} images belong to {len(rows)} rows")
-        booked = _booked(self.queries, rows)
-        if self._limit is not None and bool((booked > self._limit).any()):
-            raise QueryBudgetSpent(f"more than {self._limit} queries for one image")
-        self.queries = booked
-        return rows
+        booked = rows if self._part is None else self._part[rows]
+        self._book.query(booked, times)
+        return rows, booked
 
     @torch.no_grad()
-    def _forward(self, images: Tensor, rows: Tensor | None) -> Tensor:
-        self._count(images, rows)
-        return torch.cat([self._classifier(some).float() for some in images.split(self.rows_at_once)])
+    def _answers(self, images: Tensor, rows: Tensor | None) -> Answer:
+        rows, booked = self._count(images, rows)
+        answer = self._asked(images, booked)
+        if self._watch is not None:
+            self._watch(answer.logits, rows)
+        return answer
+
+    def _asked(self, images: Tensor, booked: Tensor) -> Answer:
+        """The served model's answer to what is booked already."""
+        queries = self._served.queries(self._book.clients, booked)
+        answers = [self._served.answer(some, own) for some, own in zip(
+            images.split(self.rows_at_once), _split(queries, len(images), self.rows_at_once), strict=True)]
+        return self._noted(_joined(answers), booked)
+
+    def _noted(self, answer: Answer, booked: Tensor) -> Answer:
+        if answer.refused is not None:
+            self._book.refusals = self._book.refusals.index_add(0, booked, answer.refused.long())
+        return answer
 
 
-def _booked(counter: Tensor, rows: Tensor) -> Tensor:
-    return counter.index_add(0, rows, torch.ones_like(rows))
+def _booked(counter: Tensor, rows: Tensor, times: int = 1) -> Tensor:
+    return counter.index_add(0, rows, torch.full_like(rows, times))
+
+
+def _split(queries: Sequence[Query], count: int, size: int) -> list[Sequence[Query]]:
+    """Queries in portions like those of `count` images split by `size`; empty ones where nothing is asked of them."""
+    return [queries[start:start + size] for start in range(0, max(1, count), size)]
+
+
+def _joined(answers: Sequence[Answer]) -> Answer:
+    refused = [answer.refused for answer in answers if answer.refused is not None]
+    return Answer(torch.cat([answer.logits for answer in answers]), torch.cat(refused) if refused else None)
 
 
 class WhiteBox(Oracle):
-    """The attacker has the model itself.
+    """The attacker has the served model itself, defenses and all, and nobody refuses him anything at home: refusals are
+    up to the verdict. (One who does not know of the defenses, or ignores them, has the classifier alone, Served.bare.)
 
-    `lesson` counts what all oracles made by `apart` saw together: gradients, those that were 0 everywhere, and those
-    that held NaN or infinity.
+    Logits and gradients come through the defenses, straight through those that have no gradient. Where a defense is
+    random they are the mean of `draws` answers (expectation over transformation), each of which is a query, and a
+    gradient where one was asked for. `lesson` counts what all oracles made by `apart` saw together: gradients, those
+    that were 0 everywhere, and those that held NaN or infinity.
     """
 
-    def __init__(self, classifier: Classifier, size: int, max_queries: int | None = None,
-                 rows_at_once: int | None = None) -> None:
-        super().__init__(classifier, size, max_queries, rows_at_once)
-        self.gradients = torch.zeros_like(self._all)
-        self._zero = torch.zeros_like(self._all)
-        self._broken = torch.zeros_like(self._all)
+    shows = 2
+
+    def __init__(self, served: Served | Classifier, size: int, max_queries: int | None = None,
+                 rows_at_once: int | None = None, identities: Sequence[str] | None = None, draws: int = 1) -> None:
+        super().__init__(Served.of(served).at_home, size, max_queries, rows_at_once, identities)
+        self._draws = draws if self._served.random else 1
         self.lesson = self._all.new_zeros(3)
         self._learning = False
 
     def apart(self, size: int) -> Self:
         other = super().apart(size)
-        other.lesson, other._learning = self.lesson, True
+        other._learning = True
         return other
+
+    @property
+    def gradients(self) -> Tensor:
+        """Gradients spent on each image, int64 [size]."""
+        return self._of(self._book.gradients)
 
     @property
     def zero_gradients(self) -> int:
         """How many gradients so far were 0 in every entry."""
-        return int(self._zero.sum())
+        return int(self._of(self._book.zero).sum())
 
     @property
     def nan_gradients(self) -> int:
         """How many gradients so far held NaN or infinity."""
-        return int(self._broken.sum())
-
-    def logits(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Logits [R, K] of images [R, C, H, W]; one query a row."""
-        return self._forward(images, rows)
+        return int(self._of(self._book.broken).sum())
 
     @property
-    def model(self) -> Classifier:
-        """The model as its owner gave it, layers and all. What is asked of it goes through `inspect`, to be counted."""
-        return self._classifier.original if isinstance(self._classifier, Prepared) else self._classifier
+    def arch(self) -> str:
+        """What the network is called, if it is one that is known by name."""
+        return self._served.classifier.arch
+
+    @torch.no_grad()
+    def logits(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Logits [R, K] of images [R, C, H, W]; one query a row and draw."""
+        _, booked = self._count(images, rows, self._draws)
+        logits = self._asked(images, booked).logits
+        for _ in range(1, self._draws):
+            logits += self._asked(images, booked).logits
+        return logits if self._draws == 1 else logits.div_(self._draws)
+
+    def watched(self, rows: Tensor, kind: type[T], watch: Callable[[Tensor, Tensor], None]) -> T:
+        """A part for an attack that sees less than this one's owner, who is shown by `watch` the logits behind each
+        answer, and the rows."""
+        view = self.part(rows, kind)
+        view._watch = watch
+        return view
 
     def inspect(self, look: Callable[[Classifier, Tensor, Tensor], Tensor], images: Tensor, rows: Tensor | None = None,
                 gradients: int = 1) -> Tensor:
-        """What `look(model, some images, their rows)` sees inside the model, a row each.
+        """What `look(classifier, some images, their rows)` sees inside the classifier, layers and all, a row each.
 
-        It may spend one forward pass and `gradients` (0 or 1) backward passes a row.
+        Behind defenses these are the images that they let through, once, however many draws there are. It may spend
+        one forward pass and `gradients` (0 or 1) backward passes a row; nothing of the classifier may be kept.
         """
-        rows = self._count(images, rows)
+        rows, booked = self._count(images, rows)
         if gradients:
-            self.gradients = _booked(self.gradients, rows)
-        return torch.cat([look(self.model, some, of) for some, of in zip(images.split(self.rows_at_once),
-                                                                         rows.split(self.rows_at_once), strict=True)])
+            self._book.gradients = _booked(self._book.gradients, booked)
+        queries = self._served.queries(self._book.clients, booked)
+        return torch.cat([look(self._served.original, self._served.behind(some, own), of) for some, of, own in zip(
+            images.split(self.rows_at_once), rows.split(self.rows_at_once),
+            _split(queries, len(images), self.rows_at_once), strict=True)])
 
     @torch.enable_grad()
     def gradient(self, images: Tensor, objective: Objective, rows: Tensor | None = None) -> Ascent:
-        """The objective's gradient with respect to images [R, C, H, W]; one query and one gradient a row.
+        """The objective's gradient with respect to images [R, C, H, W]; one query and one gradient a row and draw.
 
         Entries that are not finite become 0 and are counted, as are rows whose whole gradient is 0. `images` is only
         read, and may be changed in place afterwards.
         """
-        rows = self._count(images, rows)
-        self.gradients = _booked(self.gradients, rows)
-        pieces = [self._ascent(some, objective, of) for some, of in zip(images.split(self.rows_at_once),
-                                                                        rows.split(self.rows_at_once), strict=True)]
-        if len(pieces) == 1:
-            return pieces[0]
-        return Ascent(torch.cat([p.gradient for p in pieces]), torch.cat([p.logits for p in pieces]),
-                      torch.cat([p.value for p in pieces]))
+        rows, booked = self._count(images, rows, self._draws)
+        self._book.gradients = _booked(self._book.gradients, booked, self._draws)
+        ascent = self._ascent(images, objective, rows, booked)
+        for _ in range(1, self._draws):
+            ascent.add_(self._ascent(images, objective, rows, booked))
+        if self._draws > 1:
+            ascent.div_(self._draws)
+        return ascent
 
-    def _ascent(self, images: Tensor, objective: Objective, rows: Tensor) -> Ascent:
+    def _ascent(self, images: Tensor, objective: Objective, rows: Tensor, booked: Tensor) -> Ascent:
+        """The gradient of one draw, of no more than `rows_at_once` rows at a time."""
+        size = self.rows_at_once
+        queries = _split(self._served.queries(self._book.clients, booked), len(images), size)
+        pieces = [self._slope(some, objective, of, own) for some, of, own in zip(
+            images.split(size), rows.split(size), queries, strict=True)]
+        whole = pieces[0] if len(pieces) == 1 else Ascent(
+            torch.cat([p.gradient for p in pieces]), torch.cat([p.logits for p in pieces]),
+            torch.cat([p.value for p in pieces]))
+        return replace(whole, gradient=self._checked(whole.gradient, booked))
+
+    def _slope(self, images: Tensor, objective: Objective, rows: Tensor, queries: Sequence[Query]) -> Ascent:
         images = images.detach().requires_grad_(True)
-        logits = self._classifier(images).float()
+        logits = self._served.answer(images, queries).logits
         value = objective(logits, rows)
         (gradient,) = torch.autograd.grad(value.sum(), images)
-        return Ascent(self._checked(gradient.contiguous(), rows), logits.detach(), value.detach())
+        return Ascent(gradient.contiguous(), logits.detach(), value.detach())
 
-    def _checked(self, gradient: Tensor, rows: Tensor) -> Tensor:
+    def _checked(self, gradient: Tensor, booked: Tensor) -> Tensor:
         largest = torch.linalg.vector_norm(gradient, float("inf"), dim=(1, 2, 3))
         broken = ~largest.isfinite()
-        self._zero = self._zero.index_add(0, rows, (largest == 0).long())
-        self._broken = self._broken.index_add(0, rows, broken.long())
+        book = self._book
+        book.zero = book.zero.index_add(0, booked, (largest == 0).long())
+        book.broken = book.broken.index_add(0, booked, broken.long())
         if self._learning:
             self.lesson += torch.stack([torch.ones_like(broken), largest == 0, broken]).sum(dim=1)
         # Where a look costs nothing it saves a pass over the gradient; an accelerator would have to wait for it.
@@ -174,14 +320,18 @@ class WhiteBox(Oracle):
 class ScoreBased(Oracle):
     """The attacker sees class probabilities only."""
 
+    shows = 1
+
     def scores(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Probabilities [R, K] of images [R, C, H, W]; one query a row."""
-        return self._forward(images, rows).softmax(dim=1)
+        """Probabilities [R, K] of images [R, C, H, W]; one query a row. A refused row is NaN."""
+        return self._answers(images, rows).logits.softmax(dim=1)
 
 
 class DecisionBased(Oracle):
     """The attacker sees the predicted class only."""
 
     def decide(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Predicted classes int64 [R] of images [R, C, H, W]; one query a row."""
-        return self._forward(images, rows).argmax(dim=1)
+        """Predicted classes int64 [R] of images [R, C, H, W]; one query a row. Of a refused row REFUSED."""
+        answer = self._answers(images, rows)
+        decided = answer.logits.argmax(dim=1)
+        return decided if answer.refused is None else decided.masked_fill(answer.refused, REFUSED)

@@ -5,8 +5,10 @@ from torch import Tensor
 
 from engine.attacks import runner
 from engine.attacks.base import ATTACKS, Others
+from engine.attacks.batch import BatchRun, Learned, Setting
 from engine.attacks.spec import AttackSpec
 from engine.params import build
+from engine.serving.served import Served
 from engine.zoo.classifier import Classifier
 
 
@@ -14,8 +16,9 @@ def attack_alone(spec: AttackSpec, model: Classifier, images: Tensor, labels: Te
                  others: Others | None = None) -> int:
     """Attack `images` [N, C, H, W], all in one batch, on `model` as it is; returns the queries of all together."""
     others = others or Others(images[:0], labels[:0])
-    setting = runner._Setting(spec, build(ATTACKS[spec.attack], spec.params), model, others, images.device, False,
-                              runner._Learned({}))
-    run = runner._BatchRun(setting, 0, images, lambda fraction, text: None)
+    setting = Setting(spec, build(ATTACKS[spec.attack], spec.params), Served(model), others, images.device, False,
+                      Learned({}))
+    names = [str(number) for number in range(len(images))]
+    run = BatchRun(setting, names, images, lambda fraction, text: None)
     with torch.no_grad():
-        return int(runner._one_batch(setting, images, labels, None, run).queries.sum())
+        return int(runner._one_batch(setting, images, labels, None, names, run).queries.sum())

@@ -7,6 +7,7 @@ from engine.serving.threat import DecisionBased, QueryBudgetSpent, ScoreBased, W
 from tests.tiny import Counted, Slope, grey, nothing_left_behind, small_net, some_images
 
 IMAGES = some_images(3)
+COMMON = {"queries", "refusals", "left", "classes", "apart", "part", "rows_at_once", "shows"}
 
 
 def _loss(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -20,8 +21,8 @@ def test_each_shows_no_more_than_it_should() -> None:
     torch.testing.assert_close(ScoreBased(model, 3).scores(IMAGES), logits.softmax(dim=1))
     assert torch.equal(DecisionBased(model, 3).decide(IMAGES), logits.argmax(dim=1))
     public = {cls: {n for n in dir(cls(model, 3)) if not n.startswith("_")} for cls in (ScoreBased, DecisionBased)}
-    assert public[ScoreBased] == {"scores", "queries", "left", "classes", "apart", "rows_at_once"}
-    assert public[DecisionBased] == {"decide", "queries", "left", "classes", "apart", "rows_at_once"}
+    assert public[ScoreBased] == {"scores", *COMMON}
+    assert public[DecisionBased] == {"decide", *COMMON}
 
 
 def test_the_gradient_is_that_of_the_objective() -> None:

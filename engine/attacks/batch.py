@@ -1,0 +1,204 @@
+"""What an attack sees of the runner while one batch is under way, and what it leaves of it."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine import digest
+from engine.attacks.base import Attack, Knowledge, Others, Run, length
+from engine.attacks.norms import NORMS
+from engine.attacks.result import MILESTONES, Trace, Walk
+from engine.attacks.spec import AttackSpec, whole
+from engine.errors import EngineError
+from engine.home import home
+from engine.serving.draws import key_of
+from engine.serving.served import Served
+from engine.serving.threat import DecisionBased, Oracle, ScoreBased, WhiteBox
+from engine.work.store import Payload, store_in
+
+MOST_IMAGES = 64  # iterates of one run that are kept as images
+
+# What an attacker without a model asks.
+ORACLES: dict[Knowledge, type[Oracle]] = {Knowledge.SCORE: ScoreBased, Knowledge.DECISION: DecisionBased}
+
+
+class Learned:
+    """What an attack learned before: kept in memory for the next batch, and in the store for the next run."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self._spec, self._key = spec, digest.of_spec({"kind": "learned", **spec})
+        self._payload: Payload | None = None
+        self.note = ""
+
+    def fetch(self, fit: Callable[[], dict[str, Tensor]], curves: dict[str, list[float]], oracle: Oracle) -> Payload:
+        """The arrays that `fit` gave now or earlier, with the curves of its losses; it asked what is apart from
+        `oracle`."""
+        store = store_in(home() / "runs")
+        self._payload = self._payload or store.get(self._key)
+        if self._payload is None:
+            arrays = {name: value.detach().cpu().numpy() for name, value in fit().items()}
+            lesson = oracle.lesson.tolist() if isinstance(oracle, WhiteBox) else [0, 0, 0]
+            self._payload = Payload({"curves": curves, "gradients": lesson}, arrays)
+            try:
+                store.put(self._key, "learned", f"learned by {self._spec['attack']}", self._spec, self._payload)
+            except EngineError as error:
+                self.note = f"what was learned is not kept: {error}"
+        return self._payload
+
+    def warnings(self) -> Iterator[str]:
+        """What the lesson's gradients lacked, and where it is not kept."""
+        if self._payload is not None:
+            total, zero, bad = self._payload.facts.get("gradients", [0, 0, 0])
+            yield from troubles(total, zero, bad, "while learning, ")
+        if self.note:
+            yield self.note
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all batches of a run have in common; `target` is what the attack asks."""
+
+    spec: AttackSpec
+    attack: Attack
+    target: Served
+    others: Others
+    device: torch.device
+    keep_steps: bool
+    learned: Learned
+
+    @property
+    def max_queries(self) -> int | None:
+        """A black-box attack may spend what it declares, or less where the spec says so."""
+        if whole(self.attack.info.knowledge):
+            return self.spec.max_queries
+        declared = self.attack.cost().queries
+        return declared if self.spec.max_queries is None else min(declared, self.spec.max_queries)
+
+    def oracle(self, identities: Sequence[str]) -> Oracle:
+        """What the attack asks about the images of one batch."""
+        asked = self.target, len(identities), self.max_queries, self.spec.batch, identities
+        if whole(self.attack.info.knowledge):
+            return WhiteBox(*asked, draws=self.spec.draws)
+        return ORACLES[self.attack.info.knowledge](*asked)
+
+
+class BatchRun(Run):
+    """One batch's view of the runner. Random numbers are drawn on the CPU, for each image from a generator that its
+    identity seeds, so that neither the device nor the image's place and company change them."""
+
+    def __init__(self, setting: Setting, identities: Sequence[str], clean: Tensor,
+                 report: Callable[[float, str], None]) -> None:
+        self.others = setting.others
+        self.oracle: Oracle | None = None  # what the attack asks
+        self._setting = setting
+        self._clean = clean
+        self._generators = [torch.Generator().manual_seed(image_seed(setting.spec.seed, name)) for name in identities]
+        self._report = report
+        self._logits: list[Tensor] = []
+        self._objective: list[Tensor] = []
+        self._images: list[Tensor] = []
+        self._kept: list[int] = []
+        self._queries: list[Tensor] = []
+        self._distances: list[Tensor] = []
+        self._film: Tensor | None = None
+        self._curves: dict[str, list[float]] = {}
+        self.notes: Counter[str] = Counter()
+        self._shown: dict[str, np.ndarray] = {}
+
+    def _draw(self, like: Tensor, rows: Tensor | None, one: Callable[..., Tensor]) -> Tensor:
+        images = range(len(self._generators)) if rows is None else rows.tolist()
+        if len(like) != len(images):
+            raise ValueError(f"random numbers for {len(like)} rows of {len(images)} images")
+        drawn = torch.empty(like.shape, dtype=like.dtype)
+        for row, image in zip(drawn, images, strict=True):
+            one(like.shape[1:], generator=self._generators[image], dtype=like.dtype, out=row)
+        return drawn.to(like.device)
+
+    def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
+        return self._draw(like, rows, torch.rand).mul_(2).sub_(1)
+
+    def normal(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
+        return self._draw(like, rows, torch.randn)
+
+    def walk(self, images: Tensor, queries: Tensor, done: float) -> None:
+        self._queries.append(queries.clone())
+        order = NORMS[self._setting.spec.norm].order
+        self._distances.append(length(images - self._clean, order)[:, 0, 0, 0])
+        if self._setting.keep_steps:
+            now = images.detach().cpu()
+            if self._film is None:
+                self._film = now[None].repeat(len(MILESTONES), *[1] * now.ndim)
+            before = torch.tensor(MILESTONES)[:, None] >= queries.cpu()
+            self._film = now.where(before[:, :, None, None, None], self._film)
+        self._report(done, f"{int(queries.max())} queries an image")
+
+    def note(self, text: str, images: int = 1) -> None:
+        self.notes[text] += images
+
+    def learned(self, fit: Callable[[], dict[str, Tensor]], show: Sequence[str] = ()) -> dict[str, Tensor]:
+        assert self.oracle is not None
+        payload = self._setting.learned.fetch(fit, self._curves, self.oracle)
+        self._curves = payload.facts["curves"]
+        self._shown = {name: payload.arrays[name].copy() for name in show}
+        return {name: torch.tensor(array).to(self._clean.device) for name, array in payload.arrays.items()}
+
+    def dice(self) -> torch.Generator:
+        seeds = np.random.SeedSequence(self._setting.spec.seed, spawn_key=(0,))  # unlike those of any image
+        return torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+    def learning(self, step: int, steps: int, **losses: float) -> None:
+        for name, value in losses.items():
+            self._curves.setdefault(name, []).append(float(value))
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
+        self._report(0.9 * step / steps, f"learning, step {step} of {steps}{': ' if shown else ''}{shown}")
+
+    def record(self, step: int, steps: int, images: Tensor, logits: Tensor, value: Tensor) -> None:
+        # Kept where they are: moving them to the CPU now would make a GPU wait for every step.
+        self._logits.append(logits)
+        self._objective.append(value)
+        if self._setting.keep_steps and step % math.ceil(steps / MOST_IMAGES) == 0:
+            self._images.append(images.detach().to("cpu", copy=True))
+            self._kept.append(len(self._logits) - 1)
+        self._report((step + 1) / steps, f"step {step + 1} of {steps}")
+
+    def trace(self, classes: int) -> Trace:
+        n, keep = len(self._clean), self._setting.keep_steps
+        curves = {name: tuple(values) for name, values in self._curves.items()}
+        if not self._logits:
+            images = np.empty((0, *self._clean.shape), np.float32) if keep else None
+            return Trace(np.empty((0, n, classes), np.float32), np.empty((0, n), np.float32), images,
+                         walk=self._walk(), curves=curves, learned=self._shown)
+        return Trace(
+            logits=torch.stack(self._logits).cpu().numpy(),
+            objective=torch.stack(self._objective).cpu().numpy(),
+            images=torch.stack(self._images).numpy() if keep else None,
+            kept=tuple(self._kept),
+            walk=self._walk(),
+            curves=curves,
+            learned=self._shown,
+        )
+
+    def _walk(self) -> Walk | None:
+        if not self._queries:
+            return None
+        return Walk(torch.stack(self._queries).cpu().numpy(), torch.stack(self._distances).cpu().numpy(),
+                    None if self._film is None else self._film.numpy())
+
+
+def image_seed(seed: int, identity: str) -> int:
+    """What the random numbers of one image begin with."""
+    return key_of(seed, identity) % 2**63
+
+
+def troubles(total: int, zero: int, bad: int, when: str = "") -> Iterator[str]:
+    """What to tell the user of gradients that were of no use."""
+    if zero:
+        yield f"{when}{zero} of {total} gradients were zero everywhere: the attack could not see which way to go"
+    if bad:
+        yield f"{when}{bad} of {total} gradients held NaN or infinity; those entries were taken as 0"

@@ -1,0 +1,87 @@
+"""What a defense at inference time is: it stands between whoever asks and the classifier, and sees every query.
+
+Importing this file does not import torch, so that a page can list defenses at once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.serving.draws import Draws
+
+
+@dataclass(frozen=True)
+class DefenseInfo:
+    """A defense's declaration, from which pages, options, glossary and tests are made.
+
+    `random`: it uses its draws, so that the same image is not always answered alike. `differentiable`: gradients come
+    back through `incoming` and `outgoing`; where they do not, an adaptive attacker passes them on as they are
+    (straight-through), so both must then return the shape that they were given.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    paper: str
+    random: bool = False
+    differentiable: bool = True
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sends one row: `number` says which of this client's queries it is (from 0), `memory` is what one defense, and
+    no other, remembers of the client."""
+
+    number: int
+    memory: dict[str, Any]
+
+
+@dataclass
+class Client:
+    """One attacker at one image, or whoever else sends it: what the served model knows between two queries.
+
+    Random draws depend on the seed, the `identity` of the image, the `session` (the attack, or one of the verdicts)
+    and the number of the query: not on the batch, its other images, or the device.
+    """
+
+    identity: str
+    session: str = "attack"
+    asked: int = 0
+    memories: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def caller(self, number: int, place: int) -> Caller:
+        """What the defense at `place` learns of this client's query `number`."""
+        return Caller(number, self.memories.setdefault(place, {}))
+
+
+class Defense(ABC):
+    """A defense at inference time. Subclasses are frozen, keyword-only data classes whose fields are made by
+    engine.params.param; what they remember lies in a caller's memory, never in themselves.
+
+    Several stand in a row: the first sees an image first, and the logits last.
+    """
+
+    info: ClassVar[DefenseInfo]
+
+    def refuses(self, images: Tensor, callers: Sequence[Caller]) -> Tensor | None:
+        """Which of the images [R, C, H, W], sent by `callers` [R] in this order, get no answer, bool [R]; None: none
+        ever. What the defenses in front refused does not arrive here."""
+        return None
+
+    def incoming(self, images: Tensor, draws: Draws) -> Tensor:
+        """What is passed on of images [R, C, H, W] in [0,1]; the input is only read."""
+        return images
+
+    def outgoing(self, logits: Tensor, draws: Draws) -> Tensor:
+        """What is answered of logits [R, K]; `draws` go on from those of `incoming`, the input is only read."""
+        return logits
+
+    def files(self) -> dict[str, str]:
+        """Digests of the files that decide what this defense does, beside its parameters; raises EngineError."""
+        return {}

@@ -1,0 +1,153 @@
+"""A model as it is served: a classifier behind its defenses at inference time. Attacks and verdicts ask this, and
+nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.serving.defense import Client, Defense
+from engine.serving.draws import Draws, Stream, key_of
+from engine.serving.prepare import Prepared
+from engine.zoo.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Query:
+    """One row of a call: whose it is, and which of that client's queries."""
+
+    client: Client
+    number: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Logits [R, K], and which rows were refused, bool [R] (None: there is nobody who refuses). The logits of a refused
+    row are NaN."""
+
+    logits: Tensor
+    refused: Tensor | None = None
+
+
+class Served:
+    """`classifier` behind `defenses`, whose random numbers come from `seed`.
+
+    Without defenses a call is a forward pass of the classifier and nothing beside it. A query that is refused has been
+    made all the same: the row goes through the classifier with the others, so that neither the size of the batches nor
+    the counts depend on who was refused, and its answer is withheld.
+    """
+
+    def __init__(self, classifier: Classifier, defenses: Sequence[Defense] = (), seed: int = 0, *,
+                 refusing: bool = True) -> None:
+        self.classifier = classifier
+        self.defenses = tuple(defenses)
+        self.classes = classifier.classes
+        self._seed, self._refusing = seed, refusing
+
+    @classmethod
+    def of(cls, model: Served | Classifier) -> Served:
+        """The same; a classifier alone is one that is served without defenses."""
+        return model if isinstance(model, Served) else cls(model)
+
+    @property
+    def bare(self) -> Served:
+        """The classifier without its defenses: what an oblivious attacker takes the whole for."""
+        return Served(self.classifier)
+
+    @property
+    def at_home(self) -> Served:
+        """The copy of an attacker who has it all: nobody refuses him there."""
+        return Served(self.classifier, self.defenses, self._seed, refusing=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.classifier.device
+
+    @property
+    def random(self) -> bool:
+        """Whether the same image may be answered in several ways."""
+        return any(defense.info.random for defense in self.defenses)
+
+    @property
+    def original(self) -> Classifier:
+        """The classifier as its owner gave it, layers and all."""
+        return self.classifier.original if isinstance(self.classifier, Prepared) else self.classifier
+
+    def queries(self, clients: Sequence[Client], rows: Tensor) -> list[Query]:
+        """The next query of client `rows[i]`, for every row, noted as asked; empty where there are no defenses, which
+        alone would ask."""
+        return [_next(clients[row]) for row in rows.tolist()] if self.defenses else []
+
+    def answer(self, images: Tensor, queries: Sequence[Query]) -> Answer:
+        """What comes back of images [R, C, H, W] in [0,1]; gradients go through it."""
+        if not self.defenses:
+            return Answer(self.classifier(images).float())
+        draws = self._draws(queries)
+        arriving, refused = self._entered(images, queries, draws)
+        logits = self.classifier(arriving).float()
+        for defense, own in zip(reversed(self.defenses), reversed(draws), strict=True):
+            logits = _through(defense, defense.outgoing, logits, own)
+        return Answer(logits if refused is None else logits.masked_fill(refused[:, None], torch.nan), refused)
+
+    def behind(self, images: Tensor, queries: Sequence[Query]) -> Tensor:
+        """What the classifier gets to see of images [R, C, H, W]."""
+        return self._entered(images, queries, self._draws(queries))[0]
+
+    def _draws(self, queries: Sequence[Query]) -> list[Draws]:
+        streams = [Stream(key_of(self._seed, q.client.session, q.client.identity), q.number) for q in queries]
+        return [Draws(streams, place) for place in range(len(self.defenses))]
+
+    def _entered(self, images: Tensor, queries: Sequence[Query],
+                 draws: Sequence[Draws]) -> tuple[Tensor, Tensor | None]:
+        """What the classifier gets to see of the images, and which are refused on the way there."""
+        refused: Tensor | None = None
+        for place, (defense, own) in enumerate(zip(self.defenses, draws, strict=True)):
+            if self._refusing:
+                refused = _refused(defense, place, images.detach(), queries, refused)
+            images = _through(defense, defense.incoming, images, own)
+        return images, refused
+
+
+def _next(client: Client) -> Query:
+    client.asked += 1
+    return Query(client, client.asked - 1)
+
+
+@torch.no_grad()
+def _refused(defense: Defense, place: int, images: Tensor, queries: Sequence[Query],
+             before: Tensor | None) -> Tensor | None:
+    """Which rows are refused by this defense or were `before` it, which it then does not see."""
+    arriving = torch.arange(len(images)) if before is None else (~before).nonzero()[:, 0].cpu()
+    callers = [queries[row].client.caller(queries[row].number, place) for row in arriving.tolist()]
+    found = defense.refuses(images if before is None else images[arriving.to(images.device)], callers)
+    if found is None:
+        return before
+    refused = torch.zeros(len(images), dtype=torch.bool, device=images.device) if before is None else before.clone()
+    refused[arriving.to(images.device)] = found.to(images.device)
+    return refused
+
+
+def _through(defense: Defense, hook: Callable[[Tensor, Draws], Tensor], values: Tensor, draws: Draws) -> Tensor:
+    """What the defense makes of `values`; where it has no gradient, that of what comes out is passed on as it is."""
+    if defense.info.differentiable or not values.requires_grad:
+        return hook(values, draws)
+    return _StraightThrough.apply(values, hook(values.detach(), draws))
+
+
+class _StraightThrough(torch.autograd.Function):
+    """The second argument forwards; backwards the first stands for it."""
+
+    @staticmethod
+    def forward(ctx: Any, before: Tensor, after: Tensor) -> Tensor:
+        if before.shape != after.shape:
+            raise ValueError(f"a defense without a gradient made {list(after.shape)} of {list(before.shape)}; declare "
+                             "it differentiable, or keep the shape")
+        return after.view_as(after)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
