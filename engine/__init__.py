@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-    from engine.attacks.result import AttackResult
+    from engine.attacks.result import AttackResult, TensorResult
     from engine.attacks.runner import Means
     from engine.data.base import Dataset
     from engine.progress import Progress
@@ -41,20 +41,28 @@ def wrap(module: nn.Module, classes: Sequence[str], **options: Any) -> Classifie
 
 def attack(name: str, model: Classifier, images: Tensor | np.ndarray, labels: Tensor | np.ndarray, *,
            eps: float | None = None, norm: str | None = None, target: int | None = None, seed: int = 0,
-           batch: int = 16, numerics: str = "fast", max_queries: int | None = None, means: Means | None = None,
-           device: str = "auto", keep_steps: bool = False, progress: Progress | None = None,
-           **params: Any) -> AttackResult:
+           batch: int = 16, numerics: str = "fast", max_queries: int | None = None, defenses: str = "",
+           attacker: str = "oblivious", draws: int = 1, identities: Sequence[str] | None = None,
+           means: Means | None = None, device: str = "auto", keep_steps: bool = False,
+           progress: Progress | None = None, **params: Any) -> AttackResult | TensorResult:
     """Run the attack called `name` on images [N, C, H, W] in [0,1]; eps in [0,1]. Raises EngineError and Cancelled.
 
     `params` are the attack's own (steps, momentum ...); `target` is a class to reach, None for any wrong one; `means`
     is what the attacker has beside the model (engine.attacks.runner.Means: surrogate, further images, mask).
+    `defenses` are what the model is served behind, such as "jpeg(quality=75), rnd(sigma=0.02)"; an `attacker` who has
+    the model is "oblivious" of them or "adaptive", with so many `draws` where a defense is random. `identities` name
+    the images; an image's random numbers depend on seed and name alone (default: the digest of its values).
+
+    Of tensors the result holds tensors, on the device that `images` came from; of NumPy arrays read-only NumPy arrays.
     """
     import torch
 
+    from engine.attacks.result import TensorResult
     from engine.attacks.runner import run_attack
     from engine.attacks.spec import make_spec
 
     spec = make_spec(name, eps=eps, norm=norm, target=target, seed=seed, batch=batch, numerics=numerics,
-                     max_queries=max_queries, params=params)
-    return run_attack(spec, model, torch.as_tensor(images), torch.as_tensor(labels), means=means, device=device,
-                      progress=progress, keep_steps=keep_steps)
+                     max_queries=max_queries, defenses=defenses, attacker=attacker, draws=draws, params=params)
+    result = run_attack(spec, model, torch.as_tensor(images), torch.as_tensor(labels), identities=identities,
+                        means=means, device=device, progress=progress, keep_steps=keep_steps)
+    return TensorResult(result, images.device) if isinstance(images, torch.Tensor) else result

@@ -1,7 +1,7 @@
 """Models and images so small that an attack on them can be followed by hand; a check that nothing is left behind."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -119,13 +119,15 @@ def quick(name: str, model: Classifier, images: Tensor, labels: Any, *, eps: flo
 def attack(name: str, model: Classifier, images: Tensor, labels: Any, *, eps: float | None,
            progress: Progress | None = None, keep_steps: bool = True, norm: str | None = "linf",
            target: int | None = None, seed: int = 0, batch: int = 16, numerics: str = "reference",
-           max_queries: int | None = None, means: Means | None = None, surrogate: str = "",
+           max_queries: int | None = None, means: Means | None = None, surrogate: str = "", defenses: str = "",
+           attacker: str = "oblivious", draws: int = 1, identities: Sequence[str] | None = None,
            **params: Any) -> AttackResult:
     """An attack as it is on this machine's CPU, unprepared unless said."""
     spec = make_spec(name, eps=eps, norm=norm, target=target, seed=seed, batch=batch, numerics=numerics,
-                     max_queries=max_queries, surrogate=surrogate, params=params)
-    return run_attack(spec, model, images, torch.as_tensor(labels), means=means, device="cpu", progress=progress,
-                      keep_steps=keep_steps)
+                     max_queries=max_queries, surrogate=surrogate, defenses=defenses, attacker=attacker, draws=draws,
+                     params=params)
+    return run_attack(spec, model, images, torch.as_tensor(labels), identities=identities, means=means, device="cpu",
+                      progress=progress, keep_steps=keep_steps)
 
 
 class Counted(nn.Module):

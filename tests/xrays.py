@@ -50,7 +50,7 @@ class XRays:
 
     def ours(self, name: str, norm: str, eps: float | None = None, **options: object) -> AttackResult:
         return engine.attack(name, self.model, self.images, self.labels, eps=eps, norm=norm, batch=100,
-                             numerics="reference", device="cpu", means=Means(others=self.others), **options)
+                             numerics="reference", device="cpu", means=Means(others=self.others), **options).arrays
 
     def fooled(self, images: Tensor) -> Tensor:
         """Which of `images` the model gets wrong, bool [N]."""

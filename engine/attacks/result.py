@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.attacks.spec import AttackSpec
 from engine.metrics.rates import interval
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -208,3 +211,30 @@ class AttackResult:
         """Summary, spec and provenance, JSON-able: enough to run it again."""
         return {**self.summary(), "spec": asdict(self.spec), "provenance": asdict(self.provenance),
                 "classes": list(self.classes)}
+
+
+class TensorResult:
+    """An AttackResult whose arrays are tensors on `device`: what who attacks tensors gets back.
+
+    Everything else (summary, spec, trace, warnings ...) is the result's own, and `arrays` is that result itself, with
+    NumPy arrays. A tensor is made when it is first asked for; it is a copy, and may be written to.
+    """
+
+    def __init__(self, arrays: AttackResult, device: torch.device) -> None:
+        self.arrays = arrays
+        self.device = device
+
+    def __getattr__(self, name: str) -> Any:
+        """Only called for what is not known yet: a tensor is then kept under its name."""
+        if name in ("arrays", "device"):  # not there before __init__, as when the object is copied or unpickled
+            raise AttributeError(name)
+        value = getattr(self.arrays, name)
+        if isinstance(value, np.ndarray):
+            import torch
+
+            value = torch.tensor(value, device=self.device)
+            setattr(self, name, value)
+        return value
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(self.arrays)})

@@ -2,7 +2,8 @@
 
 An attack writes what it does to one image as a generator that yields images to ask about and is sent the answers. The
 model sees full batches for as long as there are questions enough, queries are counted per image, and no image's
-outcome depends on the others.
+outcome depends on the others: neither on which there are nor on how many still talk. (What the model answers may: it
+rounds differently in batches of other sizes.)
 """
 
 from __future__ import annotations
@@ -37,11 +38,12 @@ class Spent(Exception):
 class Subject:
     """One attacked image as its own talk sees it, with a leading dimension of 1.
 
-    `left` is how many queries it may still ask, `share` how many rows it should ask about at a time, `best` the
-    image to be returned: the clean one until `keep` is given something.
+    `left` is how many queries it may still ask, `share` how many rows it should ask about at a time (as many as the
+    model takes: with a share that followed the company, sums over portions would round by it), `best` the image to be
+    returned: the clean one until `keep` is given something.
     """
 
-    def __init__(self, index: int, ball: Ball, best: Tensor, left: int, run: Run) -> None:
+    def __init__(self, index: int, ball: Ball, best: Tensor, left: int, share: int, run: Run) -> None:
         self.index = index
         self.clean = ball.clean[index:index + 1]
         self.lower, self.upper = ball.lower[index:index + 1], ball.upper[index:index + 1]
@@ -49,7 +51,7 @@ class Subject:
         self.norm, self._budget = ball.norm, ball.budget
         self.best = best
         self.left = left
-        self.share = 1
+        self.share = share
         self.run = run
         self._nearest = float("inf")
 
@@ -143,63 +145,77 @@ def talk_together(target: Oracle, ask: Ask, ball: Ball, run: Run, queries: int,
     """
     best = ball.clean.clone()
     allowed = target.left.clamp(max=queries).tolist()
-    subjects = [Subject(i, ball, best[i:i + 1], allowed[i], run) for i in range(len(best))]
+    share = target.rows_at_once
+    subjects = [Subject(i, ball, best[i:i + 1], allowed[i], share, run) for i in range(len(best))]
     _Table(target, ask, subjects, best, run).run(talk)
     return best
 
 
+@dataclass
+class _Thought:
+    """A talk that can go on: `step` makes it think until its next question."""
+
+    subject: Subject
+    talk: Asking[None]
+    step: Callable[[], Tensor]
+
+
 class _Table:
-    """All talks of a batch."""
+    """All talks of a batch. A talk thinks only when the model would otherwise have too little to do, so that at most
+    two batches of images wait to be asked about."""
 
     def __init__(self, target: Oracle, ask: Ask, subjects: list[Subject], best: Tensor, run: Run) -> None:
         self._target, self._ask, self._subjects, self._best, self._run = target, ask, subjects, best, run
+        self._ready: deque[_Thought] = deque()
         self._waiting: deque[_Question] = deque()
         self._budget = sum(subject.left for subject in subjects)
 
     def run(self, talk: Callable[[Subject], Asking[None]]) -> None:
         self._report(0.0)
-        self._divide(len(self._subjects))
         for subject in self._subjects:
             started = talk(subject)
-            self._go_on(subject, started, started.__next__)
+            self._ready.append(_Thought(subject, started, started.__next__))
         since = 0
-        while self._waiting:
-            self._divide(len(self._waiting))
-            since += self._round()
+        while self._ready or self._waiting:
+            while self._ready and self._open < self._target.rows_at_once:
+                self._go_on(self._ready.popleft())
+            if self._waiting:
+                since += self._round()
             if since >= BETWEEN_WALKS * len(self._subjects):
                 self._report(self._done())
                 since = 0
         self._report(1.0)
 
-    def _divide(self, talks: int) -> None:
-        """Two batches' worth of rows among those who still talk: enough to fill one while the rest is thought about."""
-        for subject in self._subjects:
-            subject.share = max(1, 2 * self._target.rows_at_once // max(1, talks))
+    @property
+    def _open(self) -> int:
+        return sum(question.open for question in self._waiting)
 
     def _report(self, done: float) -> None:
         self._run.walk(self._best, self._target.queries, done)
 
     def _done(self) -> float:
         """The share of all queries that is spent, or will not be asked for."""
-        return 1.0 - sum(question.subject.left for question in self._waiting) / max(1, self._budget)
+        talking = [thought.subject for thought in self._ready] + [question.subject for question in self._waiting]
+        return 1.0 - sum(subject.left for subject in talking) / max(1, self._budget)
 
-    def _go_on(self, subject: Subject, talk: Asking[None], step: Callable[[], Tensor]) -> None:
+    def _go_on(self, thought: _Thought) -> None:
         """Let a talk think until its next question that it can pay for, and queue that."""
+        step = thought.step
         while True:
             try:
                 images = step()
             except (StopIteration, Spent):
                 return
-            if len(images) <= subject.left:
-                self._waiting.append(_Question(subject, talk, images))
+            if len(images) <= thought.subject.left:
+                self._waiting.append(_Question(thought.subject, thought.talk, images))
                 return
-            step = _refuse(talk)
+            step = _refuse(thought.talk)
 
     def _round(self) -> int:
         """One call of the model, of full batches where there are rows enough; returns how many rows it was."""
         import torch
 
-        total = sum(question.open for question in self._waiting)
+        total = self._open
         batch = self._target.rows_at_once
         rows_left = total // batch * batch or total
         parts: list[tuple[_Question, Tensor]] = []
@@ -218,7 +234,8 @@ class _Table:
             question.answers.append(answer)
         while self._waiting and not self._waiting[0].open:
             question = self._waiting.popleft()
-            self._go_on(question.subject, question.talk, _tell(question.talk, torch.cat(question.answers)))
+            self._ready.append(_Thought(question.subject, question.talk,
+                                        _tell(question.talk, torch.cat(question.answers))))
         return sum(sizes)
 
 

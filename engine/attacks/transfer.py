@@ -137,17 +137,21 @@ class Scene:
 
 
 def _mean(parts: Iterable[Ascent], size: int, count: int) -> Ascent:
-    """The mean of `count` ascents for each of `size` points, which come in parts of [k * size, ...]."""
+    """The mean of `count` ascents for each of `size` points, which come in parts of [k * size, ...].
+
+    They are added one after the other: how many make a part depends on the size of the batch, and sums would round by
+    it.
+    """
     total: Ascent | None = None
     for part in parts:
-        sums = [t.reshape(-1, size, *t.shape[1:]).sum(dim=0) for t in (part.gradient, part.logits, part.value)]
-        if total is None:
-            total = type(part)(*sums)
-        else:
-            for so_far, more in zip((total.gradient, total.logits, total.value), sums, strict=True):
-                so_far.add_(more)
+        for copy in zip(*(t.split(size) for t in (part.gradient, part.logits, part.value)), strict=True):
+            if total is None:
+                total = type(part)(*copy)
+            else:
+                total.add_(type(part)(*copy))
     assert total is not None, "no copies"
-    return type(total)(total.gradient.div_(count), total.logits.div_(count), total.value.div_(count))
+    total.div_(count)
+    return total
 
 
 def _product(transformations: tuple[Transformation, ...]) -> int:

@@ -42,7 +42,7 @@ def _steps(attack: str, eps: float) -> dict[str, float]:
 def test_nonsign(dataset: str, home: Path, found: Callable[[str, list[str]], None]) -> None:
     of = scene(dataset, (ARCH,), COUNT, home)
     fooled = {(attack, eps): engine.attack(attack, of.models[ARCH], of.images, of.labels, eps=eps, batch=50,
-                                           device="cpu", **_steps(attack, eps)).success
+                                           device="cpu", **_steps(attack, eps)).arrays.success
               for pair in PAIRS for attack in pair for eps in EPS}
     rows = [(attack, *(share(fooled[attack, eps]) for eps in EPS)) for pair in PAIRS for attack in pair]
     rows.append(("fgnm, pixels unlimited", *(share(_fooled_unlimited(of, eps)) for eps in EPS)))

@@ -22,7 +22,7 @@ def _fooled(of: Scene, attack: str, surrogate: str, target: str) -> np.ndarray:
     """Whether each picture, attacked on `surrogate`, fools `target`."""
     means = Means(surrogate=of.models[surrogate], others=of.others)
     return engine.attack(attack, of.models[target], of.images, of.labels, eps=EPS, batch=50, means=means,
-                         device="cpu").success
+                         device="cpu").arrays.success
 
 
 def _only(one: np.ndarray, other: np.ndarray) -> int:

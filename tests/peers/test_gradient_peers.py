@@ -42,7 +42,7 @@ class Subject:
 
     def ours(self, name: str, numerics: str = "fast", **options: object) -> AttackResult:
         return engine.attack(name, self.model, self.images, self.labels, eps=EPS, batch=BATCH, numerics=numerics,
-                             device="cpu", **options)
+                             device="cpu", **options).arrays
 
     def logits(self, images: Tensor) -> Tensor:
         with torch.no_grad():
