@@ -27,7 +27,7 @@ OWN_NETWORK = ("stm", "advgan", "advganpp", "gdpa")
 
 
 class OneByOne(nn.Module):
-    """Sees every image by itself, so that what it says of one never depends on the others."""
+    """A layer that takes every image by itself, so that what it makes of one never depends on the others."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -39,7 +39,8 @@ class OneByOne(nn.Module):
 
 def one_by_one() -> Classifier:
     model = small_net()
-    return Classifier(OneByOne(model.module), model.classes, mean=(0.4,) * 3, std=(0.2,) * 3)
+    layers = [OneByOne(layer) for layer in model.module.children()]
+    return Classifier(nn.Sequential(*layers), model.classes, mean=(0.4,) * 3, std=(0.2,) * 3)
 
 
 MODEL = one_by_one()
