@@ -95,7 +95,7 @@ class BatchRun(Run):
     def __init__(self, setting: Setting, identities: Sequence[str], clean: Tensor,
                  report: Callable[[float, str], None]) -> None:
         self.others = setting.others
-        self.oracle: Oracle | None = None  # what the attack asks
+        self.oracle = setting.oracle(identities)
         self._setting = setting
         self._clean = clean
         self._generators = [torch.Generator().manual_seed(image_seed(setting.spec.seed, name)) for name in identities]
@@ -142,7 +142,6 @@ class BatchRun(Run):
         self.notes[text] += images
 
     def learned(self, fit: Callable[[], dict[str, Tensor]], show: Sequence[str] = ()) -> dict[str, Tensor]:
-        assert self.oracle is not None
         payload = self._setting.learned.fetch(fit, self._curves, self.oracle)
         self._curves = payload.facts["curves"]
         self._shown = {name: payload.arrays[name].copy() for name in show}

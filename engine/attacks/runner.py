@@ -191,8 +191,7 @@ def _pieces(setting: Setting, images: Tensor, labels: Tensor, identities: Sequen
         report(0.0, "first step")
         clean, of = images[start:end].to(setting.device), labels[start:end].to(setting.device)
         part = None if mask is None else mask[start:end].to(setting.device)
-        names = identities[start:end]
-        return _one_batch(setting, clean, of, part, names, BatchRun(setting, names, clean, report))
+        return _one_batch(setting, clean, of, part, BatchRun(setting, identities[start:end], clean, report))
 
     yield from _in_batches(total, setting.spec.batch, work)
 
@@ -220,10 +219,8 @@ def _in_batches(total: int, size: int, work: Callable[[int, int], T]) -> Iterato
             torch.accelerator.empty_cache()
 
 
-def _one_batch(setting: Setting, clean: Tensor, labels: Tensor, mask: Tensor | None, identities: Sequence[str],
-               run: BatchRun) -> _Piece:
-    spec, attack = setting.spec, setting.attack
-    oracle = run.oracle = setting.oracle(identities)
+def _one_batch(setting: Setting, clean: Tensor, labels: Tensor, mask: Tensor | None, run: BatchRun) -> _Piece:
+    spec, attack, oracle = setting.spec, setting.attack, run.oracle
     targets = None if spec.target is None else torch.full_like(labels, spec.target)
     ball = Budget(spec.norm, spec.eps).around(clean, mask, patched=attack.info.patched)
     adversarial = attack.run(oracle, clean, Goal(labels, targets), ball, run)

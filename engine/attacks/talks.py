@@ -28,6 +28,7 @@ Asking = Generator["Tensor", "Tensor", T]
 # Images [R, C, H, W] and the image of the batch that each row belongs to -> an answer a row.
 Ask = Callable[["Tensor", "Tensor"], "Tensor"]
 
+PORTION = 16  # rows that one talk asks about at a time: they fill a batch of the usual size
 BETWEEN_WALKS = 8  # queries an image between two reports of where the attack stands
 
 
@@ -38,12 +39,11 @@ class Spent(Exception):
 class Subject:
     """One attacked image as its own talk sees it, with a leading dimension of 1.
 
-    `left` is how many queries it may still ask, `share` how many rows it should ask about at a time (as many as the
-    model takes: with a share that followed the company, sums over portions would round by it), `best` the image to be
-    returned: the clean one until `keep` is given something.
+    `left` is how many queries it may still ask, `best` the image to be returned: the clean one until `keep` is given
+    something.
     """
 
-    def __init__(self, index: int, ball: Ball, best: Tensor, left: int, share: int, run: Run) -> None:
+    def __init__(self, index: int, ball: Ball, best: Tensor, left: int, run: Run) -> None:
         self.index = index
         self.clean = ball.clean[index:index + 1]
         self.lower, self.upper = ball.lower[index:index + 1], ball.upper[index:index + 1]
@@ -51,7 +51,6 @@ class Subject:
         self.norm, self._budget = ball.norm, ball.budget
         self.best = best
         self.left = left
-        self.share = share
         self.run = run
         self._nearest = float("inf")
 
@@ -76,9 +75,10 @@ class Subject:
         return self.run.noise(self.clean.new_empty(1).expand(shape), self.rows(shape[0]))
 
     def shares(self, count: int) -> Iterator[int]:
-        """`count` rows in portions to be asked about at a time."""
+        """`count` rows in portions to be asked about at a time; never by the batch or the company, as sums over
+        portions would round by them, and the last queries buy other portions."""
         while count > 0:
-            portion = min(count, self.share)
+            portion = min(count, PORTION)
             yield portion
             count -= portion
 
@@ -145,8 +145,7 @@ def talk_together(target: Oracle, ask: Ask, ball: Ball, run: Run, queries: int,
     """
     best = ball.clean.clone()
     allowed = target.left.clamp(max=queries).tolist()
-    share = target.rows_at_once
-    subjects = [Subject(i, ball, best[i:i + 1], allowed[i], share, run) for i in range(len(best))]
+    subjects = [Subject(i, ball, best[i:i + 1], allowed[i], run) for i in range(len(best))]
     _Table(target, ask, subjects, best, run).run(talk)
     return best
 
@@ -162,7 +161,7 @@ class _Thought:
 
 class _Table:
     """All talks of a batch. A talk thinks only when the model would otherwise have too little to do, so that at most
-    two batches of images wait to be asked about."""
+    a batch and a talk's question of images wait to be asked about."""
 
     def __init__(self, target: Oracle, ask: Ask, subjects: list[Subject], best: Tensor, run: Run) -> None:
         self._target, self._ask, self._subjects, self._best, self._run = target, ask, subjects, best, run

@@ -95,7 +95,8 @@ def smallest_eps(spec: AttackSpec, model: Classifier, images: torch.Tensor, labe
     Every success is a run whose verdict is the original model's. That no image resists a larger budget after failing a
     smaller one is assumed, not proven: for an attack that overshoots, the number is an upper bound of the smallest eps.
     Images that are to be tried at the same eps are attacked together, so that all are in the first rounds, and later
-    those whose answers were the same. Raises EngineError and Cancelled.
+    those whose answers were the same; each draws the same random numbers in every round and company. Raises
+    EngineError and Cancelled.
     """
     _check(spec, high, tolerance)
     search = _Search(spec, model, images, labels, means or Means(), device, high, tolerance)

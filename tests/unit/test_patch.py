@@ -106,8 +106,9 @@ def test_the_patch_lies_on_the_hottest_spot_of_the_true_class(name: str) -> None
 def test_a_random_place_is_the_seeds_and_everywhere() -> None:
     images = torch.full((400, 1, 8, 8), 0.5)
     model = grey(Slope((1.0,) * 64))
+    names = [f"image {number}" for number in range(400)]  # as they are all alike otherwise
     first, same, other = (attack("randompatch", model, images, [1] * 400, eps=None, norm="l0", height=0.25, width=0.25,
-                                 steps=1, seed=seed) for seed in (0, 0, 1))
+                                 steps=1, seed=seed, identities=names) for seed in (0, 0, 1))
     assert first.adversarial.tobytes() == same.adversarial.tobytes() != other.adversarial.tobytes()
     assert changed(first).any(axis=0).all(), "some pixels are never covered"
 
