@@ -2,18 +2,37 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
 
 from engine.errors import Cancelled
 
 Report = Callable[[float, str], None]
 
 
-class Progress:
-    """Handed to every long computation: `report` passes on the fraction done, and raises Cancelled on request."""
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """What an attack has made of the first image of a batch so far: float32 [C, H, W] in [0,1], and how far it is;
+    `probabilities` [K] are what the attacked model said of it, where the attacker sees that."""
 
-    def __init__(self, on_report: Report | None = None, cancel: threading.Event | None = None) -> None:
+    image: np.ndarray
+    text: str
+    probabilities: np.ndarray | None = None
+
+
+Offer = Callable[[Callable[[], Preview]], None]
+
+
+class Progress:
+    """Handed to every long computation: `report` passes on the fraction done, and raises Cancelled on request;
+    `preview` offers a look at what there is so far."""
+
+    def __init__(self, on_report: Report | None = None, cancel: threading.Event | None = None,
+                 on_preview: Offer | None = None) -> None:
         self._on_report = on_report
         self._cancel = cancel or threading.Event()
+        self._on_preview = on_preview
 
     def report(self, fraction: float, text: str = "") -> None:
         """Say that `fraction` (0 to 1) is done; raises Cancelled."""
@@ -22,6 +41,12 @@ class Progress:
         if self._on_report is not None:
             self._on_report(min(max(fraction, 0.0), 1.0), text)
 
+    def preview(self, make: Callable[[], Preview]) -> None:
+        """`make` is called only where somebody wants to look now, for it costs a copy from the device."""
+        if self._on_preview is not None:
+            self._on_preview(make)
+
     def part(self, start: float, end: float) -> "Progress":
         """A Progress for a piece of the work that fills `start` to `end` of this one."""
-        return Progress(lambda fraction, text: self.report(start + (end - start) * fraction, text), self._cancel)
+        return Progress(lambda fraction, text: self.report(start + (end - start) * fraction, text), self._cancel,
+                        self._on_preview)

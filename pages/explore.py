@@ -11,7 +11,7 @@ from engine.errors import EngineError
 from engine.experiments import pace
 from engine.experiments.explore import Source, explore_task, opened, picture, seen_by, warm_task
 from engine.work.jobs import Job, State, Task, jobs
-from pages.ui import controls, mishaps, outcome, pictures, progress, shell, sources
+from pages.ui import controls, live, mishaps, outcome, progress, shell, sources
 from pages.ui.address import Address
 from pages.ui.charts import counted, duration
 from pages.ui.outcome import Run
@@ -25,11 +25,12 @@ RUNNING, SHOWN, LEFT = "explore running", "explore shown", "explore left"
 DRAWN, STARTED = "explore drawn", "explore started"
 
 
-def choose(address: Address, dataset: Dataset, source: Source) -> Settings:
+def choose(address: Address, dataset: Dataset, source: Source, bar: controls.Bar) -> Settings:
     """Model and attack for a picture, every control; raises EngineError where one makes the rest impossible."""
     model = sources.model(address, dataset.info)
     chosen, labelled = seen_by(model, source)
-    attack, device = controls.attack_spec(address, labelled.classes, chosen, DEFAULT_ATTACK, sources.others(model))
+    attack, device = controls.attack_spec(address, labelled.classes, chosen, DEFAULT_ATTACK, sources.others(model),
+                                          bar)
     address.carry("cam", "layer")
     address.check_names()
     return Settings(source, model, attack, device)
@@ -102,24 +103,12 @@ def first_run(settings: Settings, task: Task, attacks: bool) -> None:
     st.rerun()
 
 
-def preview(source: Source) -> None:
-    """The chosen picture while nothing is known of it."""
-    chosen = picture(source)
-    name = "true class unknown"
-    if chosen.label is not None:
-        name = f"true class: {opened(source.dataset, source.split).classes[chosen.label]}"
-    png = pictures.image_png(chosen.image, str(source))
-    pictures.row([pictures.Figure("Original", name, png, "SYNTHETIC" if chosen.synthetic else ""),
-                  pictures.Figure("Perturbed", "what the attack makes of it"),
-                  pictures.Figure("Difference", "what was added, made visible")])
-
-
 def going_on(settings: Settings, task: Task, shown: Run | None) -> None:
     """One line: a job's progress, why there is no result, or what to do to get one."""
     running: Run | None = st.session_state.get(RUNNING)
     last = jobs().find(task)
     if running is not None:
-        progress.finished(running.job, patience=0)
+        progress.finished(running.job, patience=0, shows_preview=True)
     elif not st.session_state.get(STARTED):
         first_run(settings, task, last is None and runs_by_itself(settings.attack))
     elif last is not None and last.state is State.FAILED:
@@ -130,35 +119,58 @@ def going_on(settings: Settings, task: Task, shown: Run | None) -> None:
         st.info("Settings changed: press **Run** to see what they do.")
 
 
+def state_line(settings: Settings, task: Task, shown: Run | None) -> None:
+    """Below the bar, always as high: what is going on, and what the attack costs."""
+    with st.container(key="state", horizontal=True, vertical_alignment="center"):
+        going_on(settings, task, shown)
+        st.caption(price(settings), width="content")
+
+
 def main_area(source: Source | None, settings: Settings | None, task: Task | None, problems: Sequence[str | None],
               address: Address) -> None:
-    """What is wrong, what is going on, then the run that is shown, or else the chosen picture."""
+    """What is wrong, what is going on, then the attack that runs, or the run that is shown, or the chosen picture."""
     shown: Run | None = st.session_state.get(SHOWN)
+    running: Run | None = st.session_state.get(RUNNING)
     with st.container():
         mishaps.show()
         for problem in filter(None, problems):
             st.error(problem)
         if settings is not None and task is not None:
-            going_on(settings, task, shown)
-    if shown is not None and (source is None or shown.settings.source == source):
+            state_line(settings, task, shown)
+    if running is not None and source is not None and running.settings.source == source:
+        live.show(running)
+    elif shown is not None and (source is None or shown.settings.source == source):
         outcome.show(shown, address)
     elif source is not None:
-        preview(source)
+        live.show_chosen(source)
+
+
+def buttons(bar: controls.Bar, settings: Settings | None, task: Task | None, broken: bool) -> None:
+    """Run and Cancel, and what they do; `broken`: the page is not set as somebody wished."""
+    asked = bar.run.button("Run", type="primary", shortcut="Ctrl+Enter", width="stretch", disabled=task is None)
+    if broken:
+        mishaps.give_up()
+    if settings is not None and task is not None:
+        advance(settings, task, mishaps.wanted_again("explore") or asked)
+    current: Run | None = st.session_state.get(RUNNING)
+    if bar.cancel.button("Cancel", disabled=current is None, width="stretch") and current is not None:
+        cancel(current.job)
 
 
 def page() -> None:
-    """The sidebar with the controls, the main area with what they lead to."""
+    """A bar with what is turned all the time, the sidebar with all other controls, below the bar what they lead to."""
     address = Address("explore", "explore.dataset")
     source: Source | None = None
     settings: Settings | None = None
     task: Task | None = None
     wrong = ""
+    bar = controls.bar()
     with st.sidebar:
         try:
             dataset, split = sources.dataset(address)
             slot = st.container()
             source = sources.source(address, dataset, split)
-            settings = choose(address, dataset, source)
+            settings = choose(address, dataset, source, bar)
             task = explore_task(source, settings.model, settings.attack, settings.device)
         except EngineError as error:
             # Said in the main area: the sidebar is long, and its end often out of sight.
@@ -167,18 +179,7 @@ def page() -> None:
             with slot:
                 # Thumbnails take a moment the first time: everything else is on the page before them.
                 sources.chooser(dataset, source)
-        if settings is not None:
-            st.caption(price(settings))
-        with st.container(key="run-bar", horizontal=True):
-            asked = st.button("Run", type="primary", shortcut="Ctrl+Enter", width="stretch",
-                              disabled=task is None)
-            if task is None or address.problems:
-                mishaps.give_up()
-            if settings is not None and task is not None:
-                advance(settings, task, mishaps.wanted_again("explore") or asked)
-            current: Run | None = st.session_state.get(RUNNING)
-            if st.button("Cancel", disabled=current is None) and current is not None:
-                cancel(current.job)
+    buttons(bar, settings, task, broken=task is None or bool(address.problems))
     main_area(source, settings, task, [wrong, *address.problems, sources.trouble()], address)
     address.write(complete=settings is not None)
 

@@ -17,6 +17,7 @@ from engine.attacks.result import MILESTONES, Trace, Walk
 from engine.attacks.spec import AttackSpec, whole
 from engine.errors import EngineError
 from engine.home import home
+from engine.progress import Offer, Preview
 from engine.serving.draws import key_of
 from engine.serving.served import Served
 from engine.serving.threat import DecisionBased, Oracle, ScoreBased, WhiteBox
@@ -93,13 +94,14 @@ class BatchRun(Run):
     identity seeds, so that neither the device nor the image's place and company change them."""
 
     def __init__(self, setting: Setting, identities: Sequence[str], clean: Tensor,
-                 report: Callable[[float, str], None]) -> None:
+                 report: Callable[[float, str], None], offer: Offer) -> None:
         self.others = setting.others
         self.oracle = setting.oracle(identities)
         self._setting = setting
         self._clean = clean
         self._generators = [torch.Generator().manual_seed(image_seed(setting.spec.seed, name)) for name in identities]
         self._report = report
+        self._offer = offer
         self._logits: list[Tensor] = []
         self._objective: list[Tensor] = []
         self._images: list[Tensor] = []
@@ -136,7 +138,9 @@ class BatchRun(Run):
                 self._film = now[None].repeat(len(MILESTONES), *[1] * now.ndim)
             before = torch.tensor(MILESTONES)[:, None] >= queries.cpu()
             self._film = now.where(before[:, :, None, None, None], self._film)
-        self._report(done, f"{int(queries.max())} queries an image")
+        text = f"{int(queries.max())} queries an image"
+        self._offer(lambda: _preview(images, text))
+        self._report(done, text)
 
     def note(self, text: str, images: int = 1) -> None:
         self.notes[text] += images
@@ -164,7 +168,9 @@ class BatchRun(Run):
         if self._setting.keep_steps and step % math.ceil(steps / MOST_IMAGES) == 0:
             self._images.append(images.detach().to("cpu", copy=True))
             self._kept.append(len(self._logits) - 1)
-        self._report((step + 1) / steps, f"step {step + 1} of {steps}")
+        text = f"step {step + 1} of {steps}"
+        self._offer(lambda: _preview(images, text, logits))
+        self._report((step + 1) / steps, text)
 
     def trace(self, classes: int) -> Trace:
         n, keep = len(self._clean), self._setting.keep_steps
@@ -188,6 +194,12 @@ class BatchRun(Run):
             return None
         return Walk(torch.stack(self._queries).cpu().numpy(), torch.stack(self._distances).cpu().numpy(),
                     None if self._film is None else self._film.numpy())
+
+
+def _preview(images: Tensor, text: str, logits: Tensor | None = None) -> Preview:
+    """A copy of the first image, in the range of pictures, which an iterate may leave by a rounding error."""
+    return Preview(images[0].detach().float().clamp(0, 1).cpu().numpy(), text,
+                   None if logits is None else logits[0].detach().float().softmax(dim=0).cpu().numpy())
 
 
 def image_seed(seed: int, identity: str) -> int:

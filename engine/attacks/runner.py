@@ -191,7 +191,8 @@ def _pieces(setting: Setting, images: Tensor, labels: Tensor, identities: Sequen
         report(0.0, "first step")
         clean, of = images[start:end].to(setting.device), labels[start:end].to(setting.device)
         part = None if mask is None else mask[start:end].to(setting.device)
-        return _one_batch(setting, clean, of, part, BatchRun(setting, identities[start:end], clean, report))
+        return _one_batch(setting, clean, of, part,
+                          BatchRun(setting, identities[start:end], clean, report, progress.preview))
 
     yield from _in_batches(total, setting.spec.batch, work)
 

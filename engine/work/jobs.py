@@ -15,7 +15,7 @@ from enum import Enum
 from engine import device as devices
 from engine.errors import Cancelled, EngineError
 from engine.home import home
-from engine.progress import Progress
+from engine.progress import Preview, Progress
 from engine.work.journal import Accepted, Journal
 from engine.work.kinds import KINDS, Bench, Task
 from engine.work.specs import to_json
@@ -23,6 +23,8 @@ from engine.work.store import Payload, Store, store_in
 from engine.work.turns import Turns
 
 PRESENT = 5.0  # seconds after which someone who no longer looks at a job has left (closed or reloaded the page)
+BETWEEN_PREVIEWS = 1.0  # seconds
+_ENOUGH_TIME, _ENOUGH_DONE = 1.0, 0.005  # seconds and share of the work from which the rest is foretold
 _REMEMBERED = 24  # jobs over and still in memory; a payload can weigh 10 MB
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class Job:
     error: str = ""
     note: str = ""
     payload: Payload | None = None
+    preview: Preview | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     over: threading.Event = field(default_factory=threading.Event)
     watchers: dict[str, float] = field(default_factory=dict)
@@ -61,6 +64,8 @@ class Job:
     settle: Callable[[str], None] = lambda key: None
     steps: Generator[None, None, Payload] | None = None
     key: str = ""
+    _first_mark: tuple[float, float] | None = None  # when the work first said that it had got on, and how far
+    _next_preview: float = 0.0
 
     def __post_init__(self) -> None:
         self.key = self.task.key
@@ -83,6 +88,27 @@ class Job:
         """Cancel what someone has cancelled and nobody else waits for (any more)."""
         if self.declined and not self.wanted():
             self.cancelled.set()
+
+    def advance(self, fraction: float, text: str) -> None:
+        """The work says how far it is."""
+        self.fraction, self.text = fraction, text
+        if self._first_mark is None and fraction > 0:
+            self._first_mark = time.monotonic(), fraction
+
+    def left(self) -> float | None:
+        """Seconds until the work is done, at the pace since it first got on: what went before, such as loading
+        libraries, says nothing of the rest. None while there is too little to go by."""
+        if self._first_mark is None or self.state is not State.RUNNING:
+            return None
+        since, at = self._first_mark
+        elapsed, done = time.monotonic() - since, self.fraction - at
+        return elapsed * (1 - self.fraction) / done if elapsed >= _ENOUGH_TIME and done >= _ENOUGH_DONE else None
+
+    def offer(self, make: Callable[[], Preview]) -> None:
+        """The work has something to look at: taken now and then, and only while somebody looks."""
+        now = time.monotonic()
+        if now >= self._next_preview and self.wanted():
+            self.preview, self._next_preview = make(), now + BETWEEN_PREVIEWS
 
     def end(self, state: State) -> None:
         self.state = state
@@ -240,7 +266,7 @@ class Jobs:
 
     def _perform(self, job: Job) -> State:
         def report(fraction: float, text: str) -> None:
-            job.fraction, job.text = fraction, text
+            job.advance(fraction, text)
             job.stop_if_declined()
 
         job.stop_if_declined()
@@ -249,7 +275,7 @@ class Jobs:
                 return State.CANCELLED
             if job.steps is None:
                 job.state, job.text = State.RUNNING, "starting"
-                bench = Bench(job.task.device, self.store, Progress(report, job.cancelled), self._recall)
+                bench = Bench(job.task.device, self.store, Progress(report, job.cancelled, job.offer), self._recall)
                 outcome = KINDS[job.task.kind].work(job.task.spec, bench)
                 if isinstance(outcome, Payload):
                     job.payload = outcome

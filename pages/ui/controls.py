@@ -1,10 +1,14 @@
-"""The sidebar's controls, generated from what the engine declares."""
+"""The controls of an attack, generated from what the engine declares.
+
+What is turned all the time is in a bar above the pictures, the rest in the sidebar.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from engine import device as devices
 from engine.attacks import ATTACKS
@@ -103,6 +107,23 @@ def choice(address: Address, name: str, label: str, options: Sequence[str], defa
     return chosen
 
 
+@dataclass(frozen=True)
+class Bar:
+    """The places in the bar above the pictures."""
+
+    attack: DeltaGenerator
+    budget: DeltaGenerator
+    exact: DeltaGenerator
+    run: DeltaGenerator
+    cancel: DeltaGenerator
+
+
+def bar() -> Bar:
+    """The bar, empty yet."""
+    with st.container(key="bar"):
+        return Bar(*st.columns([2.7, 3.2, 1.25, 1.75, 1.1], vertical_alignment="bottom", gap="small"))
+
+
 KNOWN_AS = {Knowledge.WHITE_BOX: "white-box", Knowledge.TRANSFER: "transfer", Knowledge.SCORE: "score-based",
             Knowledge.DECISION: "decision-based"}
 
@@ -117,11 +138,10 @@ def attack_class(address: Address, default: str) -> type[Attack]:
         format_func=lambda n: f"{KNOWN_AS[ATTACKS[n].info.knowledge]} · {ATTACKS[n].info.title}",
         help="Type to search. " + "  \n".join(f"**{KNOWN_AS[k]}**: {k.value.lower()}." for k in Knowledge))
     address.note("attack", name)
-    st.caption(ATTACKS[name].info.sentence)
     return ATTACKS[name]
 
 
-def budget(address: Address, info: AttackInfo) -> tuple[str, float | None]:
+def budget(address: Address, info: AttackInfo, places: Bar) -> tuple[str, float | None]:
     """Norm and eps, as a slider with the exact number beside it; no eps where the attack has none."""
     norm = info.norms[0]
     if len(info.norms) > 1:
@@ -130,6 +150,8 @@ def budget(address: Address, info: AttackInfo) -> tuple[str, float | None]:
     if not info.bounded:
         # A link keeps its eps for the next attack that takes one.
         address.carry(*(scale.setting for scale in SCALES.values()))
+        places.budget.caption("No epsilon: it looks for a small change by itself. What limits it is among the advanced "
+                              "settings.")
         return norm, None
     scale = SCALES[norm]
     key, exact = f"explore.{scale.setting}", f"explore.{scale.setting} exact"
@@ -137,13 +159,11 @@ def budget(address: Address, info: AttackInfo) -> tuple[str, float | None]:
     if seed is None:
         force(exact, address.current(key))
     options = sorted({*map(float, scale.offered), float(address.current(key))})
-    shown = st.select_slider(scale.label, options, seed, key=key, format_func=scale.text, help=scale.help,
-                             on_change=_follow, args=(exact, key))
-    left, right = st.columns([1, 1.15], vertical_alignment="center")
-    left.number_input("exact value", 0.0, scale.highest, None if forced(exact) else seed, step=0.05, format="%.6g",
-                      key=exact, label_visibility="collapsed", on_change=_follow, args=(key, exact))
-    note = f"= {scale.eps(shown):.3g} in [0, 1]" if norm == "linf" else "pixels in [0, 1]"
-    right.caption(note)
+    shown = places.budget.select_slider(scale.label, options, seed, key=key, format_func=scale.text, help=scale.help,
+                                        on_change=_follow, args=(exact, key))
+    places.exact.number_input("exact value", 0.0, scale.highest, None if forced(exact) else seed, step=0.05,
+                              format="%.6g", key=exact, on_change=_follow, args=(key, exact),
+                              help=f"{scale.text(shown)} = {scale.eps(shown):.3g} where pixels lie in [0, 1]")
     address.note(scale.setting, scale.text(shown))
     return norm, scale.eps(shown)
 
@@ -290,14 +310,17 @@ def mask(address: Address, chosen: Picture) -> str:
 
 
 def attack_spec(address: Address, classes: Sequence[str], chosen: Picture, default: str,
-                models: Mapping[str, str]) -> tuple[AttackSpec, str]:
+                models: Mapping[str, str], places: Bar) -> tuple[AttackSpec, str]:
     """Every control of an attack on the chosen picture, as a checked spec, and the device; raises EngineError.
 
     `models` are the other models that know these classes, name to title.
     """
-    attack = attack_class(address, default)
+    with places.attack:
+        attack = attack_class(address, default)
+    st.markdown(f"###### {attack.info.title}")
+    st.caption(attack.info.sentence)
     used = surrogate(address, models) if attack.info.knowledge is Knowledge.TRANSFER else ""
-    norm, eps = budget(address, attack.info)
+    norm, eps = budget(address, attack.info, places)
     target = goal(address, classes, chosen.label) if attack.info.targeted else None
     with st.expander("Advanced settings"):
         values = settings(address, attack, norm)

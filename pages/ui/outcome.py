@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from pages.ui.address import Address
 from pages.ui.charts import counted, duration, percent
 from pages.ui.pictures import Figure
 from pages.ui.shell import owner
-from pages.ui.viewer import auto_gain, strongest_channel, viewer
+from pages.ui.viewer import amplified, auto_gain, strongest_channel, viewer
 
 MOST_OUTLINED = 0.5  # the share of changed pixels up to which an outline says more than the difference
 MOST_LONE = 50  # the number of changed pixels up to which each is circled
@@ -66,13 +66,24 @@ class Run:
 
 def show(run: Run, address: Address) -> None:
     """Everything about a finished run."""
+    with st.container():
+        _headline(run)
+    _details(run, address)
+
+
+def _headline(run: Run) -> None:
+    """Verdict, remarks, viewer: each in the place where it stood while the attack ran (pages/ui/live.py)."""
     verdict.show(run.facts, run.classes, run.picture.stored_units)
-    for line in _remarks(run):
-        st.caption(line)
+    with st.container():
+        for line in _remarks(run):
+            st.caption(line)
     before, after = (verdict.says(run.facts, run.classes, image) for image in ("clean", "adversarial"))
     viewer(run.payload.arrays["clean"], run.payload.arrays["adversarial"], original_caption=str(before),
            perturbed_caption=str(after), badge=run.badge or None, stored_units=run.picture.stored_units,
            key="explore viewer")
+
+
+def _details(run: Run, address: Address) -> None:
     st.markdown("##### What the model says")
     charts.show(charts.probabilities(run.classes, *(run.facts["probabilities"][k] for k in ("clean", "adversarial"))),
                 key="explore probabilities")
@@ -101,10 +112,19 @@ def _remarks(run: Run) -> list[str]:
     """What a reader must know besides: about the picture, from the attack, about keeping the result."""
     # What the verdict has told already.
     known = ("so there was nothing to succeed on", "vanish when the image is saved with 8 bits")
-    lines = [*run.picture.notes, *_confined(run.settings),
-             *(w for w in run.facts["run"]["warnings"] if not w.endswith(known)), run.job.note]
-    if run.settings.source.upload and run.settings.source.dataset.startswith("phantom"):
+    lines = [*(w for w in run.facts["run"]["warnings"] if not w.endswith(known)), run.job.note]
+    return [*foreseen(run.settings, run.picture), *_sentences(lines)]
+
+
+def foreseen(settings: runs.Settings, picture: Picture) -> list[str]:
+    """What a reader must know besides, as far as it is known before the attack has run."""
+    lines = [*picture.notes, *_confined(settings)]
+    if settings.source.upload and settings.source.dataset.startswith("phantom"):
         lines.append("this model was trained on phantoms only; choose a data set of real pictures on the left")
+    return _sentences(lines)
+
+
+def _sentences(lines: Iterable[str]) -> list[str]:
     lines = [line.removeprefix("1 of 1 images: ") for line in lines]
     return [line[0].upper() + line[1:].rstrip(".") + "." for line in lines if line]
 
@@ -198,7 +218,9 @@ def _steps(run: Run) -> None:
         pictures.row([
             Figure(f"After step {shown[nearest]} of {last}", f"{run.classes[best]} {percent(says[best])}",
                    pictures.image_png(image, f"{run.key} {nearest}"), run.badge, exact=True),
-            Figure("Perturbation so far", f"{verdict.levels(float(np.abs(image - clean).max()))}, amplified ×{gain:g}",
+            Figure("Perturbation so far",
+                   f"{verdict.levels(float(np.abs(image - clean).max()))}, "
+                   f"{amplified(strongest_channel(image - clean), gain)}",
                    pictures.difference_png(image - clean, gain, f"{run.key} {nearest}"), run.badge, exact=True),
         ])
     with right:
@@ -232,8 +254,9 @@ def _learned(run: Run, name: str) -> Figure:
     values, key = run.payload.arrays[f"learned_{name}"], f"{run.key} {name}"
     if values.min() >= 0:
         return Figure(f"The {name} alone", "as it is printed", pictures.image_png(values, key), exact=True)
-    gain = auto_gain(strongest_channel(values))
-    return Figure(f"The {name} alone", f"amplified ×{gain:g}", pictures.difference_png(values, gain, key), exact=True)
+    change = strongest_channel(values)
+    gain = auto_gain(change)
+    return Figure(f"The {name} alone", amplified(change, gain), pictures.difference_png(values, gain, key), exact=True)
 
 
 def _fooling(run: Run) -> None:
@@ -392,8 +415,8 @@ def _numbers(run: Run) -> None:
 def _files(run: Run, heatmaps: Payload | None) -> None:
     arrays, settings = run.payload.arrays, run.settings
     stem = settings_stem(run)
-    change = arrays["adversarial"] - arrays["clean"]
-    gain = auto_gain(strongest_channel(change))
+    change = strongest_channel(arrays["adversarial"] - arrays["clean"])
+    gain = auto_gain(change)
     st.markdown("**Take it away**")
     with st.container(horizontal=True):
         _download("Original", f"{stem}-original.png", lambda: pictures.encode(pictures.eight_bit(arrays["clean"])),
@@ -402,8 +425,8 @@ def _files(run: Run, heatmaps: Payload | None) -> None:
                   lambda: pictures.encode(pictures.eight_bit(arrays["adversarial_8bit"])),
                   "The attacked picture rounded to 8 bits.")
         _download("Difference", f"{stem}-difference-x{gain:g}.png",
-                  lambda: pictures.encode(pictures.difference_colours(strongest_channel(change), gain)),
-                  f"What was added, amplified ×{gain:g}: blue darker, orange brighter.")
+                  lambda: pictures.encode(pictures.difference_colours(change, gain)),
+                  f"What was added, {amplified(change, gain)}: blue darker, orange brighter.")
         _download("All arrays (.npz)", f"{stem}.npz", lambda: _npz(run, heatmaps),
                   "Original, perturbed, every kept step and the heatmaps in full precision, for NumPy.")
         _download("Numbers (.csv)", f"{stem}.csv", lambda: _csv(run),

@@ -28,12 +28,12 @@ _ENLARGED = 2
 class Figure:
     """One picture of a row: title, a small line under it, the PNG, a word painted over it; `exact` shows square pixels.
 
-    Without PNG an empty frame keeps the place. `scale` is the CSS colour scale below it, with the words at its ends.
+    `scale` is the CSS colour scale below it, with the words at its ends.
     """
 
     title: str
     caption: str
-    png: bytes = b""
+    png: bytes
     badge: str = ""
     exact: bool = False
     scale: tuple[str, str, str] | None = None
@@ -56,8 +56,6 @@ def _cell(figure: Figure) -> str:
     data = base64.b64encode(figure.png).decode()
     frame = (f'<div class="ps-frame{" exact" if figure.exact else ""}">'
              f'<img alt="{title}: {caption}" src="data:image/png;base64,{data}">{badge}</div>')
-    if not figure.png:
-        frame = '<div class="ps-frame ps-empty">after the attack</div>'
     return (f'<figure><figcaption><b>{title}</b><small title="{caption}">{caption}</small></figcaption>'
             f"{frame}{scale}</figure>")
 

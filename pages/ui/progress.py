@@ -4,6 +4,7 @@ import streamlit as st
 
 from engine.work.jobs import Job, State, Task, jobs
 from engine.work.store import Payload
+from pages.ui.charts import duration
 from pages.ui.mishaps import wanted_again
 from pages.ui.shell import owner
 
@@ -11,13 +12,13 @@ _EVERY = 0.3  # seconds between two looks
 PATIENCE = 1.0  # seconds for which a page rather waits than draws a progress bar for a blink
 
 
-def finished(job: Job, patience: float = PATIENCE) -> bool:
+def finished(job: Job, patience: float = PATIENCE, shows_preview: bool = False) -> bool:
     """Whether the job is over, perhaps after a moment; if not, its progress is drawn here and the page runs again at
-    its end."""
+    its end, and for a page that shows previews when there is the first one."""
     job.watch(owner())
     if job.wait(patience).state.over:
         return True
-    _poll(job)
+    _poll(job, shows_preview and job.preview is None)
     return False
 
 
@@ -40,8 +41,10 @@ def on_request(task: Task, explained: str, label: str, key: str) -> Payload | No
 
 
 @st.fragment(run_every=_EVERY)
-def _poll(job: Job) -> None:
+def _poll(job: Job, waits_for_preview: bool) -> None:
     job.watch(owner())
-    if job.state.over:
+    if job.state.over or (waits_for_preview and job.preview is not None):
         st.rerun()
-    st.progress(job.fraction, text=f"{job.task.title}: {job.text}")
+    left = job.left()
+    time = "" if left is None else f" · about {duration(left)} left"
+    st.progress(job.fraction, text=f"{job.task.title}: {job.text}{time}")

@@ -54,6 +54,18 @@ def show(facts: dict[str, Any], classes: Sequence[str], units: StoredUnits | Non
       <div class="ps-checks">{"".join(_checks(facts, classes, units))}</div></div>""")
 
 
+def unfinished(title: str, truth: str, now: Says | None, unknown: str, sentence: str, checks: Sequence[str]) -> None:
+    """What stands in the verdict's place until there is one: the true class, and what the model says by now."""
+    right = f'<div class="ps-says"><small>{html.escape(title)}</small><b>{html.escape(unknown)}</b></div>'
+    if now is not None:
+        right = _said(title, now, now.name != truth)
+    st.html(f"""<div class="ps-unfinished" data-testid="unfinished">
+      <div class="ps-flip"><div class="ps-says"><small>The picture is</small><b>{html.escape(truth)}</b></div>
+        <span class="ps-arrow">&#8594;</span>{right}</div>
+      <p>{html.escape(sentence)}</p>
+      <div class="ps-checks">{"".join(_dot(check, check) for check in checks) or "<span>&nbsp;</span>"}</div></div>""")
+
+
 def _said(title: str, what: Says, changed: bool) -> str:
     return (f'<div class="ps-says{" changed" if changed else ""}"><small>{title}</small>'
             f"<b>{html.escape(what.name)} <i>{percent(what.confidence)}</i></b></div>")

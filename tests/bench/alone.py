@@ -18,6 +18,6 @@ def attack_alone(spec: AttackSpec, model: Classifier, images: Tensor, labels: Te
     others = others or Others(images[:0], labels[:0])
     setting = Setting(spec, build(ATTACKS[spec.attack], spec.params), Served(model), others, images.device, False,
                       Learned({}))
-    run = BatchRun(setting, list(map(str, range(len(images)))), images, lambda fraction, text: None)
+    run = BatchRun(setting, list(map(str, range(len(images)))), images, lambda fraction, text: None, lambda make: None)
     with torch.no_grad():
         return int(runner._one_batch(setting, images, labels, None, run).queries.sum())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.errors import EngineError
-from engine.progress import Progress
+from engine.progress import Preview, Progress
 from engine.work import jobs as jobs_module
 from engine.work.jobs import Jobs, State
 from engine.work.store import Payload, Store
@@ -51,6 +51,55 @@ def test_progress_is_seen_while_the_job_runs(jobs: Jobs) -> None:
     assert (job.state, job.fraction, job.text) == (State.RUNNING, 0.25, "a quarter")
     gate.go.set()
     assert job.wait(10).state is State.DONE
+
+
+class Clock:
+    """time.monotonic, turned by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(jobs_module.time, "monotonic", lambda: self.now)
+
+
+def test_the_time_left_is_foretold_from_when_the_work_got_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, job = Clock(monkeypatch), jobs_module.Job(task(lambda progress: payload()))
+    job.state = State.RUNNING
+    assert job.left() is None
+    job.advance(0.0, "loading")
+    clock.now += 30  # loading libraries says nothing of what follows
+    job.advance(0.1, "first step")
+    assert job.left() is None
+    clock.now += 8
+    job.advance(0.3, "step 2")
+    assert job.left() == pytest.approx(8 * 0.7 / 0.2)
+    clock.now += 1  # a long step: the rest takes longer than it seemed
+    assert job.left() == pytest.approx(9 * 0.7 / 0.2)
+    job.end(State.DONE)
+    assert job.left() is None
+
+
+def test_a_preview_is_made_once_a_second_and_only_for_those_who_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, job = Clock(monkeypatch), jobs_module.Job(task(lambda progress: payload()))
+    made: list[float] = []
+
+    def make() -> Preview:
+        made.append(clock.now)
+        return Preview(np.full((1, 2, 2), len(made), np.float32), "so far")
+
+    offered = Progress(on_preview=job.offer).part(0.2, 0.8)
+    offered.preview(make)
+    assert not made and job.preview is None, "nobody looks"
+    job.watch("page")
+    for _ in range(25):
+        offered.preview(make)
+        clock.now += 0.1
+    assert np.diff(made) == pytest.approx([1.0, 1.0], abs=0.11)
+    assert job.preview is not None and job.preview.image.max() == 3
+    clock.now += jobs_module.PRESENT
+    offered.preview(make)
+    assert len(made) == 3, "whoever looked has left"
+    Progress().preview(make)
+    assert len(made) == 3
 
 
 def test_asking_twice_computes_once(jobs: Jobs) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from engine.attacks import runner
 from engine.attacks.spec import spec_from_facts
 from engine.errors import Cancelled, EngineError
-from engine.progress import Progress
+from engine.progress import Preview, Progress
 from tests.tiny import Slope, attack, grey, nothing_left_behind, small_net, some_images
 
 LABELS = [0, 1, 2, 0, 1, 2, 0]
@@ -110,6 +111,34 @@ def test_progress_rises_step_by_step_to_the_end() -> None:
     fractions = [f for f, _ in reports]
     assert fractions == sorted(fractions) and fractions[-1] == 1
     assert reports[1] == (pytest.approx(4 / 7 / 3), "images 1 to 4 of 7, step 1 of 3")
+
+
+@pytest.mark.parametrize(("name", "settings", "says"), [
+    ("bim", {"steps": 4, "eps": 0.05}, "step 4 of 4"),
+    ("boundary", {"queries": 60, "eps": None, "norm": "l2"}, "queries an image"),
+])
+def test_every_step_offers_a_look_at_the_first_image(name: str, settings: dict[str, Any], says: str) -> None:
+    looks: list[Preview] = []
+    progress = Progress(on_preview=lambda make: looks.append(make()))
+    model = small_net()
+    labels = model(IMAGES).argmax(dim=1)  # a model that is wrong already leaves a black-box attack nothing to do
+    result = attack(name, model, IMAGES, labels, batch=len(labels), progress=progress, **settings)
+    assert len(looks) >= 3 and says in looks[-1].text
+    assert all(look.image.shape == IMAGES[0].shape and look.image.dtype == np.float32 for look in looks)
+    assert len({look.image.tobytes() for look in looks}) >= 2, "copies, not the array that the attack goes on to change"
+    if name == "bim":
+        np.testing.assert_array_equal(looks[0].image, result.clean[0])
+        logits = result.trace.logits[-1, 0]
+        expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        np.testing.assert_allclose(looks[-1].probabilities, expected, rtol=1e-5)
+    else:
+        assert looks[-1].probabilities is None, "this attacker sees no probabilities"
+        np.testing.assert_allclose(looks[-1].image, result.adversarial[0], atol=1e-6)
+
+
+def test_nothing_is_copied_for_a_look_that_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_preview", lambda *_: pytest.fail("a copy for nobody"))
+    attack("bim", small_net(), IMAGES, LABELS, eps=0.05, progress=Progress(on_preview=lambda make: None))
 
 
 def test_same_spec_same_bytes_while_others_draw_random_numbers() -> None:

@@ -7,7 +7,15 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from engine.data.base import StoredUnits
-from pages.ui.viewer import auto_gain, colour_table, describe, difference_colours, strongest_channel, viewer
+from pages.ui.viewer import (
+    amplified,
+    auto_gain,
+    colour_table,
+    describe,
+    difference_colours,
+    strongest_channel,
+    viewer,
+)
 
 CLEAN = np.full((1, 4, 6), 0.5, np.float32)
 
@@ -45,6 +53,41 @@ def test_auto_gain_of_few_pixels_tiny_and_no_changes() -> None:
     few[0, 0] = -0.25
     assert auto_gain(few) == 4
     assert auto_gain(np.full((9, 9), 1e-6, np.float32)) == 1000
+
+
+def test_beside_a_patch_what_was_added_to_the_rest_fills_the_colours() -> None:
+    change = np.full((100, 100), 2 / 255, np.float32)
+    change[:20, :20] = 0.5  # 4 % of the picture, as large as PwP's
+    assert auto_gain(change) == pytest.approx(127.5, abs=0.5)
+    assert amplified(change, 127) == "amplified ×127, 4.0 % of the pixels are beyond the scale"
+
+
+def test_a_patch_alone_sets_its_own_scale_however_small_it_is() -> None:
+    change = np.zeros((100, 100), np.float32)
+    change[:10, :10] = np.arange(1, 101).reshape(10, 10) / 200  # hundredths of 1/2, all different
+    assert auto_gain(change) == pytest.approx(1 / 0.49505, abs=0.01)  # the 99th percentile of 0.005 ... 0.5
+    assert amplified(change, 2.02) == "amplified ×2.02"
+    change[0, 0] = -1
+    assert amplified(change, 2.02) == "amplified ×2.02, 1 pixel is beyond the scale"
+
+
+def test_a_perturbation_of_all_sizes_is_cut_only_at_its_end() -> None:
+    """As an L2 attack leaves it: many small changes, few large ones."""
+    sizes = -np.log(1 - (np.arange(10_000) + 0.5) / 10_000) / 255  # exponential, mean 1/255
+    assert auto_gain(sizes.reshape(100, 100)) == pytest.approx(255 / 4.605, rel=0.01)  # ln 100
+    assert amplified(sizes.reshape(100, 100), 255 / 4.605).endswith("1.0 % of the pixels are beyond the scale")
+
+
+def test_rounding_errors_everywhere_do_not_hide_a_few_changed_pixels() -> None:
+    change = np.full((100, 100), 1e-7, np.float32)
+    change[:4, :5] = 0.25
+    assert auto_gain(change) == 4 and amplified(change, 4) == "amplified ×4"
+
+
+@pytest.mark.parametrize("eps", [0.3, 1, 2, 7, 16])
+def test_a_change_of_one_size_is_not_called_beyond_its_own_scale(eps: float) -> None:
+    change = np.full((50, 50), eps / 255, np.float32)
+    assert amplified(change, auto_gain(change)) == f"amplified ×{auto_gain(change):g}"
 
 
 def test_channels_that_oppose_each_other_do_not_cancel() -> None:
@@ -99,6 +142,16 @@ def test_the_message_carries_the_stored_units_by_name(monkeypatch: pytest.Monkey
            key="k")  # fmt: skip
     header = json.loads(sent["k"][4 : 4 + int.from_bytes(sent["k"][:4], "little")])
     assert header["units"] == {"name": "HU", "offset": -1000, "scale": 2000}, "0 is -1000 HU, 1 is 1000 HU"
+
+
+def test_without_an_attacked_image_the_frames_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: dict[str, bytes] = {}
+    monkeypatch.setattr("pages.ui.viewer._component", lambda *, key, data: sent.update({key: data}))
+    viewer(CLEAN, None, original_caption="a", perturbed_caption="b", waiting="after the attack", key="k")
+    header = json.loads(sent["k"][4 : 4 + int.from_bytes(sent["k"][:4], "little")])
+    assert header["waiting"] == "after the attack"
+    show(CLEAN, CLEAN)
+    assert json.loads(sent["k"][4 : 4 + int.from_bytes(sent["k"][:4], "little")])["waiting"] is None
 
 
 def test_mounts_in_a_page() -> None:

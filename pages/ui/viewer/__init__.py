@@ -21,6 +21,13 @@ _POSITIVE = (230, 159, 0)
 _LEVELS = 255
 
 GAIN_MIN, GAIN_MAX = 1.0, 1000.0
+# A change that is black even at the highest gain is none: networks leave rounding errors in pixels they do not touch.
+_FAINTEST = 0.5 / (_LEVELS * GAIN_MAX)
+# Changes so many times larger than three quarters of all do not set the scale: a patch is repainted, the rest nudged.
+_FENCE = 8
+_PERCENTILE = 99
+# How far a change must exceed the scale to be called beyond it: a gain has three digits, colours have steps.
+_BEYOND = 1.01
 
 
 @dataclass(frozen=True)
@@ -36,33 +43,38 @@ _component = component(Path(__file__).parent)
 
 def viewer(
     clean: np.ndarray,
-    adversarial: np.ndarray,
+    adversarial: np.ndarray | None,
     *,
     original_caption: str,
     perturbed_caption: str,
+    waiting: str = "",
     badge: str | None = None,
     stored_units: StoredUnits | None = None,
     key: str,
 ) -> None:
     """Show a clean and an adversarial image, float32 [C,H,W] in [0,1] with C 1 or 3, and their amplified difference.
 
+    Without an adversarial image two empty frames say `waiting` and keep the places: nothing moves when it comes.
     `badge` is a word painted over every picture (not into its pixels), such as "SYNTHETIC". Zoom, mode and gain are
     kept under `key`. Raises ValueError where the arrays are not such images.
     """
-    clean, adversarial = _checked(clean, adversarial)
+    empty = adversarial is None
+    clean, adversarial = _checked(clean, clean if adversarial is None else adversarial)
     change = strongest_channel(adversarial - clean)
     panels = (
         Panel("Original", original_caption),
         Panel("Perturbed", perturbed_caption),
-        Panel("Difference", describe(change, channels=clean.shape[0])),
+        Panel("Difference", "what was added, made visible" if empty else describe(change, channels=clean.shape[0])),
     )
     header = {
         "key": key,
         "shape": clean.shape,
         "panels": [asdict(panel) for panel in panels],
+        "waiting": waiting if empty else None,
         "badge": badge,
         "units": asdict(stored_units) if stored_units else None,
         "autoGain": auto_gain(change),
+        "beyond": _BEYOND,
     }
     _component(key=key, data=_packed(header, (clean, adversarial, colour_table())))
 
@@ -74,12 +86,29 @@ def strongest_channel(difference: np.ndarray) -> np.ndarray:
 
 
 def auto_gain(change: np.ndarray) -> float:
-    """The gain at which the 99.9th percentile of |change| has full colour, three digits, in [GAIN_MIN, GAIN_MAX]."""
-    size = np.abs(change)
-    # A change of fewer than one pixel in a thousand (a small patch, a few pixels) has percentile zero.
-    reach = float(np.percentile(size, 99.9)) or float(size.max())
-    gain = 1 / reach if reach else GAIN_MIN
+    """The gain that gives full colour to the 99th percentile of |change|, three digits, in [GAIN_MIN, GAIN_MAX].
+
+    Only pixels that changed count, however few they are, and among them none that changed more than eight times as
+    much as three quarters of them do: beside a patch, what was added to the rest of the picture stays visible.
+    """
+    size = np.abs(change).astype(np.float64)
+    size = size[size >= _FAINTEST]
+    if not size.size:
+        return GAIN_MAX if change.any() else GAIN_MIN
+    usual = size[size <= _FENCE * np.percentile(size, 75)]
+    gain = 1 / float(np.percentile(usual, _PERCENTILE))
     return float(f"{min(max(gain, GAIN_MIN), GAIN_MAX):.3g}")
+
+
+def amplified(change: np.ndarray, gain: float) -> str:
+    """How a change [H,W] is shown at a gain: the gain, and how many pixels the scale does not reach."""
+    beyond = np.count_nonzero(np.abs(change) * gain > _BEYOND)
+    if not beyond:
+        return f"amplified ×{gain:g}"
+    share = 100 * beyond / change.size
+    few = "1 pixel is" if beyond == 1 else f"{beyond} pixels are"
+    shown = f"{share:.1f} % of the pixels are" if share >= 0.05 else few
+    return f"amplified ×{gain:g}, {shown} beyond the scale"
 
 
 def describe(change: np.ndarray, channels: int = 1) -> str:

@@ -136,6 +136,7 @@ const PANE_HTML = `
       <i class="hair across"></i><i class="hair down"></i><i class="hair cell"></i>
       <span class="badge"></span><span class="tag"></span><span class="hint" aria-hidden="true"></span>
     </div>
+    <div class="empty"></div>
   </div>`;
 
 const DIVIDER_HTML = `
@@ -157,6 +158,7 @@ class Pane {
     this.exact = find(".exact");
     this.tag = find(".tag");
     this.hint = find(".hint");
+    this.empty = find(".empty");
     this.download = find(".download");
     this.hairs = [".across", ".down", ".cell"].map(find);
     this.view.dataset.testid = `canvas-${name}`;
@@ -296,6 +298,8 @@ class Viewer {
     paint(original.exact, width, height, eightBit(clean, size, channels));
     paint(perturbed.exact, width, height, eightBit(adversarial, size, channels));
     this.paintDifference();
+    this.root.toggleAttribute("data-waiting", header.waiting !== null);
+    this.panes.forEach((pane) => { pane.empty.textContent = header.waiting ?? ""; });
     this.panes.forEach((pane, i) => pane.label(header.panels[i], header.badge));
     this.root.style.setProperty("--ratio", clamp(width / height, 0.75, 1.6));
     const [negative, positive] = [colours.subarray(0, 3), colours.subarray(-3)];
@@ -347,7 +351,8 @@ class Viewer {
   // --- what the controls and texts say
 
   drawControls() {
-    const { mode, gain, swaps, split } = this.settings;
+    const { gain, swaps, split } = this.settings;
+    const mode = this.header.waiting === null ? this.settings.mode : DEFAULTS.mode; // an empty frame covers nothing
     Object.assign(this.root.dataset, { mode, shown: this.shown, gain: this.gain });
     this.root.style.setProperty("--split", `${100 * split}%`);
     this.panes[1].divider.setAttribute("aria-valuenow", Math.round(100 * split));
@@ -373,7 +378,7 @@ class Viewer {
   drawScale() {
     const full = 255 / this.gain;
     const text = threeDigits(full);
-    this.panes[2].tag.textContent = `\u00d7${this.gain}  (full colour = ${text}/255)`;
+    this.panes[2].tag.textContent = `\u00d7${this.gain}  (full colour = ${text}/255)${this.beyond()}`;
     const digits = [100, 10, 1].filter((bound) => full < bound).length; // five labels have to fit below a picture
     const ticks = [-1, -0.5, 0, 0.5, 1].map((part) => (part ? signed(part * full, digits) : "0"));
     this.find(".ticks").replaceChildren(...ticks.map((tick) => {
@@ -383,6 +388,16 @@ class Viewer {
     }));
     this.find(".scale").setAttribute("aria-label",
       `Colour scale: blue is darker by ${text}/255 or more, black unchanged, orange brighter by ${text}/255 or more`);
+  }
+
+  /** How many pixels the scale does not reach, as `amplified` of the Python side says it, on a line of its own. */
+  beyond() {
+    const { change, gain, size, header } = this;
+    const count = change.reduce((sum, d) => sum + (Math.abs(d) * gain > header.beyond), 0);
+    if (!count) return "";
+    const share = (100 * count) / size;
+    const pixels = share >= 0.05 ? `${share.toFixed(1)} % of the pixels are` : count === 1 ? "1 pixel is" : `${count} pixels are`;
+    return `\n${pixels} beyond the scale`;
   }
 
   drawReadout() {
