@@ -150,8 +150,7 @@ def budget(address: Address, info: AttackInfo, places: Bar) -> tuple[str, float 
     if not info.bounded:
         # A link keeps its eps for the next attack that takes one.
         address.carry(*(scale.setting for scale in SCALES.values()))
-        places.budget.caption("No epsilon: it looks for a small change by itself. What limits it is among the advanced "
-                              "settings.")
+        places.budget.caption("No epsilon: what limits this attack is among the advanced settings on the left.")
         return norm, None
     scale = SCALES[norm]
     key, exact = f"explore.{scale.setting}", f"explore.{scale.setting} exact"

@@ -37,7 +37,7 @@ def _show(run: Run) -> None:
     source, surrogate = run.settings.source, run.settings.attack.surrogate
     preview = run.job.preview
     who = "Now the surrogate says" if surrogate else "Now the model says"
-    said = "The attack begins." if preview is None else f"This is how the picture looks at {preview.text}."
+    said = "It appears here as the attack changes it." if preview is None else f"The picture now, at {preview.text}."
     sizes = [] if preview is None else _sizes(run.picture.image, preview.image)
     chosen, dataset = seen_by(run.settings.model, source)  # what is said is said in the model's words
     _stage(chosen, dataset.classes, preview, who, said, sizes, outcome.foreseen(run.settings, run.picture))

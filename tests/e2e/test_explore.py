@@ -276,6 +276,45 @@ def test_a_real_dicom_is_attacked(page: "Page", url: str, data_home: Path, home:
     assert np.abs(newest(home).arrays["adversarial"] - newest(home).arrays["clean"]).max() * 255 <= 1.001
 
 
+def controls(page: "Page") -> "dict[str, Locator]":
+    """What is turned all the time."""
+    return {"attack": page.get_by_role("combobox", name="Attack"),
+            "epsilon": page.get_by_role("slider", name="Epsilon"),
+            "run": page.get_by_role("button", name="Run"), "cancel": page.get_by_role("button", name="Cancel")}
+
+
+def wait_for_preview(page: "Page") -> None:
+    page.get_by_text("Largest pixel change so far").wait_for()
+
+
+def test_a_running_attack_is_watched(page: "Page", url: str) -> None:
+    page.goto(url + LONG + "&seed=11")
+    page.get_by_role("button", name="Run").click()
+    wait_for_preview(page)
+    seen = set()
+    for _ in range(4):  # the words may come a moment before the picture
+        words = at(page, "unfinished").inner_text()
+        page.wait_for_function("words => document.querySelector('[data-testid=unfinished]').innerText !== words",
+                               arg=words)
+        seen.add(pixels(at(page, "exact-difference")).tobytes())
+    assert len(seen) >= 3, "it changes at least twice"
+    bar = at(page, "stProgress")
+    bar.filter(has_text=re.compile(r"step \d+ of 1000 · about .* left")).wait_for()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("Cancelled.").wait_for()
+
+
+def test_the_result_takes_the_place_of_what_was_watched(page: "Page", url: str) -> None:
+    page.goto(url + "/?attack=pgd&set.steps=60&eps=0.5/255&seed=12")
+    page.get_by_role("button", name="Run").click()
+    wait_for_preview(page)
+    at(page, "viewer").evaluate("root => { root.mark = true; }")
+    before = at(page, "canvas-perturbed").bounding_box()
+    at(page, "verdict").wait_for()
+    assert at(page, "viewer").evaluate("root => root.mark"), "the same viewer: nothing flashes"
+    assert settled(page, at(page, "canvas-perturbed").bounding_box) == before, "nothing moves"
+
+
 @pytest.mark.parametrize(("width", "height"), [(1366, 768), (1920, 1080)])
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_it_fits_the_screen(browser: "Browser", url: str, width: int, height: int, theme: str) -> None:
@@ -288,8 +327,19 @@ def test_it_fits_the_screen(browser: "Browser", url: str, width: int, height: in
         assert box is not None
         assert box["x"] + box["width"] <= width and box["y"] + box["height"] <= height, f"{name} is below the fold"
         assert box["width"] >= width / 5
-    run = page.get_by_role("button", name="Run").bounding_box()
-    assert run is not None and run["y"] + run["height"] <= height, "Run is out of sight"
+    top = box["y"]
+    for name, control in controls(page).items():
+        box = control.bounding_box()
+        assert box is not None and box["y"] >= 0, f"{name} is out of sight"
+        assert box["y"] + box["height"] <= top, f"{name} is not above the pictures"
+    page.mouse.move(width * 0.7, height / 2)
+    page.mouse.wheel(0, 2000)
+    settled(page, lambda: at(page, "stMain").evaluate("main => main.scrollTop"))
+    for name, control in controls(page).items():
+        box = control.bounding_box()
+        assert box is not None and 0 < box["y"] < height / 4, f"{name} is out of sight below"
+    page.mouse.wheel(0, -4000)
+    settled(page, lambda: at(page, "stMain").evaluate("main => main.scrollTop"))
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     picture_file(page, f"explore-{width}x{height}-{theme}")
     page.close()
