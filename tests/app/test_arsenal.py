@@ -88,7 +88,7 @@ def test_an_empty_drawing_says_what_to_do_and_shows_the_picture() -> None:
     assert run_button(app).disabled
     assert [error.value.lower() for error in app.error] == [NOTHING.lower()]
     assert "Draw on the picture" in " ".join(caption.value for caption in app.caption)
-    assert any("true class" in block.proto.body for block in app.get("html"))
+    assert any("The picture is" in block.proto.body for block in app.get("html"))
     app.selectbox(key="explore.split").set_value("train").run()
     assert address(app)["split"] == "train", "a link and a reload keep what was chosen"
     assert address(app)["mask"] == "drawn"

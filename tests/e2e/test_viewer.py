@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pages.ui.viewer import auto_gain, difference_colours, strongest_channel
+from pages.ui.viewer import amplified, auto_gain, difference_colours, strongest_channel
 from tests.serving import settled
 
 if TYPE_CHECKING:
@@ -208,6 +208,10 @@ def test_gain_by_keys_slider_and_auto(page: "Page") -> None:
     assert "−255/255" in at(page, "scale").inner_text()
     at(page, "gain-auto").click()
     assert state(page, "gain") == "255"
+    focus(page)
+    page.keyboard.press("]")
+    assert "beyond the scale" in (words := amplified(change, float(state(page, "gain"))))
+    assert words.endswith(label.inner_text().split("\n")[1]), "the same words in the browser and beside kept pictures"
 
 
 def test_modes_by_buttons_and_keys(page: "Page") -> None:
