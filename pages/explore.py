@@ -122,7 +122,9 @@ def going_on(settings: Settings, task: Task, shown: Run | None) -> None:
 def state_line(settings: Settings, task: Task, shown: Run | None) -> None:
     """Below the bar, always as high: what is going on, and what the attack costs."""
     with st.container(key="state", horizontal=True, vertical_alignment="center"):
-        going_on(settings, task, shown)
+        # In a container, so that the price stays the second thing on the line whether or not there is a first.
+        with st.container():
+            going_on(settings, task, shown)
         st.caption(price(settings), width="content")
 
 
