@@ -161,8 +161,7 @@ def budget(address: Address, info: AttackInfo, places: Bar) -> tuple[str, float 
     shown = places.budget.select_slider(scale.label, options, seed, key=key, format_func=scale.text, help=scale.help,
                                         on_change=_follow, args=(exact, key))
     places.exact.number_input("exact value", 0.0, scale.highest, None if forced(exact) else seed, step=0.05,
-                              format="%.6g", key=exact, on_change=_follow, args=(key, exact),
-                              help=f"{scale.text(shown)} = {scale.eps(shown):.3g} where pixels lie in [0, 1]")
+                              format="%.6g", key=exact, on_change=_follow, args=(key, exact))
     address.note(scale.setting, scale.text(shown))
     return norm, scale.eps(shown)
 
