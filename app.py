@@ -1,5 +1,11 @@
 """Perturbscope's dashboard: streamlit run app.py."""
 
-from pages.ui import shell
+import streamlit as st
 
-shell.main()
+from pages.ui import gate, shell
+
+if __name__ == "__main__":
+    shell.main()
+else:
+    # The server imports this file for what wraps the page, and runs it as a script for every visitor.
+    app = st.App(__file__, middleware=gate.MIDDLEWARE)
