@@ -14,6 +14,7 @@ from engine.zoo.registry import ModelEntry, models
 from pages.ui import shell
 from pages.ui.charts import percent
 from pages.ui.controls import KNOWN_AS, with_unit
+from pages.ui.text import plain
 
 INTRODUCTION = """
 Perturbscope shows what **adversarial perturbations** do to classifiers of medical images: changes so small that a
@@ -67,22 +68,23 @@ def attack(info: AttackInfo, declared: Sequence[Param]) -> None:
 
 def model(entry: ModelEntry) -> None:
     card = entry.card
-    with st.expander(f"**{entry.title}** · `{entry.name}`"):
-        st.markdown(f"Trained on {card.dataset}, split {card.split}, seed {card.seed}; weights kept as {card.storage}.")
+    with st.expander(f"**{plain(entry.title)}** · {plain(entry.name)}"):
+        st.markdown(plain(f"Trained on {card.dataset}, split {card.split}, seed {card.seed}; weights kept as "
+                          f"{card.storage}."))
         for split, scores in card.evaluations.items():
             _evaluation(split, scores, card.classes)
         if card.limits:
-            st.markdown(f"**Limits.** {card.limits}")
+            st.markdown(f"**Limits.** {plain(card.limits)}")
         if card.command:
             st.code(card.command, language="bash", wrap_lines=True)
 
 
 def _evaluation(split: str, scores: dict[str, Any], classes: Sequence[str]) -> None:
     auc = f", AUC {scores['auc']:.3f}" if scores.get("auc") is not None else ""
-    st.markdown(f"**{split}** ({scores['n']:,} pictures): accuracy {percent(scores['accuracy'])}{auc}")
+    st.markdown(f"**{plain(split)}** ({scores['n']:,} pictures): accuracy {percent(scores['accuracy'])}{auc}")
     recall, counts = scores["recall"], scores["confusion_matrix"]
-    header = f"| is \\ model says | {' | '.join(classes)} | recall |"
-    lines = [f"| **{name}** | {' | '.join(f'{n:,}' for n in row)} | {percent(recall[name])} |"
+    header = f"| is \\ model says | {' | '.join(map(plain, classes))} | recall |"
+    lines = [f"| **{plain(name)}** | {' | '.join(f'{n:,}' for n in row)} | {percent(recall[name])} |"
              for name, row in zip(classes, counts, strict=True)]
     st.markdown("\n".join([header, "|:--|" + "--:|" * (len(classes) + 1), *lines]))
 
@@ -95,7 +97,7 @@ def dataset(name: str) -> None:
         st.markdown(f"Classes: {', '.join(info.classes)}. Source: {info.source}. Terms: {info.terms}.")
         st.markdown("\n".join(["| Split | |", "|:--|:--|", *(f"| {n} | {s} |" for n, s in info.splits.items())]))
         if missing:
-            st.info(missing)
+            st.info(plain(missing))
 
 
 def page() -> None:

@@ -16,6 +16,7 @@ from pages.ui.address import Address
 from pages.ui.charts import counted, duration
 from pages.ui.outcome import Run
 from pages.ui.runs import Settings
+from pages.ui.text import plain
 
 DEFAULT_ATTACK = "pgd"
 COSTS_LITTLE = 400  # gradients and queries an image, up to which a freshly opened page attacks by itself
@@ -112,7 +113,7 @@ def going_on(settings: Settings, task: Task, shown: Run | None) -> None:
     elif not st.session_state.get(STARTED):
         first_run(settings, task, last is None and runs_by_itself(settings.attack))
     elif last is not None and last.state is State.FAILED:
-        st.error(last.error)
+        st.error(plain(last.error))
     elif last is not None and (last.state is State.CANCELLED or last.key == st.session_state.get(LEFT)):
         st.info("Cancelled. Press **Run** to start again.")
     elif shown is None or shown.settings != settings:
@@ -135,8 +136,10 @@ def main_area(source: Source | None, settings: Settings | None, task: Task | Non
     running: Run | None = st.session_state.get(RUNNING)
     with st.container():
         mishaps.show()
+        for path, texts in address.questions.items():
+            sources.ask(path, texts)
         for problem in filter(None, problems):
-            st.error(problem)
+            st.error(plain(problem))
         if settings is not None and task is not None:
             state_line(settings, task, shown)
     if running is not None and source is not None and running.settings.source == source:

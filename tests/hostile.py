@@ -28,5 +28,6 @@ TEXTS = (
     "Größe 影像 élève", "+", "-", ":", "$", "&", "_",
 )
 # What is shown in place of what cannot be seen.
-UNSEEN = {"a\nb\n\n# c": "a b # c", "a\tb  c ": "a b c", "a\u202eb\u2066c\x00d\x1b[0m": "a\ufffdb\ufffdc\ufffdd\ufffd[0m",
+UNSEEN = {"a\nb\n\n# c": "a b # c", "a\tb  c ": "a b c",
+          "a\u202eb\u2066c\x00d\x1b[0m": "a\ufffdb\ufffdc\ufffdd\ufffd[0m",
           "\u2060a\u200b": "\ufffda\ufffd"}

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from engine.errors import MOST, EngineError, UnknownName, shortened
+from pages.ui.consent import Unopened
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ class Address:
         self._now: dict[str, str] = {}
         self._names: set[str] = set()
         if self.arrived or self._forcing:
-            st.session_state[f"{page} problems"] = []
+            self._forget()
 
     def _memory(self, name: str, make: Callable[[], Any]) -> Any:
         return st.session_state.setdefault(f"{self._page} {name}", make())
@@ -78,6 +79,10 @@ class Address:
             if not valid(value):
                 raise EngineError(f"'{shortened(self._texts[name])}' is not offered here")
             return value
+        except Unopened as unopened:
+            if self._linked:
+                self._memory("questions", dict)[unopened.path] = dict(self._texts)
+            return default
         except EngineError as error:
             if self._linked:
                 reason = str(error) if str(error).endswith("?") else f"{error}."
@@ -93,8 +98,17 @@ class Address:
 
     @property
     def problems(self) -> list[str]:
-        """One line for each setting in the address that could not be used; gone once a control is changed."""
-        return list(self._memory("problems", list))
+        """One line for each setting in the address that could not be used; gone once a control is changed. Until every
+        question is answered there are none: what does not fit the default may fit what the link means."""
+        return [] if self.questions else list(self._memory("problems", list))
+
+    @property
+    def questions(self) -> dict[str, dict[str, str]]:
+        """The paths that the address asks for and that this visitor must allow first, each with all that it asks."""
+        return dict(self._memory("questions", dict))
+
+    def _forget(self) -> None:
+        st.session_state[f"{self._page} problems"], st.session_state[f"{self._page} questions"] = [], {}
 
     def note(self, name: str, text: str | None) -> None:
         """What the address shall say about `name`; None: nothing."""
@@ -120,7 +134,7 @@ class Address:
         if not complete:
             self._now = self._texts | self._now
         if not self._linked and self._now != self._texts:
-            st.session_state[f"{self._page} problems"] = []
+            self._forget()
         st.session_state[f"{self._page} texts"] = self._now
         if st.query_params.to_dict() != self._now:
             st.query_params.from_dict(self._now)

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 import streamlit as st
 
+from pages.ui.text import literal
+
 # Okabe and Ito's colours, in the order in which classes get them.
 PALETTE = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#0072b2", "#f0e442", "#999999")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash")
@@ -26,8 +28,8 @@ def probabilities(classes: Sequence[str], before: Sequence[float], after: Sequen
     """Two bars a class: before and after the attack."""
     figure = go.Figure()
     for name, values, colour, pattern in (("before", before, BEFORE, ""), ("after the attack", after, AFTER, "/")):
-        figure.add_bar(y=list(classes), x=list(values), name=name, orientation="h", text=[percent(v) for v in values],
-                       textposition="outside", cliponaxis=False,
+        figure.add_bar(y=[literal(c) for c in classes], x=list(values), name=name, orientation="h",
+                       text=[percent(v) for v in values], textposition="outside", cliponaxis=False,
                        marker={"color": colour, "pattern": {"shape": pattern}},
                        hovertemplate="%{y}, " + name + ": %{x:.2%}<extra></extra>")
     figure.update_layout(
@@ -44,7 +46,7 @@ def steps(classes: Sequence[str], probabilities: Sequence[Sequence[float]], loss
     """Probability of every class, and the loss, at every step; a line marks the chosen one."""
     numbers = list(range(len(loss)))
     figure = go.Figure()
-    for index, name in enumerate(classes):
+    for index, name in enumerate(map(literal, classes)):
         figure.add_scatter(x=numbers, y=[p[index] for p in probabilities], name=name, mode="lines+markers",
                            line={"color": PALETTE[index % 8], "dash": DASHES[index % 8]},
                            hovertemplate="step %{x}: %{y:.1%}<extra>" + name + "</extra>")

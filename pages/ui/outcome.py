@@ -27,6 +27,7 @@ from pages.ui.address import Address
 from pages.ui.charts import counted, duration, percent
 from pages.ui.pictures import Figure
 from pages.ui.shell import owner
+from pages.ui.text import plain
 from pages.ui.viewer import amplified, auto_gain, strongest_channel, viewer
 
 MOST_OUTLINED = 0.5  # the share of changed pixels up to which an outline says more than the difference
@@ -76,7 +77,7 @@ def _headline(run: Run) -> None:
     verdict.show(run.facts, run.classes, run.picture.stored_units)
     with st.container():
         for line in _remarks(run):
-            st.caption(line)
+            st.caption(plain(line))
     before, after = (verdict.says(run.facts, run.classes, image) for image in ("clean", "adversarial"))
     viewer(run.payload.arrays["clean"], run.payload.arrays["adversarial"], original_caption=str(before),
            perturbed_caption=str(after), badge=run.badge or None, stored_units=run.picture.stored_units,
@@ -160,7 +161,7 @@ def _heatmaps(run: Run, address: Address) -> Payload | None:
     if not progress.finished(job):
         return None
     if job.state is not State.DONE or job.payload is None:
-        st.error(job.error or "The heatmaps were cancelled; choose another method to compute them again.")
+        st.error(plain(job.error or "The heatmaps were cancelled; choose another method to compute them again."))
         return None
     _heat_row(run, job.payload, job.key, lesion, outlined)
     return job.payload
@@ -228,8 +229,8 @@ def _steps(run: Run) -> None:
         title = "loss" if target is None else "loss to goal"
         charts.show(charts.steps(run.classes, facts["probabilities"], facts["loss"], step, title), key="explore steps")
         if run.settings.attack.surrogate:
-            st.caption(f"On the way these are the answers of {run.settings.attack.surrogate}; the last is that of "
-                       f"{run.settings.model}.")
+            st.caption(plain(f"On the way these are the answers of {run.settings.attack.surrogate}; the last is that "
+                             f"of {run.settings.model}."))
 
 
 def _parts(run: Run) -> None:
@@ -277,7 +278,7 @@ def _fooling(run: Run) -> None:
     of = f"{facts['fooling_of']} pictures of the split '{split}'"
     does = f"changes the prediction on **{percent(facts['fooling_rate'] or 0)}** of {of}"
     if target is not None:
-        name = run.classes[target]
+        name = plain(run.classes[target])
         does = f"makes the model say {name} on **{percent(facts['fooling_rate'] or 0)}** of the {of} that it did not " \
                f"take for {name} before"
     st.markdown(f"The {what} {does} (95 % interval {percent(low)} to {percent(high)}). Accuracy: "
@@ -407,7 +408,7 @@ def _numbers(run: Run) -> None:
     ])
     rows = [("before the attack", "clean"), ("after the attack", "adversarial"), ("saved as 8-bit PNG", "png8"),
             ("saved as JPEG, quality 90", "jpeg90")]
-    header = f"| The model says | {' | '.join(run.classes)} |\n|:--|{'--:|' * len(run.classes)}\n"
+    header = f"| The model says | {' | '.join(map(plain, run.classes))} |\n|:--|{'--:|' * len(run.classes)}\n"
     st.markdown(header + "\n".join(f"| {title} | {' | '.join(percent(p) for p in facts['probabilities'][key])} |"
                                    for title, key in rows))
 

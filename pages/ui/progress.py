@@ -7,6 +7,7 @@ from engine.work.store import Payload
 from pages.ui.charts import duration
 from pages.ui.mishaps import wanted_again
 from pages.ui.shell import owner
+from pages.ui.text import plain
 
 _EVERY = 0.3  # seconds between two looks
 PATIENCE = 1.0  # seconds for which a page rather waits than draws a progress bar for a blink
@@ -28,7 +29,7 @@ def on_request(task: Task, explained: str, label: str, key: str) -> Payload | No
     job = jobs().find(task)
     if job is None or job.state in (State.CANCELLED, State.FAILED):
         if job is not None and job.error:
-            st.error(job.error)
+            st.error(plain(job.error))
         st.caption(explained)
         if not (st.button(label, key=key) or wanted_again(task.key)):
             return None
@@ -47,4 +48,4 @@ def _poll(job: Job, waits_for_preview: bool) -> None:
         st.rerun()
     left = job.left()
     time = "" if left is None else f" · about {duration(left)} left"
-    st.progress(job.fraction, text=f"{job.task.title}: {job.text}{time}")
+    st.progress(job.fraction, text=plain(f"{job.task.title}: {job.text}{time}"))

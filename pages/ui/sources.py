@@ -14,11 +14,12 @@ from engine.data.upload import read_upload, save_upload
 from engine.errors import EngineError
 from engine.experiments.explore import Source, opened, picture
 from engine.zoo.registry import ModelEntry, model_card, model_digest, models, names_file
-from pages.ui import runs
+from pages.ui import consent, runs
 from pages.ui.address import Address, travel
 from pages.ui.charts import percent
 from pages.ui.controls import choice, place
 from pages.ui.picker import picker, sprite
+from pages.ui.text import plain
 
 PAGE = 8
 THUMBNAIL = 96
@@ -35,8 +36,9 @@ def dataset(address: Address) -> tuple[Dataset, str]:
     seed = address.seed("dataset", key, _dataset_name, DEFAULT_DATASET, lambda name: isinstance(name, str))
     names = list(dict.fromkeys([*DATASETS, address.current(key)]))
     name: str = st.selectbox("Data set", names, place(names, seed), key=key, format_func=_title,
-                             accept_new_options=True,
+                             accept_new_options=True, on_change=_typed, args=(key,),
                              help="Or type folder:PATH for pictures of your own, one folder a class.")
+    _dataset_name(name)
     entry = find(name)
     address.note("dataset", name)
     if (reason := entry.missing()) is not None:
@@ -48,8 +50,35 @@ def dataset(address: Address) -> tuple[Dataset, str]:
 
 
 def _dataset_name(text: str) -> str:
+    if (path := _path_in(text)):
+        consent.check(path)
     find(text)
     return text
+
+
+def _path_in(name: str) -> str:
+    """The path that a data set's or a model's name holds; empty for the name of one that is known here."""
+    if name.startswith(PREFIX):
+        return name.removeprefix(PREFIX)
+    return name if is_path(name) else ""
+
+
+def _typed(key: str) -> None:
+    """In a callback: what the visitor chose in a control may be opened."""
+    if (path := _path_in(st.session_state[key] or "")):
+        consent.give(path)
+
+
+def ask(path: str, texts: dict[str, str]) -> None:
+    """The question about a path that a link or a run names, with the button that opens it and all else they ask for."""
+    st.warning(plain(f"This link or run asks for {path} on this machine. Nothing there was looked at. Open it only if "
+                     "you know why."))
+    st.button("Open it", key=f"explore open {path}", on_click=_open, args=(path, texts))
+
+
+def _open(path: str, texts: dict[str, str]) -> None:
+    consent.give(path)
+    travel("explore", texts)
 
 
 def _title(name: str) -> str:
@@ -65,6 +94,8 @@ def model(address: Address, info: DatasetInfo) -> str:
     names = list(fitting)
 
     def read(text: str) -> str:
+        if text not in {entry.name for entry in models()} and PurePath(text).suffix:
+            consent.check(text)
         model_digest(text)
         if not is_path(text) and text not in names:
             match(info.classes, model_card(text).classes, text)
@@ -74,13 +105,16 @@ def model(address: Address, info: DatasetInfo) -> str:
     asked = address.current(key)
     names = list(dict.fromkeys([*names, asked]))
     name: str = st.selectbox("Model", names, place(names, seed), key=key, accept_new_options=True,
+                             on_change=_typed, args=(key,),
                              format_func=lambda n: fitting[n].title if n in fitting else PurePath(n).name,
                              help="Models that know this data set's classes; or type the path of a checkpoint.  \n"
                                   + (_card_help(fitting[asked]) if asked in fitting else ""))
     address.note("model", name)
+    if name not in fitting:
+        consent.check(name)
     model_digest(name)
     if name in fitting:
-        st.caption(card_line(fitting[name]))
+        st.caption(plain(card_line(fitting[name])))
     return name
 
 
@@ -130,11 +164,11 @@ def card_line(entry: ModelEntry) -> str:
 
 def _card_help(entry: ModelEntry) -> str:
     card = entry.card
-    lines = [f"**{entry.name}**, {card.arch}, trained on {card.dataset}/{card.split}"]
+    lines = [f"**{plain(entry.name)}**, {plain(f'{card.arch}, trained on {card.dataset}/{card.split}')}"]
     for split, scores in card.evaluations.items():
         recall = ", ".join(f"{name} {percent(value)}" for name, value in scores.get("recall", {}).items())
-        lines.append(f"{split}: accuracy {percent(scores['accuracy'])}; recall {recall}")
-    return "  \n".join([*lines, card.limits])
+        lines.append(plain(f"{split}: accuracy {percent(scores['accuracy'])}; recall {recall}"))
+    return "  \n".join([*lines, plain(card.limits)])
 
 
 def source(address: Address, data: Dataset, split: str) -> Source:

@@ -40,11 +40,10 @@ def one_by_one() -> None:
 
 
 def plotted() -> None:
-    names = [literal(text) for text in TEXTS]
-    for place in range(0, len(names), 4):
-        some = names[place:place + 4]
+    for place in range(0, len(TEXTS), 4):
+        some = TEXTS[place:place + 4]
         charts.show(charts.probabilities(some, [0.5] * len(some), [0.5] * len(some)), key=f"bars {place}")
-    figure = go.Figure([go.Scatter(x=[0], y=[0], name=name) for name in names])
+    figure = go.Figure([go.Scatter(x=[0], y=[0], name=literal(text)) for text in TEXTS])
     figure.update_layout(height=4000)
     charts.show(figure, key="legend")
     st.write("the end")
