@@ -29,7 +29,8 @@ class Address:
         known: dict[str, str] = self._memory("texts", dict)
         # The controls are new: a new session, or a return from another page.
         self.arrived = first_control not in st.session_state
-        travel: dict[str, str] | None = st.session_state.pop(f"{page} travel", None)
+        # Until a run gets as far as `write`: one that is cut short has not shown what the new settings led to.
+        travel: dict[str, str] | None = st.session_state.get(f"{page} travel")
         self._forcing = travel is not None
         self._linked = self._forcing or (self.arrived and bool(asked) and asked != known)
         self._texts = travel or (asked if self._linked else known)
@@ -100,12 +101,16 @@ class Address:
     def problems(self) -> list[str]:
         """One line for each setting in the address that could not be used; gone once a control is changed. Until every
         question is answered there are none: what does not fit the default may fit what the link means."""
-        return [] if self.questions else list(self._memory("problems", list))
+        return [] if self.questions or self._overtaken() else list(self._memory("problems", list))
 
     @property
     def questions(self) -> dict[str, dict[str, str]]:
         """The paths that the address asks for and that this visitor must allow first, each with all that it asks."""
-        return dict(self._memory("questions", dict))
+        return {} if self._overtaken() else dict(self._memory("questions", dict))
+
+    def _overtaken(self) -> bool:
+        """Whether a control that was drawn in this run says something else than the address did."""
+        return not self._linked and any(self._texts.get(name) != text for name, text in self._now.items())
 
     def _forget(self) -> None:
         st.session_state[f"{self._page} problems"], st.session_state[f"{self._page} questions"] = [], {}
@@ -136,6 +141,7 @@ class Address:
         if not self._linked and self._now != self._texts:
             self._forget()
         st.session_state[f"{self._page} texts"] = self._now
+        st.session_state.pop(f"{self._page} travel", None)
         if st.query_params.to_dict() != self._now:
             st.query_params.from_dict(self._now)
 

@@ -122,7 +122,7 @@ def test_an_imported_run_asks_like_a_link(folder: Path, checkpoint: Path, looked
 
 def test_a_changed_control_is_the_answer_no(folder: Path, looked: list[str]) -> None:
     app = link(dataset=f"folder:{folder}")
-    app.selectbox(key="explore.attack").set_value("bim").run().run()
+    app.selectbox(key="explore.attack").set_value("bim").run()
     assert not questions(app) and looked == []
 
 

@@ -44,16 +44,30 @@ def test_a_folder_may_be_named_by_a_link_to_it_or_from_home(place: Path, monkeyp
 
 
 def test_nothing_outside_is_looked_at(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked: list[str] = []
-    for name in ("stat", "lstat", "readlink", "listdir", "scandir", "open"):
-        real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda path, *args, _real=real, **options:
-                            looked.append(str(path)) or _real(path, *args, **options))
+    looked = watched(monkeypatch)
     secret = str(place / "secret")
     for path in (secret, f"{secret}/x", f"{place}/data/../secret/x", "~root/x", "/mnt/far/x"):
         assert not consent.within(path, [str(place / "data")])
     assert looked, "the folders that are named are followed"
     assert not [path for path in looked if path.startswith((secret, "/mnt", "~"))]
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every path that anybody looks at from now on."""
+    looked: list[str] = []
+
+    def watch(name: str) -> None:
+        real = getattr(os, name)
+
+        def watching(path: object, *args: object, **options: object) -> object:
+            looked.append(str(path))
+            return real(path, *args, **options)
+
+        monkeypatch.setattr(os, name, watching)
+
+    for name in ("stat", "lstat", "readlink", "listdir", "scandir", "open"):
+        watch(name)
+    return looked
 
 
 def test_folders_are_named_by_settings(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
