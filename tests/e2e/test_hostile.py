@@ -30,7 +30,7 @@ PARAMETERS = ("dataset", "split", "index", "model", "attack", "norm", "eps", "ra
 # Names that a file system takes, as classes of a data set.
 CLASSES = (f"![x](www.{BEACON}) $x^2$", f"<a href=www.{BEACON}>z <img src=x onerror=alert(1)>",
            "[x](javascript:y) :red[z] `c`")
-MODEL = f"**b** ![x](www.{BEACON})"
+MODEL = "hostile"
 FORBIDDEN = f"[href*='{BEACON}'], [src*='{BEACON}'], [href^='javascript'], .katex, .stMarkdownColoredText, iframe, " \
             "main img[src='x'], .js-plotly-plot a"
 
@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a model of hostile name that has a hostile card."""
+    """A home with a model that has a hostile card."""
     home = tmp_path_factory.mktemp("home")
     bundled = BUNDLED / "phantom-cxr" / "resnet18.safetensors"
     card = json.loads(bundled.with_suffix(".json").read_text())
@@ -134,8 +134,9 @@ def upload(page: "Page", name: str, data: bytes) -> None:
 def test_no_name_of_a_file_and_no_imported_run_does_anything(page: "Page", url: str) -> None:
     page.goto(url)
     for text in (TEXTS[0], TEXTS[4], TEXTS[8], "$x^2$ :red[z] **b**.png"):
-        upload(page, text.replace("/", "%"), b"no picture")
-        page.get_by_test_id("stAlert").filter(has_text=text.replace("/", "%")[:20]).wait_for()
+        name = text.replace("/", "%").replace('"', "'")  # what is left of a path, and what browsers rename themselves
+        upload(page, name, b"no picture")
+        page.get_by_test_id("stAlert").filter(has_text=name[:20]).wait_for()
         assert page.locator(FORBIDDEN).count() == 0
     for text in (" ".join(texts) for texts in some()):
         facts = {"source": {"dataset": text, "split": text, "index": 0, "upload": text}, "model": text, "device": text,
@@ -170,9 +171,8 @@ def test_no_name_of_a_class_or_a_model_does_anything(page: "Page", url: str, fol
     page.locator("[role=tabpanel] .js-plotly-plot .legendtext").first.wait_for()
     page.locator("[role=tabpanel] .js-plotly-plot .nsewdrag").first.hover()
     page.goto(f"{url}/about")
-    page.get_by_text(f"![x](www.{BEACON})").first.wait_for()
-    page.get_by_text(f"![x](www.{BEACON})").first.click()
-    page.get_by_text("Limits.").last.wait_for()
+    page.get_by_text(TEXTS[0]).first.click()
+    page.get_by_text(TEXTS[8]).first.wait_for()
     assert page.locator(f"a[href*='{BEACON}'], img[src*='{BEACON}'], .stMarkdownColoredText").count() == 0
     page.goto(f"{url}/?eps=0/255")  # formulas are drawn on the page before, as they should be
 
