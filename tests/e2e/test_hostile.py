@@ -31,8 +31,9 @@ PARAMETERS = ("dataset", "split", "index", "model", "attack", "norm", "eps", "ra
 CLASSES = (f"![x](www.{BEACON}) $x^2$", f"<a href=www.{BEACON}>z <img src=x onerror=alert(1)>",
            "[x](javascript:y) :red[z] `c`")
 MODEL = "hostile"
-FORBIDDEN = f"[href*='{BEACON}'], [src*='{BEACON}'], [href^='javascript'], .katex, .stMarkdownColoredText, iframe, " \
-            "main img[src='x'], .js-plotly-plot a"
+# One of a result's tabs explains the attack, with formulas that are meant.
+FORBIDDEN = f"[href*='{BEACON}'], [src*='{BEACON}'], [href^='javascript'], .stMarkdownColoredText, iframe, " \
+            ".katex:not([role=tabpanel] *), main img[src='x'], .js-plotly-plot a"
 
 Server = Callable[..., AbstractContextManager[str]]
 
@@ -126,6 +127,8 @@ def test_no_path_in_the_address_does_anything(page: "Page", url: str) -> None:
 
 def upload(page: "Page", name: str, data: bytes) -> None:
     field = page.locator("[data-testid=stFileUploaderDropzoneInput]")
+    # The one that took the file before goes when the page has been drawn anew.
+    page.wait_for_function("() => document.querySelectorAll('[data-testid=stFileUploaderDropzoneInput]').length < 2")
     if not field.count():
         page.get_by_role("button", name="Use your own picture").click()
     field.set_input_files({"name": name, "mimeType": "application/octet-stream", "buffer": data})
@@ -142,7 +145,7 @@ def test_no_name_of_a_file_and_no_imported_run_does_anything(page: "Page", url: 
         facts = {"source": {"dataset": text, "split": text, "index": 0, "upload": text}, "model": text, "device": text,
                  "run": {"classes": [text, text], "spec": asdict(make_spec("fgsm", eps=0.01, target=1))}}
         upload(page, f"{text[:30]}.json".replace("/", "%"), json.dumps(facts).encode())
-        page.get_by_test_id("stAlert").filter(has_text=f"The address asks for device = {text[:9]}").wait_for()
+        page.get_by_test_id("stAlert").filter(has_text=f"The address asks for device = {text[:3]}").wait_for()
         assert page.locator(FORBIDDEN).count() == 0
 
 
@@ -165,8 +168,8 @@ def test_no_name_of_a_class_or_a_model_does_anything(page: "Page", url: str, fol
         page.keyboard.press("Escape")
     for tab in page.get_by_role("tab").all():
         tab.click()
-        page.get_by_role("tabpanel").first.wait_for()
-        assert page.locator("[role=tabpanel] .katex").count() == 0 or "works" in tab.inner_text()
+        page.locator("[role=tabpanel]:visible").first.wait_for()
+        assert "works" in tab.inner_text() or page.locator("[role=tabpanel] .katex:visible").count() == 0
     page.get_by_role("tab", name="Step by step").click()
     page.locator("[role=tabpanel] .js-plotly-plot .legendtext").first.wait_for()
     page.locator("[role=tabpanel] .js-plotly-plot .nsewdrag").first.hover()
