@@ -33,7 +33,7 @@ CLASSES = (f"![x](www.{BEACON}) $x^2$", f"<a href=www.{BEACON}>z <img src=x oner
 MODEL = "hostile"
 # One of a result's tabs explains the attack, with formulas that are meant.
 FORBIDDEN = f"[href*='{BEACON}'], [src*='{BEACON}'], [href^='javascript'], .stMarkdownColoredText, iframe, " \
-            ".katex:not([role=tabpanel] *), main img[src='x'], .js-plotly-plot a"
+            ".katex:not([data-testid=stTabs] *), main img[src='x'], .main-svg a"
 
 Server = Callable[..., AbstractContextManager[str]]
 
@@ -162,17 +162,12 @@ def test_no_name_of_a_class_or_a_model_does_anything(page: "Page", url: str, fol
         box.get_by_test_id("stTooltipHoverTarget").first.hover()
         page.get_by_test_id("stTooltipContent").first.wait_for()
         assert page.locator(FORBIDDEN).count() == 0
-        box.locator("input").click()
-        page.get_by_role("option").first.wait_for()
-        assert page.locator(FORBIDDEN).count() == 0
-        page.keyboard.press("Escape")
     for tab in page.get_by_role("tab").all():
         tab.click()
-        page.locator("[role=tabpanel]:visible").first.wait_for()
-        assert "works" in tab.inner_text() or page.locator("[role=tabpanel] .katex:visible").count() == 0
+        assert "works" in tab.inner_text() or page.locator("[data-testid=stTabs] .katex:visible").count() == 0
     page.get_by_role("tab", name="Step by step").click()
-    page.locator("[role=tabpanel] .js-plotly-plot .legendtext").first.wait_for()
-    page.locator("[role=tabpanel] .js-plotly-plot .nsewdrag").first.hover()
+    page.locator("[data-testid=stTabs] .js-plotly-plot .legendtext").first.wait_for()
+    page.locator("[data-testid=stTabs] .js-plotly-plot .nsewdrag").first.hover()
     page.goto(f"{url}/about")
     page.get_by_text(TEXTS[0]).first.click()
     page.get_by_text(TEXTS[8]).first.wait_for()
