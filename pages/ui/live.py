@@ -11,6 +11,7 @@ from engine.progress import Preview
 from engine.work.jobs import BETWEEN_PREVIEWS
 from pages.ui import outcome, verdict
 from pages.ui.outcome import Run
+from pages.ui.text import plain
 from pages.ui.viewer import viewer
 
 
@@ -50,7 +51,7 @@ def _stage(chosen: Picture, classes: tuple[str, ...], preview: Preview | None, w
     verdict.unfinished(who, truth, now, "\u2026", sentence, checks)
     with st.container():
         for line in remarks:
-            st.caption(line)
+            st.caption(plain(line))
     viewer(chosen.image, None if preview is None else preview.image, original_caption=f"true class {truth}",
            perturbed_caption="what the attack makes of it" if preview is None else str(now or preview.text),
            waiting="after the attack", badge="SYNTHETIC" if chosen.synthetic else None,

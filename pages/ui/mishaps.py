@@ -8,6 +8,7 @@ from engine.work.journal import Accepted
 from engine.work.kinds import Task
 from pages.ui import runs
 from pages.ui.address import travel
+from pages.ui.text import plain
 
 AGAIN = "explore again"  # what was asked for again and has not been started yet: the attack of the page, and a key
 _KEPT = "explore again trouble"  # why something could not be asked for again
@@ -18,7 +19,7 @@ def show() -> None:
     taken_up = jobs().take_up()
     if (trouble := st.session_state.get(_KEPT)) is not None:
         with st.container(key="again-trouble", horizontal=True, vertical_alignment="center"):
-            st.error(trouble)
+            st.error(plain(trouble))
             st.button("Close", key="explore again close", on_click=st.session_state.pop, args=(_KEPT, None))
     for job in taken_up:
         _going_on(job)
@@ -26,7 +27,7 @@ def show() -> None:
         _lost(accepted)
     for number, note in enumerate(jobs().store.notes):
         with st.container(key=f"note-{number}", horizontal=True, vertical_alignment="center"):
-            st.warning(note[0].upper() + note[1:])
+            st.warning(plain(note[0].upper() + note[1:]))
             st.button("Close", key=f"explore note {number}", on_click=jobs().store.noted, args=(note,))
 
 
@@ -35,7 +36,7 @@ def _going_on(job: Job) -> None:
     then = {State.DONE: "It is done now.", State.FAILED: f"It cannot go on: {job.error}",
             State.CANCELLED: "It was cancelled since."}.get(job.state, "It goes on.")
     with st.container(key=f"taken-up-{job.key[:16]}", horizontal=True, vertical_alignment="center"):
-        st.info(f"The server stopped while it worked on: {job.task.title}. {then}")
+        st.info(plain(f"The server stopped while it worked on: {job.task.title}. {then}"))
         st.button("Show", key=f"explore show {job.key}", on_click=_shown, args=(job,))
         if job.state.over:
             st.button("Close", key=f"explore close {job.key}", on_click=jobs().noted, args=(job,))
@@ -50,7 +51,7 @@ def _shown(job: Job) -> None:
 
 def _lost(accepted: Accepted) -> None:
     with st.container(key=f"lost-{accepted.key[:16]}", horizontal=True, vertical_alignment="center"):
-        st.warning(f"The server stopped while it worked on: {accepted.title}.")
+        st.warning(plain(f"The server stopped while it worked on: {accepted.title}."))
         st.button("Run it again", key=f"explore again {accepted.key}", on_click=_again, args=(accepted,))
         st.button("Forget", key=f"explore forget {accepted.key}", on_click=jobs().forget, args=(accepted,))
 
