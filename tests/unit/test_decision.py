@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.attacks import ATTACKS, decision
+from engine.attacks import ATTACKS, decision, talks
 from engine.attacks.base import Budget, Goal, Knowledge, Others, Run
 from engine.attacks.runner import Means
 from engine.attacks.talks import Subject, cosines
@@ -53,7 +53,6 @@ def _subject(clean: list[float], run: Run, norm: str = "l2", left: int = 1000,
     image = torch.tensor(clean).view(1, 1, 1, -1)
     one = Subject(0, Budget(norm, eps).around(image), image.clone(), left, run)
     one.lower, one.upper = torch.full_like(image, -10.0), torch.full_like(image, 10.0)
-    one.share = 100
     return one
 
 
@@ -100,9 +99,10 @@ def test_in_linf_the_way_is_cut_at_the_largest_change() -> None:
 ])
 @pytest.mark.parametrize("share", [1, 2, 100])
 def test_a_direction_is_made_of_answers_less_their_mean(probes: list[list[float]], answers: list[bool],
-                                                        expected: tuple[float, float], share: int) -> None:
+                                                        expected: tuple[float, float], share: int,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(talks, "PORTION", share)
     one = _subject([0.0, 0.0], Scripted(*probes))
-    one.share = share
     said = iter(answers)
     found, asked = _listen(decision._direction(one, _row(3.0, 4.0), len(probes)), lambda _: next(said))
     radius = decision.REACH * 5.0
