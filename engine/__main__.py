@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from engine.data.base import Dataset
     from engine.data.classmap import ClassMap
     from engine.experiments.curve import Curve
+    from engine.work.lessons import StoredLessons
     from engine.zoo.classifier import Classifier
 
 
@@ -193,6 +194,15 @@ def _target(name: str | None, class_map: ClassMap) -> int | None:
         raise EngineError(f"--target must be one of {', '.join(class_map.model)}, not '{shortened(name)}'") from None
 
 
+def _lessons() -> StoredLessons:
+    """What attacks learned here before, on the page or from the command line."""
+    from engine.home import home
+    from engine.work.lessons import StoredLessons
+    from engine.work.store import store_in
+
+    return StoredLessons(store_in(home() / "runs"))
+
+
 def _attack(arguments: argparse.Namespace) -> None:
     from engine.attacks import ATTACKS
     from engine.attacks.base import Budget
@@ -209,7 +219,7 @@ def _attack(arguments: argparse.Namespace) -> None:
     out = _out_folder(arguments.out)
     from engine.experiments.evaluate import evaluate
 
-    result = evaluate(dataset, indices, model, spec, device=arguments.device, progress=_progress())
+    result = evaluate(dataset, indices, model, spec, device=arguments.device, progress=_progress(), memory=_lessons())
     facts = {**result.facts(), "dataset": arguments.dataset, "split": dataset.split, "model": arguments.model,
              "attack": arguments.attack, "map": class_map.names, "indices": indices}
     if arguments.json:
@@ -307,7 +317,8 @@ def _curve(arguments: argparse.Namespace) -> None:
     out = _out_folder(arguments.out)
     from engine.experiments.curve import curve
 
-    found = curve(dataset, indices, model, specs, values, device=arguments.device, progress=_progress())
+    found = curve(dataset, indices, model, specs, values, device=arguments.device, progress=_progress(),
+                  memory=_lessons())
     facts = {**found.summary(), "map": class_map.names}
     if arguments.json:
         _print_json(facts)
@@ -339,7 +350,7 @@ def _minimal(arguments: argparse.Namespace) -> None:
     from engine.experiments.minimal import minimal
 
     found = minimal(dataset, indices, model, spec, high=high, tolerance=tolerance, device=arguments.device,
-                    progress=_progress())
+                    progress=_progress(), memory=_lessons())
     facts = {**found.summary(), "dataset": arguments.dataset, "split": dataset.split, "model": arguments.model,
              "attack": arguments.attack, "map": class_map.names, "indices": indices}
     if arguments.json:

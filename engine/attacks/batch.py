@@ -2,26 +2,23 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from engine import digest
 from engine.attacks.base import Attack, Knowledge, Others, Run, length
 from engine.attacks.norms import NORMS
 from engine.attacks.result import MILESTONES, Trace, Walk
 from engine.attacks.spec import AttackSpec, whole
 from engine.errors import EngineError
-from engine.home import home
 from engine.progress import Offer, Preview
 from engine.serving.draws import key_of
 from engine.serving.served import Served
 from engine.serving.threat import DecisionBased, Oracle, ScoreBased, WhiteBox
-from engine.work.store import Payload, store_in
 
 MOST_IMAGES = 64  # iterates of one run that are kept as images
 
@@ -29,34 +26,58 @@ MOST_IMAGES = 64  # iterates of one run that are kept as images
 ORACLES: dict[Knowledge, type[Oracle]] = {Knowledge.SCORE: ScoreBased, Knowledge.DECISION: DecisionBased}
 
 
-class Learned:
-    """What an attack learned before: kept in memory for the next batch, and in the store for the next run."""
+@dataclass(frozen=True)
+class Lesson:
+    """What an attack learned: arrays by name, the `curves` of its losses, and of the gradients it took how many there
+    were, how many were 0 everywhere, and how many held NaN or infinity."""
 
-    def __init__(self, spec: dict[str, Any]) -> None:
-        self._spec, self._key = spec, digest.of_spec({"kind": "learned", **spec})
-        self._payload: Payload | None = None
+    arrays: Mapping[str, np.ndarray]
+    curves: Mapping[str, Sequence[float]]
+    gradients: tuple[int, int, int]
+
+
+class Memory(Protocol):
+    """Where lessons are kept for the next run, under what decides them, JSON-able."""
+
+    def recall(self, learning: Mapping[str, Any]) -> Lesson | None:
+        """What was learned before, or None."""
+
+    def keep(self, learning: Mapping[str, Any], lesson: Lesson) -> None:
+        """Keep it; raises EngineError where that cannot be done."""
+
+
+class Learned:
+    """What an attack learned before: kept for the next batch, and in the memory, if there is one, for the next run."""
+
+    def __init__(self, learning: Mapping[str, Any], memory: Memory | None = None) -> None:
+        self._learning, self._memory = learning, memory
+        self._lesson: Lesson | None = None
         self.note = ""
 
-    def fetch(self, fit: Callable[[], dict[str, Tensor]], curves: dict[str, list[float]], oracle: Oracle) -> Payload:
+    def fetch(self, fit: Callable[[], dict[str, Tensor]], curves: dict[str, list[float]], oracle: Oracle) -> Lesson:
         """The arrays that `fit` gave now or earlier, with the curves of its losses; it asked what is apart from
         `oracle`."""
-        store = store_in(home() / "runs")
-        self._payload = self._payload or store.get(self._key)
-        if self._payload is None:
+        if self._lesson is None and self._memory is not None:
+            self._lesson = self._memory.recall(self._learning)
+        if self._lesson is None:
             arrays = {name: value.detach().cpu().numpy() for name, value in fit().items()}
-            lesson = oracle.lesson.tolist() if isinstance(oracle, WhiteBox) else [0, 0, 0]
-            self._payload = Payload({"curves": curves, "gradients": lesson}, arrays)
-            try:
-                store.put(self._key, "learned", f"learned by {self._spec['attack']}", self._spec, self._payload)
-            except EngineError as error:
-                self.note = f"what was learned is not kept: {error}"
-        return self._payload
+            total, zero, bad = oracle.lesson.tolist() if isinstance(oracle, WhiteBox) else (0, 0, 0)
+            self._lesson = Lesson(arrays, curves, (total, zero, bad))
+            self._keep(self._lesson)
+        return self._lesson
+
+    def _keep(self, lesson: Lesson) -> None:
+        if self._memory is None:
+            return
+        try:
+            self._memory.keep(self._learning, lesson)
+        except EngineError as error:
+            self.note = f"what was learned is not kept: {error}"
 
     def warnings(self) -> Iterator[str]:
         """What the lesson's gradients lacked, and where it is not kept."""
-        if self._payload is not None:
-            total, zero, bad = self._payload.facts.get("gradients", [0, 0, 0])
-            yield from troubles(total, zero, bad, "while learning, ")
+        if self._lesson is not None:
+            yield from troubles(*self._lesson.gradients, "while learning, ")
         if self.note:
             yield self.note
 
@@ -146,10 +167,10 @@ class BatchRun(Run):
         self.notes[text] += images
 
     def learned(self, fit: Callable[[], dict[str, Tensor]], show: Sequence[str] = ()) -> dict[str, Tensor]:
-        payload = self._setting.learned.fetch(fit, self._curves, self.oracle)
-        self._curves = payload.facts["curves"]
-        self._shown = {name: payload.arrays[name].copy() for name in show}
-        return {name: torch.tensor(array).to(self._clean.device) for name, array in payload.arrays.items()}
+        lesson = self._setting.learned.fetch(fit, self._curves, self.oracle)
+        self._curves = {name: list(values) for name, values in lesson.curves.items()}
+        self._shown = {name: lesson.arrays[name].copy() for name in show}
+        return {name: torch.tensor(array).to(self._clean.device) for name, array in lesson.arrays.items()}
 
     def dice(self) -> torch.Generator:
         seeds = np.random.SeedSequence(self._setting.spec.seed, spawn_key=(0,))  # unlike those of any image

@@ -17,9 +17,9 @@ from torch import Tensor
 from engine import device as devices
 from engine import digest
 from engine.attacks.base import ATTACKS, Attack, Budget, Goal, Others
-from engine.attacks.batch import BatchRun, Learned, Setting, troubles
+from engine.attacks.batch import BatchRun, Learned, Memory, Setting, troubles
 from engine.attacks.result import AttackResult, Provenance, Trace, Walk
-from engine.attacks.spec import ADAPTIVE, OBLIVIOUS, AttackSpec, whole
+from engine.attacks.spec import OBLIVIOUS, AttackSpec, whole
 from engine.defenses.base import defenses_from
 from engine.errors import EngineError
 from engine.params import build
@@ -50,13 +50,14 @@ class Means:
 
 def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tensor, *,
                identities: Sequence[str] | None = None, means: Means | None = None, device: str = "auto",
-               progress: Progress | None = None, keep_steps: bool = False) -> AttackResult:
+               progress: Progress | None = None, keep_steps: bool = False,
+               memory: Memory | None = None) -> AttackResult:
     """Attack `images` [N, C, H, W] in [0,1] of classes `labels` [N]; raises EngineError and Cancelled.
 
     With `keep_steps` the result's trace holds the image of every step. Attacked is the surrogate, or else `model`,
     prepared as `spec.numerics` says; clean and adversarial predictions, and so success, are always those of `model`,
     served behind `spec.defenses`. `identities` [N] name the images, whose random numbers depend on name and seed alone
-    (default: the digest of each image's values).
+    (default: the digest of each image's values). What the attack learns is looked for, and kept, in `memory`.
     """
     means = means or Means()
     images, labels = _checked(images, labels, model, spec.target)
@@ -72,7 +73,7 @@ def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tens
     defenses = defenses_from(spec.defenses)
     others = _others(means, images, labels, attack, chosen)
     setting = Setting(spec, attack, _target(spec, attack, Served(attacked_model, defenses, spec.seed)), others, chosen,
-                      keep_steps, Learned(_learning_spec(spec, source, others, chosen)))
+                      keep_steps, Learned(_learning(spec, source, others, chosen), memory))
     started = time.perf_counter()
     pieces = list(_pieces(setting, images, labels, identities, means.mask, progress))
     batches = tuple(len(p.adversarial) for p in pieces)
@@ -326,14 +327,14 @@ def _others(means: Means, images: Tensor, labels: Tensor, attack: Attack, device
     return Others(others.images.to(device), others.labels.to(device))
 
 
-def _learning_spec(spec: AttackSpec, model: Classifier, others: Others, device: torch.device) -> dict[str, Any]:
-    """Everything that decides what an attack learns: neither the attacked images nor the mask do."""
-    return {"attack": spec.attack, "version": ATTACKS[spec.attack].info.version,
-            "params": spec.params, "norm": spec.norm, "eps": spec.eps, "target": spec.target,
-            "seed": spec.seed, "batch": spec.batch, "numerics": spec.numerics, "model": model.digest,
-            "device": devices.title(device),
-            "others": digest.of_arrays(others.images.cpu().numpy(), others.labels.cpu().numpy()),
-            **({"defenses": spec.defenses, "draws": spec.draws} if spec.attacker == ADAPTIVE else {})}
+def _learning(spec: AttackSpec, model: Classifier, others: Others, device: torch.device) -> dict[str, Any]:
+    """Everything that decides what an attack learns, JSON-able: neither the attacked images nor the mask do, and the
+    defenses only where the attacker looks through them."""
+    deciding = replace(spec, mask="", max_queries=None)
+    if spec.attacker == OBLIVIOUS:
+        deciding = replace(deciding, defenses="", draws=1)
+    return {"attack": deciding.canonical(), "model": model.digest, "device": device.type,
+            "others": digest.of_arrays(others.images.cpu().numpy(), others.labels.cpu().numpy())}
 
 
 def versions() -> dict[str, str]:

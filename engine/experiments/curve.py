@@ -17,6 +17,8 @@ from engine.zoo.classifier import Classifier
 if TYPE_CHECKING:
     import pandas
 
+    from engine.attacks.batch import Memory
+
 
 @dataclass(frozen=True)
 class Point:
@@ -55,7 +57,7 @@ class Curve:
 
 
 def curve(dataset: Dataset, indices: list[int], model: Classifier, attacks: Sequence[AttackSpec], eps: Sequence[float],
-          *, device: str = "auto", progress: Progress | None = None) -> Curve:
+          *, device: str = "auto", progress: Progress | None = None, memory: Memory | None = None) -> Curve:
     """Run every attack at every eps; raises EngineError and Cancelled."""
     progress = progress or Progress()
     values = sorted(set(eps))
@@ -65,7 +67,8 @@ def curve(dataset: Dataset, indices: list[int], model: Classifier, attacks: Sequ
     runs = [(spec, value) for spec in attacks for value in values]
     for number, (spec, value) in enumerate(runs):
         part = progress.part(number / len(runs), (number + 1) / len(runs))
-        result = evaluate(dataset, indices, model, replace(spec, eps=value), device=device, progress=part)
+        result = evaluate(dataset, indices, model, replace(spec, eps=value), device=device, progress=part,
+                          memory=memory)
         warned.append(result.warnings)
         facts = result.summary()
         clean = facts["accuracy_clean"]

@@ -2,6 +2,7 @@
 
 import torch
 
+from engine.attacks.batch import Memory
 from engine.attacks.result import AttackResult
 from engine.attacks.runner import run_attack
 from engine.attacks.spec import AttackSpec
@@ -19,7 +20,7 @@ def spread(dataset: Dataset, limit: int | None) -> list[int]:
 
 
 def evaluate(dataset: Dataset, indices: list[int], model: Classifier, spec: AttackSpec, *, device: str = "auto",
-             progress: Progress | None = None) -> AttackResult:
+             progress: Progress | None = None, memory: Memory | None = None) -> AttackResult:
     """Attack the images `indices` of `dataset`, whose classes are matched to the model's by name; raises EngineError
     where the model does not know one, and Cancelled."""
     dataset = labelled(dataset, match(dataset.classes, model.classes, model.name))
@@ -28,4 +29,5 @@ def evaluate(dataset: Dataset, indices: list[int], model: Classifier, spec: Atta
     images = torch.from_numpy(dataset.images(indices))
     labels = torch.from_numpy(dataset.labels[indices])
     means = means_for(spec, dataset, indices, images, model)
-    return run_attack(spec, model, images, labels, means=means, device=device, progress=progress)
+    return run_attack(spec, model, images, labels, means=means, device=device, progress=progress,
+                      memory=memory)

@@ -197,6 +197,7 @@ def _explore(spec: Exploring, bench: Bench) -> Payload:
     from engine.metrics.perturbation import measure
     from engine.metrics.survival import as_jpeg
     from engine.metrics.visibility import visibility
+    from engine.work.lessons import StoredLessons
     from engine.zoo.registry import load_model
 
     classifier = load_model(model)
@@ -204,7 +205,8 @@ def _explore(spec: Exploring, bench: Bench) -> Payload:
     label = _label(chosen, classifier, clean)
     means = means_for(attack, dataset, own_number(source), clean, classifier)
     result = run_attack(attack, classifier, clean, torch.tensor([label]), means=means, device=device,
-                        progress=progress.part(0.05, 0.9), keep_steps=True)
+                        progress=progress.part(0.05, 0.9), keep_steps=True,
+                        memory=StoredLessons(bench.store))
     if not result.trace.curves:  # otherwise learning may have taken most of the time
         pace.learn(model, device, Cost(int(result.gradients[0]), int(result.queries[0])), result.seconds)
     progress.report(0.95, "measuring")
@@ -320,6 +322,7 @@ def _minimal(search: Searching, bench: Bench) -> Payload:
 
     from engine.experiments.means import means_for
     from engine.experiments.minimal import smallest_eps
+    from engine.work.lessons import StoredLessons
     from engine.zoo.registry import load_model
 
     spec = unchanged(search.exploring)
@@ -330,7 +333,7 @@ def _minimal(search: Searching, bench: Bench) -> Payload:
     means = means_for(attack, dataset, own_number(source), clean, classifier)
     found = smallest_eps(attack, classifier, clean, torch.tensor([label]), high=search.high,
                          tolerance=search.tolerance, means=means, device=bench.device,
-                         progress=bench.progress.part(0.05, 1.0))
+                         progress=bench.progress.part(0.05, 1.0), memory=StoredLessons(bench.store))
     return Payload({**asdict(found.found[0]), "high": search.high, "tolerance": search.tolerance,
                     "seconds": found.seconds}, {"adversarial": found.adversarial[0]})
 

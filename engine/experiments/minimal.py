@@ -11,6 +11,7 @@ import torch
 
 from engine.attacks import ATTACKS
 from engine.attacks.base import Budget, Others
+from engine.attacks.batch import Memory
 from engine.attacks.result import AttackResult
 from engine.attacks.runner import Means, run_attack
 from engine.attacks.spec import AttackSpec
@@ -89,7 +90,7 @@ class Minimal:
 
 def smallest_eps(spec: AttackSpec, model: Classifier, images: torch.Tensor, labels: torch.Tensor, *, high: float,
                  tolerance: float, means: Means | None = None, device: str = "auto",
-                 progress: Progress | None = None) -> Minimal:
+                 progress: Progress | None = None, memory: Memory | None = None) -> Minimal:
     """Bisect the eps of `spec` between 0 and `high` for every image, until it is known to `tolerance`.
 
     Every success is a run whose verdict is the original model's. That no image resists a larger budget after failing a
@@ -99,18 +100,19 @@ def smallest_eps(spec: AttackSpec, model: Classifier, images: torch.Tensor, labe
     EngineError and Cancelled.
     """
     _check(spec, high, tolerance)
-    search = _Search(spec, model, images, labels, means or Means(), device, high, tolerance)
+    search = _Search(spec, model, images, labels, means or Means(), device, high, tolerance, memory)
     return search.run(progress or Progress())
 
 
 def minimal(dataset: Dataset, indices: list[int], model: Classifier, spec: AttackSpec, *, high: float,
-            tolerance: float, device: str = "auto", progress: Progress | None = None) -> Minimal:
+            tolerance: float, device: str = "auto", progress: Progress | None = None,
+            memory: Memory | None = None) -> Minimal:
     """`smallest_eps` for the images `indices` of `dataset`; raises EngineError and Cancelled."""
     dataset = labelled(dataset, match(dataset.classes, model.classes, model.name))
     images, labels = torch.from_numpy(dataset.images(indices)), torch.from_numpy(dataset.labels[indices])
     means = means_for(spec, dataset, indices, images, model)
     return smallest_eps(spec, model, images, labels, high=high, tolerance=tolerance, means=means, device=device,
-                        progress=progress)
+                        progress=progress, memory=memory)
 
 
 def _check(spec: AttackSpec, high: float, tolerance: float) -> None:
@@ -129,8 +131,9 @@ class _Search:
     """The bisection of many images at once: every image resists at `low` and is fooled at `high` (inf: never yet)."""
 
     def __init__(self, spec: AttackSpec, model: Classifier, images: torch.Tensor, labels: torch.Tensor,
-                 means: Means, device: str, high: float, tolerance: float) -> None:
+                 means: Means, device: str, high: float, tolerance: float, memory: Memory | None) -> None:
         self._spec, self._model, self._device, self._means = spec, model, device, means
+        self._memory = memory
         self._images, self._labels = torch.as_tensor(images), torch.as_tensor(labels)
         self._highest, self._tolerance = high, tolerance
         count = len(self._images)
@@ -168,7 +171,8 @@ class _Search:
         if others is None and ATTACKS[self._spec.attack].info.others:
             others = Others(self._images, self._labels)  # all of them, whatever part is attacked now
         return run_attack(replace(self._spec, eps=eps), self._model, self._images[rows], self._labels[rows],
-                          means=replace(means, mask=mask, others=others), device=self._device, progress=progress)
+                          means=replace(means, mask=mask, others=others), device=self._device, progress=progress,
+                          memory=self._memory)
 
     def _learn(self, which: np.ndarray, eps: float, result: AttackResult, *, first: bool) -> None:
         self._queries[which] += result.queries

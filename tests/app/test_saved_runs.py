@@ -2,16 +2,19 @@
 
 import copy
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from engine.attacks.spec import make_spec
+from engine.data import phantom
 from engine.errors import EngineError
-from engine.experiments.explore import Source, asked
+from engine.experiments.explore import Source
 from pages.ui import runs
 
-SAVED = {**asked(Source("phantom-cxr", "test", 3), "phantom-cxr/resnet18", make_spec("pgd", eps=2 / 255), "cpu"),
+SAVED = {"source": asdict(Source("phantom-cxr", "test", 3)), "model": "phantom-cxr/resnet18", "device": "cpu",
+         "run": {"spec": asdict(make_spec("pgd", eps=2 / 255)), "classes": list(phantom.CLASSES)},
          "steps": {"loss": [0.1, 0.2]}}
 PLACES = ["source", "model", "device", "run", "source.dataset", "source.split", "source.index", "source.upload",
           "run.classes", "run.spec", *(f"run.spec.{name}" for name in SAVED["run"]["spec"]), "run.spec.params.steps"]

@@ -21,7 +21,7 @@ from engine.attacks.runner import Means
 from engine.errors import Cancelled, EngineError
 from engine.progress import Progress
 from engine.serving.threat import WhiteBox
-from tests.tiny import Counted, Slope, attack, grey, nothing_left_behind, small_net, some_images
+from tests.tiny import Counted, Slope, attack, grey, lessons, nothing_left_behind, small_net, some_images
 
 EPS = 0.1
 NAMES = ["advgan", "advganpp", "gdpa"]
@@ -38,7 +38,7 @@ def _from(images: torch.Tensor, labels: list[int] | None = None) -> Means:
 
 def _learned(name: str, images: torch.Tensor, labels: list[int], **options):
     options = {"eps": None if name == "gdpa" else EPS, "norm": None, "epochs": 2,
-               "means": _from(some_images(9, seed=1), [0, 1, 2] * 3), **options}
+               "means": _from(some_images(9, seed=1), [0, 1, 2] * 3), "memory": lessons(), **options}
     return attack(name, options.pop("model", None) or small_net(), images, labels, **options)
 
 

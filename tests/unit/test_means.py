@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import engine
 from engine.attacks.base import ATTACKS, Attack, AttackInfo, Cost, Knowledge, Others, Paper
 from engine.attacks.runner import Means
 from engine.data import load
@@ -15,7 +16,7 @@ from engine.errors import EngineError
 from engine.experiments.means import others
 from engine.params import param
 from engine.zoo.ensemble import ensemble
-from tests.tiny import Slope, attack, grey, small_net, some_images
+from tests.tiny import Slope, attack, grey, lessons, small_net, some_images
 
 LABELS = [0, 1, 2]
 
@@ -103,14 +104,14 @@ def shift(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
 def test_a_new_version_of_an_attack_learns_anew(shift: None, monkeypatch: pytest.MonkeyPatch) -> None:
     for version in (1, 1, 2):
         monkeypatch.setattr(Shift, "info", replace(Shift.info, version=version))
-        attack("shift", small_net(), some_images(4) / 4, [0] * 4, eps=None, norm="l2")
+        attack("shift", small_net(), some_images(4) / 4, [0] * 4, eps=None, norm="l2", memory=lessons())
     assert len(Shift.fits) == 2
 
 
 def test_what_was_learned_is_learned_once(shift: None) -> None:
     clean = some_images(4) / 4
     bank = Means(others=Others(torch.full((2, 3, 8, 8), 0.25), torch.tensor([0, 1])))
-    options: dict[str, Any] = {"eps": None, "norm": "l2", "means": bank, "batch": 2}
+    options: dict[str, Any] = {"eps": None, "norm": "l2", "means": bank, "batch": 2, "memory": lessons()}
     first = attack("shift", small_net(), clean, [0] * 4, **options)
     again = attack("shift", small_net(), clean[:1], [0], **options)
     assert Shift.fits == [2]
@@ -119,6 +120,19 @@ def test_what_was_learned_is_learned_once(shift: None) -> None:
     assert first.trace.curves == again.trace.curves == {"loss": (0.5,)}
     attack("shift", small_net(), clean[:1], [0], **options, scale=0.5)
     assert Shift.fits == [2, 2]
+
+
+def test_a_library_call_writes_nothing_unless_asked_to(shift: None, tmp_path) -> None:
+    clean, labels = some_images(4) / 4, torch.zeros(4, dtype=torch.int64)
+    for keep, fits, files in ((False, 1, 0), (False, 2, 0), (True, 3, 1), (True, 3, 1)):
+        engine.attack("shift", small_net(), clean, labels, device="cpu", keep_learned=keep)
+        assert len(Shift.fits) == fits and len(list(tmp_path.rglob("*.npz"))) == files
+
+
+def test_what_cannot_be_kept_is_said(shift: None, tmp_path) -> None:
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    result = attack("shift", small_net(), some_images(2), [0, 1], eps=None, norm="l2", memory=lessons())
+    assert any("what was learned is not kept" in line for line in result.warnings)
 
 
 def test_a_walk_is_kept_with_its_milestones(shift: None) -> None:

@@ -18,7 +18,7 @@ from engine.errors import EngineError, UnknownName
 from engine.experiments.minimal import smallest_eps
 from engine.explain.cam import cam
 from engine.zoo.classifier import Classifier
-from tests.tiny import Counted, Slope, attack, grey, small_net, some_images
+from tests.tiny import Counted, Slope, attack, grey, lessons, small_net, some_images
 
 AROUND = 2 / 255  # the budget of the one attack that has one, outside its patch
 PLACED = ["roa", "randompatch", "campatch", "pwp"]
@@ -267,7 +267,7 @@ def bright_and_dark() -> tuple[Classifier, Tensor, Tensor]:
 def test_a_patch_is_learned_once_and_works_on_images_it_has_not_seen() -> None:
     model, images, labels = bright_and_dark()
     others = Others(images[6:], labels[6:])
-    options = {"target": 1, "size": 0.6, "steps": 40, "sample": 4, "means": Means(others=others)}
+    options = {"target": 1, "size": 0.6, "steps": 40, "sample": 4, "means": Means(others=others), "memory": lessons()}
     counted = model.module = Counted(model.module)
     first = attack("patch", model, images[:6], labels[:6], eps=None, norm=None, batch=2, **options)
     assert sum(counted.backwards) == 40 * 4, "learned again for every batch"
