@@ -36,12 +36,13 @@ def _going_on(job: Job) -> None:
     then = {State.DONE: "It is done now.", State.FAILED: f"It cannot go on: {job.error}",
             State.CANCELLED: "It was cancelled since."}.get(job.state, "It goes on.")
     with st.container(key=f"taken-up-{job.key[:16]}", horizontal=True, vertical_alignment="center"):
-        st.info(plain(f"The server stopped while it worked on: {job.task.title}. {then}"))
-        st.button("Show", key=f"explore show {job.key}", on_click=_shown, args=(job,))
+        # A quiet line: nothing is lost, and the pictures below are what the visitor came for.
+        st.caption(plain(f"The server stopped while it worked on: {job.task.title}. {then}"), width="stretch")
+        st.button("Show", key=f"explore show {job.key}", type="tertiary", on_click=_shown, args=(job,))
         if job.state.over:
-            st.button("Close", key=f"explore close {job.key}", on_click=jobs().noted, args=(job,))
+            st.button("Close", key=f"explore close {job.key}", type="tertiary", on_click=jobs().noted, args=(job,))
         else:
-            st.button("Stop", key=f"explore stop {job.key}", on_click=jobs().cancel, args=(job,))
+            st.button("Stop", key=f"explore stop {job.key}", type="tertiary", on_click=jobs().cancel, args=(job,))
 
 
 def _shown(job: Job) -> None:
