@@ -266,7 +266,7 @@ def _fooling(run: Run) -> None:
     total = min(MOST, len(opened(settings.source.dataset, settings.source.split)))
     at = pace.known(settings.model, settings.device)
     time = "" if at is None else f" Takes about {duration(total * at.estimate(Cost(0, 1)))} here."
-    found = progress.on_request(fooling_task(run.job.task),
+    found = progress.on_request(fooling_task(run.job.task, MOST),
                                 f"One {what} for every picture: how often does it fool the model? It is tried on "
                                 f"up to {total} pictures of the split '{settings.source.split}' that it was not "
                                 f"learned from.{time}", "Measure the fooling rate", key="explore fooling")

@@ -51,6 +51,9 @@ def address_of_facts(facts: Any) -> dict[str, str]:
         raise EngineError(f"{_NO_RUN}: {where} {_wanted(error.validator, error.validator_value)}; {_CHOOSE}")
     run, classes = facts["run"], facts["run"]["classes"]
     spec = spec_from_facts(run)
+    if spec.defenses:
+        raise EngineError(f"this run was made behind defenses ({spec.defenses}), which the page cannot set; repeat it "
+                          "with engine.attack(..., defenses=...)")
     if spec.target is not None and spec.target >= len(classes):
         raise EngineError(f"{_NO_RUN}: its target is class {spec.target}, and there are {len(classes)}; {_CHOOSE}")
     source = Source(**{name: facts["source"][name] for name in SAVED_RUN["properties"]["source"]["properties"]})
@@ -104,11 +107,12 @@ SAVED_RUN: dict[str, Any] = _object({
     "run": _object({
         "classes": {"type": "array", "items": _text(), "minItems": 2, "maxItems": 10_000},
         "spec": _object({
-            "attack": _text(), "norm": _text(), "eps": {"type": "number"}, "seed": _whole(2**31 - 1),
+            "attack": _text(), "norm": _text(), "eps": {"type": ["number", "null"]}, "seed": _whole(2**31 - 1),
             "params": {"type": "object", "maxProperties": 100, "propertyNames": _text(),
                        "additionalProperties": {"type": ["boolean", "number", "string"], "maxLength": _LONGEST_PATH}},
         }, further=False, target={"type": ["integer", "null"], "minimum": 0}, batch=_whole(10**6), numerics=_text(),
-            max_queries={"type": ["integer", "null"]}, surrogate=_text(_LONGEST_PATH), mask=_text(_LONGEST_DRAWING)),
+            max_queries={"type": ["integer", "null"]}, surrogate=_text(_LONGEST_PATH), mask=_text(_LONGEST_DRAWING),
+            defenses=_text(_LONGEST_PATH), attacker=_text(), draws=_whole(1000)),
     }),
 }, device=_text())
 

@@ -9,9 +9,11 @@ import pytest
 
 from engine.attacks.spec import make_spec
 from engine.data import phantom
+from engine.defenses import DEFENSES
 from engine.errors import EngineError
 from engine.experiments.explore import Source
 from pages.ui import runs
+from tests.defended import Shift
 
 SAVED = {"source": asdict(Source("phantom-cxr", "test", 3)), "model": "phantom-cxr/resnet18", "device": "cpu",
          "run": {"spec": asdict(make_spec("pgd", eps=2 / 255)), "classes": list(phantom.CLASSES)},
@@ -23,6 +25,21 @@ for _ in range(20):
     DEEP = [DEEP]
 ODD = [None, True, -1, 1.5, float("nan"), float("inf"), 10**30, "", "x" * 100_000, "\0", [], {}, {"a": {"b": 1}}, DEEP,
        ["a"] * 100_000]
+
+
+def test_a_saved_run_without_a_limit_is_an_address() -> None:
+    spec = asdict(make_spec("cw"))
+    assert spec["eps"] is None
+    saved = {**SAVED, "run": {**SAVED["run"], "spec": spec}}
+    assert runs.address_of(json.dumps(saved).encode())["attack"] == "cw"
+
+
+def test_what_the_page_cannot_set_is_not_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DEFENSES._items, "shift", Shift)
+    spec = asdict(make_spec("pgd", eps=2 / 255, defenses="shift"))
+    saved = {**SAVED, "run": {**SAVED["run"], "spec": spec}}
+    with pytest.raises(EngineError, match="behind defenses"):
+        runs.address_of(json.dumps(saved).encode())
 
 
 def changed(place: str, value: Any) -> bytes:
