@@ -61,7 +61,10 @@ def written(path: str) -> str:
 
 
 def _real(path: str) -> str:
-    return os.path.normcase(os.path.realpath(_expanded(path)))
+    try:
+        return os.path.normcase(os.path.realpath(_expanded(path)))
+    except (OSError, ValueError):  # bytes that no name has, a loop of links: whoever opens it says what is wrong
+        return written(path)
 
 
 def _expanded(path: str) -> str:

@@ -1,6 +1,7 @@
 """The pages as Streamlit runs them, without a browser: controls, address, verdict, bad input."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,12 +124,11 @@ def test_a_link_reopens_the_same_view() -> None:
     ("index", "one", "whole number"),
     ("model", "phantom-cxr/resnet81", "did you mean: phantom-cxr/resnet18"),
     ("model", "net.pt2", "files of the kind .pt2 are not taken"),
-    ("model", "kermany/densenet121", "choose a model trained on this data set"),
+    ("model", "kermany/densenet121", "choose another model"),
     ("mask", "zzz", "there are: cam, drawn, lesion, lung, none"),
     ("surrogate", "zzz", "none, phantom-cxr/densenet121"),
     ("dataset", "phantom", "did you mean: phantom-cxr"),
     ("dataset", "folder:" + "a" * 5000, "no folder"),
-    ("dataset", "folder:~nobody-is-called-so", "no folder"),
     ("dataset", "folder:nul\0byte", "no folder"),
     ("model", "a" * 5000 + ".pt", "no checkpoint"),
     ("upload", "a" * 5000, "upload the picture again"),
@@ -138,7 +138,9 @@ def test_a_link_reopens_the_same_view() -> None:
     ("upload", "xyz", "upload the picture again"),
     ("epsilon", "1/255", "unknown setting 'epsilon'"),
 ])
-def test_what_an_address_gets_wrong_is_one_line_and_falls_back(name: str, value: str, line: str) -> None:
+def test_what_an_address_gets_wrong_is_one_line_and_falls_back(name: str, value: str, line: str,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERTURBSCOPE_FOLDERS", os.sep)  # otherwise the page asks before it looks at a path
     query = {"attack": "pgd", "seed": "3"} | {name: value}
     app = opened(**query)
     assert len(app.error) == 1 and line in app.error[0].value and "\n" not in app.error[0].value
