@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from engine.__main__ import main
 from engine.attacks.spec import make_spec
+from engine.cli import main
 from engine.data import load
 from engine.data.classmap import ClassMap, class_map_of, fits, labelled, likeness, match, read_map
 from engine.errors import EngineError

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from engine import digest
-from engine.__main__ import main
+from engine.cli import main
 from engine.zoo import registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -225,7 +225,7 @@ FULL = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
-from engine.__main__ import main
+from engine.cli import main
 sys.exit(main(sys.argv[2:]))
 """
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.__main__ import main
+from engine.cli import main
 from engine.errors import FEW, MOST, EngineError, UnknownName, shortened
 from engine.zoo import checkpoints, registry
 from engine.zoo.architectures import ARCHITECTURES

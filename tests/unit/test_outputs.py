@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer
 
 import engine
-from engine.__main__ import main
 from engine.attacks import ATTACKS
 from engine.attacks.base import Others
 from engine.attacks.result import AttackResult
 from engine.attacks.runner import Means
+from engine.cli import main
 from engine.errors import EngineError
 from engine.serving.prepare import prepare
 from engine.zoo import checkpoints

@@ -283,7 +283,7 @@ def test_a_patch_is_learned_once_and_works_on_images_it_has_not_seen() -> None:
 
 
 def test_a_learned_patch_is_written_as_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from engine.__main__ import main
+    from engine.cli import main
 
     random = np.random.default_rng(0)
     for label in ("bright", "dark"):

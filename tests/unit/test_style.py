@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine.__main__ import main
 from engine.attacks.networks import style_train
 from engine.attacks.networks.style import StyleNet, load_style, save_style
 from engine.attacks.networks.style_train import distance, likeness, measured, restyled_by_code
+from engine.cli import main
 from engine.data import load as load_dataset
 from engine.errors import EngineError
 from engine.zoo.cards import card_path

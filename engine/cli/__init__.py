@@ -1,0 +1,35 @@
+"""The command line, a file a command: all of the engine without a browser.
+
+Results go to standard output, progress to standard error.
+"""
+
+import sys
+
+from engine.cli import attack, curve, listing, minimal, train, train_style
+from engine.cli.parser import Parser
+from engine.errors import Cancelled, EngineError
+
+# In the order in which they are listed.
+COMMANDS = (listing, attack, curve, minimal, train, train_style)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m engine", description="Adversarial attacks on medical-image classifiers.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for command in COMMANDS:
+        command.add(commands)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status (2: bad input, 130: interrupted)."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except EngineError as error:
+        print(f"python -m engine: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, Cancelled):
+        print("python -m engine: stopped", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,64 @@
+"""python -m engine list: what there is."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from engine import params
+from engine.cli.output import print_json
+from engine.cli.parser import Commands
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("list", help="what there is")
+    parser.add_argument("what", choices=LISTS)
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(run=_run)
+
+
+def _datasets() -> list[dict[str, Any]]:
+    from engine.data import DATASETS
+
+    return [{"name": e.info.name, "title": e.info.title, "sentence": e.info.sentence, "classes": list(e.info.classes),
+             "splits": dict(e.info.splits), "synthetic": e.info.synthetic, "source": e.info.source,
+             "terms": e.info.terms, "missing": e.missing()} for e in DATASETS.values()]
+
+
+def _models() -> list[dict[str, Any]]:
+    from engine.zoo.registry import models
+
+    return [{"name": m.name, "title": m.title, "sentence": m.card.limits, "bundled": m.bundled, "card": asdict(m.card)}
+            for m in models()]
+
+
+def _attacks() -> list[dict[str, Any]]:
+    from engine.attacks import ATTACKS
+
+    return [{**asdict(a.info), "knowledge": a.info.knowledge.name.lower(),
+             "params": [{**asdict(p), "kind": p.kind.__name__} for p in params.params_of(a)]}
+            for a in ATTACKS.values()]
+
+
+def _defenses() -> list[dict[str, Any]]:
+    from engine.defenses import DEFENSES
+
+    return [{**asdict(d.info), "params": [{**asdict(p), "kind": p.kind.__name__} for p in params.params_of(d)]}
+            for d in DEFENSES.values()]
+
+
+LISTS = {"datasets": _datasets, "models": _models, "attacks": _attacks, "defenses": _defenses}
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    rows = LISTS[arguments.what]()
+    if arguments.json:
+        return print_json(rows)
+    width = max((len(r["name"]) for r in rows), default=0)
+    for row in rows:
+        print(f"{row['name']:{width}}  {row['title']}: {row['sentence']}")
+        if row.get("missing"):
+            print(f"{'':{width}}  ({row['missing']})")
+    if not rows:
+        print(f"no {arguments.what} are registered")

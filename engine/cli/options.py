@@ -1,0 +1,149 @@
+"""The options that commands share, and what is made of them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from engine import params
+from engine.errors import EngineError, UnknownName, shortened
+from engine.home import expanded
+
+if TYPE_CHECKING:
+    from engine.attacks.spec import AttackSpec
+    from engine.data.base import Dataset
+    from engine.data.classmap import ClassMap
+    from engine.work.lessons import StoredLessons
+    from engine.zoo.classifier import Classifier
+
+
+def add_attack_options(parser: argparse.ArgumentParser) -> None:
+    """What an attack and a curve have in common."""
+    parser.add_argument("--dataset", required=True, help="a registered name, or folder:PATH")
+    parser.add_argument("--model", required=True, help="a bundled or trained name, or a checkpoint's path")
+    parser.add_argument("--map", default="", metavar="CLASS=CLASS,...",
+                        help="which of the model's classes a class of the data set is, where their names differ: "
+                             "data set's name=model's name")
+    parser.add_argument("--split", help="default: the data set's test split")
+    parser.add_argument("--limit", type=int, help="so many images, spread evenly over the split")
+    parser.add_argument("--index", type=int, nargs="+", help="these image numbers instead")
+    parser.add_argument("--norm", help="linf, l2 or l0 (default: the attack's first)")
+    parser.add_argument("--target", help="the model's class to reach; default: any wrong one")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+                        help="the attack's own settings")
+    parser.add_argument("--preset", default="", help="settings that the attack declares, such as 'paper': as in the "
+                        "paper, where the defaults are quicker; what --set says goes before them")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=16, help="images computed together")
+    parser.add_argument("--numerics", default="fast", help="fast, reference or draft")
+    parser.add_argument("--max-queries", type=int, help="most forward passes an image")
+    parser.add_argument("--surrogate", default="", help="a model, or several with commas, whose gradients are used")
+    parser.add_argument("--mask", default="", metavar="NAME or FILE.png",
+                        help="the part of the image that may change: lesion, lung, cam, or a PNG's path (all that is "
+                             "not black)")
+    parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
+    parser.add_argument("--out", help="folder for the files")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def add_params(parser: argparse.ArgumentParser, cls: type) -> None:
+    """An option for everything that the data class declares."""
+    for p in params.params_of(cls):
+        option = "--" + p.name.replace("_", "-")
+        parser.add_argument(option, dest=p.name, default=p.default, help=f"{p.help} (default {p.default})")
+
+
+def number(option: str, text: str) -> float:
+    try:
+        return params.parse_number(text)
+    except (ValueError, ZeroDivisionError):
+        raise EngineError(f"{option} must be a number such as 0.01 or 2/255, not '{shortened(text)}'") from None
+
+
+def _settings(pairs: Iterable[str]) -> dict[str, object]:
+    """--set key=value ... as a dictionary of texts; the attack's declaration checks them."""
+    settings: dict[str, object] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise EngineError(f"--set takes key=value, not '{shortened(pair)}'")
+        settings[key] = value
+    return settings
+
+
+def class_map_of(arguments: argparse.Namespace) -> ClassMap:
+    """What the model calls the data set's classes: by name, and by --map."""
+    from engine.data import find
+    from engine.data.classmap import match, read_map
+    from engine.zoo.registry import model_card
+
+    classes, known = find(arguments.dataset).info.classes, model_card(arguments.model).classes
+    return match(classes, known, arguments.model, read_map(arguments.map, classes, known, arguments.model))
+
+
+def opened(arguments: argparse.Namespace, class_map: ClassMap) -> tuple[Dataset, list[int], Classifier]:
+    """Data set with the model's classes, chosen image numbers and model of an attack or a curve."""
+    from engine import load_dataset, load_model
+    from engine.data.classmap import labelled
+    from engine.experiments.evaluate import spread
+
+    if arguments.limit is not None and arguments.limit < 1:
+        raise EngineError(f"--limit must be at least 1, not {arguments.limit}")
+    dataset = labelled(load_dataset(arguments.dataset, arguments.split), class_map)
+    indices = arguments.index or spread(dataset, arguments.limit)
+    return dataset, [dataset.checked(i) for i in indices], load_model(arguments.model)
+
+
+def spec_of(arguments: argparse.Namespace, attack: str, eps: float | None, target: int | None) -> AttackSpec:
+    import engine.attacks  # noqa: F401  (registers the attacks)
+    from engine.attacks.spec import make_spec
+
+    return make_spec(attack, eps=eps, norm=arguments.norm, target=target, seed=arguments.seed, batch=arguments.batch,
+                     numerics=arguments.numerics, max_queries=arguments.max_queries, surrogate=arguments.surrogate,
+                     mask=_mask(arguments.mask),
+                     params={**_preset(attack, arguments.preset), **_settings(arguments.set)})
+
+
+def _preset(attack: str, name: str) -> Mapping[str, object]:
+    """--preset as settings, which those of --set go before."""
+    from engine.attacks import ATTACKS
+
+    return ATTACKS[attack].info.preset(name) if name else {}
+
+
+def _mask(name: str) -> str:
+    """--mask as a mask's name; takes a PNG's path, too."""
+    if not name.lower().endswith(".png"):
+        return name
+    from engine.data.masks import drawn, read_mask
+
+    try:
+        return drawn(read_mask(expanded(name).read_bytes()))
+    except OSError as error:
+        raise EngineError(f"cannot read --mask {name} ({error.strerror}); give the path of a PNG") from None
+    except EngineError as error:
+        raise EngineError(f"--mask {name}: {error}") from None
+    except ValueError:  # bytes that no name has
+        raise EngineError(f"--mask {name} is no name of a file; give the path of a PNG") from None
+
+
+def target_of(name: str | None, class_map: ClassMap) -> int | None:
+    """--target as the model's class number; takes that number or a class name, the model's or the data set's."""
+    if name is None:
+        return None
+    if name.isdecimal() and int(name) < len(class_map.model):
+        return int(name)
+    try:
+        return class_map.number(name)
+    except UnknownName:
+        raise EngineError(f"--target must be one of {', '.join(class_map.model)}, not '{shortened(name)}'") from None
+
+
+def lessons() -> StoredLessons:
+    """What attacks learned here before, on the page or from the command line."""
+    from engine.home import home
+    from engine.work.lessons import StoredLessons
+    from engine.work.store import store_in
+
+    return StoredLessons(store_in(home() / "runs"))

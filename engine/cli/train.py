@@ -1,0 +1,59 @@
+"""python -m engine train: train a classifier."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from dataclasses import asdict
+
+from engine import params
+from engine.cli.options import add_params
+from engine.cli.output import print_json, ready, shown_progress
+from engine.cli.parser import Commands
+
+
+def add(commands: Commands) -> None:
+    from engine.training.spec import TrainSpec
+
+    parser = commands.add_parser("train", help="train a classifier")
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--arch", required=True)
+    parser.add_argument("--name", required=True, help="what the trained model is called")
+    parser.add_argument("--defense", help="a defense at training time")
+    parser.add_argument("--tests", default="test", help="splits to evaluate on, with commas")
+    parser.add_argument("--limits", default="", help="what a reader of the card must know")
+    parser.add_argument("--start-from", default="", help="a checkpoint of the same architecture to begin with")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", action="store_true")
+    add_params(parser, TrainSpec)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from engine.data import find
+    from engine.defenses import DEFENSES
+    from engine.training.spec import TrainSpec
+    from engine.training.train import train
+    from engine.zoo.architectures import ARCHITECTURES
+    from engine.zoo.registry import model_digest, trained_path
+
+    # Before the images are read: a wrong name is told at once.
+    find(arguments.dataset)
+    _ = ARCHITECTURES[arguments.arch]
+    if arguments.start_from:
+        model_digest(arguments.start_from)
+    if arguments.defense is not None:
+        _ = DEFENSES[arguments.defense]
+    own = {p.name: p.check(getattr(arguments, p.name)) for p in params.params_of(TrainSpec)}
+    spec = TrainSpec(dataset=arguments.dataset, arch=arguments.arch, name=arguments.name,
+                     tests=tuple(arguments.tests.split(",")), limits=arguments.limits, start_from=arguments.start_from,
+                     command="python -m engine " + shlex.join(sys.argv[1:]), **own)  # type: ignore[arg-type]
+    path = ready(trained_path(arguments.name))
+    card = train(spec, path, shown_progress(), arguments.device)
+    if arguments.json:
+        return print_json(asdict(card))
+    print(f"{card.name} is kept in {path}")
+    for split, scores in card.evaluations.items():
+        print(f"  {split}: accuracy {scores['accuracy']:.1%}, recall "
+              + ", ".join(f"{name} {value:.1%}" for name, value in scores["recall"].items()))
