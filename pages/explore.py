@@ -9,7 +9,8 @@ from engine.attacks.spec import AttackSpec
 from engine.data import Dataset
 from engine.errors import EngineError
 from engine.experiments import pace
-from engine.experiments.explore import Source, explore_task, opened, picture, seen_by, warm_task
+from engine.experiments.explore import explore_task, warm_task
+from engine.experiments.sources import Source, opened, picture, seen_by
 from engine.work.jobs import Job, State, Task, jobs
 from pages.ui import controls, live, mishaps, outcome, progress, shell, sources
 from pages.ui.address import Address

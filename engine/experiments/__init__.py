@@ -1,0 +1,9 @@
+"""What runs an attack on many images, or for a page.
+
+Importing this package registers every kind of work, so that what a stopped server left is known again before anyone
+asks for its like. It does not import torch.
+"""
+
+from engine.experiments import explore, fooling
+
+__all__ = ["explore", "fooling"]

@@ -14,8 +14,9 @@ from engine.data.marks import MARKS, marked
 from engine.data.splits import evenly
 from engine.device import load_libraries
 from engine.errors import EngineError
-from engine.experiments.explore import Exploring, own_number, seen_by, unchanged
+from engine.experiments.explore import Exploring, unchanged
 from engine.experiments.further import chosen_others
+from engine.experiments.sources import own_number, seen_by
 from engine.work.kinds import Bench, Task, kind
 from engine.work.specs import canonical
 from engine.work.store import Payload

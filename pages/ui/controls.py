@@ -17,7 +17,7 @@ from engine.attacks.norms import IN_NORM, NORMS
 from engine.attacks.spec import MASKS, AttackSpec, make_spec
 from engine.data.masks import DRAWN
 from engine.errors import EngineError, UnknownName
-from engine.experiments.explore import Picture, unmarked
+from engine.experiments.sources import Picture, unmarked
 from engine.params import Param, Value, params_of, parse_number
 from engine.zoo.numerics import NUMERICS
 from pages.ui.address import Address, force, forced

@@ -6,7 +6,7 @@ import streamlit as st
 from engine import digest
 from engine.data.base import SIZE
 from engine.data.masks import DRAWN, GRIDS, cells_of, drawn, enlarged
-from engine.experiments.explore import Picture
+from engine.experiments.sources import Picture
 from pages.ui import pictures
 from pages.ui.address import Address
 from pages.ui.brush import brush

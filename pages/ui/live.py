@@ -6,7 +6,7 @@ Everything stands where the result will stand (pages/ui/outcome.py), so that not
 import numpy as np
 import streamlit as st
 
-from engine.experiments.explore import Picture, Source, opened, picture, seen_by
+from engine.experiments.sources import Picture, Source, opened, picture, seen_by
 from engine.progress import Preview
 from engine.work.jobs import BETWEEN_PREVIEWS
 from pages.ui import outcome, verdict

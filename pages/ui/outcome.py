@@ -17,8 +17,9 @@ from engine.attacks.norms import NORMS
 from engine.attacks.spec import MASKS
 from engine.data.raster import printable
 from engine.experiments import pace
-from engine.experiments.explore import SEARCH, Picture, heatmap_task, minimal_task, opened
+from engine.experiments.explore import SEARCH, heatmap_task, minimal_task
 from engine.experiments.fooling import MOST, fooling_task
+from engine.experiments.sources import Picture, opened
 from engine.explain.methods import CAMS
 from engine.work.jobs import Job, State, jobs
 from engine.work.store import Payload

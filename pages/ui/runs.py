@@ -10,7 +10,8 @@ from engine.attacks import ATTACKS
 from engine.attacks.spec import AttackSpec, spec_from_facts
 from engine.disk import read_json
 from engine.errors import EngineError
-from engine.experiments.explore import Exploring, Source, opened
+from engine.experiments.explore import Exploring
+from engine.experiments.sources import Source, opened
 from engine.params import params_of
 from engine.work.kinds import Task
 from pages.ui.controls import SCALES

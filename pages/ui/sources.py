@@ -12,7 +12,7 @@ from engine.data.classmap import fits, likeness, match
 from engine.data.folder import PREFIX
 from engine.data.upload import read_upload, save_upload
 from engine.errors import EngineError
-from engine.experiments.explore import Source, opened, picture
+from engine.experiments.sources import Source, opened, picture
 from engine.zoo.registry import ModelEntry, model_card, model_digest, models, names_file
 from pages.ui import consent, runs
 from pages.ui.address import Address, travel

@@ -11,7 +11,7 @@ from engine.attacks.spec import make_spec
 from engine.data import phantom
 from engine.defenses import DEFENSES
 from engine.errors import EngineError
-from engine.experiments.explore import Source
+from engine.experiments.sources import Source
 from pages.ui import runs
 from tests.defended import Shift
 

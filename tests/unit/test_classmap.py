@@ -15,8 +15,9 @@ from engine.data import load
 from engine.data.classmap import ClassMap, class_map_of, fits, labelled, likeness, match, read_map
 from engine.errors import EngineError
 from engine.experiments.evaluate import evaluate
-from engine.experiments.explore import Source, explore_task
+from engine.experiments.explore import explore_task
 from engine.experiments.means import others, surrogate
+from engine.experiments.sources import Source
 from engine.zoo import checkpoints, ensemble
 from engine.zoo.cards import Card
 from engine.zoo.classifier import Classifier

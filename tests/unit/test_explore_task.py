@@ -13,8 +13,9 @@ from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import phantom
 from engine.data.upload import read_upload, save_upload
 from engine.errors import Cancelled, EngineError
-from engine.experiments import explore
-from engine.experiments.explore import Source, explore_task, heatmap_task, picture, warm_task
+from engine.experiments import explore, sources
+from engine.experiments.explore import explore_task, heatmap_task, warm_task
+from engine.experiments.sources import Source, picture
 from engine.progress import Progress
 from engine.work.kinds import Task
 from engine.work.store import Payload
@@ -38,7 +39,7 @@ def network() -> Classifier:
 @pytest.fixture(autouse=True)
 def only_model(network: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explore, "model_digest", lambda name: "digest of the weights")
-    monkeypatch.setattr(explore, "model_card", lambda name: network)
+    monkeypatch.setattr(sources, "model_card", lambda name: network)
     monkeypatch.setattr(registry, "load_model", lambda name: network)
 
 
@@ -164,7 +165,7 @@ def test_what_is_not_there_is_told_before_anything_is_computed() -> None:
 
 
 def test_a_class_the_model_does_not_know_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explore, "model_card", lambda name: nets.card(classes=("a", "b")))
+    monkeypatch.setattr(sources, "model_card", lambda name: nets.card(classes=("a", "b")))
     last = Source("phantom-cxr", "test", next(i for i in range(9) if phantom.label_of("test", i) == 2))
     with pytest.raises(EngineError, match="choose another model"):
         run(last)

@@ -10,9 +10,10 @@ from engine.attacks.base import Others
 from engine.attacks.runner import Means
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import phantom
-from engine.experiments import explore
-from engine.experiments.explore import Source, explore_task
+from engine.experiments import explore, sources
+from engine.experiments.explore import explore_task
 from engine.experiments.fooling import fooling_task
+from engine.experiments.sources import Source
 from engine.metrics.rates import interval
 from engine.work.kinds import Task
 from engine.work.store import Payload
@@ -29,7 +30,7 @@ TRAIN = Source("phantom-cxr", "train", 4)
 def only_model(monkeypatch: pytest.MonkeyPatch) -> Classifier:
     made = Classifier(small_net(seed=3).module, phantom.CLASSES, mean=(0.4,), std=(0.2,), name=MODEL)
     monkeypatch.setattr(explore, "model_digest", lambda name: "digest of the weights")
-    monkeypatch.setattr(explore, "model_card", lambda name: made)
+    monkeypatch.setattr(sources, "model_card", lambda name: made)
     monkeypatch.setattr(registry, "load_model", lambda name: made)
     return made
 
@@ -85,7 +86,7 @@ def test_it_is_measured_on_images_that_were_not_learned_from(target: int | None,
     spec = uap(target=target)
     outcome = learned(spec, TRAIN)
     found = perform(fooling_task(asked(spec, TRAIN), limit=12))
-    data = explore.opened("phantom-cxr", "train")
+    data = sources.opened("phantom-cxr", "train")
     numbers = found.arrays["indices"].tolist()
     assert len(set(numbers)) == 12 and max(numbers) > 2500
     from engine.experiments.further import chosen_others

@@ -7,9 +7,9 @@ import torch
 from engine.attacks.spec import MASKS
 from engine.data.marks import MARKS, marked
 from engine.errors import EngineError
-from engine.experiments import explore
-from engine.experiments.explore import Source, opened, picture, unmarked
+from engine.experiments import sources
 from engine.experiments.means import MASK_MAKERS
+from engine.experiments.sources import Source, opened, picture, unmarked
 from tests.tiny import small_net
 
 HEALTHY, ILL = 0, 8
@@ -31,9 +31,9 @@ def test_nothing_marked_is_told_everywhere(monkeypatch: pytest.MonkeyPatch) -> N
     """A mask without a pixel counts as none."""
     data = opened("phantom-cxr", "test")
     monkeypatch.setattr(type(data), "lungs", lambda self, index: np.zeros((224, 224), bool))
-    explore.picture.cache_clear()
+    sources.picture.cache_clear()
     shown = picture(Source("phantom-cxr", "test", HEALTHY))
-    explore.picture.cache_clear()
+    sources.picture.cache_clear()
     images = torch.from_numpy(data.images([HEALTHY]))
     assert shown.marks == {} and shown.lesion is None
     for name, words in (("lesion", "a lesion"), ("lung", "the lungs")):

@@ -88,6 +88,14 @@ def test_the_device_is_found_without_pytorch() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).returncode == 0
 
 
+def test_every_kind_of_work_is_known_at_once_and_without_pytorch() -> None:
+    code = ("import sys, engine.experiments; from engine.work.kinds import KINDS; assert 'torch' not in sys.modules;"
+            "print(*sorted(how.name for how in KINDS.values()))")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert {"explore", "minimal", "heatmaps", "fooling", "warm"} <= set(run.stdout.split())
+
+
 def test_urgent_things_go_first_and_owners_in_turn() -> None:
     turns: Turns[str] = Turns()
     for item, owner, patient in (("a sweep", "ann", True), ("a1", "ann", False), ("a2", "ann", False),

@@ -1,0 +1,98 @@
+"""Where a picture comes from, and the picture as a page and a model see it. Does not import torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+
+from engine.data import Dataset
+from engine.data import load as load_dataset
+from engine.data.base import StoredUnits
+from engine.data.classmap import ClassMap, labelled, match
+from engine.data.marks import MARKS, marked
+from engine.data.upload import load_upload
+from engine.zoo.registry import model_card
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an image comes from: number `index` of a data set's split, or an upload known by its digest.
+
+    An upload, too, names a data set: the one whose models shall look at it.
+    """
+
+    dataset: str
+    split: str
+    index: int = 0
+    upload: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image to explore: float32 [C, H, W] in [0,1]; `label` is None where the true class is unknown.
+
+    `marks`: of what is marked on it, by its name among MARKS, where.
+    """
+
+    image: np.ndarray
+    label: int | None
+    name: str
+    synthetic: bool = False
+    marks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    stored_units: StoredUnits | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def lesion(self) -> np.ndarray | None:
+        return self.marks.get("lesion")
+
+
+@lru_cache(maxsize=8)
+def opened(name: str, split: str) -> Dataset:
+    """One split of a data set, listed once; raises EngineError."""
+    return load_dataset(name, split)
+
+
+@lru_cache(maxsize=64)
+def picture(source: Source) -> Picture:
+    """The image a source names; raises EngineError."""
+    if source.upload:
+        upload = load_upload(source.upload)
+        notes = upload.notes
+        if upload.frames > 1:
+            notes = (f"frame {upload.frame} of {upload.frames} is shown", *notes)
+        return Picture(upload.image, None, f"upload {source.upload[:8]}", stored_units=upload.stored_units, notes=notes)
+    dataset = opened(source.dataset, source.split)
+    index = dataset.checked(source.index)
+    marks = {name: mask for name in MARKS if (mask := marked(name, dataset, index)) is not None}
+    return Picture(dataset.image(index), int(dataset.labels[index]), dataset.item_name(index), dataset.info.synthetic,
+                   marks)
+
+
+def seen_by(model: str, source: Source) -> tuple[Picture, Dataset]:
+    """The image a source names and its data set, with the classes of the model of that name; raises EngineError."""
+    chosen, dataset = picture(source), opened(source.dataset, source.split)
+    class_map = match(dataset.classes, model_card(model).classes, model)
+    if chosen.label is not None:
+        chosen = replace(chosen, label=class_map.places[chosen.label])
+    return chosen, _labelled(source.dataset, source.split, class_map)
+
+
+@lru_cache(maxsize=8)
+def _labelled(name: str, split: str, class_map: ClassMap) -> Dataset:
+    return labelled(opened(name, split), class_map)
+
+
+def unmarked(mask: str, chosen: Picture) -> str | None:
+    """Why the picture cannot be attacked within `mask`, or None where it can."""
+    if mask not in MARKS or mask in chosen.marks:
+        return None
+    return f"nobody marked {MARKS[mask].words} on this picture"
+
+
+def own_number(source: Source) -> list[int]:
+    """The picture's number in its data set, which an upload has not."""
+    return [] if source.upload else [source.index]
