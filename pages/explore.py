@@ -12,10 +12,11 @@ from engine.experiments import pace
 from engine.experiments.explore import explore_task, warm_task
 from engine.experiments.sources import Source, opened, picture, seen_by
 from engine.work.jobs import Job, State, Task, jobs
-from pages.ui import controls, live, mishaps, outcome, progress, shell, sources
+from pages.exploring import live, mishaps, outcome
+from pages.exploring.run import Run
+from pages.ui import controls, progress, shell, sources, wishes
 from pages.ui.address import Address
 from pages.ui.charts import counted, duration
-from pages.ui.outcome import Run
 from pages.ui.runs import Settings
 from pages.ui.text import plain
 
@@ -155,9 +156,9 @@ def buttons(bar: controls.Bar, settings: Settings | None, task: Task | None, bro
     """Run and Cancel, and what they do; `broken`: the page is not set as somebody wished."""
     asked = bar.run.button("Run", type="primary", shortcut="Ctrl+Enter", width="stretch", disabled=task is None)
     if broken:
-        mishaps.give_up()
+        wishes.give_up()
     if settings is not None and task is not None:
-        advance(settings, task, mishaps.wanted_again("explore") or asked)
+        advance(settings, task, wishes.wanted_again("explore") or asked)
     current: Run | None = st.session_state.get(RUNNING)
     if bar.cancel.button("Cancel", disabled=current is None, width="stretch") and current is not None:
         cancel(current.job)

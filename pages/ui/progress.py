@@ -5,9 +5,9 @@ import streamlit as st
 from engine.work.jobs import Job, State, Task, jobs
 from engine.work.store import Payload
 from pages.ui.charts import duration
-from pages.ui.mishaps import wanted_again
 from pages.ui.shell import owner
 from pages.ui.text import plain
+from pages.ui.wishes import wanted_again
 
 _EVERY = 0.3  # seconds between two looks
 PATIENCE = 1.0  # seconds for which a page rather waits than draws a progress bar for a blink

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from engine.data import phantom
 from engine.data.masks import NOTHING, drawn
 from engine.data.upload import read_upload, save_upload
-from pages.ui import outcome
+from pages.exploring import parts
 from tests.app.test_pages import address, opened, run_button, settled, verdict
 
 
@@ -129,7 +129,7 @@ def test_the_smallest_epsilon_is_searched_and_shown() -> None:
 
 
 def test_a_learned_pattern_is_shown_alone_and_tried_on_the_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcome, "MOST", 6)
+    monkeypatch.setattr(parts, "MOST", 6)
     app = run(opened(attack="uap", set__epochs="1", eps="8/255"))
     pictures = "".join(block.proto.body for block in app.get("html"))
     assert "The pattern alone" in pictures

@@ -1,6 +1,6 @@
 """The picture before there is a result: as it is, or as a running attack has left it so far.
 
-Everything stands where the result will stand (pages/ui/outcome.py), so that nothing moves when it comes.
+Everything stands where the result will stand (outcome.py), so that nothing moves when it comes.
 """
 
 import numpy as np
@@ -9,8 +9,8 @@ import streamlit as st
 from engine.experiments.sources import Picture, Source, opened, picture, seen_by
 from engine.progress import Preview
 from engine.work.jobs import BETWEEN_PREVIEWS
-from pages.ui import outcome, verdict
-from pages.ui.outcome import Run
+from pages.exploring import remarks, verdict
+from pages.exploring.run import Run
 from pages.ui.text import plain
 from pages.ui.viewer import viewer
 
@@ -41,16 +41,16 @@ def _show(run: Run) -> None:
     said = "It appears here as the attack changes it." if preview is None else f"The picture now, at {preview.text}."
     sizes = [] if preview is None else _sizes(run.picture.image, preview.image)
     chosen, dataset = seen_by(run.settings.model, source)  # what is said is said in the model's words
-    _stage(chosen, dataset.classes, preview, who, said, sizes, outcome.foreseen(run.settings, run.picture))
+    _stage(chosen, dataset.classes, preview, who, said, sizes, remarks.foreseen(run.settings, run.picture))
 
 
 def _stage(chosen: Picture, classes: tuple[str, ...], preview: Preview | None, who: str, sentence: str,
-           checks: list[str], remarks: list[str]) -> None:
+           checks: list[str], notes: list[str]) -> None:
     truth = "unknown" if chosen.label is None else classes[chosen.label]
     now = None if preview is None or preview.probabilities is None else _says(preview.probabilities, classes)
     verdict.unfinished(who, truth, now, "\u2026", sentence, checks)
     with st.container():
-        for line in remarks:
+        for line in notes:
             st.caption(plain(line))
     viewer(chosen.image, None if preview is None else preview.image, original_caption=f"true class {truth}",
            perturbed_caption="what the attack makes of it" if preview is None else str(now or preview.text),

@@ -6,11 +6,10 @@ from engine.errors import EngineError
 from engine.work.jobs import Job, State, jobs
 from engine.work.journal import Accepted
 from engine.work.kinds import Task
-from pages.ui import runs
+from pages.ui import runs, wishes
 from pages.ui.address import travel
 from pages.ui.text import plain
 
-AGAIN = "explore again"  # what was asked for again and has not been started yet: the attack of the page, and a key
 _KEPT = "explore again trouble"  # why something could not be asked for again
 
 
@@ -64,19 +63,5 @@ def _again(accepted: Accepted) -> None:
         st.session_state[_KEPT] = f"This cannot be run again: {error}"
     else:
         # Everything on the page starts from an attack on its picture.
-        st.session_state[AGAIN] = {"explore", accepted.key}
+        wishes.wish("explore", accepted.key)
     jobs().forget(accepted)
-
-
-def wanted_again(what: str) -> bool:
-    """Whether the page's attack ("explore"), or the work of that key, is to be started as if its button had been
-    pressed; asking takes the wish away."""
-    wishes: set[str] = st.session_state.get(AGAIN, set())
-    wanted = what in wishes
-    wishes.discard(what)
-    return wanted
-
-
-def give_up() -> None:
-    """The page could not be set as it was: nothing is started by itself."""
-    st.session_state.pop(AGAIN, None)

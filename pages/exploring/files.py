@@ -1,0 +1,66 @@
+"""The files that a finished run gives away."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from engine.work.store import Payload
+from pages.exploring.run import Run
+from pages.ui import pictures, runs
+from pages.ui.viewer import amplified, auto_gain, strongest_channel
+
+
+def show(run: Run, heatmaps: Payload | None) -> None:
+    arrays, settings = run.payload.arrays, run.settings
+    stem = run.stem
+    change = strongest_channel(arrays["adversarial"] - arrays["clean"])
+    gain = auto_gain(change)
+    st.markdown("**Take it away**")
+    with st.container(horizontal=True):
+        download("Original", f"{stem}-original.png", lambda: pictures.encode(pictures.eight_bit(arrays["clean"])),
+                  "The picture as the model saw it, 8-bit PNG.")
+        download("Perturbed", f"{stem}-perturbed.png",
+                  lambda: pictures.encode(pictures.eight_bit(arrays["adversarial_8bit"])),
+                  "The attacked picture rounded to 8 bits.")
+        download("Difference", f"{stem}-difference-x{gain:g}.png",
+                  lambda: pictures.encode(pictures.difference_colours(change, gain)),
+                  f"What was added, {amplified(change, gain)}: blue darker, orange brighter.")
+        download("All arrays (.npz)", f"{stem}.npz", lambda: _npz(run, heatmaps),
+                  "Original, perturbed, every kept step and the heatmaps in full precision, for NumPy.")
+        download("Numbers (.csv)", f"{stem}.csv", lambda: _csv(run),
+                  "Loss and class probabilities at every step; of black-box attacks, the distance after queries.")
+        download("Run (.json)", f"{stem}.json", lambda: runs.to_json(settings, run.facts),
+                  "Settings, numbers, versions and digests. Give it to 'Use your own picture' to open the run again.")
+    if settings.source.upload:
+        st.caption("An upload lies on this machine only: open the run's file to repeat it.")
+    else:
+        st.caption("The same run from the command line:")
+        st.code(runs.command(settings, run.classes), language="bash", wrap_lines=True)
+
+
+def download(label: str, name: str, data: Any, help: str) -> None:
+    st.download_button(label, data, file_name=name, help=help, on_click="ignore", key=f"explore file {label}")
+
+
+def _npz(run: Run, heatmaps: Payload | None) -> bytes:
+    file = io.BytesIO()
+    heat = {} if heatmaps is None else {f"heat_{name}": values for name, values in heatmaps.arrays.items()}
+    np.savez(file, **run.payload.arrays, **heat, probabilities=np.array(run.facts["steps"]["probabilities"]),
+             loss=np.array(run.facts["steps"]["loss"]))
+    return file.getvalue()
+
+
+def _csv(run: Run) -> str:
+    if (walk := run.facts["walk"]) is not None:
+        return as_csv(pd.DataFrame({"queries": walk["queries"], "distance": walk["distances"]}))
+    facts = run.facts["steps"]
+    steps = pd.DataFrame({"step": range(len(facts["loss"])), "loss": facts["loss"]})
+    return as_csv(pd.concat([steps, pd.DataFrame(facts["probabilities"], columns=run.classes)], axis=1))
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """With eight significant digits."""
+    return str(table.to_csv(index=False, float_format="%.8g"))

@@ -1,0 +1,70 @@
+"""Where the model looks, before and after."""
+
+import numpy as np
+import streamlit as st
+
+from engine.experiments.explore import heatmap_task
+from engine.explain.methods import CAMS
+from engine.work.jobs import State, jobs
+from engine.work.store import Payload
+from pages.exploring.run import Run
+from pages.ui import controls, pictures, progress
+from pages.ui.address import Address
+from pages.ui.pictures import Figure
+from pages.ui.shell import owner
+from pages.ui.text import plain
+
+
+def show(run: Run, address: Address) -> Payload | None:
+    layers = run.facts["layers"]
+    left, middle, right = st.columns([1, 1, 1], vertical_alignment="bottom")
+    with left:
+        method = controls.choice(address, "cam", "Method", list(CAMS), next(iter(CAMS)),
+                                 format_func=lambda name: CAMS[name].title,
+                                 help="  \n".join(f"**{m.title}**: {m.sentence}" for m in CAMS.values()))
+    with middle:
+        layer = controls.choice(address, "layer", "Layer", layers, layers[0],
+                                help="Late layers see meaning and coarse places, early ones edges and fine places.")
+    lesion = run.picture.lesion
+    outlined = False
+    if lesion is not None:
+        outlined = right.toggle("Outline the true lesion", key="explore.outline",
+                                help="Phantoms are computed, so where the disease lies is known.")
+    job = jobs().submit(heatmap_task(run.job.task, method, layer),
+                        owner())
+    if not progress.finished(job):
+        return None
+    if job.state is not State.DONE or job.payload is None:
+        st.error(plain(job.error or "The heatmaps were cancelled; choose another method to compute them again."))
+        return None
+    _row(run, job.payload, job.key, lesion, outlined)
+    return job.payload
+
+
+def _row(run: Run, heat: Payload, key: str, lesion: np.ndarray | None, outlined: bool) -> None:
+    clean, adversarial = run.payload.arrays["clean"], run.payload.arrays["adversarial"]
+    before, after = heat.arrays["before"], heat.arrays["after"]
+    names = [run.classes[index] for index in heat.facts["classes"]]
+    on_lesion = heat.facts.get("on_lesion") or [None, None]
+    pictures.row([
+        Figure("Before", _caption(names[0], on_lesion[0]),
+               pictures.heat_png(clean, before, lesion, outlined, f"{key} before"), run.badge,
+               scale=(pictures.INFERNO_CSS, "ignored", "what counts most")),
+        Figure("After the attack", _caption(names[1], on_lesion[1]),
+               pictures.heat_png(adversarial, after, lesion, outlined, f"{key} after"), run.badge,
+               scale=(pictures.INFERNO_CSS, "ignored", "what counts most")),
+        Figure("Change", _shift_caption(heat.facts["shift"]),
+               pictures.heat_change_png(clean, after - before, lesion, outlined, f"{key} change"), run.badge,
+               scale=(pictures.CHANGE_CSS, "attention went", "attention came")),
+    ])
+
+
+def _caption(name: str, on_lesion: float | None) -> str:
+    share = "" if on_lesion is None else f" · {on_lesion:.0%} of the heat on the lesion".replace("%", " %")
+    return f"for {name}{share}"
+
+
+def _shift_caption(shift: dict[str, float | None]) -> str:
+    if shift["correlation"] is None:
+        return "one of the maps is empty: nothing to compare"
+    return f"correlation {shift['correlation']:.2f} · hottest fifth overlaps {shift['overlap']:.0%}".replace("%", " %")

@@ -1,0 +1,54 @@
+"""A finished run, top to bottom: verdict, viewer, probabilities, heatmaps, steps, numbers and files, explanation."""
+
+import streamlit as st
+
+from pages.exploring import explanation, files, heatmaps, numbers, parts, remarks, smallest, steps, verdict
+from pages.exploring.run import Run
+from pages.ui import charts
+from pages.ui.address import Address
+from pages.ui.text import plain
+from pages.ui.viewer import viewer
+
+
+def show(run: Run, address: Address) -> None:
+    """Everything about a finished run."""
+    with st.container():
+        _headline(run)
+    _details(run, address)
+
+
+def _headline(run: Run) -> None:
+    """Verdict, remarks, viewer: each in the place where it stood while the attack ran (live.py)."""
+    verdict.show(run.facts, run.classes, run.picture.stored_units)
+    with st.container():
+        for line in remarks.of(run):
+            st.caption(plain(line))
+    before, after = (verdict.says(run.facts, run.classes, image) for image in ("clean", "adversarial"))
+    viewer(run.payload.arrays["clean"], run.payload.arrays["adversarial"], original_caption=str(before),
+           perturbed_caption=str(after), badge=run.badge or None, stored_units=run.picture.stored_units,
+           key="explore viewer")
+
+
+def _details(run: Run, address: Address) -> None:
+    st.markdown("##### What the model says")
+    charts.show(charts.probabilities(run.classes, *(run.facts["probabilities"][k] for k in ("clean", "adversarial"))),
+                key="explore probabilities")
+    # In a container, so that what follows stays in place while the maps are computed.
+    with st.container():
+        st.markdown("##### Where the model looks")
+        heat = heatmaps.show(run, address)
+    by_step, search, table, how = st.tabs(["Step by step", "Smallest epsilon", "Numbers and files",
+                                           "How this attack works"])
+    with by_step:
+        parts.show(run)
+        if run.facts["walk"] is not None:
+            steps.show_walk(run, run.facts["walk"])
+        else:
+            steps.show(run)
+    with search:
+        smallest.show(run)
+    with table:
+        numbers.show(run)
+        files.show(run, heat)
+    with how:
+        explanation.show(run)

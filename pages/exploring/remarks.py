@@ -1,0 +1,37 @@
+"""What a reader must know besides a result."""
+
+from collections.abc import Iterable, Iterator
+
+from engine.attacks.spec import MASKS
+from engine.experiments.sources import Picture
+from pages.exploring.run import Run
+from pages.ui import runs
+
+
+def of(run: Run) -> list[str]:
+    """What a reader must know besides: about the picture, from the attack, about keeping the result."""
+    # What the verdict has told already.
+    known = ("so there was nothing to succeed on", "vanish when the image is saved with 8 bits")
+    lines = [*(w for w in run.facts["run"]["warnings"] if not w.endswith(known)), run.job.note]
+    return [*foreseen(run.settings, run.picture), *_sentences(lines)]
+
+
+def foreseen(settings: runs.Settings, picture: Picture) -> list[str]:
+    """What a reader must know besides, as far as it is known before the attack has run."""
+    lines = [*picture.notes, *_confined(settings)]
+    if settings.source.upload and settings.source.dataset.startswith("phantom"):
+        lines.append("this model was trained on phantoms only; choose a data set of real pictures on the left")
+    return _sentences(lines)
+
+
+def _sentences(lines: Iterable[str]) -> list[str]:
+    lines = [line.removeprefix("1 of 1 images: ") for line in lines]
+    return [line[0].upper() + line[1:].rstrip(".") + "." for line in lines if line]
+
+
+def _confined(settings: runs.Settings) -> Iterator[str]:
+    """What was different for the attacker: another model's gradients, only a part of the picture."""
+    if settings.attack.surrogate:
+        yield f"the attack was made on {settings.attack.surrogate}, without a look into {settings.model}"
+    if settings.attack.mask:
+        yield f"only a part of the picture could change: {MASKS[settings.attack.mask.partition(':')[0]]}"

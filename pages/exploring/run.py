@@ -1,0 +1,44 @@
+"""A run of the Explore page: what was asked for, and the job that does it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from engine.experiments.sources import Picture
+from engine.work.jobs import Job
+from engine.work.store import Payload
+from pages.ui import runs
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A job, the settings it was started with, and the picture it attacks."""
+
+    settings: runs.Settings
+    picture: Picture
+    job: Job
+
+    @property
+    def payload(self) -> Payload:
+        assert self.job.payload is not None
+        return self.job.payload
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return self.payload.facts
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.facts["run"]["classes"])
+
+    @property
+    def badge(self) -> str:
+        return "SYNTHETIC" if self.picture.synthetic else ""
+
+    @property
+    def key(self) -> str:
+        return self.job.key
+
+    @property
+    def stem(self) -> str:
+        """How the names of its files begin."""
+        return f"{self.settings.attack.attack}-{self.key[:8]}"
