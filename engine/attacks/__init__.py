@@ -7,14 +7,18 @@ from engine.attacks.base import ATTACKS
 # The order in which they are listed.
 FAMILIES = (
     "gradient",
-    "transfer",
+    "transfer.attacks",
+    "transfer.combined",
     "optimisation",
     "sparse",
     "patch",
     "universal",
     "generative",
     "autoattack",
-    "decision",
+    "decision.hopskipjump",
+    "decision.boundary",
+    "decision.opt",
+    "decision.geoda",
     "score",
 )
 for _family in FAMILIES:

@@ -10,7 +10,7 @@ import pytest
 from torch import Tensor
 
 import engine
-from engine.attacks.decision import GBBA
+from engine.attacks.decision.hopskipjump import GBBA
 from engine.attacks.result import Walk
 from engine.attacks.runner import Means
 from tests.claims.report import table

@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.attacks import ATTACKS, decision, talks
+from engine.attacks import ATTACKS, talks
 from engine.attacks.base import Budget, Goal, Knowledge, Others, Run
+from engine.attacks.decision import attack as start
+from engine.attacks.decision import boundary, geoda, geometry, hopskipjump, opt
 from engine.attacks.runner import Means
 from engine.attacks.talks import Subject, cosines
 from engine.errors import Cancelled
@@ -77,7 +79,7 @@ def _row(*numbers: float) -> Tensor:
 
 def test_the_way_is_halved_until_the_boundary_is_known() -> None:
     one = _subject([0.0, 0.0], Scripted())
-    found, asked = _listen(decision._to_boundary(one, _row(1.0, 2.0), 0.1), lambda x: bool(x[0] > 0.3))
+    found, asked = _listen(geometry.to_boundary(one, _row(1.0, 2.0), 0.1), lambda x: bool(x[0] > 0.3))
     shares = [0.5, 0.25, 0.375, 0.3125]
     assert asked == [pytest.approx([s, 2 * s]) for s in shares]
     assert found.flatten().tolist() == one.best.flatten().tolist() == pytest.approx([0.3125, 0.625])
@@ -85,7 +87,7 @@ def test_the_way_is_halved_until_the_boundary_is_known() -> None:
 
 def test_in_linf_the_way_is_cut_at_the_largest_change() -> None:
     one = _subject([0.0, 0.0], Scripted(), "linf")
-    found, asked = _listen(decision._to_boundary(one, _row(1.0, -0.3), 0.3), lambda x: bool(x[0] > 0.3))
+    found, asked = _listen(geometry.to_boundary(one, _row(1.0, -0.3), 0.3), lambda x: bool(x[0] > 0.3))
     assert asked == [pytest.approx([0.5, -0.3]), pytest.approx([0.25, -0.25])]
     assert found.flatten().tolist() == pytest.approx([0.5, -0.3])
 
@@ -104,44 +106,44 @@ def test_a_direction_is_made_of_answers_less_their_mean(probes: list[list[float]
     monkeypatch.setattr(talks, "PORTION", share)
     one = _subject([0.0, 0.0], Scripted(*probes))
     said = iter(answers)
-    found, asked = _listen(decision._direction(one, _row(3.0, 4.0), len(probes)), lambda _: next(said))
-    radius = decision.REACH * 5.0
+    found, asked = _listen(hopskipjump._direction(one, _row(3.0, 4.0), len(probes)), lambda _: next(said))
+    radius = geometry.REACH * 5.0
     assert found.flatten().tolist() == pytest.approx([radius * e for e in expected], rel=1e-4)
     assert [math.dist(a, (3, 4)) for a in asked] == pytest.approx([radius] * len(probes), rel=1e-4)
 
 
 def test_a_jump_is_halved_until_it_fools() -> None:
     one = _subject([0.0, 0.0], Scripted())
-    found, asked = _listen(decision._jump(one, _row(1.0, 0.0), _row(0.0, 1.0), 0.8), lambda x: bool(x[1] < 0.3))
+    found, asked = _listen(hopskipjump._jump(one, _row(1.0, 0.0), _row(0.0, 1.0), 0.8), lambda x: bool(x[1] < 0.3))
     assert [a[1] for a in asked] == pytest.approx([0.8, 0.4, 0.2])
     assert found.flatten().tolist() == pytest.approx([1.0, 0.2])
-    nowhere, asked = _listen(decision._jump(one, _row(1.0, 0.0), _row(0.0, 1.0), 0.8), lambda _: False)
-    assert nowhere is None and len(asked) == decision.MOST_HALVINGS
+    nowhere, asked = _listen(hopskipjump._jump(one, _row(1.0, 0.0), _row(0.0, 1.0), 0.8), lambda _: False)
+    assert nowhere is None and len(asked) == hopskipjump.MOST_HALVINGS
 
 
 def test_gbba_takes_off_the_component_that_leads_back() -> None:
     change = _row(2.0, 0.0)
-    gbba, hopskipjump = decision.GBBA(), decision.HopSkipJump()
+    gbba, plain = hopskipjump.GBBA(), hopskipjump.HopSkipJump()
     assert gbba.adjust(_row(-1.0, 1.0), change).flatten().tolist() == [0.0, 1.0]
     assert gbba.adjust(_row(1.0, 1.0), change).flatten().tolist() == [1.0, 1.0]
-    assert hopskipjump.adjust(_row(-1.0, 1.0), change).flatten().tolist() == [-1.0, 1.0]
+    assert plain.adjust(_row(-1.0, 1.0), change).flatten().tolist() == [-1.0, 1.0]
 
 
 def test_a_boundary_step_goes_around_and_then_nearer() -> None:
     one = _subject([0.0, 0.0], Scripted([3.0, 1.0], [1.0, -2.0]))
-    aside = decision._aside(one, _row(2.0, 0.0), around=0.75, count=2)
+    aside = boundary._aside(one, _row(2.0, 0.0), around=0.75, count=2)
     # The part across is (0, 1) or (0, -1), made 1.5 long; (2, 1.5) drawn back to length 2; then a tenth nearer.
     assert aside[0].flatten().tolist() == pytest.approx([1.6, 1.2])
     assert aside[1].flatten().tolist() == pytest.approx([1.6, -1.2])
-    nearer = decision._nearer(one, aside, distance=2.0, towards=0.1)
+    nearer = boundary._nearer(one, aside, distance=2.0, towards=0.1)
     assert nearer[0].flatten().tolist() == pytest.approx([1.44, 1.08])
 
 
 def test_steps_adapt_to_how_often_they_work() -> None:
     worked = torch.tensor([True, True, True, False, False])
-    assert decision._adapted(0.4, worked) == pytest.approx(0.6)
-    assert decision._adapted(0.4, ~worked) == 0.4
-    assert decision._adapted(0.6, torch.zeros(5, dtype=torch.bool)) == pytest.approx(0.4)
+    assert boundary._adapted(0.4, worked) == pytest.approx(0.6)
+    assert boundary._adapted(0.4, ~worked) == 0.4
+    assert boundary._adapted(0.6, torch.zeros(5, dtype=torch.bool)) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(("boundary", "asked"), [
@@ -149,7 +151,7 @@ def test_steps_adapt_to_how_often_they_work() -> None:
     (0.95, [1.0, 0.99, 0.97, 0.93, 0.95, 0.94]),
 ])
 def test_a_ray_is_searched_from_the_guess_on(boundary: float, asked: list[float]) -> None:
-    search = decision._search(1.0, 0.011)
+    search = opt._search(1.0, 0.011)
     lengths = [next(search)]
     with pytest.raises(StopIteration):
         while True:
@@ -159,23 +161,23 @@ def test_a_ray_is_searched_from_the_guess_on(boundary: float, asked: list[float]
 
 def test_a_ray_without_a_boundary_is_given_up() -> None:
     one = _subject([0.0, 0.0], Scripted())
-    reaches, asked = _listen(decision._reaches(one, torch.cat([_row(1.0, 0.0), _row(0.0, 1.0)]), 1.0, 0.5),
+    reaches, asked = _listen(opt._reaches(one, torch.cat([_row(1.0, 0.0), _row(0.0, 1.0)]), 1.0, 0.5),
                              lambda x: bool(x[0] > 2.0))
     assert reaches[0] == pytest.approx(2.0, abs=0.01) and reaches[1] == math.inf
-    assert sum(a[0] == 0 for a in asked) == decision.MOST_WIDENINGS + 1
+    assert sum(a[0] == 0 for a in asked) == opt.MOST_WIDENINGS + 1
     assert one.best.flatten().tolist() == pytest.approx([reaches[0], 0.0])
 
 
 def test_opt_measures_how_the_reach_grows() -> None:
     """The boundary is x0 = 1; turned by 0.1 the ray (1, 0) becomes (1, 0.1) and reaches sqrt 1.01 far."""
     one = _subject([0.0, 0.0], Scripted([0.0, 5.0], [0.0, -2.0]))
-    opt = decision.OPT(directions=2)
-    (slope, sideways), _ = _listen(opt.slope(one, decision._Ray(_row(1.0, 0.0), 1.0), 0.1), lambda x: bool(x[0] >= 1))
+    attack = opt.OPT(directions=2)
+    (slope, sideways), _ = _listen(attack.slope(one, opt._Ray(_row(1.0, 0.0), 1.0), 0.1), lambda x: bool(x[0] >= 1))
     growth = (math.sqrt(1.01) - 1) / 0.1
     assert slope.flatten().tolist() == pytest.approx([0.0, (growth - growth) / 2], abs=1e-3)
     assert sideways.reach == pytest.approx(math.sqrt(1.01), abs=1e-3)
     one = _subject([0.0, 0.0], Scripted([0.0, 5.0]))
-    (slope, _), _ = _listen(decision.OPT(directions=1).slope(one, decision._Ray(_row(1.0, 0.0), 1.0), 0.1),
+    (slope, _), _ = _listen(opt.OPT(directions=1).slope(one, opt._Ray(_row(1.0, 0.0), 1.0), 0.1),
                             lambda x: bool(x[0] >= 1))
     assert slope.flatten().tolist() == pytest.approx([0.0, growth], abs=2e-3)
 
@@ -183,7 +185,7 @@ def test_opt_measures_how_the_reach_grows() -> None:
 def test_sign_opt_asks_only_whether_the_boundary_comes_nearer() -> None:
     """The boundary is x0 + x1 = 1, the ray (1, 0): turned up it is nearer, turned down further away."""
     one = _subject([0.0, 0.0], Scripted([0.0, 5.0], [0.0, -2.0], [0.0, 1.0]))
-    (slope, same), asked = _listen(decision.SignOPT(directions=3).slope(one, decision._Ray(_row(1.0, 0.0), 1.0), 0.1),
+    (slope, same), asked = _listen(opt.SignOPT(directions=3).slope(one, opt._Ray(_row(1.0, 0.0), 1.0), 0.1),
                                    lambda x: bool(x.sum() > 1))
     # -u for the two that are nearer and +u for the one that is not.
     assert slope.flatten().tolist() == pytest.approx([0.0, -1.0])
@@ -193,23 +195,23 @@ def test_sign_opt_asks_only_whether_the_boundary_comes_nearer() -> None:
 def test_a_descent_doubles_its_step_while_that_helps_and_quarters_it_where_it_does_not() -> None:
     one = _subject([0.0, 0.0], Scripted())
     plane = lambda x: bool(x.sum() > 1)  # noqa: E731
-    (ray, step), _ = _listen(decision._descend(one, decision._Ray(_row(1.0, 0.0), 1.0), _row(0.0, -1.0), 0.2, 0.001),
+    (ray, step), _ = _listen(opt._descend(one, opt._Ray(_row(1.0, 0.0), 1.0), _row(0.0, -1.0), 0.2, 0.001),
                              plane)
     # (1, 0.2), (1, 0.4), (1, 0.8), (1, 1.6): the fourth is further than the third.
     assert ray.direction.flatten().tolist() == pytest.approx([1 / math.hypot(1, 0.8), 0.8 / math.hypot(1, 0.8)])
     assert step == pytest.approx(3.2)
-    (ray, step), _ = _listen(decision._descend(one, decision._Ray(_row(1.0, 0.0), 1.0), _row(0.0, -1.0), 4.0, 0.001),
+    (ray, step), _ = _listen(opt._descend(one, opt._Ray(_row(1.0, 0.0), 1.0), _row(0.0, -1.0), 4.0, 0.001),
                              lambda x: bool(x[0] + 0.1 * x[1] > 1))
     # 4 does not help, nor 2, nor 0.5; the ray (1, 0.125) reaches the plane sooner.
     assert step == pytest.approx(0.125) and ray.reach == pytest.approx(math.hypot(1, 0.125) / 1.0125, rel=1e-4)
 
 
 def test_geoda_shares_its_queries_by_the_papers_ratio() -> None:
-    portions = decision._portions(1000, 16)
+    portions = geoda._portions(1000, 16)
     assert sum(portions) + 16 * len(portions) <= 1000 < sum(portions) + 16 * len(portions) + len(portions) + 1
     assert portions[0] >= 50 and [b / a for a, b in pairwise(portions)] == pytest.approx(
         [0.6 ** (-2 / 3)] * (len(portions) - 1), rel=0.02)
-    assert decision._portions(10, 16) == [] and decision._portions(40, 16) == [24]
+    assert geoda._portions(10, 16) == [] and geoda._portions(40, 16) == [24]
 
 
 def test_cosines_are_an_orthonormal_basis() -> None:
@@ -221,13 +223,13 @@ def test_cosines_are_an_orthonormal_basis() -> None:
 
 def test_candidates_are_the_attackers_images_of_a_fitting_class_and_then_noise() -> None:
     others = Others(torch.tensor([0.9, 0.1, 0.5, 0.3]).view(4, 1, 1, 1).expand(4, 1, 1, 2), torch.tensor([1, 0, 2, 1]))
-    noise = [[0.0, 1.0]] * decision.NOISES
+    noise = [[0.0, 1.0]] * start.NOISES
     one = _subject([0.2, 0.2], Scripted(*noise, others=others))
-    found = [c.flatten().tolist() for c in decision._candidates(one, Goal(torch.tensor([0])))]
-    assert found == [pytest.approx(p) for p in ([0.3, 0.3], [0.5, 0.5], [0.9, 0.9])] + [[0.5, 1.0]] * decision.NOISES
+    found = [c.flatten().tolist() for c in start.candidates(one, Goal(torch.tensor([0])))]
+    assert found == [pytest.approx(p) for p in ([0.3, 0.3], [0.5, 0.5], [0.9, 0.9])] + [[0.5, 1.0]] * start.NOISES
     one = _subject([0.2, 0.2], Scripted(*noise, others=others))
-    found = [c.flatten().tolist() for c in decision._candidates(one, Goal(torch.tensor([0]), torch.tensor([2])))]
-    assert found[0] == [0.5, 0.5] and len(found) == 1 + decision.NOISES
+    found = [c.flatten().tolist() for c in start.candidates(one, Goal(torch.tensor([0]), torch.tensor([2])))]
+    assert found[0] == [0.5, 0.5] and len(found) == 1 + start.NOISES
 
 
 # ---- on models whose boundary is known -----------------------------------------------------------------------------
@@ -359,7 +361,7 @@ class Always(nn.Module):
 def test_a_class_never_predicted_leaves_the_image_as_it_is_and_says_so(name: str, model: Classifier) -> None:
     result = attack(name, model, CLEAN.repeat(2, 1, 1, 1), [0, 0], eps=None, norm="l2", queries=500, means=MEANS)
     assert not result.success.any() and result.adversarial.tobytes() == result.clean.tobytes()
-    assert result.queries.tolist() == [1 + 1 + decision.NOISES] * 2
+    assert result.queries.tolist() == [1 + 1 + start.NOISES] * 2
     assert any(w.startswith("2 of 2 images: no starting point") for w in result.warnings)
 
 
@@ -397,7 +399,7 @@ def test_a_model_with_a_random_defense_inside_ends_within_the_budget(name: str) 
 def test_gbba_takes_the_part_along_the_change_out(correction: str, direction: list[float],
                                                   expected: list[float]) -> None:
     change = torch.tensor([0.5, 0.0]).view(1, 1, 1, 2)
-    adjusted = decision.GBBA(correction=correction).adjust(torch.tensor(direction).view(1, 1, 1, 2), change)
+    adjusted = hopskipjump.GBBA(correction=correction).adjust(torch.tensor(direction).view(1, 1, 1, 2), change)
     assert adjusted.flatten().tolist() == pytest.approx(expected)
 
 

@@ -14,21 +14,12 @@ from engine.attacks import ATTACKS
 from engine.attacks.base import Budget, Goal, Others, Run
 from engine.attacks.runner import Means, run_attack
 from engine.attacks.spec import make_spec
-from engine.attacks.transfer import (
-    AtThePoint,
-    Blocks,
-    Combined,
-    Diversity,
-    MixedScales,
-    PenalisedNorm,
-    Scales,
-    Scene,
-    Styles,
-    TransferAttack,
-    Transformation,
-    TunedVariance,
-    smoothed,
-)
+from engine.attacks.transfer.blocks import Blocks
+from engine.attacks.transfer.combined import Combined
+from engine.attacks.transfer.loop import TransferAttack, smoothed
+from engine.attacks.transfer.rules import AtThePoint, PenalisedNorm, TunedVariance
+from engine.attacks.transfer.scene import Scene
+from engine.attacks.transfer.transformations import Diversity, MixedScales, Scales, Styles, Transformation
 from engine.errors import EngineError
 from engine.serving.threat import Ascent
 from tests.tiny import QUICK, Counted, Ridge, attack, grey, quick, small_net, some_images
@@ -170,7 +161,7 @@ def _low(images: Tensor, rows: int, columns: int) -> Tensor:
 
 def test_sia_shrinks_and_smooths_every_block_by_itself() -> None:
     """Of blocks side by side each is what it would be alone."""
-    from engine.attacks.transfer import _Cuts
+    from engine.attacks.transfer.blocks import _Cuts
 
     points, rows = some_images(2, size=40)[..., :31], torch.arange(2)
     stage = scene(Answers(identity), points, run=Drawn(2))
@@ -208,7 +199,7 @@ def test_sia_with_seven_ways_does_nothing_else() -> None:
 
 def test_sia_moves_pixels_within_their_blocks_only() -> None:
     """The numbers of an image's pixels, moved: within each block they are the same numbers in another order."""
-    from engine.attacks.transfer import _Cuts, _moved
+    from engine.attacks.transfer.blocks import _Cuts, _moved
 
     rows = torch.arange(30)
     numbers = torch.arange(13.0 * 17).view(1, 1, 13, 17).repeat(30, 1, 1, 1)

@@ -1,0 +1,78 @@
+"""Where the gradient is taken that a step is made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.attacks.transfer.scene import Scene
+    from engine.serving.threat import Ascent
+
+
+class Rule(ABC):
+    """Where the gradient is taken that a step is made of."""
+
+    @abstractmethod
+    def passes(self, steps: int) -> int:
+        """How many gradients that many steps take, of each copy of an image."""
+
+    @abstractmethod
+    def __call__(self, scene: Scene, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:
+        """The gradient for a step from `points`, and what the next step shall know; `last`: there is none."""
+
+
+class AtThePoint(Rule):
+    """The gradient at the image itself."""
+
+    def passes(self, steps: int) -> int:
+        return steps
+
+    def __call__(self, scene: Scene, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:
+        return scene.slope(points, scene.rows), None
+
+
+@dataclass(frozen=True)
+class TunedVariance(Rule):
+    """Variance tuning (Wang and He 2021): plus how the gradient around the previous point differed from that at it."""
+
+    neighbours: int = 20
+    reach: float = 1.5
+
+    def passes(self, steps: int) -> int:
+        return steps + (steps - 1) * self.neighbours
+
+    def __call__(self, scene: Scene, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:
+        here = scene.slope(points, scene.rows)
+        variance = None
+        if not last:
+            around = scene.around(points, self.neighbours, self.reach * scene.ball.eps, scene.slope)
+            variance = around.gradient.sub_(here.gradient)
+        if memory is not None:
+            here.gradient.add_(memory)
+        return here, variance
+
+
+@dataclass(frozen=True)
+class PenalisedNorm(Rule):
+    """Penalised gradient norm (Ge et al. 2023): around the point, and once more a step back down from each place."""
+
+    neighbours: int = 20
+    reach: float = 3.0
+    balance: float = 0.5
+
+    def passes(self, steps: int) -> int:
+        return 2 * steps * self.neighbours
+
+    def __call__(self, scene: Scene, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:
+        def look(near: Tensor, rows: Tensor) -> Ascent:
+            first = scene.slope(near, rows)
+            below = near.sub_(scene.ball.evened_(first.gradient.clone(), rows), alpha=scene.step_size)
+            second = scene.slope(below, rows)
+            first.gradient.lerp_(second.gradient, self.balance)
+            return first
+
+        return scene.around(points, self.neighbours, self.reach * scene.ball.eps, look), None
