@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from engine.attacks.result import AttackResult, TensorResult
-    from engine.attacks.runner import Means
+    from engine.attacks.runner import Resources
     from engine.data.base import Dataset
     from engine.progress import Progress
     from engine.zoo.classifier import Classifier
@@ -43,16 +43,16 @@ def attack(name: str, model: Classifier, images: Tensor | np.ndarray, labels: Te
            eps: float | None = None, norm: str | None = None, target: int | None = None, seed: int = 0,
            batch: int = 16, numerics: str = "fast", max_queries: int | None = None, defenses: str = "",
            attacker: str = "oblivious", draws: int = 1, identities: Sequence[str] | None = None,
-           means: Means | None = None, device: str = "auto", keep_steps: bool = False,
+           resources: Resources | None = None, device: str = "auto", keep_steps: bool = False,
            progress: Progress | None = None, keep_learned: bool = False,
            **params: Any) -> AttackResult | TensorResult:
     """Run the attack called `name` on images [N, C, H, W] in [0,1]; eps in [0,1]. Raises EngineError and Cancelled.
 
-    `params` are the attack's own (steps, momentum ...); `target` is a class to reach, None for any wrong one; `means`
-    is what the attacker has beside the model (engine.attacks.runner.Means: surrogate, further images, mask).
-    `defenses` are what the model is served behind, such as "jpeg(quality=75), rnd(sigma=0.02)"; an `attacker` who has
-    the model is "oblivious" of them or "adaptive", with so many `draws` where a defense is random. `identities` name
-    the images; an image's random numbers depend on seed and name alone (default: the digest of its values). With
+    `params` are the attack's own (steps, momentum ...); `target` is a class to reach, None for any wrong one;
+    `resources` are what the attacker has beside the model (engine.attacks.runner.Resources: surrogate, further images,
+    mask). `defenses` are what the model is served behind, such as "jpeg(quality=75), rnd(sigma=0.02)"; an `attacker`
+    who has the model is "oblivious" of them or "adaptive", with so many `draws` where a defense is random. `identities`
+    name the images; an image's random numbers depend on seed and name alone (default: the digest of its values). With
     `keep_learned`, what the attack learns (a pattern, a generator) is kept in PERTURBSCOPE_HOME, and found there again.
 
     Of tensors the result holds tensors, on the device that `images` came from; of NumPy arrays read-only NumPy arrays.
@@ -70,5 +70,5 @@ def attack(name: str, model: Classifier, images: Tensor | np.ndarray, labels: Te
                      max_queries=max_queries, defenses=defenses, attacker=attacker, draws=draws, params=params)
     memory = StoredLessons(store_in(home() / "runs")) if keep_learned else None
     result = run_attack(spec, model, torch.as_tensor(images), torch.as_tensor(labels), identities=identities,
-                        means=means, device=device, progress=progress, keep_steps=keep_steps, memory=memory)
+                        resources=resources, device=device, progress=progress, keep_steps=keep_steps, memory=memory)
     return TensorResult(result, images.device) if isinstance(images, torch.Tensor) else result

@@ -42,7 +42,7 @@ def choose(address: Address, dataset: Dataset, source: Source, bar: controls.Bar
 def runs_by_itself(attack: AttackSpec) -> bool:
     chosen = ATTACKS[attack.attack](**attack.params)
     cost = chosen.cost()
-    return cost.gradients + cost.queries <= COSTS_LITTLE and not chosen.lesson(1).queries
+    return cost.gradients + cost.queries <= COSTS_LITTLE and not chosen.learning_cost(1).queries
 
 
 def started(settings: Settings, job: Job) -> Run:
@@ -59,9 +59,9 @@ def price(settings: Settings) -> str:
     at = pace.known(settings.model, settings.device)
     time = "" if at is None else f", about {duration(at.estimate(cost))} here"
     classes = len(opened(settings.source.dataset, settings.source.split).classes)
-    lesson = chosen.lesson(chosen.info.others * classes)
-    first = "" if at is None else f", about {duration(at.estimate(lesson))}"
-    learns = f" Learns first, once: at most {lesson.gradients:,} gradients{first}." if lesson.queries else ""
+    first = chosen.learning_cost(chosen.info.others * classes)
+    wait = "" if at is None else f", about {duration(at.estimate(first))}"
+    learns = f" Learns first, once: at most {first.gradients:,} gradients{wait}." if first.queries else ""
     return f"Costs at most {' and '.join(spent)}{time}.{learns}"
 
 

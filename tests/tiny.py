@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from engine.attacks import ATTACKS
 from engine.attacks.batch import Memory
 from engine.attacks.result import AttackResult
-from engine.attacks.runner import Means, run_attack
+from engine.attacks.runner import Resources, run_attack
 from engine.attacks.spec import make_spec
 from engine.home import home
 from engine.progress import Progress
@@ -123,15 +123,15 @@ def quick(name: str, model: Classifier, images: Tensor, labels: Any, *, eps: flo
 def attack(name: str, model: Classifier, images: Tensor, labels: Any, *, eps: float | None,
            progress: Progress | None = None, keep_steps: bool = True, norm: str | None = "linf",
            target: int | None = None, seed: int = 0, batch: int = 16, numerics: str = "reference",
-           max_queries: int | None = None, means: Means | None = None, surrogate: str = "", defenses: str = "",
+           max_queries: int | None = None, resources: Resources | None = None, surrogate: str = "", defenses: str = "",
            attacker: str = "oblivious", draws: int = 1, identities: Sequence[str] | None = None,
            memory: Memory | None = None, **params: Any) -> AttackResult:
     """An attack as it is on this machine's CPU, unprepared unless said."""
     spec = make_spec(name, eps=eps, norm=norm, target=target, seed=seed, batch=batch, numerics=numerics,
                      max_queries=max_queries, surrogate=surrogate, defenses=defenses, attacker=attacker, draws=draws,
                      params=params)
-    return run_attack(spec, model, images, torch.as_tensor(labels), identities=identities, means=means, device="cpu",
-                      progress=progress, keep_steps=keep_steps, memory=memory)
+    return run_attack(spec, model, images, torch.as_tensor(labels), identities=identities, resources=resources,
+                      device="cpu", progress=progress, keep_steps=keep_steps, memory=memory)
 
 
 def lessons() -> StoredLessons:

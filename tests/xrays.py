@@ -18,7 +18,7 @@ from torch.nn import functional as F
 import engine
 from engine.attacks.base import Others, length
 from engine.attacks.result import AttackResult
-from engine.attacks.runner import Means
+from engine.attacks.runner import Resources
 from engine.zoo.classifier import Classifier
 
 FILE = "medmnist/pneumoniamnist.npz"
@@ -50,7 +50,8 @@ class XRays:
 
     def ours(self, name: str, norm: str, eps: float | None = None, **options: object) -> AttackResult:
         return engine.attack(name, self.model, self.images, self.labels, eps=eps, norm=norm, batch=100,
-                             numerics="reference", device="cpu", means=Means(others=self.others), **options).arrays
+                             numerics="reference", device="cpu", resources=Resources(others=self.others),
+                             **options).arrays
 
     def fooled(self, images: Tensor) -> Tensor:
         """Which of `images` the model gets wrong, bool [N]."""

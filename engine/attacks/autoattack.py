@@ -256,8 +256,8 @@ class _PartRun(Run):
     def learned(self, fit: Callable[[], dict[str, Tensor]], show: Sequence[str] = ()) -> dict[str, Tensor]:
         return self._run.learned(fit, show)
 
-    def dice(self) -> Generator:
-        return self._run.dice()
+    def generator(self) -> Generator:
+        return self._run.generator()
 
     def learning(self, step: int, steps: int, **losses: float) -> None:
         self._run.learning(step, steps, **losses)

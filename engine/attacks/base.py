@@ -112,9 +112,9 @@ class Goal:
 
     def reached(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
         """Whether each row's prediction is where the attacker wants it, bool [R]."""
-        return self.met(logits.argmax(dim=1), rows)
+        return self.reached_by(logits.argmax(dim=1), rows)
 
-    def met(self, predicted: Tensor, rows: Tensor | None = None) -> Tensor:
+    def reached_by(self, predicted: Tensor, rows: Tensor | None = None) -> Tensor:
         """The same of predicted classes [R]; a query that was refused (-1) is where no attacker wants it."""
         wanted = self.labels if self.targets is None else self.targets
         wanted = wanted if rows is None else wanted[rows]
@@ -224,15 +224,15 @@ class Ball:
             return direction
         return direction.mul_(self.free if rows is None else self.free[rows])
 
-    def evened_(self, gradient: Tensor, rows: Tensor | None = None) -> Tensor:
+    def l1_normalised_(self, gradient: Tensor, rows: Tensor | None = None) -> Tensor:
         """The gradient, in place, with mean absolute value 1 over what may change of each image; 0 where it is 0."""
         ball = self if rows is None or self.free is None else self.only(rows)
         mean = length(ball.freed_(gradient), 1).div_(ball.entries).clamp_min_(1e-37)
         return gradient.div_(mean)
 
-    def accelerate(self, velocity: Tensor, gradient: Tensor, momentum: float) -> Tensor:
+    def add_momentum(self, velocity: Tensor, gradient: Tensor, momentum: float) -> Tensor:
         """Add the gradient, divided by its mean absolute value, to the decaying velocity; returns a copy of it."""
-        return velocity.mul_(momentum).add_(self.evened_(gradient)).clone()
+        return velocity.mul_(momentum).add_(self.l1_normalised_(gradient)).clone()
 
     def project_(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
         """Move `images` in place to the nearest allowed ones; row i belongs to clean image `rows[i]` (default i)."""
@@ -294,11 +294,11 @@ class Run(ABC):
         """What `fit` once learned from `others` with these settings, seed and model; kept, so that it is learned once.
 
         While it learns, `fit` calls `learning`. It must not look at the attacked images, asks `target.apart`, and
-        draws from `dice` only. What is named in `show` goes into the result's trace.
+        draws from `generator` only. What is named in `show` goes into the result's trace.
         """
 
     @abstractmethod
-    def dice(self) -> Generator:
+    def generator(self) -> Generator:
         """Random numbers for `fit`, on the CPU: the same at every call, and of no image's."""
 
     @abstractmethod
@@ -323,7 +323,7 @@ class Attack(ABC):
         """Digests of the files, beside models and images, that decide what this attack does; raises EngineError."""
         return {}
 
-    def lesson(self, images: int) -> Cost:
+    def learning_cost(self, images: int) -> Cost:
         """Gradients and queries to learn from so many further images, once, before the first attack."""
         return Cost(gradients=0, queries=0)
 

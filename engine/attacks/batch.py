@@ -13,7 +13,7 @@ from torch import Tensor
 from engine.attacks.base import Attack, Knowledge, Others, Run, length
 from engine.attacks.norms import NORMS
 from engine.attacks.result import MILESTONES, Trace, Walk
-from engine.attacks.spec import AttackSpec, whole
+from engine.attacks.spec import AttackSpec, has_gradients
 from engine.errors import EngineError
 from engine.progress import Offer, Preview
 from engine.serving.draws import key_of
@@ -61,7 +61,7 @@ class Learned:
             self._lesson = self._memory.recall(self._learning)
         if self._lesson is None:
             arrays = {name: value.detach().cpu().numpy() for name, value in fit().items()}
-            total, zero, bad = oracle.lesson.tolist() if isinstance(oracle, WhiteBox) else (0, 0, 0)
+            total, zero, bad = oracle.learning_counts.tolist() if isinstance(oracle, WhiteBox) else (0, 0, 0)
             self._lesson = Lesson(arrays, curves, (total, zero, bad))
             self._keep(self._lesson)
         return self._lesson
@@ -97,7 +97,7 @@ class Setting:
     @property
     def max_queries(self) -> int | None:
         """A black-box attack may spend what it declares, or less where the spec says so."""
-        if whole(self.attack.info.knowledge):
+        if has_gradients(self.attack.info.knowledge):
             return self.spec.max_queries
         declared = self.attack.cost().queries
         return declared if self.spec.max_queries is None else min(declared, self.spec.max_queries)
@@ -105,7 +105,7 @@ class Setting:
     def oracle(self, identities: Sequence[str]) -> Oracle:
         """What the attack asks about the images of one batch."""
         asked = self.target, len(identities), self.max_queries, self.spec.batch, identities
-        if whole(self.attack.info.knowledge):
+        if has_gradients(self.attack.info.knowledge):
             return WhiteBox(*asked, draws=self.spec.draws)
         return ORACLES[self.attack.info.knowledge](*asked)
 
@@ -172,7 +172,7 @@ class BatchRun(Run):
         self._shown = {name: lesson.arrays[name].copy() for name in show}
         return {name: torch.tensor(array).to(self._clean.device) for name, array in lesson.arrays.items()}
 
-    def dice(self) -> torch.Generator:
+    def generator(self) -> torch.Generator:
         seeds = np.random.SeedSequence(self._setting.spec.seed, spawn_key=(0,))  # unlike those of any image
         return torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 

@@ -57,7 +57,7 @@ class Generative(Attack):
         """What is `seen`, with random numbers where the network wants some."""
         return seen
 
-    def terms(self, images: Tensor, ball: Ball, dice: Generator) -> Terms:
+    def terms(self, images: Tensor, ball: Ball, generator: Generator) -> Terms:
         """Losses beside the attack's own, to be made small; those without a gradient are only shown."""
         return lambda clean, attacked: {}
 
@@ -68,7 +68,7 @@ class Generative(Attack):
     def cost(self) -> Cost:
         return Cost(gradients=0, queries=1)
 
-    def lesson(self, images: int) -> Cost:
+    def learning_cost(self, images: int) -> Cost:
         return Cost(gradients=self.epochs * images, queries=(self.epochs + 1) * images)
 
     def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
@@ -93,24 +93,24 @@ class Generative(Attack):
 
         from engine.attacks.networks.generators import initialised
 
-        images, dice = run.others.images, run.dice()
+        images, generator = run.others.images, run.generator()
         oracle, goal = target.apart(len(images)), goal.of(run.others.labels)
 
         def normal(like: Tensor) -> Tensor:
-            return torch.randn(like.shape, generator=dice).to(like.device)
+            return torch.randn(like.shape, generator=generator).to(like.device)
 
         def reward(logits: Tensor, rows: Tensor) -> Tensor:
             return self.reward(goal, logits, rows)
 
         seen, logits = self.see(oracle, images, run)
         missed = ~goal.reached(logits)  # before: the others are no success of the network
-        network = initialised(self.network(images, self.stir(seen, normal)), dice).to(images.device)
+        network = initialised(self.network(images, self.stir(seen, normal)), generator).to(images.device)
         optimiser = torch.optim.Adam(network.parameters(), lr=self.rate, betas=self.betas)
-        terms = self.terms(images, ball, dice)
+        terms = self.terms(images, ball, generator)
         step, steps = 0, self.epochs * -(-len(images) // BATCH)
         for _ in range(self.epochs):
             sums: dict[str, float] = defaultdict(float)
-            for rows in torch.randperm(len(images), generator=dice).to(images.device).split(BATCH):
+            for rows in torch.randperm(len(images), generator=generator).to(images.device).split(BATCH):
                 with torch.enable_grad():
                     attacked = self.draw(network, self.stir(seen[rows], normal), images[rows], ball)
                     losses = terms(images[rows], attacked)
@@ -186,12 +186,12 @@ class AdvGAN(Generative):
     def reward(self, goal: Goal, logits: Tensor, rows: Tensor) -> Tensor:
         return goal.margin(logits, rows).clamp_max(self.confidence)
 
-    def terms(self, images: Tensor, ball: Ball, dice: Generator) -> Terms:
+    def terms(self, images: Tensor, ball: Ball, generator: Generator) -> Terms:
         import torch
 
         from engine.attacks.networks.generators import Discriminator, initialised
 
-        critic = initialised(Discriminator(images.shape[1]), dice).to(images.device)
+        critic = initialised(Discriminator(images.shape[1]), generator).to(images.device)
         optimiser = torch.optim.Adam(critic.parameters(), lr=self.rate, betas=self.betas)
         free = self.free * ball.eps * images[0].numel() ** 0.5
 

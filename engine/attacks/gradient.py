@@ -140,7 +140,7 @@ class GradientAscent(Attack):
                     rows, images, gradient, ball = rows[playing], images[playing], gradient[playing], ball.only(playing)
                     velocity = None if velocity is None else velocity[playing]
             if velocity is not None:
-                gradient = ball.accelerate(velocity, gradient, self.momentum)
+                gradient = ball.add_momentum(velocity, gradient, self.momentum)
             ball.project_(images.add_(self.directions[ball.norm](gradient), alpha=step_size))
         if images is not now.images:
             now.images.index_copy_(0, rows, images)

@@ -317,20 +317,21 @@ class LBFGS(Attack):
         """Projected L-BFGS from the clean images: what was tried, the model's answer, and whether it was a descent."""
         clean = ball.clean
         curvature = _Curvature(clean)
-        at, height, slope = clean, clean.new_full((len(clean), 1, 1, 1), float("inf")), clean.new_zeros(clean.shape)
-        way, stride = slope, clean.new_ones(height.shape)
+        at, height, gradient = clean, clean.new_full((len(clean), 1, 1, 1), float("inf")), clean.new_zeros(clean.shape)
+        way, stride = gradient, clean.new_ones(height.shape)
         tried = clean
         for _ in range(self.steps):
             ascent = target.gradient(tried, aim.objective)
             change = tried - clean
             here = _dot(change, change) - constant * ascent.value.view(-1, 1, 1, 1)
             steep = change.mul_(2).sub_(constant * ball.freed_(ascent.gradient))
-            accepted = here <= height + 1e-4 * _dot(slope, tried - at)
+            accepted = here <= height + 1e-4 * _dot(gradient, tried - at)
             yield tried, ascent, accepted[:, 0, 0, 0]
-            curvature.learn(tried - at, steep - slope, accepted & height.isfinite())
-            at, height, slope = tried.where(accepted, at), here.where(accepted, height), steep.where(accepted, slope)
-            free = ~(((at <= ball.lower) & (slope > 0)) | ((at >= ball.upper) & (slope < 0)))
-            downhill = curvature.direction(slope * free).mul_(free)
+            curvature.learn(tried - at, steep - gradient, accepted & height.isfinite())
+            at, height = tried.where(accepted, at), here.where(accepted, height)
+            gradient = steep.where(accepted, gradient)
+            free = ~(((at <= ball.lower) & (gradient > 0)) | ((at >= ball.upper) & (gradient < 0)))
+            downhill = curvature.direction(gradient * free).mul_(free)
             way = downhill.where(accepted, way)
             stride = stride.new_ones(stride.shape).where(accepted, stride / 2)
             tried = (at + stride * way).clamp_(ball.lower, ball.upper)

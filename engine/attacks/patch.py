@@ -403,7 +403,7 @@ class AdversarialPatch(Attack):
     def cost(self) -> Cost:
         return Cost(gradients=0, queries=1)
 
-    def lesson(self, images: int) -> Cost:
+    def learning_cost(self, images: int) -> Cost:
         return Cost(gradients=self.steps * self.sample, queries=self.steps * self.sample)
 
     def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
@@ -423,24 +423,24 @@ class AdversarialPatch(Attack):
 
         import torch
 
-        others, dice = run.others, run.dice()
+        others, generator = run.others, run.generator()
         side = max(1, round(self.size * min(others.images.shape[2:])))
         device = others.images.device
-        patch = torch.rand(others.images.shape[1], side, side, generator=dice).to(device)
+        patch = torch.rand(others.images.shape[1], side, side, generator=generator).to(device)
         model, adam = target.apart(self.sample), torch.optim.Adam([patch], lr=self.rate, maximize=True)
         for step in range(self.steps):
-            chosen = torch.randint(len(others.images), (self.sample,), generator=dice).to(device)
+            chosen = torch.randint(len(others.images), (self.sample,), generator=generator).to(device)
             images, aim = others.images[chosen], goal.of(others.labels[chosen])
-            shares = torch.rand(self.sample, 4, generator=dice).to(device)
+            shares = torch.rand(self.sample, 4, generator=generator).to(device)
             placement = _Placement.of(shares, images, side, math.radians(self.turn), self.smallest)
-            patch.grad, value, fooled = self._slope(model, patch, images, aim, placement)
+            patch.grad, value, fooled = self._gradient(model, patch, images, aim, placement)
             run.learning(step, self.steps, objective=value, fooled=fooled)
             adam.step()
             patch.clamp_(0, 1)
         return patch
 
-    def _slope(self, model: WhiteBox, patch: Tensor, images: Tensor, aim: Goal,
-               placement: _Placement) -> tuple[Tensor, float, float]:
+    def _gradient(self, model: WhiteBox, patch: Tensor, images: Tensor, aim: Goal,
+                  placement: _Placement) -> tuple[Tensor, float, float]:
         """The mean objective's gradient with respect to the patch, its value, and the share of images fooled."""
         import torch
 
@@ -448,8 +448,8 @@ class AdversarialPatch(Attack):
             leaf = patch.detach().requires_grad_(True)
             pasted = self._applied(leaf, images, placement)
             ascent = model.gradient(pasted.detach(), aim.objective, _all(images))
-            (slope,) = torch.autograd.grad(pasted, leaf, ascent.gradient / len(images))
-        return slope, float(ascent.value.mean()), float(aim.reached(ascent.logits).float().mean())
+            (gradient,) = torch.autograd.grad(pasted, leaf, ascent.gradient / len(images))
+        return gradient, float(ascent.value.mean()), float(aim.reached(ascent.logits).float().mean())
 
     def _applied(self, patch: Tensor, images: Tensor, placement: _Placement) -> Tensor:
         """The images with the patch in them."""

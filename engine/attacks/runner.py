@@ -19,7 +19,7 @@ from engine import digest
 from engine.attacks.base import ATTACKS, Attack, Budget, Goal, Others
 from engine.attacks.batch import BatchRun, Learned, Memory, Setting, troubles
 from engine.attacks.result import AttackResult, Provenance, Trace, Walk
-from engine.attacks.spec import OBLIVIOUS, AttackSpec, whole
+from engine.attacks.spec import OBLIVIOUS, AttackSpec, has_gradients
 from engine.defenses.base import defenses_from
 from engine.errors import EngineError
 from engine.params import build
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Means:
+class Resources:
     """What the attacker has besides the target model.
 
     `surrogate` is the model behind the gradients (default: the target model), `others` the further images that some
@@ -49,7 +49,7 @@ class Means:
 
 
 def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tensor, *,
-               identities: Sequence[str] | None = None, means: Means | None = None, device: str = "auto",
+               identities: Sequence[str] | None = None, resources: Resources | None = None, device: str = "auto",
                progress: Progress | None = None, keep_steps: bool = False,
                memory: Memory | None = None) -> AttackResult:
     """Attack `images` [N, C, H, W] in [0,1] of classes `labels` [N]; raises EngineError and Cancelled.
@@ -59,23 +59,23 @@ def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tens
     served behind `spec.defenses`. `identities` [N] name the images, whose random numbers depend on name and seed alone
     (default: the digest of each image's values). What the attack learns is looked for, and kept, in `memory`.
     """
-    means = means or Means()
+    resources = resources or Resources()
     images, labels = _checked(images, labels, model, spec.target)
     identities = _identities(identities, images)
-    _check_means(means, images, model)
+    _check_resources(resources, images, model)
     chosen = devices.choose(device)
     attack = build(ATTACKS[spec.attack], spec.params)
     progress = progress or Progress()
     model = _on(chosen, model)
-    source = model if means.surrogate is None else _on(chosen, means.surrogate)
+    source = model if resources.surrogate is None else _on(chosen, resources.surrogate)
     draft = spec.numerics == "draft"
     attacked_model = source if spec.numerics == "reference" else prepared(source, chosen, draft=draft)
     defenses = defenses_from(spec.defenses)
-    others = _others(means, images, labels, attack, chosen)
+    others = _others(resources, images, labels, attack, chosen)
     setting = Setting(spec, attack, _target(spec, attack, Served(attacked_model, defenses, spec.seed)), others, chosen,
                       keep_steps, Learned(_learning(spec, source, others, chosen), memory))
     started = time.perf_counter()
-    pieces = list(_pieces(setting, images, labels, identities, means.mask, progress))
+    pieces = list(_pieces(setting, images, labels, identities, resources.mask, progress))
     batches = tuple(len(p.adversarial) for p in pieces)
     adversarial = torch.cat([p.adversarial for p in pieces])
     rounded = (adversarial * 255).round() / 255
@@ -84,7 +84,7 @@ def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tens
         ("clean", images), ("adversarial", adversarial), ("8 bit", rounded)))
     result = AttackResult(
         spec=spec,
-        provenance=_provenance(model, images, labels, chosen, batches, means, (attack, *defenses)),
+        provenance=_provenance(model, images, labels, chosen, batches, resources, (attack, *defenses)),
         classes=model.classes,
         identities=identities,
         labels=labels.numpy(),
@@ -148,20 +148,20 @@ def _identities(identities: Sequence[str] | None, images: Tensor) -> tuple[str, 
     return tuple(identities)
 
 
-def _check_means(means: Means, images: Tensor, model: Classifier) -> None:
+def _check_resources(resources: Resources, images: Tensor, model: Classifier) -> None:
     """Raises EngineError where surrogate, mask or other images do not fit the attacked ones."""
-    if means.surrogate is not None and means.surrogate.classes != model.classes:
-        raise EngineError(f"the surrogate {means.surrogate.name} has other classes than {model.name}; take one trained "
-                          "on the same data")
-    if means.mask is not None:
-        if means.mask.shape != (len(images), 1, *images.shape[2:]):
+    if resources.surrogate is not None and resources.surrogate.classes != model.classes:
+        raise EngineError(f"the surrogate {resources.surrogate.name} has other classes than {model.name}; take one "
+                          "trained on the same data")
+    if resources.mask is not None:
+        if resources.mask.shape != (len(images), 1, *images.shape[2:]):
             raise EngineError(f"the mask must be [{len(images)}, 1, H, W] like the images, not "
-                              f"{list(means.mask.shape)}")
-        if not bool(means.mask.flatten(1).any(dim=1).all()):
+                              f"{list(resources.mask.shape)}")
+        if not bool(resources.mask.flatten(1).any(dim=1).all()):
             raise EngineError("the mask is empty: nothing may change; mark at least one pixel of each image")
-    if means.others is not None and means.others.images.shape[1:] != images.shape[1:]:
+    if resources.others is not None and resources.others.images.shape[1:] != images.shape[1:]:
         raise EngineError(f"the other images must be {list(images.shape[1:])} like the attacked ones, not "
-                          f"{list(means.others.images.shape[1:])}")
+                          f"{list(resources.others.images.shape[1:])}")
 
 
 @dataclass(frozen=True)
@@ -297,33 +297,33 @@ def _joined_walks(walks: list[Walk | None]) -> Walk | None:
 
 
 def _provenance(model: Classifier, images: Tensor, labels: Tensor, device: torch.device, batches: tuple[int, ...],
-                means: Means, parts: Sequence[Attack | Defense]) -> Provenance:
+                resources: Resources, parts: Sequence[Attack | Defense]) -> Provenance:
     return Provenance(model=model.name, model_digest=model.digest, device=devices.title(device), batches=batches,
                       data_digest=digest.of_arrays(images.numpy(), labels.numpy()), versions=versions(),
                       files={name: file for part in parts for name, file in part.files().items()},
-                      **_means_digests(means))
+                      **_resource_digests(resources))
 
 
-def _means_digests(means: Means) -> dict[str, str]:
+def _resource_digests(resources: Resources) -> dict[str, str]:
     """What identifies the surrogate, the mask and the other images; empty for what there is not."""
     return {
-        "surrogate_digest": "" if means.surrogate is None else means.surrogate.digest,
-        "mask_digest": "" if means.mask is None else digest.of_arrays(means.mask.cpu().numpy()),
-        "others_digest": "" if means.others is None else digest.of_arrays(means.others.images.cpu().numpy(),
-                                                                          means.others.labels.cpu().numpy()),
+        "surrogate_digest": "" if resources.surrogate is None else resources.surrogate.digest,
+        "mask_digest": "" if resources.mask is None else digest.of_arrays(resources.mask.cpu().numpy()),
+        "others_digest": "" if resources.others is None else digest.of_arrays(
+            resources.others.images.cpu().numpy(), resources.others.labels.cpu().numpy()),
     }
 
 
 def _target(spec: AttackSpec, attack: Attack, served: Served) -> Served:
     """What the attack asks: the served model, or the classifier alone where the attacker takes that for all of it."""
-    return served.bare if whole(attack.info.knowledge) and spec.attacker == OBLIVIOUS else served
+    return served.bare if has_gradients(attack.info.knowledge) and spec.attacker == OBLIVIOUS else served
 
 
-def _others(means: Means, images: Tensor, labels: Tensor, attack: Attack, device: torch.device) -> Others:
+def _others(resources: Resources, images: Tensor, labels: Tensor, attack: Attack, device: torch.device) -> Others:
     """The images the attacker has: those given, or the attacked ones themselves; none where the attack needs none."""
     if not attack.info.others:
         return Others(images[:0].to(device), labels[:0].to(device))
-    others = means.others or Others(images, labels)
+    others = resources.others or Others(images, labels)
     return Others(others.images.to(device), others.labels.to(device))
 
 

@@ -1,7 +1,7 @@
 """Score-based attacks: the attacker sees the class probabilities, and nothing else.
 
-Each image's attack is a talk of its own (engine.attacks.talks), so the code below is about one image; it ends as soon
-as the model is fooled.
+Each image's attack is a coroutine of its own (engine.attacks.coroutines), so the code below is about one image; it ends
+as soon as the model is fooled.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from engine.attacks.base import (
     register,
     unit,
 )
-from engine.attacks.talks import Asking, Spent, Subject, cosines, talk_together
+from engine.attacks.coroutines import Asking, Spent, Subject, cosines, run_coroutines
 from engine.params import param
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _told(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreAttack(Attack):
-    """What all have in common: a budget of queries and one talk an image that ends with the first success."""
+    """What all have in common: a budget of queries and one coroutine an image that ends with the first success."""
 
     queries: int = param(1000, title="Queries", low=1, high=100_000, step=100,
                          help="How often the attacker may ask the model about each image; never exceeded.")
@@ -81,7 +81,7 @@ class ScoreAttack(Attack):
         def ask(images: Tensor, rows: Tensor) -> Tensor:
             return target.scores(images, rows).clamp_min(1e-38).log()
 
-        def talk(one: Subject) -> Asking[None]:
+        def coroutine(one: Subject) -> Asking[None]:
             aim = Aim.of(goal, one.index)
             scores = yield one.clean
             if not aim.reached(scores):
@@ -90,7 +90,7 @@ class ScoreAttack(Attack):
                 except Spent:
                     return
 
-        return talk_together(target, ask, ball, run, self.queries, talk)
+        return run_coroutines(target, ask, ball, run, self.queries, coroutine)
 
     def search(self, one: Subject, aim: Aim, scores: Tensor) -> Asking[None]:
         """From the clean image, of `scores`, to one that fools the model; `one.best` is where it stands."""
@@ -308,25 +308,25 @@ class NES(ScoreAttack):
         step = self.step_size or one.eps / 5
         image, velocity = one.clean, one.clean * 0.0
         for _ in range(self.queries):
-            slope = yield from self._slope(one, aim, image)
-            velocity = MOMENTUM * velocity + (1 - MOMENTUM) * slope
+            gradient = yield from self._gradient(one, aim, image)
+            velocity = MOMENTUM * velocity + (1 - MOMENTUM) * gradient
             image = one.fit(image.sub(velocity.sign(), alpha=step))
             one.best.copy_(image)
             if aim.reached((yield image)):
                 return
 
-    def _slope(self, one: Subject, aim: Aim, image: Tensor) -> Asking[Tensor]:
+    def _gradient(self, one: Subject, aim: Aim, image: Tensor) -> Asking[Tensor]:
         """The estimated gradient of what is to be lowered, up to its length."""
         import torch
 
-        slope = image.new_zeros(1, image.numel())
+        gradient = image.new_zeros(1, image.numel())
         for portion in one.shares(max(1, self.probes // 2)):
             around = one.freed(one.normal(portion, *image.shape[1:]))
             probes = torch.cat([image + self.radius * around, image - self.radius * around]).clamp_(0.0, 1.0)
             ahead, behind = aim.cross_entropy((yield probes)).split(portion)
             both = ahead.isfinite() & behind.isfinite()  # a pair of which one was refused tells nothing
-            slope.addmm_((ahead - behind).where(both, 0.0)[None].to(image.device), around.flatten(1))
-        return slope.view_as(image)
+            gradient.addmm_((ahead - behind).where(both, 0.0)[None].to(image.device), around.flatten(1))
+        return gradient.view_as(image)
 
 
 # ---- SimBA ---------------------------------------------------------------------------------------------------------

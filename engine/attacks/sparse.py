@@ -155,7 +155,7 @@ class PGDL0(Attack):
             playing = ~goal.reached(ascent.logits).view(-1, 1, 1, 1)
             if not bool(playing.any()):
                 break
-            moved = self._sparse(images.add(ball.evened_(ascent.gradient), alpha=self.step_size), ball)
+            moved = self._sparse(images.add(ball.l1_normalised_(ascent.gradient), alpha=self.step_size), ball)
             images = moved.where(playing, images)
         return images
 
@@ -224,7 +224,7 @@ class OnePixel(Attack):
         self._check(left)
         generations = (left - 1) // self.population
         images = clean.clone()
-        rows = (~goal.met(decided(target.scores(clean)))).nonzero()[:, 0]
+        rows = (~goal.reached_by(decided(target.scores(clean)))).nonzero()[:, 0]
         run.walk(images, target.queries, 0.0)
         genes = clean.new_empty(len(rows), self.population, self.pixels, 2 + clean.shape[1])
         genes = run.noise(genes, rows).add_(1).div_(2)
@@ -266,7 +266,7 @@ class OnePixel(Attack):
         for some, whose in zip(flat.split(self.AT_ONCE), of.split(self.AT_ONCE), strict=True):
             scores = target.scores(self._painted(some, ball, whose), whose)
             values.append(goal.objective(scores.clamp_min(1e-37).log(), whose).nan_to_num(nan=float("-inf")))
-            reached.append(goal.met(decided(scores), whose))
+            reached.append(goal.reached_by(decided(scores), whose))
         shape = genes.shape[:2]
         return torch.cat(values).view(shape), torch.cat(reached).view(shape)
 

@@ -90,7 +90,7 @@ def make_spec(attack: str, *, eps: float | None = None, norm: str | None = None,
     if max_queries is not None and max_queries < (needed := _queries_needed(instance) * draws):
         raise EngineError(f"{info.title} needs {needed} queries an image, more than the {max_queries} allowed; "
                           "allow more, or take fewer steps")
-    if surrogate and not whole(info.knowledge):
+    if surrogate and not has_gradients(info.knowledge):
         raise EngineError(f"{info.title} needs no gradients, so it takes no surrogate; leave it out")
     if mask:
         if info.patched or not info.bounded:
@@ -123,7 +123,7 @@ def _defended(defenses: str, attacker: str, draws: int, info: AttackInfo) -> str
         raise UnknownName("attacker", attacker, ATTACKERS)
     if attacker == ADAPTIVE and not chosen:
         raise EngineError("there is no defense to adapt to; name defenses, or leave the attacker out")
-    if attacker == ADAPTIVE and not whole(info.knowledge):
+    if attacker == ADAPTIVE and not has_gradients(info.knowledge):
         raise EngineError(f"{info.title} always asks the defended model and cannot look through its defenses; leave "
                           "the attacker out")
     if not 1 <= draws <= MOST_DRAWS:
@@ -135,10 +135,10 @@ def _defended(defenses: str, attacker: str, draws: int, info: AttackInfo) -> str
 
 def _queries_needed(attack: Attack) -> int:
     """The least a query budget must hold: a black-box attack stops where it ends, the others need all their passes."""
-    return attack.cost().queries if whole(attack.info.knowledge) else 1
+    return attack.cost().queries if has_gradients(attack.info.knowledge) else 1
 
 
-def whole(knowledge: Knowledge) -> bool:
+def has_gradients(knowledge: Knowledge) -> bool:
     """Whether the attacker has a whole model, its gradients included."""
     return knowledge in (Knowledge.WHITE_BOX, Knowledge.TRANSFER)
 

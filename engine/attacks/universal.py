@@ -67,7 +67,7 @@ class UAP(Attack):
     def cost(self) -> Cost:
         return Cost(gradients=0, queries=1)
 
-    def lesson(self, images: int) -> Cost:
+    def learning_cost(self, images: int) -> Cost:
         looks = {ASCENT: 1, DEEPFOOL: BOUNDARY_STEPS * (MOST_CLASSES - 1)}[self.method]
         further = {ASCENT: 0, DEEPFOOL: 1}[self.method]
         return Cost(gradients=self.epochs * images * looks,
@@ -88,7 +88,7 @@ class _Lesson:
 
     def __init__(self, target: WhiteBox, goal: Goal, ball: Ball, run: Run) -> None:
         self.images, self.ball, self.run = run.others.images, ball, run
-        self.oracle, self.dice = target.apart(len(self.images)), run.dice()
+        self.oracle, self.generator = target.apart(len(self.images)), run.generator()
         self.logits = self.oracle.logits(self.images)
         self.goal = goal.of(self.logits.argmax(dim=1))
         # Towards a class: those that the model takes for it anyway are no success.
@@ -182,7 +182,7 @@ class _Lesson:
     def _shuffled(self) -> Tensor:
         import torch
 
-        return torch.randperm(len(self.images), generator=self.dice).to(self.images.device)
+        return torch.randperm(len(self.images), generator=self.generator).to(self.images.device)
 
     def _cut_margin(self, logits: Tensor, rows: Tensor) -> Tensor:
         """The margin until an image is surely fooled: beyond that it leaves the pattern to the others."""

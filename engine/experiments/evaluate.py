@@ -9,7 +9,7 @@ from engine.attacks.spec import AttackSpec
 from engine.data.base import Dataset
 from engine.data.classmap import labelled, match
 from engine.data.splits import evenly
-from engine.experiments.means import means_for
+from engine.experiments.resources import resources_for
 from engine.progress import Progress
 from engine.zoo.classifier import Classifier
 
@@ -28,6 +28,6 @@ def evaluate(dataset: Dataset, indices: list[int], model: Classifier, spec: Atta
     progress.report(0.0, "reading the images")
     images = torch.from_numpy(dataset.images(indices))
     labels = torch.from_numpy(dataset.labels[indices])
-    means = means_for(spec, dataset, indices, images, model)
-    return run_attack(spec, model, images, labels, means=means, device=device, progress=progress,
+    resources = resources_for(spec, dataset, indices, images, model)
+    return run_attack(spec, model, images, labels, resources=resources, device=device, progress=progress,
                       memory=memory)

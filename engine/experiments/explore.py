@@ -106,7 +106,7 @@ def _explore(spec: Exploring, bench: Bench) -> Payload:
     import torch
 
     from engine.attacks.runner import run_attack
-    from engine.experiments.means import means_for
+    from engine.experiments.resources import resources_for
     from engine.explain.cam import layers_for
     from engine.metrics.perturbation import measure
     from engine.metrics.survival import as_jpeg
@@ -117,8 +117,8 @@ def _explore(spec: Exploring, bench: Bench) -> Payload:
     classifier = load_model(model)
     clean = torch.from_numpy(chosen.image)[None]
     label = _label(chosen, classifier, clean)
-    means = means_for(attack, dataset, own_number(source), clean, classifier)
-    result = run_attack(attack, classifier, clean, torch.tensor([label]), means=means, device=device,
+    resources = resources_for(attack, dataset, own_number(source), clean, classifier)
+    result = run_attack(attack, classifier, clean, torch.tensor([label]), resources=resources, device=device,
                         progress=progress.part(0.05, 0.9), keep_steps=True,
                         memory=StoredLessons(bench.store))
     if not result.trace.curves:  # otherwise learning may have taken most of the time
@@ -234,8 +234,8 @@ def _minimal(search: Searching, bench: Bench) -> Payload:
     load_libraries()
     import torch
 
-    from engine.experiments.means import means_for
     from engine.experiments.minimal import smallest_eps
+    from engine.experiments.resources import resources_for
     from engine.work.lessons import StoredLessons
     from engine.zoo.registry import load_model
 
@@ -244,9 +244,9 @@ def _minimal(search: Searching, bench: Bench) -> Payload:
     (chosen, dataset), classifier = seen_by(spec.model, source), load_model(spec.model)
     clean = torch.from_numpy(chosen.image)[None]
     label = _label(chosen, classifier, clean)
-    means = means_for(attack, dataset, own_number(source), clean, classifier)
+    resources = resources_for(attack, dataset, own_number(source), clean, classifier)
     found = smallest_eps(attack, classifier, clean, torch.tensor([label]), high=search.high,
-                         tolerance=search.tolerance, means=means, device=bench.device,
+                         tolerance=search.tolerance, resources=resources, device=bench.device,
                          progress=bench.progress.part(0.05, 1.0), memory=StoredLessons(bench.store))
     return Payload({**asdict(found.found[0]), "high": search.high, "tolerance": search.tolerance,
                     "seconds": found.seconds}, {"adversarial": found.adversarial[0]})

@@ -58,7 +58,7 @@ def _measure(measuring: Measuring, bench: Bench) -> Payload:
     import torch
 
     from engine.attacks.runner import run_attack
-    from engine.experiments.means import means_for
+    from engine.experiments.resources import resources_for
     from engine.work.lessons import StoredLessons
     from engine.zoo.registry import load_model
 
@@ -70,8 +70,8 @@ def _measure(measuring: Measuring, bench: Bench) -> Payload:
     bench.progress.report(0.05, "reading the images")
     images, labels = torch.from_numpy(dataset.images(indices)), torch.from_numpy(dataset.labels[indices])
     # What was learned is known by what it was learned from: the further images are those of the explored picture.
-    means = means_for(attack, dataset, indices, images, classifier, learned_beside=own)
-    result = run_attack(attack, classifier, images, labels, means=means, device=bench.device,
+    resources = resources_for(attack, dataset, indices, images, classifier, learned_beside=own)
+    result = run_attack(attack, classifier, images, labels, resources=resources, device=bench.device,
                         progress=bench.progress.part(0.1, 1.0), memory=StoredLessons(bench.store))
     return Payload(result.summary(), {"indices": np.array(indices), "labels": result.labels,
                                       "predicted_clean": result.predicted_clean,

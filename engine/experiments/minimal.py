@@ -13,12 +13,12 @@ from engine.attacks import ATTACKS
 from engine.attacks.base import Budget, Others
 from engine.attacks.batch import Memory
 from engine.attacks.result import AttackResult
-from engine.attacks.runner import Means, run_attack
+from engine.attacks.runner import Resources, run_attack
 from engine.attacks.spec import AttackSpec
 from engine.data.base import Dataset
 from engine.data.classmap import labelled, match
 from engine.errors import EngineError
-from engine.experiments.means import means_for
+from engine.experiments.resources import resources_for
 from engine.progress import Progress
 from engine.zoo.classifier import Classifier
 
@@ -89,7 +89,7 @@ class Minimal:
 
 
 def smallest_eps(spec: AttackSpec, model: Classifier, images: torch.Tensor, labels: torch.Tensor, *, high: float,
-                 tolerance: float, means: Means | None = None, device: str = "auto",
+                 tolerance: float, resources: Resources | None = None, device: str = "auto",
                  progress: Progress | None = None, memory: Memory | None = None) -> Minimal:
     """Bisect the eps of `spec` between 0 and `high` for every image, until it is known to `tolerance`.
 
@@ -100,7 +100,7 @@ def smallest_eps(spec: AttackSpec, model: Classifier, images: torch.Tensor, labe
     EngineError and Cancelled.
     """
     _check(spec, high, tolerance)
-    search = _Search(spec, model, images, labels, means or Means(), device, high, tolerance, memory)
+    search = _Search(spec, model, images, labels, resources or Resources(), device, high, tolerance, memory)
     return search.run(progress or Progress())
 
 
@@ -110,8 +110,8 @@ def minimal(dataset: Dataset, indices: list[int], model: Classifier, spec: Attac
     """`smallest_eps` for the images `indices` of `dataset`; raises EngineError and Cancelled."""
     dataset = labelled(dataset, match(dataset.classes, model.classes, model.name))
     images, labels = torch.from_numpy(dataset.images(indices)), torch.from_numpy(dataset.labels[indices])
-    means = means_for(spec, dataset, indices, images, model)
-    return smallest_eps(spec, model, images, labels, high=high, tolerance=tolerance, means=means, device=device,
+    resources = resources_for(spec, dataset, indices, images, model)
+    return smallest_eps(spec, model, images, labels, high=high, tolerance=tolerance, resources=resources, device=device,
                         progress=progress, memory=memory)
 
 
@@ -131,8 +131,8 @@ class _Search:
     """The bisection of many images at once: every image resists at `low` and is fooled at `high` (inf: never yet)."""
 
     def __init__(self, spec: AttackSpec, model: Classifier, images: torch.Tensor, labels: torch.Tensor,
-                 means: Means, device: str, high: float, tolerance: float, memory: Memory | None) -> None:
-        self._spec, self._model, self._device, self._means = spec, model, device, means
+                 resources: Resources, device: str, high: float, tolerance: float, memory: Memory | None) -> None:
+        self._spec, self._model, self._device, self._resources = spec, model, device, resources
         self._memory = memory
         self._images, self._labels = torch.as_tensor(images), torch.as_tensor(labels)
         self._highest, self._tolerance = high, tolerance
@@ -165,14 +165,14 @@ class _Search:
             self._learn(together, float(eps), self._attack(together, float(eps), part), first=number == 0)
 
     def _attack(self, which: np.ndarray, eps: float, progress: Progress) -> AttackResult:
-        means, rows = self._means, torch.from_numpy(which)
-        mask = None if means.mask is None else means.mask[rows]
-        others = means.others
+        resources, rows = self._resources, torch.from_numpy(which)
+        mask = None if resources.mask is None else resources.mask[rows]
+        others = resources.others
         if others is None and ATTACKS[self._spec.attack].info.others:
             others = Others(self._images, self._labels)  # all of them, whatever part is attacked now
         return run_attack(replace(self._spec, eps=eps), self._model, self._images[rows], self._labels[rows],
-                          means=replace(means, mask=mask, others=others), device=self._device, progress=progress,
-                          memory=self._memory)
+                          resources=replace(resources, mask=mask, others=others), device=self._device,
+                          progress=progress, memory=self._memory)
 
     def _learn(self, which: np.ndarray, eps: float, result: AttackResult, *, first: bool) -> None:
         self._queries[which] += result.queries

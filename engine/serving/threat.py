@@ -72,7 +72,7 @@ class _Book:
             raise QueryBudgetSpent(f"more than {self.limit} queries for one image")
         self.queries = booked
 
-    def lesson(self, size: int) -> list[Client]:
+    def further_clients(self, size: int) -> list[Client]:
         """Who asks about `size` further images: the same at each call, so that no draw comes twice."""
         self.pupils += [Client(str(number), "lesson") for number in range(len(self.pupils), size)]
         return self.pupils[:size]
@@ -104,7 +104,7 @@ class Oracle:
     def apart(self, size: int) -> Self:
         """The same model for `size` other images, to learn from: what is spent on them is not counted here."""
         other = self._view(type(self))
-        other._book = _Book(self._book.lesson(size), None, self._served.device)
+        other._book = _Book(self._book.further_clients(size), None, self._served.device)
         other._book.pupils = self._book.pupils
         other._part, other._all = None, torch.arange(size, device=self._served.device)
         return other
@@ -200,8 +200,8 @@ class WhiteBox(Oracle):
 
     Logits and gradients come through the defenses, straight through those that have no gradient. Where a defense is
     random they are the mean of `draws` answers (expectation over transformation), each of which is a query, and a
-    gradient where one was asked for. `lesson` counts what all oracles made by `apart` saw together: gradients, those
-    that were 0 everywhere, and those that held NaN or infinity.
+    gradient where one was asked for. `learning_counts` are what all oracles made by `apart` saw together: gradients,
+    those that were 0 everywhere, and those that held NaN or infinity.
     """
 
     shows = 2
@@ -210,7 +210,7 @@ class WhiteBox(Oracle):
                  rows_at_once: int | None = None, identities: Sequence[str] | None = None, draws: int = 1) -> None:
         super().__init__(Served.of(served).at_home, size, max_queries, rows_at_once, identities)
         self._draws = draws if self._served.random else 1
-        self.lesson = self._all.new_zeros(3)
+        self.learning_counts = self._all.new_zeros(3)
         self._learning = False
 
     def apart(self, size: int) -> Self:
@@ -289,14 +289,14 @@ class WhiteBox(Oracle):
         """The gradient of one draw, of no more than `rows_at_once` rows at a time."""
         size = self.rows_at_once
         queries = _split(self._served.queries(self._book.clients, booked), len(images), size)
-        pieces = [self._slope(some, objective, of, own) for some, of, own in zip(
+        pieces = [self._gradient(some, objective, of, own) for some, of, own in zip(
             images.split(size), rows.split(size), queries, strict=True)]
         whole = pieces[0] if len(pieces) == 1 else Ascent(
             torch.cat([p.gradient for p in pieces]), torch.cat([p.logits for p in pieces]),
             torch.cat([p.value for p in pieces]))
         return replace(whole, gradient=self._checked(whole.gradient, booked))
 
-    def _slope(self, images: Tensor, objective: Objective, rows: Tensor, queries: Sequence[Query]) -> Ascent:
+    def _gradient(self, images: Tensor, objective: Objective, rows: Tensor, queries: Sequence[Query]) -> Ascent:
         images = images.detach().requires_grad_(True)
         logits = self._served.answer(images, queries).logits
         value = objective(logits, rows)
@@ -310,7 +310,7 @@ class WhiteBox(Oracle):
         book.zero = book.zero.index_add(0, booked, (largest == 0).long())
         book.broken = book.broken.index_add(0, booked, broken.long())
         if self._learning:
-            self.lesson += torch.stack([torch.ones_like(broken), largest == 0, broken]).sum(dim=1)
+            self.learning_counts += torch.stack([torch.ones_like(broken), largest == 0, broken]).sum(dim=1)
         # Where a look costs nothing it saves a pass over the gradient; an accelerator would have to wait for it.
         if gradient.device.type != "cpu" or bool(broken.any()):
             gradient = gradient.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)

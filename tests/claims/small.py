@@ -13,7 +13,7 @@ from engine.attacks.base import Others
 from engine.data import DATASETS
 from engine.data import load as load_dataset
 from engine.data.base import Dataset, DatasetEntry
-from engine.experiments.means import others
+from engine.experiments.resources import others
 from engine.training.train import TrainSpec, train
 from engine.zoo.checkpoints import load as load_checkpoint
 from engine.zoo.classifier import Classifier

@@ -12,7 +12,7 @@ from torch import Tensor
 import engine
 from engine.attacks.decision.hopskipjump import GBBA
 from engine.attacks.result import Walk
-from engine.attacks.runner import Means
+from engine.attacks.runner import Resources
 from tests.claims.report import table
 from tests.claims.small import CT, XRAY, Scene, full_size_scene, scene
 
@@ -65,7 +65,7 @@ def _distances(walk: Walk, queries: int) -> np.ndarray:
 
 def _walk(attack: str, of: Scene, setting: Setting) -> Walk:
     result = engine.attack(attack, of.models[setting.arch], of.images, of.labels, norm="l2",
-                           queries=max(setting.queries), batch=setting.count, means=Means(others=of.others),
+                           queries=max(setting.queries), batch=setting.count, resources=Resources(others=of.others),
                            device="cpu")
     assert result.trace.walk is not None
     return result.trace.walk

@@ -8,7 +8,7 @@ import pytest
 
 import engine
 from engine.attacks.base import ATTACKS
-from engine.attacks.runner import Means
+from engine.attacks.runner import Resources
 from tests.claims.report import share, table
 from tests.claims.small import SIDE, XRAY, Scene, scene
 
@@ -20,8 +20,8 @@ BASELINE, CLAIMED = "mifgsm", ("pgn", "sia", "usmm", "stm")
 
 def _fooled(of: Scene, attack: str, surrogate: str, target: str) -> np.ndarray:
     """Whether each picture, attacked on `surrogate`, fools `target`."""
-    means = Means(surrogate=of.models[surrogate], others=of.others)
-    return engine.attack(attack, of.models[target], of.images, of.labels, eps=EPS, batch=50, means=means,
+    resources = Resources(surrogate=of.models[surrogate], others=of.others)
+    return engine.attack(attack, of.models[target], of.images, of.labels, eps=EPS, batch=50, resources=resources,
                          device="cpu").arrays.success
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine.attacks import ATTACKS
 from engine.attacks.base import PRESETS, Budget, length
 from engine.attacks.norms import NORMS
-from engine.attacks.spec import make_spec, spec_from_facts, whole
+from engine.attacks.spec import has_gradients, make_spec, spec_from_facts
 from engine.errors import EngineError
 from engine.params import build, params_of, values_of
 from tests.tiny import QUICK, Counted, Slope, attack, grey, quick, small_net, some_images
@@ -71,7 +71,7 @@ LEARNED = ["patch", *(n for n in ATTACKS if ATTACKS[n].__module__.endswith(("uni
 
 
 @pytest.mark.parametrize(("name", "norm"), [(n, norm) for n, norm in EVERY if ATTACKS[n].info.bounded
-                                            and whole(ATTACKS[n].info.knowledge) and n not in LEARNED])
+                                            and has_gradients(ATTACKS[n].info.knowledge) and n not in LEARNED])
 def test_more_steps_than_none_do_something(name: str, norm: str) -> None:
     result = quick(name, MODEL, some_images(3), LABELS, eps=0.1 if norm == "linf" else 1.0, norm=norm)
     # An attack may leave alone what was wrong from the start, and be content once the model is fooled.

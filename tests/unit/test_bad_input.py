@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from engine.attacks import ATTACKS
 from engine.attacks.base import Knowledge, Others
 from engine.attacks.result import AttackResult
-from engine.attacks.runner import Means
-from engine.attacks.spec import whole
+from engine.attacks.runner import Resources
+from engine.attacks.spec import has_gradients
 from engine.errors import EngineError
 from engine.zoo.classifier import Classifier
 from tests.tiny import QUICK, quick, small_net, some_images
 
 EVERY = [(name, norm) for name in ATTACKS for norm in ATTACKS[name].info.norms]
-WHITE = [name for name in ATTACKS if whole(ATTACKS[name].info.knowledge)]
+WHITE = [name for name in ATTACKS if has_gradients(ATTACKS[name].info.knowledge)]
 BLACK = [name for name in ATTACKS if name not in WHITE]
 EPS = 0.1
 IMAGES = some_images(2)
@@ -50,7 +50,8 @@ def _attacked(name: str, norm: str, module: nn.Module, labels: list[int], images
               **options: object) -> AttackResult:
     """An attack at its quick settings; whatever it met, its result holds together."""
     model = Classifier(module, ("no", "yes"), mean=(0.4,) * 3, std=(0.2,) * 3)
-    result = quick(name, model, images, labels, eps=EPS, norm=norm, **{"means": Means(others=OTHERS), **options})
+    options = {"resources": Resources(others=OTHERS), **options}
+    result = quick(name, model, images, labels, eps=EPS, norm=norm, **options)
     assert np.isfinite(result.adversarial).all()
     assert result.adversarial.min() >= 0 and result.adversarial.max() <= 1
     settings = {k: v for k, v in QUICK.get(name, {}).items() if k in ATTACKS[name].__dataclass_fields__}
@@ -166,13 +167,13 @@ def test_a_query_budget_too_small_to_begin_is_kept_or_refused(name: str, norm: s
 def test_an_empty_mask_is_refused(name: str) -> None:
     empty = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
     with pytest.raises(EngineError, match="mask is empty"):
-        _attacked(name, ATTACKS[name].info.norms[0], Seen(), LABELS, means=Means(others=OTHERS, mask=empty))
+        _attacked(name, ATTACKS[name].info.norms[0], Seen(), LABELS, resources=Resources(others=OTHERS, mask=empty))
 
 
 @pytest.mark.parametrize(("name", "norm"), EVERY)
 def test_images_of_a_few_pixels_end_too(name: str, norm: str) -> None:
-    tiny = Means(others=Others(some_images(3, size=2, seed=1), OTHERS.labels))
+    tiny = Resources(others=Others(some_images(3, size=2, seed=1), OTHERS.labels))
     try:
-        _attacked(name, norm, Seen(), LABELS, images=some_images(2, size=2), means=tiny)
+        _attacked(name, norm, Seen(), LABELS, images=some_images(2, size=2), resources=tiny)
     except EngineError as error:
         assert "\n" not in str(error)

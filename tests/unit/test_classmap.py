@@ -16,7 +16,7 @@ from engine.data.classmap import ClassMap, class_map_of, fits, labelled, likenes
 from engine.errors import EngineError
 from engine.experiments.evaluate import evaluate
 from engine.experiments.explore import explore_task
-from engine.experiments.means import others, surrogate
+from engine.experiments.resources import others, surrogate
 from engine.experiments.sources import Source
 from engine.zoo import checkpoints, ensemble
 from engine.zoo.cards import Card

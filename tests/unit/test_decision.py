@@ -1,4 +1,4 @@
-"""Decision-based attacks by hand and on models whose nearest adversarial image is known; talks; bad input."""
+"""Decision-based attacks by hand and on models whose nearest adversarial image is known; coroutines; bad input."""
 
 import math
 import threading
@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.attacks import ATTACKS, talks
+from engine.attacks import ATTACKS, coroutines
 from engine.attacks.base import Budget, Goal, Knowledge, Others, Run
+from engine.attacks.coroutines import Subject, cosines
 from engine.attacks.decision import attack as start
 from engine.attacks.decision import boundary, geoda, geometry, hopskipjump, opt
-from engine.attacks.runner import Means
-from engine.attacks.talks import Subject, cosines
+from engine.attacks.runner import Resources
 from engine.errors import Cancelled
 from engine.progress import Progress
 from engine.zoo.classifier import Classifier
@@ -45,7 +45,7 @@ class Scripted(Run):
     def record(self, *_: Any) -> None: ...
     def walk(self, *_: Any) -> None: ...
     def learning(self, *_: Any, **__: float) -> None: ...
-    def dice(self) -> Any: ...
+    def generator(self) -> Any: ...
     def learned(self, fit: Callable[[], dict[str, Tensor]], show: Any = ()) -> dict[str, Tensor]:
         return fit()
 
@@ -58,14 +58,14 @@ def _subject(clean: list[float], run: Run, norm: str = "l2", left: int = 1000,
     return one
 
 
-def _listen(talk: Any, fooled: Callable[[Tensor], bool]) -> tuple[Any, list[list[float]]]:
-    """What a talk returns where `fooled` answers, and all images it asked about."""
+def _listen(coroutine: Any, fooled: Callable[[Tensor], bool]) -> tuple[Any, list[list[float]]]:
+    """What a coroutine returns where `fooled` answers, and all images it asked about."""
     asked: list[list[float]] = []
     try:
-        images = next(talk)
+        images = next(coroutine)
         while True:
             asked += [image.flatten().tolist() for image in images]
-            images = talk.send(torch.tensor([fooled(image.flatten()) for image in images]))
+            images = coroutine.send(torch.tensor([fooled(image.flatten()) for image in images]))
     except StopIteration as over:
         return over.value, asked
 
@@ -103,7 +103,7 @@ def test_in_linf_the_way_is_cut_at_the_largest_change() -> None:
 def test_a_direction_is_made_of_answers_less_their_mean(probes: list[list[float]], answers: list[bool],
                                                         expected: tuple[float, float], share: int,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(talks, "PORTION", share)
+    monkeypatch.setattr(coroutines, "PORTION", share)
     one = _subject([0.0, 0.0], Scripted(*probes))
     said = iter(answers)
     found, asked = _listen(hopskipjump._direction(one, _row(3.0, 4.0), len(probes)), lambda _: next(said))
@@ -172,23 +172,24 @@ def test_opt_measures_how_the_reach_grows() -> None:
     """The boundary is x0 = 1; turned by 0.1 the ray (1, 0) becomes (1, 0.1) and reaches sqrt 1.01 far."""
     one = _subject([0.0, 0.0], Scripted([0.0, 5.0], [0.0, -2.0]))
     attack = opt.OPT(directions=2)
-    (slope, sideways), _ = _listen(attack.slope(one, opt._Ray(_row(1.0, 0.0), 1.0), 0.1), lambda x: bool(x[0] >= 1))
+    (gradient, sideways), _ = _listen(attack.gradient(one, opt._Ray(_row(1.0, 0.0), 1.0), 0.1),
+                                      lambda x: bool(x[0] >= 1))
     growth = (math.sqrt(1.01) - 1) / 0.1
-    assert slope.flatten().tolist() == pytest.approx([0.0, (growth - growth) / 2], abs=1e-3)
+    assert gradient.flatten().tolist() == pytest.approx([0.0, (growth - growth) / 2], abs=1e-3)
     assert sideways.reach == pytest.approx(math.sqrt(1.01), abs=1e-3)
     one = _subject([0.0, 0.0], Scripted([0.0, 5.0]))
-    (slope, _), _ = _listen(opt.OPT(directions=1).slope(one, opt._Ray(_row(1.0, 0.0), 1.0), 0.1),
-                            lambda x: bool(x[0] >= 1))
-    assert slope.flatten().tolist() == pytest.approx([0.0, growth], abs=2e-3)
+    (gradient, _), _ = _listen(opt.OPT(directions=1).gradient(one, opt._Ray(_row(1.0, 0.0), 1.0), 0.1),
+                               lambda x: bool(x[0] >= 1))
+    assert gradient.flatten().tolist() == pytest.approx([0.0, growth], abs=2e-3)
 
 
 def test_sign_opt_asks_only_whether_the_boundary_comes_nearer() -> None:
     """The boundary is x0 + x1 = 1, the ray (1, 0): turned up it is nearer, turned down further away."""
     one = _subject([0.0, 0.0], Scripted([0.0, 5.0], [0.0, -2.0], [0.0, 1.0]))
-    (slope, same), asked = _listen(opt.SignOPT(directions=3).slope(one, opt._Ray(_row(1.0, 0.0), 1.0), 0.1),
-                                   lambda x: bool(x.sum() > 1))
+    (gradient, same), asked = _listen(opt.SignOPT(directions=3).gradient(one, opt._Ray(_row(1.0, 0.0), 1.0), 0.1),
+                                      lambda x: bool(x.sum() > 1))
     # -u for the two that are nearer and +u for the one that is not.
-    assert slope.flatten().tolist() == pytest.approx([0.0, -1.0])
+    assert gradient.flatten().tolist() == pytest.approx([0.0, -1.0])
     assert len(asked) == 3 and same.reach == 1.0
 
 
@@ -240,7 +241,7 @@ FLAT = grey(Slope(PLANE, EDGE))
 CLEAN = torch.tensor([0.4, 0.5, 0.6, 0.5, 0.5, 0.4, 0.3, 0.6, 0.5]).view(1, 1, 3, 3)
 BEYOND = torch.tensor([0.9, 0.1, 0.7, 0.9, 0.3, 0.6, 0.9, 0.2, 0.6]).view(1, 1, 3, 3)
 AWAY = (EDGE - float(CLEAN.flatten() @ torch.tensor(PLANE)))  # how much the logit has to rise
-MEANS = Means(others=Others(BEYOND, torch.tensor([1])))
+RESOURCES = Resources(others=Others(BEYOND, torch.tensor([1])))
 
 
 @pytest.mark.parametrize(("name", "queries", "within"), [
@@ -248,7 +249,7 @@ MEANS = Means(others=Others(BEYOND, torch.tensor([1])))
     ("opt", 3000, 1.1), ("boundary", 3000, 1.2),
 ])
 def test_the_nearest_image_beyond_a_plane_is_found(name: str, queries: int, within: float) -> None:
-    result = attack(name, FLAT, CLEAN, [0], eps=None, norm="l2", queries=queries, means=MEANS)
+    result = attack(name, FLAT, CLEAN, [0], eps=None, norm="l2", queries=queries, resources=RESOURCES)
     least = AWAY / math.hypot(*PLANE)
     assert result.success.all()
     assert least <= result.l2[0] <= within * least
@@ -257,7 +258,7 @@ def test_the_nearest_image_beyond_a_plane_is_found(name: str, queries: int, with
 
 @pytest.mark.parametrize("name", IN_LINF)
 def test_the_nearest_image_beyond_a_plane_in_linf(name: str) -> None:
-    result = attack(name, FLAT, CLEAN, [0], eps=None, norm="linf", queries=2000, means=MEANS)
+    result = attack(name, FLAT, CLEAN, [0], eps=None, norm="linf", queries=2000, resources=RESOURCES)
     least = AWAY / sum(map(abs, PLANE))
     assert result.success.all()
     assert least <= result.linf[0] <= 1.05 * least
@@ -265,7 +266,7 @@ def test_the_nearest_image_beyond_a_plane_in_linf(name: str) -> None:
 
 @pytest.mark.parametrize("name", DECISION)
 def test_more_queries_bring_it_no_further_away(name: str) -> None:
-    near, far = (attack(name, FLAT, CLEAN, [0], eps=None, norm="l2", queries=q, means=MEANS) for q in (600, 60))
+    near, far = (attack(name, FLAT, CLEAN, [0], eps=None, norm="l2", queries=q, resources=RESOURCES) for q in (600, 60))
     assert near.l2[0] <= far.l2[0] * 1.001
     distances, queries = far.trace.walk.distances[:, 0], far.trace.walk.queries[:, 0]
     assert (np.diff(queries) >= 0).all() and queries[0] == 0 and queries[-1] == far.queries[0]
@@ -282,12 +283,12 @@ def test_targeted_arrives_at_the_class_wanted(name: str) -> None:
     chosen = torch.cat([(predicted == label).nonzero()[:1, 0] for label in predicted.unique()])
     target = int(predicted[chosen[-1]])
     result = attack(name, model, images[chosen], predicted[chosen], eps=None, norm="l2", queries=100, target=target,
-                    means=Means(others=Others(images, predicted)))
+                    resources=Resources(others=Others(images, predicted)))
     assert len(chosen) > 1 and result.success.sum() == len(chosen) - 1
     assert result.queries[-1] == 1 and result.l2[-1] == 0, "the image that is there already is left alone"
 
 
-# ---- talks ---------------------------------------------------------------------------------------------------------
+# ---- coroutines ----------------------------------------------------------------------------------------------------
 
 
 def _images_and_labels(model: Classifier, count: int) -> tuple[Tensor, Tensor]:
@@ -319,8 +320,8 @@ class Exact(nn.Module):
 @pytest.mark.parametrize("name", DECISION)
 def test_an_image_does_not_depend_on_the_others(name: str) -> None:
     images = torch.cat([CLEAN, CLEAN * 0.9, CLEAN * 0.8, CLEAN * 0.7, CLEAN * 0.6])
-    together, alone = (attack(name, grey(Exact()), images, [0] * 5, eps=None, norm="l2", queries=150, means=MEANS,
-                              batch=batch) for batch in (5, 1))
+    together, alone = (attack(name, grey(Exact()), images, [0] * 5, eps=None, norm="l2", queries=150,
+                              resources=RESOURCES, batch=batch) for batch in (5, 1))
     np.testing.assert_allclose(together.adversarial, alone.adversarial, atol=1e-3)
     assert together.queries.tolist() == alone.queries.tolist()
 
@@ -328,7 +329,7 @@ def test_an_image_does_not_depend_on_the_others(name: str) -> None:
 @pytest.mark.parametrize("name", DECISION)
 @pytest.mark.parametrize("queries", [1, 2, 3, 7, 20, 33])
 def test_a_budget_is_never_exceeded_and_a_small_one_ends_in_a_clear_result(name: str, queries: int) -> None:
-    result = attack(name, FLAT, CLEAN, [0], eps=None, norm="l2", queries=queries, means=MEANS)
+    result = attack(name, FLAT, CLEAN, [0], eps=None, norm="l2", queries=queries, resources=RESOURCES)
     assert result.queries[0] <= queries
     if queries < 3:  # one look at the clean image, one at the start, one at the end
         assert not result.success.any() and result.l2[0] == 0
@@ -338,7 +339,8 @@ def test_a_budget_is_never_exceeded_and_a_small_one_ends_in_a_clear_result(name:
 
 
 def test_a_smaller_budget_of_the_spec_counts_too() -> None:
-    result = attack("hopskipjump", FLAT, CLEAN, [0], eps=None, norm="l2", queries=1000, max_queries=30, means=MEANS)
+    result = attack("hopskipjump", FLAT, CLEAN, [0], eps=None, norm="l2", queries=1000, max_queries=30,
+                    resources=RESOURCES)
     assert result.queries[0] <= 30 and result.success.all()
 
 
@@ -359,7 +361,8 @@ class Always(nn.Module):
 @pytest.mark.parametrize("name", DECISION)
 @pytest.mark.parametrize("model", [grey(Always(1.0, 0.0)), grey(Always(0.5, 0.5))], ids=["never", "identical"])
 def test_a_class_never_predicted_leaves_the_image_as_it_is_and_says_so(name: str, model: Classifier) -> None:
-    result = attack(name, model, CLEAN.repeat(2, 1, 1, 1), [0, 0], eps=None, norm="l2", queries=500, means=MEANS)
+    result = attack(name, model, CLEAN.repeat(2, 1, 1, 1), [0, 0], eps=None, norm="l2", queries=500,
+                    resources=RESOURCES)
     assert not result.success.any() and result.adversarial.tobytes() == result.clean.tobytes()
     assert result.queries.tolist() == [1 + 1 + start.NOISES] * 2
     assert any(w.startswith("2 of 2 images: no starting point") for w in result.warnings)
@@ -369,7 +372,7 @@ def test_a_class_never_predicted_leaves_the_image_as_it_is_and_says_so(name: str
 @pytest.mark.parametrize("options", [{"target": 0}, {}], ids=["target is the true class", "misclassified"])
 def test_nothing_is_done_where_the_goal_is_reached(name: str, options: dict) -> None:
     labels = [0] if options else [1]
-    result = attack(name, FLAT, CLEAN, labels, eps=None, norm="l2", queries=50, means=MEANS, **options)
+    result = attack(name, FLAT, CLEAN, labels, eps=None, norm="l2", queries=50, resources=RESOURCES, **options)
     assert result.queries.tolist() == [1] and result.l2[0] == 0 and not result.attacked.any()
 
 
@@ -388,7 +391,7 @@ class Trembling(nn.Module):
 @pytest.mark.parametrize("name", DECISION)
 def test_a_model_with_a_random_defense_inside_ends_within_the_budget(name: str) -> None:
     result = attack(name, grey(Trembling(Slope(PLANE, EDGE))), CLEAN.repeat(3, 1, 1, 1), [0] * 3, eps=None, norm="l2",
-                    queries=300, means=MEANS)
+                    queries=300, resources=RESOURCES)
     assert (result.queries <= 300).all() and np.isfinite(result.adversarial).all()
 
 
@@ -405,7 +408,7 @@ def test_gbba_takes_the_part_along_the_change_out(correction: str, direction: li
 
 def test_always_corrected_it_still_comes_nearer() -> None:
     far, near = (attack("gbba", FLAT, CLEAN, [0], eps=None, norm="l2", queries=queries, correction="always",
-                        means=MEANS).l2[0] for queries in (60, 2000))
+                        resources=RESOURCES).l2[0] for queries in (60, 2000))
     assert near < far
 
 
@@ -413,7 +416,7 @@ def test_always_corrected_it_still_comes_nearer() -> None:
 def test_only_what_the_mask_leaves_open_changes(name: str) -> None:
     mask = torch.tensor([1, 0, 1, 1, 0, 1, 1, 1, 1]).bool().view(1, 1, 3, 3)
     result = attack(name, FLAT, CLEAN, [0], eps=None, norm="l2", queries=200,
-                    means=Means(others=MEANS.others, mask=mask))
+                    resources=Resources(others=RESOURCES.others, mask=mask))
     assert result.success.all()
     assert (result.adversarial == result.clean)[~mask.numpy()].all()
 
@@ -434,7 +437,7 @@ def test_an_attacker_who_has_no_image_of_another_class_starts_from_noise(name: s
     model = grey(Slope((1.0,) * 64))
     clean = torch.zeros(1, 1, 8, 8)
     label = int(model(clean).argmax(1))
-    means = Means(others=Others(clean.clone(), torch.tensor([label])))
-    result = attack(name, model, clean, [label], eps=None, norm="l2", queries=200, means=means)
+    resources = Resources(others=Others(clean.clone(), torch.tensor([label])))
+    result = attack(name, model, clean, [label], eps=None, norm="l2", queries=200, resources=resources)
     assert result.success.all() or result.warnings, "it neither fooled the model nor said why"
     assert (result.queries <= 200).all()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine.attacks.base import Others
-from engine.attacks.runner import Means
+from engine.attacks.runner import Resources
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import phantom
 from engine.experiments import explore, sources
@@ -73,9 +73,9 @@ def test_nothing_counted_says_nothing() -> None:
 def test_a_changed_prediction_counts_whether_it_was_right_or_not() -> None:
     """Class 1 from x1 + x2 > 1; the pattern adds to x1 and x2. Labels do not matter to the fooling rate."""
     model, images = grey(Slope((1.0, 1.0), b=1.0)), torch.tensor([[0.45, 0.5], [0.2, 0.3], [0.6, 0.7]]).view(3, 1, 1, 2)
-    means = Means(others=Others(images[:2], torch.tensor([0, 0])))
+    resources = Resources(others=Others(images[:2], torch.tensor([0, 0])))
     for labels, right in ([0, 0, 1], 1), ([1, 0, 0], 0):
-        result = attack("uap", model, images, labels, eps=0.1, epochs=20, means=means, target=1)
+        result = attack("uap", model, images, labels, eps=0.1, epochs=20, resources=resources, target=1)
         assert result.fooled.tolist() == [True, False, False], "the third was of the target class already"
         assert result.open.tolist() == [True, True, False]
         assert result.summary()["fooling_rate"] == 0.5 and result.success.sum() == right

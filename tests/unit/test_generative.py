@@ -17,7 +17,7 @@ from engine.attacks.networks.generators import (
     initialised,
     pasted,
 )
-from engine.attacks.runner import Means
+from engine.attacks.runner import Resources
 from engine.errors import Cancelled, EngineError
 from engine.progress import Progress
 from engine.serving.threat import WhiteBox
@@ -32,13 +32,13 @@ def fresh_home(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path))
 
 
-def _from(images: torch.Tensor, labels: list[int] | None = None) -> Means:
-    return Means(others=Others(images, torch.tensor(labels or [0] * len(images))))
+def _from(images: torch.Tensor, labels: list[int] | None = None) -> Resources:
+    return Resources(others=Others(images, torch.tensor(labels or [0] * len(images))))
 
 
 def _learned(name: str, images: torch.Tensor, labels: list[int], **options):
     options = {"eps": None if name == "gdpa" else EPS, "norm": None, "epochs": 2,
-               "means": _from(some_images(9, seed=1), [0, 1, 2] * 3), "memory": lessons(), **options}
+               "resources": _from(some_images(9, seed=1), [0, 1, 2] * 3), "memory": lessons(), **options}
     return attack(name, options.pop("model", None) or small_net(), images, labels, **options)
 
 
@@ -49,16 +49,16 @@ def _learned(name: str, images: torch.Tensor, labels: list[int], **options):
 @pytest.mark.parametrize("channels", [1, 3])
 @torch.no_grad()
 def test_networks_take_images_of_any_size(size: tuple[int, int], channels: int) -> None:
-    images, dice = some_images(2, channels, 40)[..., :size[0], :size[1]], torch.Generator().manual_seed(0)
+    images, generator = some_images(2, channels, 40)[..., :size[0], :size[1]], torch.Generator().manual_seed(0)
     features = some_images(2, 5)[..., :2, :3]
-    drawn = initialised(ImagePerturber(channels), dice)(images)
-    painted = initialised(FeaturePerturber(features.shape, images.shape), dice)(features)
+    drawn = initialised(ImagePerturber(channels), generator)(images)
+    painted = initialised(FeaturePerturber(features.shape, images.shape), generator)(features)
     assert drawn.shape == painted.shape == images.shape
     assert float(drawn.abs().max()) < 1 and float(painted.abs().max()) < 1
-    patch, place = initialised(Patcher(images.shape, 2), dice)(images)
+    patch, place = initialised(Patcher(images.shape, 2), generator)(images)
     assert patch.shape == (2, channels, 2, 2) and place.shape == (2, 2)
     assert float(patch.min()) > 0 and float(patch.max()) < 1 and float(place.abs().max()) < 1
-    assert initialised(Discriminator(channels), dice)(images).shape == (2,)
+    assert initialised(Discriminator(channels), generator)(images).shape == (2,)
 
 
 @pytest.mark.parametrize("make", [lambda s: ImagePerturber(s[1]), lambda s: Discriminator(s[1]),
@@ -132,7 +132,7 @@ def test_a_model_without_feature_maps_is_refused_in_one_line() -> None:
 def test_training_fools_more_of_the_further_images(name: str, target: int | None) -> None:
     model, bank = small_net(), some_images(24, seed=1)
     own = model(bank).argmax(1)
-    options = {"model": model, "means": _from(bank, own.tolist()), "target": target, "batch": 24,
+    options = {"model": model, "resources": _from(bank, own.tolist()), "target": target, "batch": 24,
                **({"share": 0.25} if name == "gdpa" else {"eps": 0.3, "gan": 0.0, "hinge": 0.0})}
     result = _learned(name, bank, own.tolist(), epochs=25, **options)
     curves = result.trace.curves
@@ -148,9 +148,9 @@ def test_it_is_trained_once_and_attacks_with_one_query(name: str) -> None:
     model = small_net()
     counted = model.module = Counted(model.module)
     one = _learned(name, some_images(5, seed=2), [0, 1, 2, 0, 1], model=model, batch=2)
-    lesson = ATTACKS[name](epochs=2).lesson(9)
-    assert sum(counted.backwards) == 2 * 9 == lesson.gradients
-    assert sum(counted.forwards) == lesson.queries + 5 + 3 * 5
+    learning_cost = ATTACKS[name](epochs=2).learning_cost(9)
+    assert sum(counted.backwards) == 2 * 9 == learning_cost.gradients
+    assert sum(counted.forwards) == learning_cost.queries + 5 + 3 * 5
     counted.forwards.clear()
     again = _learned(name, some_images(5, seed=2), [2, 2, 1, 1, 1], model=model, batch=2)
     assert sum(counted.backwards) == 2 * 9 and sum(counted.forwards) == 5 + 3 * 5
@@ -189,7 +189,7 @@ def test_gdpa_follows_the_models_slope() -> None:
     """Class 0, and z grows with brightness everywhere: after some steps all of the patch is brighter than grey."""
     model, clean = grey(Slope((1.0,) * 64, b=40.0)), some_images(4, 1)
     result = attack("gdpa", model, clean, [0] * 4, eps=None, norm=None, epochs=20, share=0.25, place="static",
-                    means=_from(some_images(8, 1, seed=1)))
+                    resources=_from(some_images(8, 1, seed=1)))
     assert result.trace.learned["pattern"].shape == (1, 4, 4)
     assert result.trace.learned["pattern"].min() > 0.505
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 import engine
 from engine.attacks import ATTACKS
 from engine.attacks.base import Others
-from engine.attacks.runner import Means
+from engine.attacks.runner import Resources
 from engine.errors import EngineError
 from engine.zoo.classifier import Classifier
 from tests.tiny import quick, small_net, some_images
@@ -47,8 +47,8 @@ def test_every_attack_treats_one_logit_and_one_finding_like_two_classes(name: st
     single = engine.wrap(Head("single"), ("no mass", "mass"), **STATISTICS)
     finding = engine.wrap(Head("many"), LABELS, finding="mass", **STATISTICS)
     labels = _labels(two)
-    means = Means(others=Others(some_images(3, seed=1), torch.tensor([0, 1, 1])))
-    expected, *others = (quick(name, model, IMAGES, labels, norm=ATTACKS[name].info.norms[0], means=means)
+    resources = Resources(others=Others(some_images(3, seed=1), torch.tensor([0, 1, 1])))
+    expected, *others = (quick(name, model, IMAGES, labels, norm=ATTACKS[name].info.norms[0], resources=resources)
                          for model in (two, single, finding))
     assert expected.attacked.all()
     for result in others:

@@ -11,7 +11,7 @@ from engine.attacks import ATTACKS
 from engine.attacks.base import Others
 from engine.attacks.batch import BatchRun
 from engine.attacks.result import AttackResult
-from engine.attacks.runner import Means
+from engine.attacks.runner import Resources
 from engine.attacks.spec import make_spec
 from engine.errors import EngineError
 from engine.experiments.minimal import smallest_eps
@@ -21,7 +21,7 @@ from tests.tiny import attack, quick, small_net, some_images
 
 LABELS = [0, 1, 2, 1, 0]
 IMAGES = some_images(len(LABELS))
-OTHERS = Means(others=Others(some_images(6, seed=9), torch.arange(6) % 3))
+OTHERS = Resources(others=Others(some_images(6, seed=9), torch.arange(6) % 3))
 # They pass images through networks of their own, which round by the size of the batch as every network does.
 OWN_NETWORK = ("stm", "advgan", "advganpp", "gdpa")
 
@@ -47,7 +47,7 @@ MODEL = one_by_one()
 
 
 def of(name: str, which: list[int], batch: int = 3, **options: object) -> AttackResult:
-    return quick(name, MODEL, IMAGES[which], [LABELS[i] for i in which], batch=batch, means=OTHERS, **options)
+    return quick(name, MODEL, IMAGES[which], [LABELS[i] for i in which], batch=batch, resources=OTHERS, **options)
 
 
 @pytest.fixture
@@ -90,7 +90,8 @@ def test_the_same_batches_give_the_same_bytes_wherever_a_run_is_cut(name: str) -
     model = small_net()
 
     def run(start: int, end: int, batch: int) -> bytes:
-        return quick(name, model, IMAGES[start:end], LABELS[start:end], batch=batch, means=OTHERS).adversarial.tobytes()
+        return quick(name, model, IMAGES[start:end], LABELS[start:end], batch=batch,
+                     resources=OTHERS).adversarial.tobytes()
 
     assert run(0, 2, 2) + run(2, 5, 2) == run(0, 5, 2)
     assert run(0, 1, 1) + run(1, 3, 1) == run(0, 3, 1)

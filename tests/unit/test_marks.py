@@ -8,7 +8,7 @@ from engine.attacks.spec import MASKS
 from engine.data.marks import MARKS, marked
 from engine.errors import EngineError
 from engine.experiments import sources
-from engine.experiments.means import MASK_MAKERS
+from engine.experiments.resources import MASK_MAKERS
 from engine.experiments.sources import Source, opened, picture, unmarked
 from tests.tiny import small_net
 

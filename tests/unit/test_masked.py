@@ -10,8 +10,8 @@ from torch import Tensor
 
 from engine.attacks import ATTACKS
 from engine.attacks.base import Others
-from engine.attacks.runner import Means
-from engine.attacks.spec import whole
+from engine.attacks.runner import Resources
+from engine.attacks.spec import has_gradients
 from tests.tiny import Slope, attack, grey
 
 SIDE, OPEN = 16, 12  # 12 of 256 pixels: 4.7 %
@@ -31,7 +31,7 @@ def model(gap: float) -> Any:
 def masked(name: str, gap: float, **options: Any) -> np.ndarray:
     """The change that an attack confined to the mask makes, [256]."""
     bank = Others(torch.cat([CLEAN * 0.9, CLEAN + 0.4 * W.sign().view(1, 1, SIDE, SIDE)]), torch.tensor([0, 1]))
-    result = attack(name, model(gap), CLEAN, [0], means=Means(mask=MASK, others=bank), **options)
+    result = attack(name, model(gap), CLEAN, [0], resources=Resources(mask=MASK, others=bank), **options)
     change = (result.adversarial - result.clean).ravel().astype(np.float64)
     assert not change[~FREE].any()
     return change
@@ -50,7 +50,8 @@ def test_an_l2_attack_moves_by_the_whole_radius_whatever_the_mask(name: str) -> 
     assert np.linalg.norm(change) == pytest.approx(0.5, rel=0.01)
 
 
-@pytest.mark.parametrize("name", [n for n in BOUNDED_L2 if whole(ATTACKS[n].info.knowledge) and n != "autoattack"])
+@pytest.mark.parametrize("name", [n for n in BOUNDED_L2
+                                  if has_gradients(ATTACKS[n].info.knowledge) and n != "autoattack"])
 def test_and_goes_straight_up_the_slope_of_the_open_pixels(name: str) -> None:
     slope = W.numpy()[FREE]
     change = masked(name, gap=3.0, eps=0.5, norm="l2", **SETTINGS.get(name, {}))[FREE]
@@ -81,7 +82,7 @@ def test_the_non_sign_step_is_as_long_as_the_sign_of_the_open_pixels(name: str) 
     if name == "pgdnm":
         steps["random_start"] = False
     net = grey(Slope(tuple(even.tolist()), float(even.sum() * 0.5 + 20)))
-    result = attack(name, net, CLEAN, [0], eps=0.02, means=Means(mask=MASK), **steps)
+    result = attack(name, net, CLEAN, [0], eps=0.02, resources=Resources(mask=MASK), **steps)
     change = (result.adversarial - result.clean).ravel()[FREE]
     np.testing.assert_allclose(change, 0.02 * W.sign().numpy()[FREE], rtol=1e-3)
 
@@ -108,7 +109,7 @@ class Inside(torch.nn.Module):
 
 @pytest.mark.parametrize("name", ["mifgsm", "nifgsm", "pgn", "vmifgsm"])
 def test_momentum_weighs_steps_by_the_open_pixels_alone(name: str) -> None:
-    options = {"eps": 0.02, "steps": 6, "means": Means(mask=MASK), "momentum": 0.7}
+    options = {"eps": 0.02, "steps": 6, "resources": Resources(mask=MASK), "momentum": 0.7}
     if name in ("pgn", "vmifgsm"):
         options["neighbours"] = 2
     found, expected = (attack(name, grey(net), CLEAN, [0], **options).adversarial for net in (Bend(), Inside()))
@@ -131,7 +132,7 @@ def test_what_is_sent_to_a_model_stays_within_the_mask() -> None:
         info = ATTACKS[name].info
         bank = Others(torch.cat([clean * 0.9, clean + 0.4 * W.sign().view(1, 1, SIDE, SIDE)]), torch.tensor([0, 1]))
         attack(name, grey(Watched()), clean, [0], eps=0.05 if info.bounded else None, norm=info.norms[0],
-               queries=200, means=Means(mask=MASK, others=bank))
+               queries=200, resources=Resources(mask=MASK, others=bank))
         changed = (torch.cat(seen) != clean).any(dim=0)
         assert not changed[~MASK[0]].any(), f"{name} looked at pixels it cannot change"
         assert changed.any()
@@ -147,6 +148,7 @@ def test_squares_are_put_where_something_may_change() -> None:
             z = x.flatten(1) @ W - float(W.sum() * 0.5 + 20)
             return torch.stack([torch.zeros_like(z), z], dim=1)
 
-    attack("square", grey(Watched()), CLEAN, [0], eps=0.05, norm="l2", queries=60, share=0.01, means=Means(mask=MASK))
+    attack("square", grey(Watched()), CLEAN, [0], eps=0.05, norm="l2", queries=60, share=0.01,
+           resources=Resources(mask=MASK))
     changes = torch.stack(asked)[2:60]
     assert sum(not torch.equal(a, b) for a, b in pairwise(changes)) > 50

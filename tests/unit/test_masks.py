@@ -14,7 +14,7 @@ from engine.attacks.spec import make_spec
 from engine.data import load
 from engine.data.masks import DRAWN, cells_of, drawn, enlarged, read_mask
 from engine.errors import EngineError
-from engine.experiments.means import means_for
+from engine.experiments.resources import resources_for
 from tests.pictures import huge_png
 from tests.tiny import small_net
 
@@ -96,11 +96,11 @@ def test_a_file_that_is_no_mask_is_one_line(data: bytes, line: str) -> None:
 def test_nothing_changes_outside(name: str) -> None:
     data, model, spec = load("phantom-cxr", "test"), small_net(), make_spec("fgsm", eps=0.1, mask=name)
     images = torch.from_numpy(data.images([0, 1]))
-    means = means_for(spec, data, [0, 1], images, model)
-    assert means.mask is not None and 0.02 < float(means.mask.float().mean()) < 0.6
-    result = run_attack(spec, model, images, torch.tensor([0, 1]), means=means, device="cpu")
+    resources = resources_for(spec, data, [0, 1], images, model)
+    assert resources.mask is not None and 0.02 < float(resources.mask.float().mean()) < 0.6
+    result = run_attack(spec, model, images, torch.tensor([0, 1]), resources=resources, device="cpu")
     changed = (result.adversarial != result.clean).any(axis=1)
-    assert changed.any() and not changed[~means.mask[:, 0].numpy()].any()
+    assert changed.any() and not changed[~resources.mask[:, 0].numpy()].any()
     assert result.facts()["spec"]["mask"] == name
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from engine.attacks.base import Others
-from engine.attacks.runner import Means
+from engine.attacks.runner import Resources
 from engine.attacks.spec import make_spec
 from engine.errors import Cancelled, EngineError
 from engine.experiments.minimal import Minimal, smallest_eps
@@ -25,11 +25,11 @@ IMAGES = torch.tensor(PIXELS).view(4, 1, 1, 2)
 
 def search(model: Classifier | None = None, *, name: str = "fgsm", high: float = 0.5, tolerance: float = 0.001,
            target: int | None = None, labels: tuple[int, ...] = (0, 0, 0, 0), images: torch.Tensor = IMAGES,
-           progress: Progress | None = None, means: Means | None = None, norm: str | None = None,
+           progress: Progress | None = None, resources: Resources | None = None, norm: str | None = None,
            **params: object) -> Minimal:
     spec = make_spec(name, eps=high, norm=norm, target=target, numerics="reference", params=params)
     return smallest_eps(spec, model or grey(Slope(W)), images, torch.tensor(labels), high=high, tolerance=tolerance,
-                        device="cpu", progress=progress, means=means)
+                        device="cpu", progress=progress, resources=resources)
 
 
 @pytest.mark.parametrize(("name", "norm", "size"), [("fgsm", "linf", 7.0), ("bim", "linf", 7.0)])
@@ -93,7 +93,7 @@ def test_images_with_the_same_answers_are_attacked_together() -> None:
 def test_a_mask_and_a_target_go_along() -> None:
     mask = torch.zeros(4, 1, 1, 2, dtype=torch.bool)
     mask[..., 0] = True
-    found = search(means=Means(mask=mask), tolerance=0.001)
+    found = search(resources=Resources(mask=mask), tolerance=0.001)
     assert found.found[0].eps == pytest.approx(0.1 / 3, abs=0.0011), "only the first pixel, of weight 3, may change"
     assert (found.adversarial[..., 1] == IMAGES.numpy()[..., 1]).all()
     aimed = search(target=1, tolerance=0.001)
@@ -137,9 +137,9 @@ def test_others_are_whole_whatever_part_is_attacked(monkeypatch: pytest.MonkeyPa
     seen: list[Others | None] = []
     real = minimal.run_attack
 
-    def spy(*arguments: object, means: Means, **options: object) -> object:
-        seen.append(means.others)
-        return real(*arguments, means=means, **options)
+    def spy(*arguments: object, resources: Resources, **options: object) -> object:
+        seen.append(resources.others)
+        return real(*arguments, resources=resources, **options)
 
     monkeypatch.setattr(minimal, "run_attack", spy)
     from dataclasses import replace

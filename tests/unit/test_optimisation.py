@@ -18,7 +18,7 @@ from engine.attacks.optimisation import (
     _Smallest,
     _Tanh,
 )
-from engine.attacks.runner import Means
+from engine.attacks.runner import Resources
 from engine.zoo.classifier import Classifier
 from tests.tiny import Slope, attack, grey, small_net, some_images
 
@@ -243,7 +243,8 @@ LONG_ENOUGH = {"cw": {"rate": 0.05}}
 @pytest.mark.parametrize(("name", "norm"), EVERY)
 def test_a_mask_is_respected_and_made_use_of(name: str, norm: str) -> None:
     mask = torch.tensor([True, False]).view(1, 1, 1, 2)
-    result = attack(name, grey(Slope(W)), CLEAN, [0], eps=None, norm=norm, means=Means(mask=mask), **LONG.get(name, {}))
+    result = attack(name, grey(Slope(W)), CLEAN, [0], eps=None, norm=norm, resources=Resources(mask=mask),
+                    **LONG.get(name, {}))
     change = (result.adversarial - result.clean).ravel()
     assert change[1] == 0 and change[0] == pytest.approx(0.1 / 3, rel=0.06)
 

@@ -13,7 +13,7 @@ import engine
 from engine.attacks import ATTACKS
 from engine.attacks.base import Others
 from engine.attacks.result import AttackResult
-from engine.attacks.runner import Means
+from engine.attacks.runner import Resources
 from engine.cli import main
 from engine.errors import EngineError
 from engine.serving.prepare import prepare
@@ -151,7 +151,7 @@ def test_a_surrogate_that_gives_probabilities_is_noticed_too():
     model = engine.wrap(Ending(nn.Identity()), LABELS, **STATISTICS)
     squashed = engine.wrap(Ending(softmax), LABELS, name="squashed", **STATISTICS)
     for surrogate in (squashed, ensemble([model, squashed])):
-        result = quick("fgsm", model, IMAGES, _labels(model), means=Means(surrogate=surrogate))
+        result = quick("fgsm", model, IMAGES, _labels(model), resources=Resources(surrogate=surrogate))
         (line,) = _doubted(result)
         assert "squashed" in line and 'outputs="softmax"' in line
 
@@ -235,8 +235,8 @@ def test_attacks_that_could_not_succeed_do_once_the_probabilities_are_undone(nam
     with torch.no_grad():
         decision = (module((IMAGES - 0.4) / 0.2)[:, 1] > 0.5).long().tolist()
     assert _labels(undone) == decision
-    means = Means(others=Others(IMAGES, torch.tensor(decision)))
-    before, after = (quick(name, model, IMAGES, decision, norm=ATTACKS[name].info.norms[0], means=means)
+    resources = Resources(others=Others(IMAGES, torch.tensor(decision)))
+    before, after = (quick(name, model, IMAGES, decision, norm=ATTACKS[name].info.norms[0], resources=resources)
                      for model in (hidden, undone))
     assert not before.success.any() and len(_doubted(before)) == 1
     assert after.attacked.all() and after.success.any() and not _doubted(after)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engine.attacks.base import Others
 from engine.attacks.patch import AdversarialPatch, _hottest, _Placement, _regions, _sides
-from engine.attacks.runner import Means
+from engine.attacks.runner import Resources
 from engine.attacks.spec import make_spec
 from engine.errors import EngineError, UnknownName
 from engine.experiments.minimal import smallest_eps
@@ -175,7 +175,7 @@ def test_a_mask_is_respected(name: str) -> None:
     mask[:, :, :, 4:] = True
     options = {"steps": 2, "sample": 2} if name == "patch" else {"height": 1.0, "width": 1.0, "steps": 2}
     result = attack(name, MODEL, some_images(3), [0, 1, 2], eps=AROUND if name == "pwp" else None, norm=None,
-                    means=Means(mask=mask), **options)
+                    resources=Resources(mask=mask), **options)
     assert (result.adversarial[..., :4] == result.clean[..., :4]).all()
 
 
@@ -231,7 +231,7 @@ def test_placements_lie_inside() -> None:
     assert low.min() < 1 and (high.amax(dim=0) > torch.tensor([19.0, 29.0])).all()
 
 
-def test_the_slope_of_the_patch_is_that_of_the_mean_objective() -> None:
+def test_the_gradient_of_the_patch_is_that_of_the_mean_objective() -> None:
     """Against finite differences."""
     from engine.attacks.base import Goal
     from engine.serving.threat import WhiteBox
@@ -239,7 +239,7 @@ def test_the_slope_of_the_patch_is_that_of_the_mean_objective() -> None:
     attack_, images, aim = AdversarialPatch(size=0.5), some_images(3), Goal(torch.tensor([0, 1, 2]))
     patch = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0))
     placement = _Placement.of(torch.rand(3, 4, generator=torch.Generator().manual_seed(1)), images, 4, 0.4, 0.8)
-    slope, value, _ = attack_._slope(WhiteBox(MODEL, 3), patch, images, aim, placement)
+    gradient, value, _ = attack_._gradient(WhiteBox(MODEL, 3), patch, images, aim, placement)
 
     def mean(patch: Tensor) -> float:
         pasted = attack_._applied(patch, images, placement).double()
@@ -253,7 +253,7 @@ def test_the_slope_of_the_patch_is_that_of_the_mean_objective() -> None:
         step = torch.zeros_like(patch)
         step[place] = 1e-3
         numeric = (mean(patch + step) - mean(patch - step)) / 2e-3
-        assert float(slope[place]) == pytest.approx(numeric, rel=0.05, abs=1e-4)
+        assert float(gradient[place]) == pytest.approx(numeric, rel=0.05, abs=1e-4)
 
 
 def bright_and_dark() -> tuple[Classifier, Tensor, Tensor]:
@@ -267,7 +267,8 @@ def bright_and_dark() -> tuple[Classifier, Tensor, Tensor]:
 def test_a_patch_is_learned_once_and_works_on_images_it_has_not_seen() -> None:
     model, images, labels = bright_and_dark()
     others = Others(images[6:], labels[6:])
-    options = {"target": 1, "size": 0.6, "steps": 40, "sample": 4, "means": Means(others=others), "memory": lessons()}
+    options = {"target": 1, "size": 0.6, "steps": 40, "sample": 4, "resources": Resources(others=others),
+               "memory": lessons()}
     counted = model.module = Counted(model.module)
     first = attack("patch", model, images[:6], labels[:6], eps=None, norm=None, batch=2, **options)
     assert sum(counted.backwards) == 40 * 4, "learned again for every batch"

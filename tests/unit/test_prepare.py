@@ -12,7 +12,7 @@ from torchvision.models import densenet121, resnet18
 from torchvision.models.densenet import _DenseBlock, _Transition
 from torchvision.models.vision_transformer import VisionTransformer
 
-from engine.attacks.runner import Means
+from engine.attacks.runner import Resources
 from engine.errors import EngineError
 from engine.serving import prepare as module
 from engine.serving.fold import Affine, DenseBlock, Normalise, Stem, folded
@@ -130,7 +130,7 @@ def test_a_member_that_cannot_be_rearranged_is_named_and_the_others_are_quick():
     (said,) = twin.behind
     assert twin.numerics == "fast" and said.startswith("stubborn: torch.fx cannot trace")
     result = attack("fgsm", convnet(5), images(), [0, 1], eps=0.01, numerics="fast",
-                    means=Means(surrogate=ensemble([convnet(0), stubborn])))
+                    resources=Resources(surrogate=ensemble([convnet(0), stubborn])))
     assert any("one model of the ensemble ran with reference instead of fast numerics: stubborn" in w
                for w in result.warnings)
     alone = prepare(ensemble([stubborn, stubborn]))

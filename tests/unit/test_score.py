@@ -9,7 +9,7 @@ from torch import Tensor
 
 from engine.attacks import ATTACKS, score
 from engine.attacks.base import Goal, Knowledge
-from engine.attacks.runner import Means
+from engine.attacks.runner import Resources
 from tests.tiny import Counted, Slope, grey, quick, small_net, some_images
 from tests.unit.test_decision import Always, Scripted, Trembling, _row, _subject
 
@@ -91,12 +91,12 @@ def test_nes_estimates_the_slope_from_opposite_probes() -> None:
     probes = [[1.0, 0.0], [1.0, 1.0], [0.0, 2.0]]
     one = _subject([0.5, 0.5], Scripted(*probes))
     aim = score.Aim(0, False)
-    talk = score.NES(probes=6, radius=0.01)._slope(one, aim, one.clean)
-    images = next(talk)
+    coroutine = score.NES(probes=6, radius=0.01)._gradient(one, aim, one.clean)
+    images = next(coroutine)
     assert images[:, 0, 0].tolist() == [pytest.approx([0.5 + s * 0.01 * u for u in probe]) for s in (1, -1)
                                         for probe in probes]
     with pytest.raises(StopIteration) as over:
-        talk.send((2 * images[..., 0] - images[..., 1]).flatten(1).expand(-1, 2))
+        coroutine.send((2 * images[..., 0] - images[..., 1]).flatten(1).expand(-1, 2))
     expected = 0.02 * (2 * torch.tensor([1.0, 0]) + 1 * torch.tensor([1.0, 1]) - 2 * torch.tensor([0.0, 2]))
     assert over.value.value.flatten().tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
@@ -106,11 +106,11 @@ def test_simba_tries_both_ways_and_keeps_what_helps() -> None:
     one = _subject([0.5, 0.5], Scripted([0.9, -0.9], [-0.9, 0.9]))
     simba = score.SimBA(step_size=0.2, basis=score.PIXELS)
     asked: list[list[float]] = []
-    talk = simba.search(one, score.Aim(0, False), _scores(one.clean))
-    image = next(talk)
+    coroutine = simba.search(one, score.Aim(0, False), _scores(one.clean))
+    image = next(coroutine)
     for _ in range(4):
         asked.append([round(v, 4) for v in image.flatten().tolist()])
-        image = talk.send(_scores(image))
+        image = coroutine.send(_scores(image))
     # The number of pixel 0 is the larger, so it comes first.
     assert asked == [[0.7, 0.5], [0.3, 0.5], [0.3, 0.7], [0.3, 0.3]]
 
@@ -173,6 +173,6 @@ def test_a_sure_model_and_one_with_a_random_defense_end_within_the_budget(name: 
 def test_only_what_the_mask_leaves_open_changes(name: str) -> None:
     mask = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
     mask[..., 2:5, 3:6] = True
-    result = quick(name, small_net(), some_images(1), [0], means=Means(mask=mask))
+    result = quick(name, small_net(), some_images(1), [0], resources=Resources(mask=mask))
     assert (result.adversarial == result.clean)[~mask.expand(1, 3, 8, 8).numpy()].all()
 

@@ -14,7 +14,7 @@ import engine
 from engine.attacks import ATTACKS
 from engine.attacks.base import Goal, decided, length
 from engine.attacks.result import AttackResult
-from engine.attacks.spec import make_spec, spec_from_facts, whole
+from engine.attacks.spec import has_gradients, make_spec, spec_from_facts
 from engine.defenses.base import defenses_from, written
 from engine.errors import EngineError
 from engine.serving.defense import Caller, Client, Defense, DefenseInfo
@@ -128,7 +128,8 @@ def test_a_refused_query_is_spent_counted_and_tells_nothing_else() -> None:
     scores = ScoreBased(served, 2).scores(IMAGES, rows)
     assert scores.isnan().all(dim=1).tolist() == [False, False, True]
     assert (decided(scores) < 0).tolist() == [False, False, True]
-    assert not bool(Goal(torch.tensor([1])).met(torch.tensor([REFUSED]))), "an untargeted goal took it for a success"
+    reached = Goal(torch.tensor([1])).reached_by(torch.tensor([REFUSED]))
+    assert not bool(reached), "an untargeted goal took it for a success"
 
 
 def test_white_box_gradients_come_through_the_defenses() -> None:
@@ -268,10 +269,10 @@ def test_an_oblivious_attacker_sees_the_classifier_alone_an_adaptive_one_all_of_
 
 
 def test_an_adaptive_attacker_puts_the_defenses_before_the_surrogate() -> None:
-    from engine.attacks.runner import Means
+    from engine.attacks.runner import Resources
 
-    means = Means(surrogate=grey(Slope((2.0, 0.0), b=1.0)))
-    seen = [attack("mifgsm", EDGE, TWO[1:], [0], eps=0.1, steps=1, means=means, defenses="shift(by=0.1)",
+    resources = Resources(surrogate=grey(Slope((2.0, 0.0), b=1.0)))
+    seen = [attack("mifgsm", EDGE, TWO[1:], [0], eps=0.1, steps=1, resources=resources, defenses="shift(by=0.1)",
                    attacker=attacker).trace.logits[0, 0, 1] for attacker in ("oblivious", "adaptive")]
     assert seen == pytest.approx([-0.4, -0.2], abs=1e-6)
 
@@ -336,12 +337,12 @@ FACED = [("shift", "oblivious", 1), ("shift(by=0.1)", "adaptive", 1), ("rounding
 
 @pytest.mark.parametrize(("name", "defenses", "attacker", "draws"), [
     (name, *faced) for name, cls in ATTACKS._items.items() for faced in FACED
-    if faced[1] == "oblivious" or whole(cls.info.knowledge)])
+    if faced[1] == "oblivious" or has_gradients(cls.info.knowledge)])
 def test_every_attack_ends_within_its_budget_and_counts(name: str, defenses: str, attacker: str, draws: int) -> None:
     info = ATTACKS[name].info
     model = small_net()
     options = {"defenses": defenses, "attacker": attacker, "draws": draws, "eps": 0.05}
-    if ATTACKS[name]().lesson(1).queries:  # what is learned is no image's: learn first, and count what the images cost
+    if ATTACKS[name]().learning_cost(1).queries:  # that is no image's: learn first, and count what the images cost
         quick(name, model, IMAGES, LABELS, **options)
     counted = model.module = Counted(model.module)
     result = quick(name, model, IMAGES, LABELS, **options)
@@ -353,7 +354,7 @@ def test_every_attack_ends_within_its_budget_and_counts(name: str, defenses: str
     order = {"l0": 0, "l2": 2, "linf": float("inf")}[info.norms[0]]
     change = torch.tensor(result.adversarial).double() - torch.tensor(result.clean).double()
     assert not info.bounded or float(length(change, order).max()) <= 0.05 + 1e-6
-    every = 0 if whole(info.knowledge) or "noise" not in defenses else int(defenses[-2])
+    every = 0 if has_gradients(info.knowledge) or "noise" not in defenses else int(defenses[-2])
     assert result.refusals.tolist() == [queries // every if every else 0 for queries in result.queries]
     _check_refusals_are_no_success(result, defenses)
 
@@ -361,7 +362,7 @@ def test_every_attack_ends_within_its_budget_and_counts(name: str, defenses: str
 def _check_refusals_are_no_success(result: AttackResult, defenses: str) -> None:
     if defenses == "noise(every=1)":
         assert not result.success.any()
-        if not whole(ATTACKS[result.spec.attack].info.knowledge):
+        if not has_gradients(ATTACKS[result.spec.attack].info.knowledge):
             assert result.queries.max() == result.refusals.max() > 1, "it took a refusal for an answer and stopped"
 
 

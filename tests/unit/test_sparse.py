@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from engine.attacks.base import Budget
-from engine.attacks.runner import Means
+from engine.attacks.runner import Resources
 from engine.attacks.sparse import OnePixel, _top
 from engine.errors import EngineError
 from tests.tiny import Ridge, Slope, attack, grey, small_net, some_images
@@ -151,7 +151,7 @@ def test_a_budget_below_the_first_generation_is_refused() -> None:
 @pytest.mark.parametrize("name", ["jsma", "pgdl0", "onepixel"])
 def test_a_mask_is_respected_and_what_is_wrong_already_stays(name: str) -> None:
     mask = torch.tensor([False, True, True, True]).view(1, 1, 2, 2)
-    result = attack(name, grey(Slope(W, 100.0)), CLEAN, [0], eps=None, norm="l0", means=Means(mask=mask))
+    result = attack(name, grey(Slope(W, 100.0)), CLEAN, [0], eps=None, norm="l0", resources=Resources(mask=mask))
     assert result.adversarial[0, 0, 0, 0] == 0.5 and (result.adversarial != result.clean).any()
     wrong = attack(name, grey(Slope(W, 100.0)), CLEAN, [1], eps=None, norm="l0")
     assert wrong.adversarial.tobytes() == wrong.clean.tobytes()

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from engine.attacks import ATTACKS
 from engine.attacks.base import Budget, Goal, Others, Run
-from engine.attacks.runner import Means, run_attack
+from engine.attacks.runner import Resources, run_attack
 from engine.attacks.spec import make_spec
 from engine.attacks.transfer.blocks import Blocks
 from engine.attacks.transfer.combined import Combined
@@ -58,7 +58,7 @@ class Scripted(Run):
     def record(self, *args: object) -> None: ...
     def walk(self, *args: object) -> None: ...
     def note(self, *args: object) -> None: ...
-    def dice(self) -> torch.Generator: ...
+    def generator(self) -> torch.Generator: ...
     def learned(self, fit: object, show: object = ()) -> dict: ...
     def learning(self, *args: object, **losses: float) -> None: ...
 
@@ -95,7 +95,7 @@ CLEAN = torch.tensor([0.5, 0.4]).view(1, 1, 1, 2)
 
 def test_scales_are_halved_and_their_gradients_with_them() -> None:
     target = Answers(identity)
-    ascent = scene(target, CLEAN, Scales(3)).slope(CLEAN, torch.tensor([0]))
+    ascent = scene(target, CLEAN, Scales(3)).gradient(CLEAN, torch.tensor([0]))
     torch.testing.assert_close(torch.cat(target.asked), torch.cat([CLEAN, CLEAN / 2, CLEAN / 4]))
     torch.testing.assert_close(ascent.gradient, CLEAN * (1 + 1 / 4 + 1 / 16) / 3)
     torch.testing.assert_close(ascent.value, torch.tensor([0.9 * (1 + 1 / 2 + 1 / 4) / 3]))
@@ -220,7 +220,7 @@ def test_sia_moves_pixels_within_their_blocks_only() -> None:
 def test_sia_leads_a_pixel_s_gradient_back_to_where_it_came_from() -> None:
     points = some_images(3, size=10)
     target = Answers(lambda x: x.square())
-    ascent = scene(target, points, Blocks(7), run=Drawn(3)).slope(points, torch.arange(3))
+    ascent = scene(target, points, Blocks(7), run=Drawn(3)).gradient(points, torch.arange(3))
     expected = torch.zeros_like(points)
     replay = scene(target, points, run=Drawn(3))
     for number in range(7):
@@ -235,7 +235,7 @@ def test_usmm_darkens_by_scale_and_by_another_image_and_adds_the_gradients_as_th
     target = Answers(identity)
     stage = scene(target, CLEAN, MixedScales(scales=2, masks=1, mix=0.25, lowest=0.5, highest=1.5),
                   run=Scripted(others=torch.cat([CLEAN, other])))
-    ascent = stage.slope(CLEAN, torch.tensor([0]))
+    ascent = stage.gradient(CLEAN, torch.tensor([0]))
     # Masks 0.75 + 0.5 other = (1.25, 0.85), and 0.5 * 1.5 * 1.25 = 0.9375.
     dark, bright = torch.tensor([0.3125, 0.17]).view(1, 1, 1, 2), torch.tensor([0.9375, 0.51]).view(1, 1, 1, 2)
     torch.testing.assert_close(torch.cat(target.asked), torch.cat([dark, bright]))
@@ -245,7 +245,7 @@ def test_usmm_darkens_by_scale_and_by_another_image_and_adds_the_gradients_as_th
 def test_usmm_clips_what_gets_brighter_than_white() -> None:
     target = Answers(identity)
     stage = scene(target, CLEAN, MixedScales(1, 1, 0.5, 1.0, 1.0), run=Scripted(others=torch.ones(1, 1, 1, 2) * 5))
-    stage.slope(CLEAN, torch.tensor([0]))
+    stage.gradient(CLEAN, torch.tensor([0]))
     assert torch.equal(target.asked[0], torch.ones(1, 1, 1, 2))
 
 
@@ -262,8 +262,8 @@ def test_usmm_never_takes_the_attacked_image_itself() -> None:
 def test_usmm_says_that_it_needs_another_image() -> None:
     with pytest.raises(EngineError, match="attack several images, or give it others"):
         attack("usmm", small_net(), some_images(1), [0], eps=EPS)
-    means = Means(others=Others(some_images(2, seed=5), torch.zeros(2, dtype=torch.int64)))
-    assert attack("usmm", small_net(), some_images(1), [0], eps=EPS, means=means, steps=1).linf[0] > 0
+    resources = Resources(others=Others(some_images(2, seed=5), torch.zeros(2, dtype=torch.int64)))
+    assert attack("usmm", small_net(), some_images(1), [0], eps=EPS, resources=resources, steps=1).linf[0] > 0
 
 
 def test_stm_mixes_the_image_with_its_styled_self_and_noise() -> None:
@@ -272,8 +272,8 @@ def test_stm_mixes_the_image_with_its_styled_self_and_noise() -> None:
     points = some_images(2, channels=1, size=12)
     network = load_style("phantom")
     target = Answers(torch.ones_like)
-    ascent = scene(target, points, Styles(1, own=0.3, reach=2.0), run=Scripted(0.7, -1.0)).slope(points,
-                                                                                               torch.arange(2))
+    stage = scene(target, points, Styles(1, own=0.3, reach=2.0), run=Scripted(0.7, -1.0))
+    ascent = stage.gradient(points, torch.arange(2))
     styled = network.restyled(points, torch.full((2, network.codes), 0.7))
     torch.testing.assert_close(target.asked[0], 0.3 * points + 0.7 * styled - 2 * EPS)
     torch.testing.assert_close(ascent.gradient, torch.ones_like(points))
@@ -373,7 +373,7 @@ def test_copies_and_passes_multiply() -> None:
 
 def test_transformations_meet_in_every_combination() -> None:
     target = Answers(identity)
-    scene(target, CLEAN, Scales(2), Scales(3)).slope(CLEAN, torch.tensor([0]))
+    scene(target, CLEAN, Scales(2), Scales(3)).gradient(CLEAN, torch.tensor([0]))
     factors = sorted((torch.cat(target.asked)[:, 0, 0, 0] / CLEAN[0, 0, 0, 0]).tolist())
     assert factors == [1 / 8, 1 / 4, 1 / 4, 1 / 2, 1 / 2, 1]
 
@@ -412,8 +412,8 @@ def test_a_single_image_fills_the_batch_with_its_copies(name: str) -> None:
     cost = ATTACKS[name](**QUICK.get(name, {})).cost().gradients
     model = small_net()
     counted = model.module = Counted(model.module)
-    means = Means(others=Others(some_images(2, seed=5), torch.zeros(2, dtype=torch.int64)))
-    quick(name, model, some_images(1), [0], means=means, batch=8)
+    resources = Resources(others=Others(some_images(2, seed=5), torch.zeros(2, dtype=torch.int64)))
+    quick(name, model, some_images(1), [0], resources=resources, batch=8)
     assert sum(counted.backwards) == cost
     copies = max(counted.backwards)
     assert copies > 1 or name in ("difgsm", "tifgsm", "nifgsm"), "copies went through one by one"
@@ -425,7 +425,7 @@ def test_a_surrogate_is_climbed_and_the_target_judges(name: str) -> None:
     counted = target.module = Counted(target.module)
     spec = make_spec(name, eps=0.1, numerics="reference", surrogate="other", params=QUICK.get(name, {}))
     images, labels = some_images(4), torch.tensor([0, 1, 2, 0])
-    result = run_attack(spec, target, images, labels, means=Means(surrogate=surrogate), device="cpu")
+    result = run_attack(spec, target, images, labels, resources=Resources(surrogate=surrogate), device="cpu")
     assert counted.backwards == [] and sum(counted.forwards) == 3 * 4
     alone = run_attack(make_spec(name, eps=0.1, numerics="reference", params=QUICK.get(name, {})), surrogate, images,
                        labels, device="cpu")

@@ -1,6 +1,6 @@
 """Decision-based attacks: the attacker sees the predicted class only, and looks for the nearest image that fools.
 
 All begin at an image that the model already takes for something else (attack.py) and make it ever more similar to the
-attacked one, along the boundary (geometry.py). Each image's attack is a talk of its own (engine.attacks.talks), so the
-code here is about one image.
+attacked one, along the boundary (geometry.py). Each image's attack is a coroutine of its own
+(engine.attacks.coroutines), so the code here is about one image.
 """

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.attacks.base import Attack, Ball, Cost, Goal, Run, length
+from engine.attacks.coroutines import Asking, Spent, Subject, run_coroutines
 from engine.attacks.decision.geometry import fools
-from engine.attacks.talks import Asking, Spent, Subject, talk_together
 from engine.params import param
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ INSIDE = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionAttack(Attack):
-    """What all have in common: a budget of queries, a starting point, and one talk an image."""
+    """What all have in common: a budget of queries, a starting point, and one coroutine an image."""
 
     queries: int = param(1000, title="Queries", low=1, high=100_000, step=100,
                          help="How often the attacker may ask the model about each image; never exceeded.")
@@ -39,13 +39,13 @@ class DecisionAttack(Attack):
 
     def run(self, target: DecisionBased, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
         def fooled(images: Tensor, rows: Tensor) -> Tensor:
-            return goal.met(target.decide(images, rows), rows)
+            return goal.reached_by(target.decide(images, rows), rows)
 
-        def talk(one: Subject) -> Asking[None]:
+        def coroutine(one: Subject) -> Asking[None]:
             if not bool((yield one.clean)):
                 yield from self._attack(one, candidates(one, goal))
 
-        return talk_together(target, fooled, ball, run, self.queries, talk)
+        return run_coroutines(target, fooled, ball, run, self.queries, coroutine)
 
     def _attack(self, one: Subject, candidates: Iterator[Tensor]) -> Asking[None]:
         one.left -= 1  # for the last look

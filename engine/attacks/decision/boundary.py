@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from engine.attacks.base import AttackInfo, Knowledge, Paper, length, register
+from engine.attacks.coroutines import Asking, Subject
 from engine.attacks.decision.attack import OTHERS, DecisionAttack
 from engine.attacks.decision.geometry import exactness_for, to_boundary
-from engine.attacks.talks import Asking, Subject
 from engine.params import param
 
 if TYPE_CHECKING:

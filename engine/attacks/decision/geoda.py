@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from engine.attacks.base import AttackInfo, Knowledge, Paper, length, register, unit
+from engine.attacks.coroutines import Asking, Subject, cosines
 from engine.attacks.decision.attack import OTHERS, DecisionAttack
 from engine.attacks.decision.geometry import REACH, exactness_for, fools, halvings, to_boundary
-from engine.attacks.talks import Asking, Subject, cosines
 from engine.params import param
 
 if TYPE_CHECKING:

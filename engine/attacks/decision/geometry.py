@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from engine.attacks.talks import Asking, Subject
+from engine.attacks.coroutines import Asking, Subject
 
 if TYPE_CHECKING:
     from torch import Tensor

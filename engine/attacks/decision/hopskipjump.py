@@ -9,9 +9,9 @@ from itertools import count
 from typing import TYPE_CHECKING, ClassVar
 
 from engine.attacks.base import PAPER_PRESET, AttackInfo, Knowledge, Paper, length, register, unit
+from engine.attacks.coroutines import Asking, Subject
 from engine.attacks.decision.attack import OTHERS, DecisionAttack
 from engine.attacks.decision.geometry import REACH, exactness_for, fools, halvings, to_boundary
-from engine.attacks.talks import Asking, Subject
 from engine.params import param
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
 from engine.attacks.base import AttackInfo, Knowledge, Paper, register, unit
+from engine.attacks.coroutines import Asking, Subject
 from engine.attacks.decision.attack import OTHERS, DecisionAttack
 from engine.attacks.decision.geometry import exactness_for, fools, to_boundary
-from engine.attacks.talks import Asking, Subject
 from engine.params import param
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ class Descending(DecisionAttack):
         ray = yield from self._first(one, start, others)
         step, smoothing = FIRST_STEP, SMOOTHING
         while smoothing > FINEST:
-            slope, sideways = yield from self.slope(one, ray, smoothing)
-            ahead, step = yield from _descend(one, ray, slope, step, smoothing)
+            gradient, sideways = yield from self.gradient(one, ray, smoothing)
+            ahead, step = yield from _descend(one, ray, gradient, step, smoothing)
             ray = min(ray, sideways, ahead, key=lambda r: r.reach)
             if step < SMALLEST_STEP:
                 step, smoothing = 1.0, smoothing / 10
 
-    def slope(self, one: Subject, ray: _Ray, smoothing: float) -> Asking[tuple[Tensor, _Ray]]:
+    def gradient(self, one: Subject, ray: _Ray, smoothing: float) -> Asking[tuple[Tensor, _Ray]]:
         """How the reach grows with the direction, and the best of the directions seen on the way."""
         raise NotImplementedError
 
@@ -68,12 +68,12 @@ class Descending(DecisionAttack):
         return ray
 
 
-def _descend(one: Subject, ray: _Ray, slope: Tensor, step: float, smoothing: float) -> Asking[tuple[_Ray, float]]:
-    """The best ray found against the slope, and the step to begin with next time: the step doubles while that helps;
+def _descend(one: Subject, ray: _Ray, gradient: Tensor, step: float, smoothing: float) -> Asking[tuple[_Ray, float]]:
+    """The best ray found against the gradient, and the step to begin with next time: the step doubles while that helps;
     where the first does not help, it is quartered until one does."""
     best = ray
     for _ in range(MOST_TRIES):
-        new = yield from _moved(one, ray, slope, step, best.reach, smoothing)
+        new = yield from _moved(one, ray, gradient, step, best.reach, smoothing)
         step *= 2
         if new.reach >= best.reach:
             break
@@ -81,14 +81,14 @@ def _descend(one: Subject, ray: _Ray, slope: Tensor, step: float, smoothing: flo
     if best is ray:
         for _ in range(MOST_TRIES):
             step *= 0.25
-            best = yield from _moved(one, ray, slope, step, ray.reach, smoothing)
+            best = yield from _moved(one, ray, gradient, step, ray.reach, smoothing)
             if best.reach < ray.reach:
                 break
     return best, step
 
 
-def _moved(one: Subject, ray: _Ray, slope: Tensor, step: float, guess: float, smoothing: float) -> Asking[_Ray]:
-    direction = unit(ray.direction - step * slope)
+def _moved(one: Subject, ray: _Ray, gradient: Tensor, step: float, guess: float, smoothing: float) -> Asking[_Ray]:
+    direction = unit(ray.direction - step * gradient)
     (reach,) = yield from _reaches(one, direction, guess, smoothing)
     return _Ray(direction, reach)
 
@@ -175,14 +175,14 @@ class OPT(Descending):
     directions: int = param(10, title="Directions", low=1, high=100, step=1,
                             help="How many random directions each step measures.")
 
-    def slope(self, one: Subject, ray: _Ray, smoothing: float) -> Asking[tuple[Tensor, _Ray]]:
+    def gradient(self, one: Subject, ray: _Ray, smoothing: float) -> Asking[tuple[Tensor, _Ray]]:
         around = unit(one.freed(one.normal(self.directions, *one.clean.shape[1:])))
         turned = unit(ray.direction + smoothing * around)
         reaches = yield from _reaches(one, turned, ray.reach, smoothing)
         growth = [(reach - ray.reach) / smoothing if math.isfinite(reach) else 0.0 for reach in reaches]
-        slope = (around * around.new_tensor(growth).view(-1, 1, 1, 1)).mean(dim=0, keepdim=True)
+        gradient = (around * around.new_tensor(growth).view(-1, 1, 1, 1)).mean(dim=0, keepdim=True)
         nearest = min(range(len(reaches)), key=reaches.__getitem__)
-        return slope, _Ray(turned[nearest:nearest + 1], reaches[nearest])
+        return gradient, _Ray(turned[nearest:nearest + 1], reaches[nearest])
 
 
 @register
@@ -212,7 +212,7 @@ class SignOPT(Descending):
     directions: int = param(200, title="Directions", low=10, high=2000, step=10,
                             help="How many random directions each step asks about, one query each.")
 
-    def slope(self, one: Subject, ray: _Ray, smoothing: float) -> Asking[tuple[Tensor, _Ray]]:
+    def gradient(self, one: Subject, ray: _Ray, smoothing: float) -> Asking[tuple[Tensor, _Ray]]:
         total = one.clean.new_zeros(1, one.clean.numel())
         for portion in one.shares(self.directions):
             around = unit(one.freed(one.normal(portion, *one.clean.shape[1:])))

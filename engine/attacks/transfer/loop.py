@@ -82,6 +82,6 @@ class TransferAttack(Attack):
             points = images.add(velocity, alpha=step_size * self.momentum) if pieces.ahead else images
             ascent, memory = pieces.rule(scene, points, memory, step == self.steps - 1)
             run.record(step, self.steps, images, ascent.logits, ascent.value)
-            direction = ball.accelerate(velocity, smoothed(ascent.gradient, pieces.kernel), self.momentum)
+            direction = ball.add_momentum(velocity, smoothed(ascent.gradient, pieces.kernel), self.momentum)
             ball.project_(images.add_(direction.sign_(), alpha=step_size))
         return images

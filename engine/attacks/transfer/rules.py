@@ -32,7 +32,7 @@ class AtThePoint(Rule):
         return steps
 
     def __call__(self, scene: Scene, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:
-        return scene.slope(points, scene.rows), None
+        return scene.gradient(points, scene.rows), None
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class TunedVariance(Rule):
         return steps + (steps - 1) * self.neighbours
 
     def __call__(self, scene: Scene, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:
-        here = scene.slope(points, scene.rows)
+        here = scene.gradient(points, scene.rows)
         variance = None
         if not last:
-            around = scene.around(points, self.neighbours, self.reach * scene.ball.eps, scene.slope)
+            around = scene.around(points, self.neighbours, self.reach * scene.ball.eps, scene.gradient)
             variance = around.gradient.sub_(here.gradient)
         if memory is not None:
             here.gradient.add_(memory)
@@ -69,9 +69,9 @@ class PenalisedNorm(Rule):
 
     def __call__(self, scene: Scene, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:
         def look(near: Tensor, rows: Tensor) -> Ascent:
-            first = scene.slope(near, rows)
-            below = near.sub_(scene.ball.evened_(first.gradient.clone(), rows), alpha=scene.step_size)
-            second = scene.slope(below, rows)
+            first = scene.gradient(near, rows)
+            below = near.sub_(scene.ball.l1_normalised_(first.gradient.clone(), rows), alpha=scene.step_size)
+            second = scene.gradient(below, rows)
             first.gradient.lerp_(second.gradient, self.balance)
             return first
 

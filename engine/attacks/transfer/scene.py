@@ -39,7 +39,7 @@ class Scene:
 
         return torch.arange(self.size, device=self.ball.clean.device)
 
-    def slope(self, points: Tensor, rows: Tensor) -> Ascent:
+    def gradient(self, points: Tensor, rows: Tensor) -> Ascent:
         """The gradient at points [R, C, H, W] near the images `rows`, as the mean over all copies of each point.
 
         The model sees `rows_at_once` copies together, however many there are.
@@ -47,7 +47,7 @@ class Scene:
         if not self.transformations:
             return self.target.gradient(points, self.goal.objective, rows)
         copies = product(self.transformations)
-        parts = (self._slopes(points, rows, numbers) for numbers in self._groups(copies, len(points)))
+        parts = (self._gradients(points, rows, numbers) for numbers in self._groups(copies, len(points)))
         return mean_of(parts, len(points), copies)
 
     def around(self, points: Tensor, count: int, reach: float, look: Callable[[Tensor, Tensor], Ascent]) -> Ascent:
@@ -71,7 +71,7 @@ class Scene:
         together = max(1, self.target.rows_at_once // size)
         return (range(first, min(first + together, count)) for first in range(0, count, together))
 
-    def _slopes(self, points: Tensor, rows: Tensor, numbers: range) -> Ascent:
+    def _gradients(self, points: Tensor, rows: Tensor, numbers: range) -> Ascent:
         """The gradient at every point by way of the copies `numbers`, one after the other [len(numbers) * R, ...]."""
         import torch
 

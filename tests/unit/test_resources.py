@@ -10,10 +10,10 @@ from torch import Tensor
 
 import engine
 from engine.attacks.base import ATTACKS, Attack, AttackInfo, Cost, Knowledge, Others, Paper
-from engine.attacks.runner import Means
+from engine.attacks.runner import Resources
 from engine.data import load
 from engine.errors import EngineError
-from engine.experiments.means import others
+from engine.experiments.resources import others
 from engine.params import param
 from engine.zoo.ensemble import ensemble
 from tests.tiny import Slope, attack, grey, lessons, small_net, some_images
@@ -24,7 +24,7 @@ LABELS = [0, 1, 2]
 def test_a_surrogates_gradients_are_used_and_the_targets_verdict_counts() -> None:
     target, surrogate = grey(Slope((1.0, 1.0, 1.0, 1.0), 2.2)), grey(Slope((1.0, -1.0, 1.0, -1.0)))
     clean = torch.full((1, 1, 2, 2), 0.5)
-    result = attack("fgsm", target, clean, [0], eps=0.1, means=Means(surrogate=surrogate))
+    result = attack("fgsm", target, clean, [0], eps=0.1, resources=Resources(surrogate=surrogate))
     np.testing.assert_allclose(result.adversarial.ravel(), [0.6, 0.4, 0.6, 0.4], atol=1e-6)
     np.testing.assert_allclose(result.logits_adversarial[0], [0, -0.2], atol=1e-6)
     assert not result.success[0]
@@ -44,21 +44,21 @@ def test_an_ensemble_is_the_mean_of_logits_and_leaves_its_members_alone() -> Non
 def test_nothing_changes_outside_the_mask(norm: str) -> None:
     clean, mask = some_images(3), torch.zeros(3, 1, 8, 8, dtype=torch.bool)
     mask[:, :, 2:5, 1:4] = True
-    result = attack("pgd", small_net(), clean, LABELS, eps=0.3, norm=norm, means=Means(mask=mask))
+    result = attack("pgd", small_net(), clean, LABELS, eps=0.3, norm=norm, resources=Resources(mask=mask))
     changed = (result.adversarial != clean.numpy()).any(axis=1)
     assert changed.any() and not changed[~mask[:, 0].numpy()].any()
     assert result.provenance.mask_digest
 
 
-@pytest.mark.parametrize(("means", "says"), [
-    (Means(mask=torch.zeros(3, 1, 8, 8, dtype=torch.bool)), "mask is empty"),
-    (Means(mask=torch.ones(3, 1, 4, 4, dtype=torch.bool)), "mask must be"),
-    (Means(surrogate=small_net(classes=4)), "other classes"),
-    (Means(others=Others(torch.zeros(1, 3, 4, 4), torch.zeros(1).long())), "other images must be"),
+@pytest.mark.parametrize(("resources", "says"), [
+    (Resources(mask=torch.zeros(3, 1, 8, 8, dtype=torch.bool)), "mask is empty"),
+    (Resources(mask=torch.ones(3, 1, 4, 4, dtype=torch.bool)), "mask must be"),
+    (Resources(surrogate=small_net(classes=4)), "other classes"),
+    (Resources(others=Others(torch.zeros(1, 3, 4, 4), torch.zeros(1).long())), "other images must be"),
 ])
-def test_what_does_not_fit_is_explained_in_one_line(means: Means, says: str) -> None:
+def test_what_does_not_fit_is_explained_in_one_line(resources: Resources, says: str) -> None:
     with pytest.raises(EngineError, match=says) as error:
-        attack("fgsm", small_net(), some_images(3), LABELS, eps=0.1, means=means)
+        attack("fgsm", small_net(), some_images(3), LABELS, eps=0.1, resources=resources)
     assert "\n" not in str(error.value)
 
 
@@ -110,8 +110,8 @@ def test_a_new_version_of_an_attack_learns_anew(shift: None, monkeypatch: pytest
 
 def test_what_was_learned_is_learned_once(shift: None) -> None:
     clean = some_images(4) / 4
-    bank = Means(others=Others(torch.full((2, 3, 8, 8), 0.25), torch.tensor([0, 1])))
-    options: dict[str, Any] = {"eps": None, "norm": "l2", "means": bank, "batch": 2, "memory": lessons()}
+    bank = Resources(others=Others(torch.full((2, 3, 8, 8), 0.25), torch.tensor([0, 1])))
+    options: dict[str, Any] = {"eps": None, "norm": "l2", "resources": bank, "batch": 2, "memory": lessons()}
     first = attack("shift", small_net(), clean, [0] * 4, **options)
     again = attack("shift", small_net(), clean[:1], [0], **options)
     assert Shift.fits == [2]
@@ -137,8 +137,8 @@ def test_what_cannot_be_kept_is_said(shift: None, tmp_path) -> None:
 
 def test_a_walk_is_kept_with_its_milestones(shift: None) -> None:
     clean = some_images(3) / 4
-    bank = Means(others=Others(torch.full((1, 3, 8, 8), 0.25), torch.tensor([0])))
-    walk = attack("shift", small_net(), clean, LABELS, eps=None, norm="l2", means=bank, batch=2).trace.walk
+    bank = Resources(others=Others(torch.full((1, 3, 8, 8), 0.25), torch.tensor([0])))
+    walk = attack("shift", small_net(), clean, LABELS, eps=None, norm="l2", resources=bank, batch=2).trace.walk
     assert walk is not None and walk.film is not None
     assert walk.queries[:, 2].tolist() == [50, 100, 150, 200]
     full = 0.25 * np.sqrt(3 * 64)

@@ -1,8 +1,8 @@
-"""Black-box attacks as one talk an image: all images of a batch ask the model together, each at its own pace.
+"""Black-box attacks as one coroutine an image: all images of a batch ask the model together, each at its own pace.
 
 An attack writes what it does to one image as a generator that yields images to ask about and is sent the answers. The
 model sees full batches for as long as there are questions enough, queries are counted per image, and no image's
-outcome depends on the others: neither on which there are nor on how many still talk. (What the model answers may: it
+outcome depends on the others: neither on which there are nor on how many still run. (What the model answers may: it
 rounds differently in batches of other sizes.)
 """
 
@@ -28,16 +28,16 @@ Asking = Generator["Tensor", "Tensor", T]
 # Images [R, C, H, W] and the image of the batch that each row belongs to -> an answer a row.
 Ask = Callable[["Tensor", "Tensor"], "Tensor"]
 
-PORTION = 16  # rows that one talk asks about at a time: they fill a batch of the usual size
+PORTION = 16  # rows that one coroutine asks about at a time: they fill a batch of the usual size
 BETWEEN_WALKS = 8  # queries an image between two reports of where the attack stands
 
 
 class Spent(Exception):
-    """Thrown into a talk that asks about more images than it has queries left. It may ask about fewer, or end."""
+    """Thrown into a coroutine that asks about more images than it has queries left. It may ask about fewer, or end."""
 
 
 class Subject:
-    """One attacked image as its own talk sees it, with a leading dimension of 1.
+    """One attacked image as its own coroutine sees it, with a leading dimension of 1.
 
     `left` is how many queries it may still ask, `best` the image to be returned: the clean one until `keep` is given
     something.
@@ -124,10 +124,10 @@ def cosines(side: int, count: int) -> Tensor:
 
 @dataclass
 class _Question:
-    """What one talk waits for: `images` to be asked about, and the `answers` there are so far."""
+    """What one coroutine waits for: `images` to be asked about, and the `answers` there are so far."""
 
     subject: Subject
-    talk: Asking[None]
+    coroutine: Asking[None]
     images: Tensor
     answers: list[Tensor] = field(default_factory=list)
     asked: int = 0
@@ -137,43 +137,43 @@ class _Question:
         return len(self.images) - self.asked
 
 
-def talk_together(target: Oracle, ask: Ask, ball: Ball, run: Run, queries: int,
-                  talk: Callable[[Subject], Asking[None]]) -> Tensor:
-    """The best images [N, C, H, W] once every image's `talk` is over or has spent its `queries`.
+def run_coroutines(target: Oracle, ask: Ask, ball: Ball, run: Run, queries: int,
+                   coroutine: Callable[[Subject], Asking[None]]) -> Tensor:
+    """The best images [N, C, H, W] once every image's `coroutine` is over or has spent its `queries`.
 
-    Into a talk that asks for more than is left, Spent is thrown.
+    Into a coroutine that asks for more than is left, Spent is thrown.
     """
     best = ball.clean.clone()
     allowed = target.left.clamp(max=queries).tolist()
     subjects = [Subject(i, ball, best[i:i + 1], allowed[i], run) for i in range(len(best))]
-    _Table(target, ask, subjects, best, run).run(talk)
+    _Scheduler(target, ask, subjects, best, run).run(coroutine)
     return best
 
 
 @dataclass
-class _Thought:
-    """A talk that can go on: `step` makes it think until its next question."""
+class _Resumable:
+    """A coroutine that can go on: `step` lets it run until its next question."""
 
     subject: Subject
-    talk: Asking[None]
+    coroutine: Asking[None]
     step: Callable[[], Tensor]
 
 
-class _Table:
-    """All talks of a batch. A talk thinks only when the model would otherwise have too little to do, so that at most
-    a batch and a talk's question of images wait to be asked about."""
+class _Scheduler:
+    """All coroutines of a batch. One runs only when the model would otherwise have too little to do, so that at most a
+    batch and one question of images wait to be asked about."""
 
     def __init__(self, target: Oracle, ask: Ask, subjects: list[Subject], best: Tensor, run: Run) -> None:
         self._target, self._ask, self._subjects, self._best, self._run = target, ask, subjects, best, run
-        self._ready: deque[_Thought] = deque()
+        self._ready: deque[_Resumable] = deque()
         self._waiting: deque[_Question] = deque()
         self._budget = sum(subject.left for subject in subjects)
 
-    def run(self, talk: Callable[[Subject], Asking[None]]) -> None:
+    def run(self, coroutine: Callable[[Subject], Asking[None]]) -> None:
         self._report(0.0)
         for subject in self._subjects:
-            started = talk(subject)
-            self._ready.append(_Thought(subject, started, started.__next__))
+            started = coroutine(subject)
+            self._ready.append(_Resumable(subject, started, started.__next__))
         since = 0
         while self._ready or self._waiting:
             while self._ready and self._open < self._target.rows_at_once:
@@ -194,21 +194,21 @@ class _Table:
 
     def _done(self) -> float:
         """The share of all queries that is spent, or will not be asked for."""
-        talking = [thought.subject for thought in self._ready] + [question.subject for question in self._waiting]
-        return 1.0 - sum(subject.left for subject in talking) / max(1, self._budget)
+        unfinished = [resumable.subject for resumable in self._ready] + [question.subject for question in self._waiting]
+        return 1.0 - sum(subject.left for subject in unfinished) / max(1, self._budget)
 
-    def _go_on(self, thought: _Thought) -> None:
-        """Let a talk think until its next question that it can pay for, and queue that."""
-        step = thought.step
+    def _go_on(self, resumable: _Resumable) -> None:
+        """Let a coroutine run until its next question that it can pay for, and queue that."""
+        step = resumable.step
         while True:
             try:
                 images = step()
             except (StopIteration, Spent):
                 return
-            if len(images) <= thought.subject.left:
-                self._waiting.append(_Question(thought.subject, thought.talk, images))
+            if len(images) <= resumable.subject.left:
+                self._waiting.append(_Question(resumable.subject, resumable.coroutine, images))
                 return
-            step = _refuse(thought.talk)
+            step = _refuse(resumable.coroutine)
 
     def _round(self) -> int:
         """One call of the model, of full batches where there are rows enough; returns how many rows it was."""
@@ -233,14 +233,14 @@ class _Table:
             question.answers.append(answer)
         while self._waiting and not self._waiting[0].open:
             question = self._waiting.popleft()
-            self._ready.append(_Thought(question.subject, question.talk,
-                                        _tell(question.talk, torch.cat(question.answers))))
+            self._ready.append(_Resumable(question.subject, question.coroutine,
+                                          _tell(question.coroutine, torch.cat(question.answers))))
         return sum(sizes)
 
 
-def _refuse(talk: Asking[None]) -> Callable[[], Tensor]:
-    return lambda: talk.throw(Spent())
+def _refuse(coroutine: Asking[None]) -> Callable[[], Tensor]:
+    return lambda: coroutine.throw(Spent())
 
 
-def _tell(talk: Asking[None], answers: Tensor) -> Callable[[], Tensor]:
-    return lambda: talk.send(answers)
+def _tell(coroutine: Asking[None], answers: Tensor) -> Callable[[], Tensor]:
+    return lambda: coroutine.send(answers)

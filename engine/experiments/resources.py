@@ -9,7 +9,7 @@ import torch
 
 from engine.attacks import ATTACKS
 from engine.attacks.base import Others
-from engine.attacks.runner import Means
+from engine.attacks.runner import Resources
 from engine.attacks.spec import AttackSpec
 from engine.data.base import Dataset
 from engine.data.marks import MARKS, marked
@@ -24,8 +24,8 @@ from engine.zoo.registry import load_model
 HOT = 0.2  # the share of an image that the "cam" mask leaves open
 
 
-def means_for(spec: AttackSpec, dataset: Dataset, indices: Sequence[int], images: torch.Tensor,
-              model: Classifier, learned_beside: Sequence[int] | None = None) -> Means:
+def resources_for(spec: AttackSpec, dataset: Dataset, indices: Sequence[int], images: torch.Tensor,
+                  model: Classifier, learned_beside: Sequence[int] | None = None) -> Resources:
     """Everything `spec` asks for, for the images numbered `indices` of `dataset`; raises EngineError.
 
     Without `indices` (an upload) the further images come from the same places, and there is no lesion. They are those
@@ -33,7 +33,7 @@ def means_for(spec: AttackSpec, dataset: Dataset, indices: Sequence[int], images
     """
     each = ATTACKS[spec.attack].info.others
     beside = indices if learned_beside is None else learned_beside
-    return Means(
+    return Resources(
         surrogate=surrogate(spec.surrogate, dataset.classes) if spec.surrogate else None,
         others=others(dataset, beside, each) if each else None,
         mask=mask_for(spec.mask, dataset, indices, images, model) if spec.mask else None,
