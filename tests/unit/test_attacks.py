@@ -17,11 +17,17 @@ from engine.attacks.norms import NORMS
 from engine.attacks.spec import has_gradients, make_spec, spec_from_facts
 from engine.errors import EngineError
 from engine.params import build, params_of, values_of
-from tests.tiny import QUICK, Counted, Slope, attack, grey, quick, small_net, some_images
+from tests.tiny import QUICK, Counted, Slope, attack, grey, lessons, quick, small_net, some_images
 
 EVERY = [(name, norm) for name in ATTACKS for norm in ATTACKS[name].info.norms]
 MODEL = small_net()
 LABELS = [0, 1, 2]
+
+
+@pytest.fixture(autouse=True)
+def own_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What one test learns is not another's."""
+    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path_factory.mktemp("home")))
 
 
 def _sizes(clean: torch.Tensor, other: torch.Tensor, norm: str) -> torch.Tensor:
@@ -100,9 +106,9 @@ COUNTED = [{}, {"batch": 2}, {"steps": 3, "batch": 2}, {"stop": "first success"}
 def test_counts_are_what_really_passed_through_the_model(name: str, options: dict) -> None:
     model = small_net()
     if name in LEARNED:  # what is learned is no image's: learn first, and count what the images cost
-        quick(name, model, some_images(5), [0, 1, 2, 0, 1], eps=0.02, **options)
+        quick(name, model, some_images(5), [0, 1, 2, 0, 1], eps=0.02, memory=lessons(), **options)
     counted = model.module = Counted(model.module)
-    result = quick(name, model, some_images(5), [0, 1, 2, 0, 1], eps=0.02, **options)
+    result = quick(name, model, some_images(5), [0, 1, 2, 0, 1], eps=0.02, memory=lessons(), **options)
     verdicts = 3 * 5  # clean, adversarial and 8 bits, once each
     assert sum(counted.forwards) - verdicts == result.queries.sum()
     assert sum(counted.backwards) == result.gradients.sum()

@@ -148,7 +148,7 @@ def test_fgsm_is_bim_with_one_step_to_the_last_bit() -> None:
 
 def test_random_start_fills_the_linf_budget_evenly() -> None:
     clean = torch.full((2, 1, 64, 64), 0.5)
-    result = attack("pgd", grey(Slope((0.0,) * 4096)), clean, [0, 0], eps=EPS)
+    result = attack("pgd", grey(Slope((0.0,) * 4096)), clean, [0, 0], eps=EPS, identities=["a", "b"])
     moved = (result.adversarial - result.clean) / EPS
     assert np.abs(moved).max() <= 1 + 1e-5
     assert abs(moved.mean()) < 0.03
@@ -158,7 +158,8 @@ def test_random_start_fills_the_linf_budget_evenly() -> None:
 
 def test_random_start_fills_the_l2_ball_evenly() -> None:
     clean = torch.full((500, 1, 1, 2), 0.5)
-    result = attack("pgd", grey(Slope((0.0, 0.0))), clean, [0] * 500, eps=EPS, norm="l2", steps=1, batch=500)
+    result = attack("pgd", grey(Slope((0.0, 0.0))), clean, [0] * 500, eps=EPS, norm="l2", steps=1, batch=500,
+                    identities=[str(i) for i in range(500)])
     # In the plane a uniform point's squared radius is uniform.
     squared = np.sort((result.l2 / EPS) ** 2)
     assert np.abs(squared - (np.arange(500) + 0.5) / 500).max() < 1.63 / math.sqrt(500)  # Kolmogorov-Smirnov, 1 %
@@ -216,7 +217,7 @@ def test_of_several_restarts_the_best_attempt_is_kept() -> None:
             return super().forward(x).detach() + 0 * x.sum()
 
     clean = torch.full((3, 1, 1, 2), 0.5)
-    result = attack("pgd", grey(Steps(W)), clean, [0] * 3, eps=EPS, steps=2, restarts=5)
+    result = attack("pgd", grey(Steps(W)), clean, [0] * 3, eps=EPS, steps=2, restarts=5, identities=["a", "b", "c"])
     starts = result.trace.images[::2]
     best = result.trace.objective[::2].argmax(axis=0)
     assert len(set(best.tolist())) > 1

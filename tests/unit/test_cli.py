@@ -13,7 +13,6 @@ from PIL import Image
 
 from engine import digest
 from engine.cli import main
-from engine.zoo import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -196,7 +195,7 @@ def test_what_may_not_be_read_is_one_line(capsys, folder, checkpoint, monkeypatc
         assert "cannot be read (Permission denied)" in fails(capsys, *argv)
     with monkeypatch.context() as patch:
         patch.setattr(digest, "of_file", denied)
-        registry._digest_of.cache_clear()
+        digest._remembered.cache_clear()
         assert "cannot be read (Permission denied)" in fails(capsys, *argv)
 
 

@@ -73,7 +73,7 @@ def test_what_is_quoted_is_short_and_on_one_line(text: str) -> None:
 
 
 def test_no_message_is_endless_or_of_two_lines() -> None:
-    said = str(EngineError(f"first\n{'x' * 5000}\nlast"))
+    said = str(EngineError(f"first\n{'word ' * 1000}\nlast"))
     assert len(said) == MOST and len(said.splitlines()) == 1 and said.startswith("first") and said.endswith("last")
 
 

@@ -11,7 +11,7 @@ from engine.attacks.runner import Resources
 from engine.attacks.universal import FIRST_STEP
 from engine.errors import Cancelled
 from engine.progress import Progress
-from tests.tiny import Counted, Slope, attack, grey, nothing_left_behind, small_net, some_images
+from tests.tiny import Counted, Slope, attack, grey, lessons, nothing_left_behind, small_net, some_images
 
 EPS = 0.1
 
@@ -120,13 +120,14 @@ def test_learning_ends_when_enough_are_fooled() -> None:
 def test_it_is_learned_once_and_from_the_further_images_only() -> None:
     model, bank = small_net(), some_images(8, seed=1)
     counted = model.module = Counted(model.module)
-    one = attack("uap", model, some_images(5, seed=2), [0] * 5, eps=EPS, epochs=2, resources=_from(bank), batch=2)
+    options = {"eps": EPS, "epochs": 2, "resources": _from(bank), "batch": 2, "memory": lessons()}
+    one = attack("uap", model, some_images(5, seed=2), [0] * 5, **options)
     learning_cost = ATTACKS["uap"](epochs=2).learning_cost(8)
     assert sum(counted.backwards) == 2 * 8 == learning_cost.gradients
     assert sum(counted.forwards) == learning_cost.queries + 5 + 3 * 5
     assert one.queries.tolist() == [1] * 5 and one.gradients.tolist() == [0] * 5
     counted.forwards.clear()
-    other = attack("uap", model, some_images(3, seed=3), [1] * 3, eps=EPS, epochs=2, resources=_from(bank), batch=2)
+    other = attack("uap", model, some_images(3, seed=3), [1] * 3, **options)
     assert sum(counted.forwards) == 3 + 3 * 3 and sum(counted.backwards) == 2 * 8
     assert one.trace.learned["pattern"].tobytes() == other.trace.learned["pattern"].tobytes()
     assert one.trace.curves == other.trace.curves
