@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.attacks import runner
+from engine.attacks import batch, runner
 from engine.attacks.spec import spec_from_facts
 from engine.errors import Cancelled, EngineError
 from engine.progress import Preview, Progress
@@ -137,7 +137,7 @@ def test_every_step_offers_a_look_at_the_first_image(name: str, settings: dict[s
 
 
 def test_nothing_is_copied_for_a_look_that_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "_preview", lambda *_: pytest.fail("a copy for nobody"))
+    monkeypatch.setattr(batch, "_preview", lambda *_: pytest.fail("a copy for nobody"))
     attack("bim", small_net(), IMAGES, LABELS, eps=0.05, progress=Progress(on_preview=lambda make: None))
 
 
