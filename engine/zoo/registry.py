@@ -55,9 +55,14 @@ def model_card(name: str) -> Card:
     return read_card(_located(name)[0])
 
 
+def reads_as_file(name: str) -> bool:
+    """Whether a model's name ends as those of files do that hold models; nothing on disk is looked at."""
+    return name.lower().endswith((*SUFFIXES, *FOREIGN))
+
+
 def names_file(name: str) -> bool:
     """Whether a model's name is the path of a file, of a kind that can be loaded or not."""
-    return name.lower().endswith((*SUFFIXES, *FOREIGN)) or (bool(Path(name).suffix) and os.path.isfile(name))
+    return reads_as_file(name) or (bool(Path(name).suffix) and os.path.isfile(name))
 
 
 def model_digest(name: str) -> str:

@@ -11,9 +11,9 @@ from engine.data import DATASETS, Dataset, DatasetInfo, find
 from engine.data.classmap import fits, likeness, match
 from engine.data.folder import PREFIX
 from engine.data.upload import read_upload, save_upload
-from engine.errors import EngineError
+from engine.errors import EngineError, UnknownName
 from engine.experiments.sources import Source, opened, picture
-from engine.zoo.registry import ModelEntry, model_card, model_digest, models, names_file
+from engine.zoo.registry import ModelEntry, model_card, model_digest, models, reads_as_file
 from pages.ui import consent, runs
 from pages.ui.address import Address, travel
 from pages.ui.charts import percent
@@ -94,7 +94,9 @@ def model(address: Address, info: DatasetInfo) -> str:
     names = list(fitting)
 
     def read(text: str) -> str:
-        if text not in {entry.name for entry in models()} and PurePath(text).suffix:
+        if text not in (known := [entry.name for entry in models()]):
+            if not reads_as_file(text):
+                raise UnknownName("model", text, known)
             consent.check(text)
         model_digest(text)
         if not is_path(text) and text not in names:
@@ -120,7 +122,7 @@ def model(address: Address, info: DatasetInfo) -> str:
 
 def is_path(name: object) -> bool:
     """Whether a model's name is the path of a checkpoint."""
-    return isinstance(name, str) and names_file(name)
+    return isinstance(name, str) and reads_as_file(name)
 
 
 def _fitting(info: DatasetInfo) -> list[ModelEntry]:
