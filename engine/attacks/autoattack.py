@@ -41,16 +41,9 @@ def logit_ratio(goal: Goal) -> Objective:
     """The difference of logits ratio, to be increased: how far the best other class is ahead of the true one, as a
     share of how far the first is ahead of the third; where there are two classes only, that margin itself. Targeted:
     how far the target is ahead of the best other class."""
-    import torch
-
-    wanted = goal.labels if goal.targets is None else goal.targets
-
     def objective(logits: Tensor, rows: Tensor) -> Tensor:
-        own = torch.nn.functional.one_hot(wanted[rows], logits.shape[1]).bool()
-        margin = logits.masked_fill(own, float("-inf")).amax(dim=1) - logits[own]
-        if goal.targets is not None:
-            return -margin
-        if logits.shape[1] < 3:
+        margin = goal.margin(logits, rows)
+        if goal.targets is not None or logits.shape[1] < 3:
             return margin
         ordered = logits.sort(dim=1, descending=True).values
         return margin / (ordered[:, 0] - ordered[:, 2] + 1e-12)
@@ -134,14 +127,22 @@ class APGD(Attack):
             run.record(step, self.steps + 1, outcome, logits, value)
             _see(now, ball.freed_(ascent.gradient, now.rows), ascent.value)
             since += step > 0
+            seen = now.images
             if step in checks:
                 _adapt(now, since)
                 since = 0
-            playing = ~goal.reached(ascent.logits, now.rows)
-            if not bool(playing.any()) or step == self.steps:
+            if step == self.steps:
                 break
-            now = now.only(playing)
-            _advance(now, ball.only(now.rows), first=step == 0)
+            playing = ~goal.reached(ascent.logits, now.rows)
+            if target.looks(step):
+                left = playing.nonzero()[:, 0]
+                if len(left) == 0:
+                    break
+                now = now.only(left)
+                _advance(now, ball.only(now.rows), first=step == 0)
+            else:
+                _advance(now, ball.only(now.rows), first=step == 0)
+                now.images = now.images.where(playing.view(-1, 1, 1, 1), seen)
         # Of the images that resist, the one with the highest loss.
         playing = ~goal.reached(logits[now.rows], now.rows)
         outcome[now.rows[playing]] = now.best[playing]
@@ -220,29 +221,40 @@ class _PartRun(Run):
     """The runner as a member of the ensemble sees it; what it reports becomes a part of the whole."""
 
     def __init__(self, run: Run, number: int, members: int, goal: Goal, rows: Tensor, standing: _Standing) -> None:
+        from engine.serving.crossing import Listed
+
         self.others = run.others
         self._run, self._goal, self._rows, self._standing = run, goal, rows, standing
         self._seen = standing.logits.new_zeros(len(rows), standing.logits.shape[1])
+        self._listed = Listed()
         self._first, self._steps = number * PARTS, members * PARTS
         self._walks = 0
 
     def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
-        return self._run.noise(like, self._rows if rows is None else self._rows[rows])
+        return self._run.noise(like, self._of_all(rows))
 
     def normal(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
-        return self._run.normal(like, self._rows if rows is None else self._rows[rows])
+        return self._run.normal(like, self._of_all(rows))
+
+    def _of_all(self, rows: Tensor | None) -> Tensor:
+        """Which images of the whole batch those are, on the host."""
+        import torch
+
+        mine = torch.tensor(self._listed(self._rows))
+        return mine if rows is None else mine[self._listed(rows)]
 
     def record(self, step: int, steps: int, images: Tensor, logits: Tensor, value: Tensor) -> None:
         now = self._standing
-        now.images[self._rows] = images
+        now.images[self._rows] = images.to(now.images.device)
         now.logits, now.value = (kept.index_copy(0, self._rows, new) for kept, new in ((now.logits, logits),
                                                                                       (now.value, value)))
         self._run.record(self._first + PARTS * step // steps, self._steps, now.images, now.logits, now.value)
 
     def walk(self, images: Tensor, queries: Tensor, done: float) -> None:
+        import torch
+
         if self._walks % WALKS_A_RECORD == 0 or done == 1.0:
-            every = self._rows.new_tensor(range(len(images)))
-            logits = self._seen.clone()
+            every, logits = torch.arange(len(images), device=self._rows.device), self._seen.clone()
             self.record(int(done * PARTS), PARTS + 1, images, logits, self._goal.objective(logits, every))
         self._walks += 1
 
@@ -259,7 +271,7 @@ class _PartRun(Run):
     def generator(self) -> Generator:
         return self._run.generator()
 
-    def learning(self, step: int, steps: int, **losses: float) -> None:
+    def learning(self, step: int, steps: int, **losses: float | Tensor) -> None:
         self._run.learning(step, steps, **losses)
 
 

@@ -17,7 +17,7 @@ from engine.params import Value
 from engine.registry import Registry
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Generator, Tensor, device
 
 
 class Knowledge(Enum):
@@ -124,6 +124,10 @@ class Goal:
         """The goal of some of the images: row i of the new one is row `rows[i]` of this one."""
         return Goal(self.labels[rows], None if self.targets is None else self.targets[rows])
 
+    def to(self, device: device | str) -> Goal:
+        """The same on another device."""
+        return Goal(self.labels.to(device), None if self.targets is None else self.targets.to(device))
+
     def of(self, labels: Tensor) -> Goal:
         """The same goal for other images, of classes `labels`."""
         return Goal(labels, None if self.targets is None else self.targets[:1].expand(len(labels)))
@@ -218,6 +222,11 @@ class Ball:
         free = None if self.free is None else self.free[rows]
         return Ball(self.budget, self.clean[rows], self.lower[rows], self.upper[rows], free)
 
+    def to(self, device: device | str) -> Ball:
+        """The same on another device."""
+        free = None if self.free is None else self.free.to(device)
+        return Ball(self.budget, self.clean.to(device), self.lower.to(device), self.upper.to(device), free)
+
     def freed_(self, direction: Tensor, rows: Tensor | None = None) -> Tensor:
         """`direction` [R, C, H, W] with 0, in place, wherever image `rows[i]` (default i) may not change."""
         if self.free is None:
@@ -251,6 +260,10 @@ class Others:
     images: Tensor
     labels: Tensor
 
+    def to(self, device: device | str) -> Others:
+        """The same on another device."""
+        return Others(self.images.to(device), self.labels.to(device))
+
 
 class Run(ABC):
     """The runner as an attack sees it: randomness, what else the attacker has, progress and cancel."""
@@ -262,7 +275,8 @@ class Run(ABC):
         """Uniform in [-1, 1), shaped like `like`; row i belongs to image `rows[i]` of the batch (default i, for all).
 
         An image's numbers depend only on the seed, on its identity and on its earlier draws, wherever it stands. What
-        follows the first dimension is free: [N, 5] gives each image five numbers.
+        follows the first dimension is free: [N, 5] gives each image five numbers. Give the same tensor of `rows` again
+        where it is the same: it has to be read from the device once.
         """
 
     @abstractmethod
@@ -281,8 +295,8 @@ class Run(ABC):
     def walk(self, images: Tensor, queries: Tensor, done: float) -> None:
         """For attacks that see no logits: the best images so far [N, C, H, W] once image i has spent `queries[i]`.
 
-        `done` is the share of the work done. Call it at the start, after every round (of some tens of queries at
-        most) and at the end; raises Cancelled. `images` may be changed in place afterwards.
+        Both may lie on the host. `done` is the share of the work done. Call it at the start, after every round (of some
+        tens of queries at most) and at the end; raises Cancelled. `images` may be changed in place afterwards.
         """
 
     @abstractmethod
@@ -302,8 +316,11 @@ class Run(ABC):
         """Random numbers for `fit`, on the CPU: the same at every call, and of no image's."""
 
     @abstractmethod
-    def learning(self, step: int, steps: int, **losses: float) -> None:
-        """Progress of `fit`, with the losses to be drawn as curves (or none this time); raises Cancelled."""
+    def learning(self, step: int, steps: int, **losses: float | Tensor) -> None:
+        """Progress of `fit`, with the losses to be drawn as curves (or none this time); raises Cancelled.
+
+        Losses of single steps are given as the tensors they are: reading them would make an accelerator wait.
+        """
 
 
 class Attack(ABC):

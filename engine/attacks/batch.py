@@ -16,6 +16,7 @@ from engine.attacks.result import MILESTONES, Trace, Walk
 from engine.attacks.spec import AttackSpec, has_gradients
 from engine.errors import EngineError
 from engine.progress import Offer, Preview
+from engine.serving.crossing import Listed, fetched, sent
 from engine.serving.draws import key_of
 from engine.serving.served import Served
 from engine.serving.threat import DecisionBased, Oracle, ScoreBased, WhiteBox
@@ -54,15 +55,16 @@ class Learned:
         self._lesson: Lesson | None = None
         self.note = ""
 
-    def fetch(self, fit: Callable[[], dict[str, Tensor]], curves: dict[str, list[float]], oracle: Oracle) -> Lesson:
-        """The arrays that `fit` gave now or earlier, with the curves of its losses; it asked what is apart from
-        `oracle`."""
+    def fetch(self, fit: Callable[[], dict[str, Tensor]], curves: Callable[[], dict[str, list[float]]],
+              oracle: Oracle) -> Lesson:
+        """The arrays that `fit` gave now or earlier, with the `curves` of its losses there are then; it asked what is
+        apart from `oracle`."""
         if self._lesson is None and self._memory is not None:
             self._lesson = self._memory.recall(self._learning)
         if self._lesson is None:
             arrays = {name: value.detach().cpu().numpy() for name, value in fit().items()}
             total, zero, bad = oracle.learning_counts.tolist() if isinstance(oracle, WhiteBox) else (0, 0, 0)
-            self._lesson = Lesson(arrays, curves, (total, zero, bad))
+            self._lesson = Lesson(arrays, curves(), (total, zero, bad))
             self._keep(self._lesson)
         return self._lesson
 
@@ -120,7 +122,9 @@ class BatchRun(Run):
         self.oracle = setting.oracle(identities)
         self._setting = setting
         self._clean = clean
+        self._clean_there: Tensor | None = None
         self._generators = [torch.Generator().manual_seed(image_seed(setting.spec.seed, name)) for name in identities]
+        self._listed = Listed()
         self._report = report
         self._offer = offer
         self._logits: list[Tensor] = []
@@ -130,18 +134,19 @@ class BatchRun(Run):
         self._queries: list[Tensor] = []
         self._distances: list[Tensor] = []
         self._film: Tensor | None = None
+        self._losses: dict[str, list[float | Tensor]] = {}
         self._curves: dict[str, list[float]] = {}
         self.notes: Counter[str] = Counter()
         self._shown: dict[str, np.ndarray] = {}
 
     def _draw(self, like: Tensor, rows: Tensor | None, one: Callable[..., Tensor]) -> Tensor:
-        images = range(len(self._generators)) if rows is None else rows.tolist()
+        images = range(len(self._generators)) if rows is None else self._listed(rows)
         if len(like) != len(images):
             raise ValueError(f"random numbers for {len(like)} rows of {len(images)} images")
         drawn = torch.empty(like.shape, dtype=like.dtype)
         for row, image in zip(drawn, images, strict=True):
             one(like.shape[1:], generator=self._generators[image], dtype=like.dtype, out=row)
-        return drawn.to(like.device)
+        return sent(drawn, like.device)
 
     def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
         return self._draw(like, rows, torch.rand).mul_(2).sub_(1)
@@ -152,7 +157,7 @@ class BatchRun(Run):
     def walk(self, images: Tensor, queries: Tensor, done: float) -> None:
         self._queries.append(queries.clone())
         order = NORMS[self._setting.spec.norm].order
-        self._distances.append(length(images - self._clean, order)[:, 0, 0, 0])
+        self._distances.append(length(images - self._clean_beside(images), order)[:, 0, 0, 0])
         if self._setting.keep_steps:
             now = images.detach().cpu()
             if self._film is None:
@@ -163,11 +168,19 @@ class BatchRun(Run):
         self._offer(lambda: _preview(images, text))
         self._report(done, text)
 
+    def _clean_beside(self, images: Tensor) -> Tensor:
+        """The clean images where `images` are: black-box attacks work on the host."""
+        if images.device == self._clean.device:
+            return self._clean
+        if self._clean_there is None:
+            self._clean_there = self._clean.to(images.device)
+        return self._clean_there
+
     def note(self, text: str, images: int = 1) -> None:
         self.notes[text] += images
 
     def learned(self, fit: Callable[[], dict[str, Tensor]], show: Sequence[str] = ()) -> dict[str, Tensor]:
-        lesson = self._setting.learned.fetch(fit, self._curves, self.oracle)
+        lesson = self._setting.learned.fetch(fit, lambda: _curves(self._losses), self.oracle)
         self._curves = {name: list(values) for name, values in lesson.curves.items()}
         self._shown = {name: lesson.arrays[name].copy() for name in show}
         return {name: torch.tensor(array).to(self._clean.device) for name, array in lesson.arrays.items()}
@@ -176,10 +189,11 @@ class BatchRun(Run):
         seeds = np.random.SeedSequence(self._setting.spec.seed, spawn_key=(0,))  # unlike those of any image
         return torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
-    def learning(self, step: int, steps: int, **losses: float) -> None:
+    def learning(self, step: int, steps: int, **losses: float | Tensor) -> None:
         for name, value in losses.items():
-            self._curves.setdefault(name, []).append(float(value))
-        shown = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
+            self._losses.setdefault(name, []).append(value)
+        readable = self.oracle.looks(step) or not any(isinstance(value, Tensor) for value in losses.values())
+        shown = ", ".join(f"{name} {float(value):.3g}" for name, value in losses.items()) if readable else ""
         self._report(0.9 * step / steps, f"learning, step {step} of {steps}{': ' if shown else ''}{shown}")
 
     def record(self, step: int, steps: int, images: Tensor, logits: Tensor, value: Tensor) -> None:
@@ -187,7 +201,7 @@ class BatchRun(Run):
         self._logits.append(logits)
         self._objective.append(value)
         if self._setting.keep_steps and step % math.ceil(steps / MOST_IMAGES) == 0:
-            self._images.append(images.detach().to("cpu", copy=True))
+            self._images.append(fetched(images))
             self._kept.append(len(self._logits) - 1)
         text = f"step {step + 1} of {steps}"
         self._offer(lambda: _preview(images, text, logits))
@@ -215,6 +229,12 @@ class BatchRun(Run):
             return None
         return Walk(torch.stack(self._queries).cpu().numpy(), torch.stack(self._distances).cpu().numpy(),
                     None if self._film is None else self._film.numpy())
+
+
+def _curves(losses: dict[str, list[float | Tensor]]) -> dict[str, list[float]]:
+    """The losses as numbers, read from the device at once."""
+    return {name: torch.stack([v for v in values if isinstance(v, Tensor)]).tolist()
+            if isinstance(values[0], Tensor) else [float(value) for value in values] for name, values in losses.items()}
 
 
 def _preview(images: Tensor, text: str, logits: Tensor | None = None) -> Preview:

@@ -4,6 +4,9 @@ An attack writes what it does to one image as a generator that yields images to 
 model sees full batches for as long as there are questions enough, queries are counted per image, and no image's
 outcome depends on the others: neither on which there are nor on how many still run. (What the model answers may: it
 rounds differently in batches of other sizes.)
+
+Coroutines run on the host. Of each round the questions go to the model's device in one copy, and the answers come back
+in one, however many images there are: an accelerator is waited for once a round.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from engine.attacks.base import Ball, Run, length
+from engine.attacks.base import Ball, Others, Run, length
 from engine.attacks.norms import NORMS
 
 if TYPE_CHECKING:
@@ -25,7 +28,8 @@ T = TypeVar("T")
 
 # Yields images [k, C, H, W]; is sent the k answers, on the CPU.
 Asking = Generator["Tensor", "Tensor", T]
-# Images [R, C, H, W] and the image of the batch that each row belongs to -> an answer a row.
+# Images [R, C, H, W] on the model's device, and on the host the image of the batch that each row belongs to -> an
+# answer a row.
 Ask = Callable[["Tensor", "Tensor"], "Tensor"]
 
 PORTION = 16  # rows that one coroutine asks about at a time: they fill a batch of the usual size
@@ -37,14 +41,15 @@ class Spent(Exception):
 
 
 class Subject:
-    """One attacked image as its own coroutine sees it, with a leading dimension of 1.
+    """One attacked image as its own coroutine sees it, on the host and with a leading dimension of 1.
 
-    `left` is how many queries it may still ask, `best` the image to be returned: the clean one until `keep` is given
-    something.
+    `others` are the further images that the attacker has, `left` is how many queries it may still ask, `best` the image
+    to be returned: the clean one until `keep` is given something.
     """
 
-    def __init__(self, index: int, ball: Ball, best: Tensor, left: int, run: Run) -> None:
+    def __init__(self, index: int, ball: Ball, best: Tensor, left: int, run: Run, others: Others) -> None:
         self.index = index
+        self.others = others
         self.clean = ball.clean[index:index + 1]
         self.lower, self.upper = ball.lower[index:index + 1], ball.upper[index:index + 1]
         self.free = None if ball.free is None else ball.free[index:index + 1]
@@ -64,7 +69,7 @@ class Subject:
         """This image's number in the batch, `count` times."""
         import torch
 
-        return torch.full((count,), self.index, device=self.clean.device)
+        return torch.full((count,), self.index)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers of this image's own."""
@@ -143,11 +148,12 @@ def run_coroutines(target: Oracle, ask: Ask, ball: Ball, run: Run, queries: int,
 
     Into a coroutine that asks for more than is left, Spent is thrown.
     """
+    ball, others = ball.to("cpu"), run.others.to("cpu")
     best = ball.clean.clone()
     allowed = target.left.clamp(max=queries).tolist()
-    subjects = [Subject(i, ball, best[i:i + 1], allowed[i], run) for i in range(len(best))]
+    subjects = [Subject(i, ball, best[i:i + 1], allowed[i], run, others) for i in range(len(best))]
     _Scheduler(target, ask, subjects, best, run).run(coroutine)
-    return best
+    return best.to(target.device)
 
 
 @dataclass
@@ -214,6 +220,8 @@ class _Scheduler:
         """One call of the model, of full batches where there are rows enough; returns how many rows it was."""
         import torch
 
+        from engine.serving.crossing import sent
+
         total = self._open
         batch = self._target.rows_at_once
         rows_left = total // batch * batch or total
@@ -228,7 +236,7 @@ class _Scheduler:
                 break
         sizes = [len(part) for _, part in parts]
         rows = torch.tensor([question.subject.index for question, _ in parts]).repeat_interleave(torch.tensor(sizes))
-        answers = self._ask(torch.cat([part for _, part in parts]), rows.to(self._best.device)).cpu()
+        answers = self._ask(sent(torch.cat([part for _, part in parts]), self._target.device), rows).cpu()
         for (question, _), answer in zip(parts, answers.split(sizes), strict=True):
             question.answers.append(answer)
         while self._waiting and not self._waiting[0].open:

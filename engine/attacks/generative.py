@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -92,12 +91,13 @@ class Generative(Attack):
         import torch
 
         from engine.attacks.networks.generators import initialised
+        from engine.serving.crossing import Tally, sent
 
         images, generator = run.others.images, run.generator()
         oracle, goal = target.apart(len(images)), goal.of(run.others.labels)
 
         def normal(like: Tensor) -> Tensor:
-            return torch.randn(like.shape, generator=generator).to(like.device)
+            return sent(torch.randn(like.shape, generator=generator), like.device)
 
         def reward(logits: Tensor, rows: Tensor) -> Tensor:
             return self.reward(goal, logits, rows)
@@ -109,8 +109,8 @@ class Generative(Attack):
         terms = self.terms(images, ball, generator)
         step, steps = 0, self.epochs * -(-len(images) // BATCH)
         for _ in range(self.epochs):
-            sums: dict[str, float] = defaultdict(float)
-            for rows in torch.randperm(len(images), generator=generator).to(images.device).split(BATCH):
+            tally = Tally()
+            for rows in sent(torch.randperm(len(images), generator=generator), images.device).split(BATCH):
                 with torch.enable_grad():
                     attacked = self.draw(network, self.stir(seen[rows], normal), images[rows], ball)
                     losses = terms(images[rows], attacked)
@@ -119,12 +119,13 @@ class Generative(Attack):
                     pulls = [loss for loss in losses.values() if loss.requires_grad]
                     torch.autograd.backward([attacked, *pulls], [-ascent.gradient / len(rows), *[None] * len(pulls)])
                     optimiser.step()
-                sums["attack"] -= float(ascent.value.sum())
-                sums["fooling"] += float((goal.reached(ascent.logits, rows) & missed[rows]).sum())
+                tally.add("attack", -ascent.value.sum())
+                tally.add("fooling", (goal.reached(ascent.logits, rows) & missed[rows]).sum())
                 for name, loss in losses.items():
-                    sums[name] += float(loss.detach()) * len(rows)
+                    tally.add(name, loss.detach(), len(rows))
                 step += 1
                 run.learning(step, steps)
+            sums = tally.read()
             fooling = sums.pop("fooling") / max(1, int(missed.sum()))
             run.learning(step, steps, **{name: total / len(images) for name, total in sums.items()}, fooling=fooling)
         with torch.no_grad():

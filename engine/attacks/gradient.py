@@ -132,7 +132,10 @@ class GradientAscent(Attack):
             now.see(rows, images, ascent, reached)
             run.record(restart * self.steps + step, self.restarts * self.steps, now.images, now.logits, now.value)
             gradient = ball.freed_(ascent.gradient)
-            if self.stop == FIRST_SUCCESS:
+            kept = None
+            if self.stop == FIRST_SUCCESS and not target.looks(step):
+                kept = images.clone()
+            elif self.stop == FIRST_SUCCESS:
                 playing = (~reached).nonzero()[:, 0]
                 if len(playing) == 0:
                     return now
@@ -142,6 +145,8 @@ class GradientAscent(Attack):
             if velocity is not None:
                 gradient = ball.add_momentum(velocity, gradient, self.momentum)
             ball.project_(images.add_(self.directions[ball.norm](gradient), alpha=step_size))
+            if kept is not None:  # who is fooled, and not left out yet, stays as it is
+                images.copy_(kept.where(reached.view(-1, 1, 1, 1), images))
         if images is not now.images:
             now.images.index_copy_(0, rows, images)
         return now

@@ -347,10 +347,12 @@ class _Placement:
     @classmethod
     def of(cls, shares: Tensor, images: Tensor, side: int, turn: float, smallest: float) -> _Placement:
         """From numbers `shares` [R, 4] in [0, 1): so turned, so large, and so far from top and left, wholly inside."""
+        import torch
+
         angle = (shares[:, 0] * 2 - 1) * turn
         radius = side / 2 * (smallest + shares[:, 1] * (1 - smallest))
-        whole = shares.new_tensor(images.shape[2:])
-        return cls(angle, radius, radius[:, None] + shares[:, 2:] * (whole - 2 * radius[:, None]))
+        room = torch.stack([side - 2 * radius for side in images.shape[2:]], dim=1)
+        return cls(angle, radius, radius[:, None] + shares[:, 2:] * room)
 
     def grid(self, images: Tensor) -> Tensor:
         """For each pixel of each image its place in the patch, from -1 to 1 where it is inside, [R, H, W, (x, y)]."""
@@ -423,15 +425,17 @@ class AdversarialPatch(Attack):
 
         import torch
 
+        from engine.serving.crossing import sent
+
         others, generator = run.others, run.generator()
         side = max(1, round(self.size * min(others.images.shape[2:])))
         device = others.images.device
         patch = torch.rand(others.images.shape[1], side, side, generator=generator).to(device)
         model, adam = target.apart(self.sample), torch.optim.Adam([patch], lr=self.rate, maximize=True)
         for step in range(self.steps):
-            chosen = torch.randint(len(others.images), (self.sample,), generator=generator).to(device)
+            chosen = sent(torch.randint(len(others.images), (self.sample,), generator=generator), device)
             images, aim = others.images[chosen], goal.of(others.labels[chosen])
-            shares = torch.rand(self.sample, 4, generator=generator).to(device)
+            shares = sent(torch.rand(self.sample, 4, generator=generator), device)
             placement = _Placement.of(shares, images, side, math.radians(self.turn), self.smallest)
             patch.grad, value, fooled = self._gradient(model, patch, images, aim, placement)
             run.learning(step, self.steps, objective=value, fooled=fooled)
@@ -440,7 +444,7 @@ class AdversarialPatch(Attack):
         return patch
 
     def _gradient(self, model: WhiteBox, patch: Tensor, images: Tensor, aim: Goal,
-                  placement: _Placement) -> tuple[Tensor, float, float]:
+                  placement: _Placement) -> tuple[Tensor, Tensor, Tensor]:
         """The mean objective's gradient with respect to the patch, its value, and the share of images fooled."""
         import torch
 
@@ -449,7 +453,7 @@ class AdversarialPatch(Attack):
             pasted = self._applied(leaf, images, placement)
             ascent = model.gradient(pasted.detach(), aim.objective, _all(images))
             (gradient,) = torch.autograd.grad(pasted, leaf, ascent.gradient / len(images))
-        return gradient, float(ascent.value.mean()), float(aim.reached(ascent.logits).float().mean())
+        return gradient, ascent.value.mean(), aim.reached(ascent.logits).float().mean()
 
     def _applied(self, patch: Tensor, images: Tensor, placement: _Placement) -> Tensor:
         """The images with the patch in them."""

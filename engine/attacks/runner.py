@@ -1,6 +1,5 @@
 """Runs any attack: checks, batches, randomness, progress, cancel, the final verdict, and the result."""
 
-import copy
 import math
 import platform
 import time
@@ -25,7 +24,7 @@ from engine.errors import EngineError
 from engine.params import build
 from engine.progress import Progress
 from engine.serving.defense import Client, Defense
-from engine.serving.prepare import Prepared, prepared
+from engine.serving.prepare import Prepared, placed, prepared
 from engine.serving.served import Answer, Served
 from engine.serving.threat import WhiteBox
 from engine.zoo.classifier import Classifier
@@ -66,8 +65,8 @@ def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tens
     chosen = devices.choose(device)
     attack = build(ATTACKS[spec.attack], spec.params)
     progress = progress or Progress()
-    model = _on(chosen, model)
-    source = model if resources.surrogate is None else _on(chosen, resources.surrogate)
+    model = placed(model, chosen)
+    source = model if resources.surrogate is None else placed(resources.surrogate, chosen)
     draft = spec.numerics == "draft"
     attacked_model = source if spec.numerics == "reference" else prepared(source, chosen, draft=draft)
     defenses = defenses_from(spec.defenses)
@@ -106,14 +105,6 @@ def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tens
     )
     return replace(result, warnings=(*_slower(spec, attacked_model), *_no_logits(result, images, model, source),
                                       *_warnings(result, pieces), *setting.learned.warnings()))
-
-
-def _on(device: torch.device, model: Classifier) -> Classifier:
-    """`model` itself where all of it is on `device`, otherwise a copy: the caller's model stays where it is."""
-    target = torch.empty(0, device=device).device
-    if all(tensor.device == target for tensor in model.state_dict().values()):
-        return model
-    return copy.deepcopy(model).to(device)
 
 
 def _checked(images: Tensor, labels: Tensor, model: Classifier, target: int | None) -> tuple[Tensor, Tensor]:
@@ -258,7 +249,7 @@ def _verdict(served: Served, images: Tensor, identities: Sequence[str], session:
     """
     def work(start: int, end: int) -> Answer:
         clients = [Client(name, session) for name in identities[start:end]]
-        return served.answer(images[start:end].to(device), served.queries(clients, torch.arange(end - start)))
+        return served.answer(images[start:end].to(device), served.queries(clients, range(end - start)))
 
     answers = list(_in_batches(len(images), batch, work))
     refused = [torch.zeros(len(a.logits), dtype=torch.bool) if a.refused is None else a.refused.cpu() for a in answers]

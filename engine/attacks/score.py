@@ -78,11 +78,13 @@ class ScoreAttack(Attack):
         return Cost(gradients=0, queries=self.queries)
 
     def run(self, target: ScoreBased, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
+        near = goal.to("cpu")
+
         def ask(images: Tensor, rows: Tensor) -> Tensor:
             return target.scores(images, rows).clamp_min(1e-38).log()
 
         def coroutine(one: Subject) -> Asking[None]:
-            aim = Aim.of(goal, one.index)
+            aim = Aim.of(near, one.index)
             scores = yield one.clean
             if not aim.reached(scores):
                 try:
@@ -251,7 +253,7 @@ def _shape(one: Subject, side: int) -> Tensor:
     if side < 2:
         return one.clean.new_ones(side, side)
     shape = torch.cat([_hill(side // 2, side), -_hill(side - side // 2, side)])
-    shape = (shape / shape.norm()).to(one.clean.device)
+    shape = shape / shape.norm()
     return shape if float(one.noise(1, 1)) < 0 else shape.T
 
 
@@ -325,7 +327,7 @@ class NES(ScoreAttack):
             probes = torch.cat([image + self.radius * around, image - self.radius * around]).clamp_(0.0, 1.0)
             ahead, behind = aim.cross_entropy((yield probes)).split(portion)
             both = ahead.isfinite() & behind.isfinite()  # a pair of which one was refused tells nothing
-            gradient.addmm_((ahead - behind).where(both, 0.0)[None].to(image.device), around.flatten(1))
+            gradient.addmm_((ahead - behind).where(both, 0.0)[None], around.flatten(1))
         return gradient.view_as(image)
 
 
@@ -406,8 +408,7 @@ class _Waves:
     def __init__(self, one: Subject, frequencies: int) -> None:
         self._one, self._clean = one, one.clean
         _, channels, height, width = one.clean.shape
-        self._down, self._across = (cosines(side, min(side, frequencies)).to(one.clean.device)
-                                    for side in (height, width))
+        self._down, self._across = (cosines(side, min(side, frequencies)) for side in (height, width))
         self._sizes = channels, self._down.shape[1], self._across.shape[1]
         self.count = math.prod(self._sizes)
 

@@ -96,7 +96,7 @@ class JSMA(Attack):
             ascent = target.gradient(images, goal.objective)
             run.record(step, self.steps, images, ascent.logits, ascent.value)
             playing = ~goal.reached(ascent.logits).view(-1, 1, 1, 1)
-            if not bool(playing.any()):
+            if target.looks(step) and not bool(playing.any()):
                 break
             way = self._way(images, ascent.gradient, ball)
             gain = (way * ascent.gradient).sum(dim=1, keepdim=True)
@@ -153,7 +153,7 @@ class PGDL0(Attack):
             ascent = target.gradient(images, goal.objective)
             run.record(step, self.steps, images, ascent.logits, ascent.value)
             playing = ~goal.reached(ascent.logits).view(-1, 1, 1, 1)
-            if not bool(playing.any()):
+            if target.looks(step) and not bool(playing.any()):
                 break
             moved = self._sparse(images.add(ball.l1_normalised_(ascent.gradient), alpha=self.step_size), ball)
             images = moved.where(playing, images)
@@ -220,11 +220,15 @@ class OnePixel(Attack):
     def run(self, target: ScoreBased, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
         import torch
 
+        from engine.serving.crossing import sent
+
         left = int(target.left.min())
         self._check(left)
         generations = (left - 1) // self.population
         images = clean.clone()
-        rows = (~goal.reached_by(decided(target.scores(clean)))).nonzero()[:, 0]
+        # Known on the host, where queries are counted and numbers drawn; `there` are the same on the device.
+        rows = (~goal.reached_by(decided(target.scores(clean)))).cpu().nonzero()[:, 0]
+        there = sent(rows, clean.device)
         run.walk(images, target.queries, 0.0)
         genes = clean.new_empty(len(rows), self.population, self.pixels, 2 + clean.shape[1])
         genes = run.noise(genes, rows).add_(1).div_(2)
@@ -233,18 +237,19 @@ class OnePixel(Attack):
             if len(rows) == 0:
                 break
             children = genes if generation == 0 else self._children(genes, fitness, run, rows)
-            value, reached = self._tried(target, children, goal, ball, rows)
+            value, reached = self._tried(target, children, goal, ball, rows, there)
             better = value > fitness
             genes, fitness = children.where(better[:, :, None, None], genes), value.maximum(fitness)
             best = fitness.argmax(dim=1)
             # A candidate that reached the goal may not be the fittest: it wins all the same.
             winner = reached.float().argmax(dim=1).where(reached.any(dim=1), best)
             chosen = children.where(reached.any(dim=1)[:, None, None, None], genes)
-            each = torch.arange(len(rows), device=rows.device)
-            images[rows] = self._painted(chosen[each, winner], ball, rows)
+            each = torch.arange(len(rows), device=clean.device)
+            images[there] = self._painted(chosen[each, winner], ball, there)
             run.walk(images, target.queries, (generation + 1) / generations)
-            playing = ~reached.any(dim=1)
-            rows, genes, fitness = rows[playing], genes[playing], fitness[playing]
+            playing = (~reached.any(dim=1)).cpu().nonzero()[:, 0]
+            rows, playing = rows[playing], sent(playing, clean.device)
+            there, genes, fitness = there[playing], genes[playing], fitness[playing]
         return images
 
     def _children(self, genes: Tensor, fitness: Tensor, run: Run, rows: Tensor) -> Tensor:
@@ -253,18 +258,19 @@ class OnePixel(Attack):
 
         order = run.noise(fitness, rows).argsort(dim=1)[:, :, None, None].expand(genes.shape)
         one, other = (torch.gather(genes, 1, order.roll(shift, dims=1)) for shift in (0, 1))
-        fittest = genes[torch.arange(len(rows), device=rows.device), fitness.argmax(dim=1)][:, None]
+        fittest = genes[torch.arange(len(rows), device=genes.device), fitness.argmax(dim=1)][:, None]
         return fittest.add(one.sub_(other), alpha=self.FACTOR).clamp_(0, 1)
 
-    def _tried(self, target: ScoreBased, genes: Tensor, goal: Goal, ball: Ball,
-               rows: Tensor) -> tuple[Tensor, Tensor]:
+    def _tried(self, target: ScoreBased, genes: Tensor, goal: Goal, ball: Ball, rows: Tensor,
+               there: Tensor) -> tuple[Tensor, Tensor]:
         """Fitness and success of all candidates [R, P]; no more than AT_ONCE of their images exist at a time."""
         import torch
 
-        flat, of = genes.flatten(0, 1), rows.repeat_interleave(self.population)
+        parts = (all_.split(self.AT_ONCE) for all_ in (genes.flatten(0, 1), *(
+            some.repeat_interleave(self.population) for some in (rows, there))))
         values, reached = [], []
-        for some, whose in zip(flat.split(self.AT_ONCE), of.split(self.AT_ONCE), strict=True):
-            scores = target.scores(self._painted(some, ball, whose), whose)
+        for some, of, whose in zip(*parts, strict=True):
+            scores = target.scores(self._painted(some, ball, whose), of)
             values.append(goal.objective(scores.clamp_min(1e-37).log(), whose).nan_to_num(nan=float("-inf")))
             reached.append(goal.reached_by(decided(scores), whose))
         shape = genes.shape[:2]

@@ -107,20 +107,22 @@ class _Lesson:
 
     def climb(self, epochs: int) -> Iterator[float]:
         """Projected gradient ascent; yields the share of fooled images after each epoch."""
+        from engine.serving.crossing import Tally
+
         batches = -(-len(self.images) // BATCH)
         steps, step, velocity = epochs * batches, 0, self.pattern.clone()
         for _ in range(epochs):
-            total = 0.0
+            tally = Tally()
             for rows in self._shuffled().split(BATCH):
                 ascent = self.oracle.gradient(self._patterned(rows), self._cut_margin, rows)
-                total += float(ascent.value.sum())
+                tally.add("value", ascent.value.sum())
                 velocity += ascent.gradient.mean(dim=0, keepdim=True)
                 self.pattern += FIRST_STEP * (1 - step / steps) * self.ball.eps * self._direction(velocity)
                 velocity *= 0.9
                 self._shrink()
                 step += 1
                 self.run.learning(step, steps)
-            yield self._measured(step, steps, loss=-total / len(self.images))
+            yield self._measured(step, steps, loss=-tally.read()["value"] / len(self.images))
 
     def push(self, epochs: int) -> Iterator[float]:
         """One image after another across its nearest boundary; yields the share of fooled images after each epoch."""
@@ -182,7 +184,9 @@ class _Lesson:
     def _shuffled(self) -> Tensor:
         import torch
 
-        return torch.randperm(len(self.images), generator=self.generator).to(self.images.device)
+        from engine.serving.crossing import sent
+
+        return sent(torch.randperm(len(self.images), generator=self.generator), self.images.device)
 
     def _cut_margin(self, logits: Tensor, rows: Tensor) -> Tensor:
         """The margin until an image is surely fooled: beyond that it leaves the pattern to the others."""

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.serving.crossing import sent
+
 
 def key_of(*parts: int | str) -> int:
     """128 bits that depend on every part and on nothing else."""
@@ -51,4 +53,4 @@ class Draws:
         # Made once, so that what goes out is drawn on from where coming in ended.
         self._generators = self._generators or [stream.at(self._place) for stream in self._streams]
         rows = [torch.from_numpy(one(generator, tuple(like.shape[1:]))) for generator in self._generators]
-        return torch.stack(rows).to(like) if rows else like.detach().clone()
+        return sent(torch.stack(rows), like.device).to(like.dtype) if rows else like.detach().clone()

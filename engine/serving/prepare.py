@@ -3,6 +3,8 @@
 import copy
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +16,8 @@ from engine.zoo.ensemble import Ensemble, MeanOfLogits, Reordered
 from engine.zoo.numerics import NUMERICS
 
 _KEPT = 4
+
+C = TypeVar("C", bound=Classifier)
 
 
 class Prepared(Classifier):
@@ -83,8 +87,7 @@ def prepare(classifier: Classifier, device: torch.device | str = "cpu", *, draft
     Batch-norm is folded into convolutions, memory is channels-last, and a strided first convolution is rearranged.
     With `draft` it computes in bfloat16. A network that cannot be rearranged comes back unchanged, `note` saying why.
     """
-    if classifier.device != torch.empty(0, device=device).device:
-        classifier = copy.deepcopy(classifier).to(device)
+    classifier = placed(classifier, device)
     if classifier.numerics == "reference":
         return Prepared(classifier, None, "reference", "the model was wrapped with reference numerics")
     if isinstance(classifier, Ensemble):
@@ -113,20 +116,41 @@ def _together(original: Ensemble, members: list[Prepared]) -> Prepared:
     return Prepared(original, MeanOfLogits(members), quick)
 
 
+def placed(classifier: Classifier, device: torch.device | str) -> Classifier:
+    """`classifier` itself where all of it is on `device`, otherwise a copy: the caller's model stays where it is. The
+    copies of the classifiers used last are remembered, so that they need not go to the device again."""
+    there = torch.empty(0, device=device).device
+    if all(tensor.device == there for tensor in classifier.state_dict().values()):
+        return classifier
+    return _copies.get((classifier.number, classifier.digest, str(there)),
+                       lambda: copy.deepcopy(classifier).to(there))
+
+
 def prepared(classifier: Classifier, device: torch.device | str = "cpu", *, draft: bool = False) -> Prepared:
     """`prepare`, remembered for the classifiers used last; copies of a classifier share one twin."""
-    key = (classifier.number, classifier.digest, str(device), draft)
-    with _lock:
-        if key not in _memory:
-            _memory[key] = prepare(classifier, device, draft=draft)
-            while len(_memory) > _KEPT:
-                _memory.popitem(last=False)
-        _memory.move_to_end(key)
-        return _memory[key]
+    return _twins.get((classifier.number, classifier.digest, str(device), draft),
+                      lambda: prepare(classifier, device, draft=draft))
 
 
-_memory: OrderedDict[tuple[int, str, str, bool], Prepared] = OrderedDict()
-_lock = threading.Lock()
+class _Memory(Generic[C]):
+    """The models used last, each by what it was made of."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[object, ...], C] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[object, ...], make: Callable[[], C]) -> C:
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = make()
+                while len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            return self._kept[key]
+
+
+_copies: _Memory[Classifier] = _Memory()
+_twins: _Memory[Prepared] = _Memory()
 
 
 def _difference(quick: Classifier, exact: Classifier, images: Tensor) -> tuple[float, float]:

@@ -77,10 +77,10 @@ class Served:
         """The classifier as its owner gave it, layers and all."""
         return self.classifier.original if isinstance(self.classifier, Prepared) else self.classifier
 
-    def queries(self, clients: Sequence[Client], rows: Tensor) -> list[Query]:
+    def queries(self, clients: Sequence[Client], rows: Sequence[int]) -> list[Query]:
         """The next query of client `rows[i]`, for every row, noted as asked; empty where there are no defenses, which
         alone would ask."""
-        return [_next(clients[row]) for row in rows.tolist()] if self.defenses else []
+        return [_next(clients[row]) for row in rows] if self.defenses else []
 
     def answer(self, images: Tensor, queries: Sequence[Query]) -> Answer:
         """What comes back of images [R, C, H, W] in [0,1]; gradients go through it."""

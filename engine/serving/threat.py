@@ -7,7 +7,9 @@ image i, so attacks can query several probes per image, or only the images still
 The served model may refuse a query. It is spent then, and counted among `refusals`; what the attacker learns is that
 it was refused, which is no success of any attack: a decision of REFUSED (-1), or a row of scores that are all NaN.
 
-Counters live on the model's device and are read when the attack is over: a look at every step would make a GPU wait.
+Nobody who attacks with gradients need make an accelerator wait: the counters of a white box live on its device and are
+read when the attack is over, and `looks` says when an attack may see which images are done. An attacker without
+gradients waits for every answer anyway: those counters, and the rows, live on the host.
 """
 
 import sys
@@ -18,12 +20,15 @@ from typing import Any, ClassVar, Self, TypeVar, overload
 import torch
 from torch import Tensor
 
+from engine.serving.crossing import Listed, sent
 from engine.serving.defense import Client
 from engine.serving.served import Answer, Query, Served
 from engine.zoo.classifier import Classifier
 
 Objective = Callable[[Tensor, Tensor], Tensor]  # (logits [R, K], rows [R]) -> value per row [R], to be increased
 T = TypeVar("T", bound="Oracle")
+
+LOOK_EVERY = 8  # steps between two looks at an accelerator, once it has been looked at after 1, 2 and 4
 
 REFUSED = -1  # the decision of a query that got no answer
 
@@ -62,14 +67,21 @@ class _Book:
         self.clients, self.limit = list(clients), limit
         self.pupils: list[Client] = []  # who asks about images that the attack learns from
         zeros = torch.zeros(len(self.clients), dtype=torch.int64, device=device)
+        self.device = device
+        self._most = 0  # no image has been asked about more often than this
         self.queries, self.refusals, self.gradients = zeros, zeros.clone(), zeros.clone()
         self.zero, self.broken = zeros.clone(), zeros.clone()
 
     def query(self, rows: Tensor, times: int) -> None:
         """Book `times` queries for each of `rows`. Raises QueryBudgetSpent."""
         booked = _booked(self.queries, rows, times)
-        if self.limit is not None and bool((booked > self.limit).any()):
-            raise QueryBudgetSpent(f"more than {self.limit} queries for one image")
+        if self.limit is not None:
+            # The counters are looked at only where the budget might be exceeded.
+            self._most += times * len(rows)
+            if self._most > self.limit:
+                self._most = int(booked.max())
+            if self._most > self.limit:
+                raise QueryBudgetSpent(f"more than {self.limit} queries for one image")
         self.queries = booked
 
     def further_clients(self, size: int) -> list[Client]:
@@ -97,16 +109,41 @@ class Oracle:
         clients = [Client(name) for name in (map(str, range(size)) if identities is None else identities)]
         if len(clients) != size:
             raise ValueError(f"{size} images have {len(clients)} identities")
-        self._book = _Book(clients, max_queries, self._served.device)
+        self._book = _Book(clients, max_queries, self._at_work)
         self._part: Tensor | None = None  # which images of the book these are; None: all
-        self._all = torch.arange(size, device=self._served.device)
+        self._all = torch.arange(size, device=self._at_work)
+        self._listed = Listed()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are to be that it is asked about."""
+        return self._served.device
+
+    @property
+    def _at_work(self) -> torch.device:
+        """Where counters and rows live."""
+        return torch.device("cpu")
+
+    @property
+    def far(self) -> bool:
+        """Whether a look at what the model said means to wait for it: everywhere but on the CPU."""
+        return self.device.type != "cpu"
+
+    def looks(self, step: int) -> bool:
+        """Whether an attack should look, after `step` (from 0), which images are done, to leave them out.
+
+        Always where it is not `far`; otherwise after 1, 2, 4 and 8 steps, and from then on after every LOOK_EVERY.
+        Until the next look an attack goes on with all of them, and keeps those that are done as they are.
+        """
+        done = step + 1
+        return not self.far or done in (1, 2, 4) or done % LOOK_EVERY == 0
 
     def apart(self, size: int) -> Self:
         """The same model for `size` other images, to learn from: what is spent on them is not counted here."""
         other = self._view(type(self))
-        other._book = _Book(self._book.further_clients(size), None, self._served.device)
+        other._book = _Book(self._book.further_clients(size), None, self._book.device)
         other._book.pupils = self._book.pupils
-        other._part, other._all = None, torch.arange(size, device=self._served.device)
+        other._part, other._all = None, torch.arange(size, device=self._book.device)
         return other
 
     @overload
@@ -152,7 +189,7 @@ class Oracle:
     def _count(self, images: Tensor, rows: Tensor | None, times: int = 1) -> tuple[Tensor, Tensor]:
         """Book `times` queries per row of `images`; returns the rows, as numbered here and in the book. Raises
         QueryBudgetSpent."""
-        rows = self._all if rows is None else rows
+        rows = self._all if rows is None else sent(rows, self._book.device)
         if len(rows) != len(images):
             raise ValueError(f"{len(images)} images belong to {len(rows)} rows")
         booked = rows if self._part is None else self._part[rows]
@@ -162,21 +199,31 @@ class Oracle:
     @torch.no_grad()
     def _answers(self, images: Tensor, rows: Tensor | None) -> Answer:
         rows, booked = self._count(images, rows)
-        answer = self._asked(images, booked)
+        answer = self._asked(images, rows, booked)
         if self._watch is not None:
             self._watch(answer.logits, rows)
         return answer
 
-    def _asked(self, images: Tensor, booked: Tensor) -> Answer:
+    def _asked(self, images: Tensor, rows: Tensor, booked: Tensor) -> Answer:
         """The served model's answer to what is booked already."""
-        queries = self._served.queries(self._book.clients, booked)
+        queries = self._queries(rows)
         answers = [self._served.answer(some, own) for some, own in zip(
             images.split(self.rows_at_once), _split(queries, len(images), self.rows_at_once), strict=True)]
         return self._noted(_joined(answers), booked)
 
+    def _queries(self, rows: Tensor) -> list[Query]:
+        """The next queries of the clients of `rows`; without defenses nobody asks for them, nor reads the rows."""
+        if not self._served.defenses:
+            return []
+        numbers = self._listed(rows)
+        if self._part is not None:
+            part = self._listed(self._part)
+            numbers = [part[number] for number in numbers]
+        return self._served.queries(self._book.clients, numbers)
+
     def _noted(self, answer: Answer, booked: Tensor) -> Answer:
         if answer.refused is not None:
-            self._book.refusals = self._book.refusals.index_add(0, booked, answer.refused.long())
+            self._book.refusals = self._book.refusals.index_add(0, booked, answer.refused.to(booked))
         return answer
 
 
@@ -219,6 +266,10 @@ class WhiteBox(Oracle):
         return other
 
     @property
+    def _at_work(self) -> torch.device:
+        return self.device
+
+    @property
     def gradients(self) -> Tensor:
         """Gradients spent on each image, int64 [size]."""
         return self._of(self._book.gradients)
@@ -241,10 +292,10 @@ class WhiteBox(Oracle):
     @torch.no_grad()
     def logits(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
         """Logits [R, K] of images [R, C, H, W]; one query a row and draw."""
-        _, booked = self._count(images, rows, self._draws)
-        logits = self._asked(images, booked).logits
+        rows, booked = self._count(images, rows, self._draws)
+        logits = self._asked(images, rows, booked).logits
         for _ in range(1, self._draws):
-            logits += self._asked(images, booked).logits
+            logits += self._asked(images, rows, booked).logits
         return logits if self._draws == 1 else logits.div_(self._draws)
 
     def watched(self, rows: Tensor, kind: type[T], watch: Callable[[Tensor, Tensor], None]) -> T:
@@ -264,7 +315,7 @@ class WhiteBox(Oracle):
         rows, booked = self._count(images, rows)
         if gradients:
             self._book.gradients = _booked(self._book.gradients, booked)
-        queries = self._served.queries(self._book.clients, booked)
+        queries = self._queries(rows)
         return torch.cat([look(self._served.original, self._served.behind(some, own), of) for some, of, own in zip(
             images.split(self.rows_at_once), rows.split(self.rows_at_once),
             _split(queries, len(images), self.rows_at_once), strict=True)])
@@ -288,7 +339,7 @@ class WhiteBox(Oracle):
     def _ascent(self, images: Tensor, objective: Objective, rows: Tensor, booked: Tensor) -> Ascent:
         """The gradient of one draw, of no more than `rows_at_once` rows at a time."""
         size = self.rows_at_once
-        queries = _split(self._served.queries(self._book.clients, booked), len(images), size)
+        queries = _split(self._queries(rows), len(images), size)
         pieces = [self._gradient(some, objective, of, own) for some, of, own in zip(
             images.split(size), rows.split(size), queries, strict=True)]
         whole = pieces[0] if len(pieces) == 1 else Ascent(
@@ -311,8 +362,8 @@ class WhiteBox(Oracle):
         book.broken = book.broken.index_add(0, booked, broken.long())
         if self._learning:
             self.learning_counts += torch.stack([torch.ones_like(broken), largest == 0, broken]).sum(dim=1)
-        # Where a look costs nothing it saves a pass over the gradient; an accelerator would have to wait for it.
-        if gradient.device.type != "cpu" or bool(broken.any()):
+        # Where a look costs nothing it saves a pass over the gradient.
+        if self.far or bool(broken.any()):
             gradient = gradient.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
         return gradient
 

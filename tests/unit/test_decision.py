@@ -53,7 +53,7 @@ class Scripted(Run):
 def _subject(clean: list[float], run: Run, norm: str = "l2", left: int = 1000,
              eps: float = 1.0) -> Subject:
     image = torch.tensor(clean).view(1, 1, 1, -1)
-    one = Subject(0, Budget(norm, eps).around(image), image.clone(), left, run)
+    one = Subject(0, Budget(norm, eps).around(image), image.clone(), left, run, run.others)
     one.lower, one.upper = torch.full_like(image, -10.0), torch.full_like(image, 10.0)
     return one
 

@@ -370,7 +370,7 @@ def test_few_twins_are_remembered():
     models = [wrap(nets.seeded(3), CLASSES) for _ in range(8)]
     twins = [prepared(m) for m in models]
     assert prepared(models[-1]) is twins[-1] and prepared(models[0]) is not twins[0]
-    assert len(module._memory) <= 4
+    assert len(module._twins._kept) <= 4
 
 
 def test_the_heap_is_kept_where_glibc_allows():

@@ -13,6 +13,7 @@ from engine.attacks import batch, runner
 from engine.attacks.spec import spec_from_facts
 from engine.errors import Cancelled, EngineError
 from engine.progress import Preview, Progress
+from engine.serving.prepare import placed
 from tests.tiny import Slope, attack, grey, nothing_left_behind, small_net, some_images
 
 LABELS = [0, 1, 2, 0, 1, 2, 0]
@@ -171,9 +172,9 @@ def test_the_caller_s_images_and_model_stay_as_they_are() -> None:
     result = attack("bim", model, images, LABELS, eps=0.05)
     images.fill_(0)
     assert result.clean.tobytes() == IMAGES.numpy().tobytes()
-    elsewhere = runner._on(torch.device("meta"), model)
+    elsewhere = placed(model, "meta")
     assert elsewhere.device.type == "meta" and model.device.type == "cpu"
-    assert runner._on(torch.device("cpu"), model) is model
+    assert placed(model, "cpu") is model
 
 
 def test_results_cannot_be_changed() -> None:

@@ -41,7 +41,7 @@ def _first(logits: Tensor, rows: Tensor) -> Tensor:
 
 def answered(served: Served, images: Tensor, names: Sequence[str] = "abc") -> Tensor:
     clients = [Client(name) for name in names[:len(images)]]
-    return served.answer(images, served.queries(clients, torch.arange(len(images)))).logits
+    return served.answer(images, served.queries(clients, range(len(images)))).logits
 
 
 # ---- what is served ------------------------------------------------------------------------------------------------
@@ -51,7 +51,7 @@ def test_without_defenses_an_answer_is_one_forward_pass() -> None:
     model = small_net()
     counted = model.module = Counted(model.module)
     served = Served(model)
-    answer = served.answer(IMAGES, served.queries([], torch.arange(3)))
+    answer = served.answer(IMAGES, served.queries([], range(3)))
     assert answer.refused is None and counted.forwards == [3]
     assert torch.equal(answer.logits, model(IMAGES))
 
@@ -107,7 +107,7 @@ class Quota(Defense):
 def test_what_one_defense_refuses_the_next_does_not_see() -> None:
     served = Served(small_net(), [Noise(every=2, sigma=0.0), Quota()])
     client = Client("a")
-    logits = [served.answer(IMAGES[:1], served.queries([client], torch.tensor([0]))) for _ in range(5)]
+    logits = [served.answer(IMAGES[:1], served.queries([client], [0])) for _ in range(5)]
     assert [bool(answer.refused) for answer in logits] == [False, True, True, True, True]
     assert client.memories[0]["seen"] == 5 and client.memories[1]["arrived"] == 3
     assert all(bool(answer.logits.isnan().all()) == bool(answer.refused) for answer in logits)

@@ -38,12 +38,14 @@ class DecisionAttack(Attack):
         return Cost(gradients=0, queries=self.queries)
 
     def run(self, target: DecisionBased, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
+        near = goal.to("cpu")
+
         def fooled(images: Tensor, rows: Tensor) -> Tensor:
-            return goal.reached_by(target.decide(images, rows), rows)
+            return near.reached_by(target.decide(images, rows).cpu(), rows)
 
         def coroutine(one: Subject) -> Asking[None]:
             if not bool((yield one.clean)):
-                yield from self._attack(one, candidates(one, goal))
+                yield from self._attack(one, candidates(one, near))
 
         return run_coroutines(target, fooled, ball, run, self.queries, coroutine)
 
@@ -73,7 +75,7 @@ class DecisionAttack(Attack):
 
 def candidates(one: Subject, goal: Goal) -> Iterator[Tensor]:
     """The attacker's own images of a class that will do, nearest first, then some images of noise."""
-    others = one.run.others
+    others = one.others
     fits = others.labels != goal.labels[one.index] if goal.targets is None else (
         others.labels == goal.targets[one.index])
     images = one.fit(others.images[fits])

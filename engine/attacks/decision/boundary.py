@@ -70,13 +70,13 @@ class Boundary(DecisionAttack):
             aside = _aside(one, image, around, min(self.tries, one.left))
             worked = yield aside
             around = _adapted(around, worked)
-            aside = aside[worked.to(aside.device)][:one.left]
+            aside = aside[worked][:one.left]
             if not len(aside):
                 continue
             nearer = _nearer(one, aside, one.distance(image), towards)
             worked = yield nearer
             towards = _adapted(towards, worked)
-            for found in nearer[worked.to(nearer.device)]:
+            for found in nearer[worked]:
                 one.keep(found[None])
                 image = min(image, found[None], key=one.distance)
 

@@ -61,14 +61,14 @@ class GeoDA(DecisionAttack):
     def _normal(self, one: Subject, image: Tensor, probes: int) -> Asking[Tensor]:
         """Which way the boundary faces at `image`: the mean of smooth random patterns, each with its answer's sign."""
         _, channels, height, width = image.shape
-        down, across = (cosines(side, min(side, self.frequencies)).to(image.device) for side in (height, width))
+        down, across = (cosines(side, min(side, self.frequencies)) for side in (height, width))
         radius = REACH * float(length(image - one.clean))
         total = image.new_zeros(1, image.numel())
         for portion in one.shares(probes):
             patterns = down @ one.normal(portion, channels, down.shape[1], across.shape[1]) @ across.T
             patterns = unit(one.freed(patterns))
             answers = yield one.fit(image.add(patterns, alpha=radius))
-            total.addmm_((2.0 * answers - 1.0)[None].to(image.device), patterns.flatten(1))
+            total.addmm_((2.0 * answers - 1.0)[None], patterns.flatten(1))
         return total.div_(probes)
 
 

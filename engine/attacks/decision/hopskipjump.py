@@ -63,7 +63,7 @@ def _direction(one: Subject, image: Tensor, probes: int) -> Asking[Tensor]:
         around.mul_(radius / length(around).clamp_min_(1e-12)).add_(image)
         answers = yield one.fit(around)
         fooling += int(answers.sum())
-        weights = torch.stack([torch.ones(portion), answers * 2.0 - 1.0]).to(image.device)
+        weights = torch.stack([torch.ones(portion), answers * 2.0 - 1.0])
         sums.addmm_(weights, around.sub_(image).flatten(1))
     mean = 2 * fooling / probes - 1
     direction = sums[1] if abs(mean) == 1 else sums[1].sub_(sums[0], alpha=mean)

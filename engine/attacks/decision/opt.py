@@ -218,5 +218,5 @@ class SignOPT(Descending):
             around = unit(one.freed(one.normal(portion, *one.clean.shape[1:])))
             images = unit(ray.direction + smoothing * around).mul_(ray.reach).add_(one.clean)
             answers = yield one.fit(images)
-            total.addmm_((1.0 - 2.0 * answers)[None].to(around.device), around.flatten(1))
+            total.addmm_((1.0 - 2.0 * answers)[None], around.flatten(1))
         return total.div_(self.directions).view_as(one.clean), ray

@@ -39,8 +39,19 @@ class Scene:
 
         return torch.arange(self.size, device=self.ball.clean.device)
 
+    def repeated(self, count: int) -> Tensor:
+        """`rows`, so many times over: the same tensor each time, which the runner then reads but once."""
+        if count not in self._repeats:
+            self._repeats[count] = self.rows.repeat(count)
+        return self._repeats[count]
+
+    @cached_property
+    def _repeats(self) -> dict[int, Tensor]:
+        return {1: self.rows}
+
     def gradient(self, points: Tensor, rows: Tensor) -> Ascent:
-        """The gradient at points [R, C, H, W] near the images `rows`, as the mean over all copies of each point.
+        """The gradient at points [R, C, H, W] near all images, so many times over, which `rows` are `repeated`, as the
+        mean over all copies of each point.
 
         The model sees `rows_at_once` copies together, however many there are.
         """
@@ -59,7 +70,7 @@ class Scene:
         # random numbers are drawn, and so its result, would depend on how many images share the batch.
         groups = (range(i, i + 1) for i in range(count)) if self._draws else self._groups(count, self.size)
         parts = (look(torch.cat([points + self.ball.freed_(self.run.noise(points)).mul_(reach) for _ in group]),
-                      self.rows.repeat(len(group))) for group in groups)
+                      self.repeated(len(group))) for group in groups)
         return mean_of(parts, self.size, count)
 
     @property
@@ -79,7 +90,8 @@ class Scene:
         with torch.enable_grad():
             copies = torch.cat([self._copy(some, rows, number)
                                 for some, number in zip(points.chunk(len(numbers)), numbers, strict=True)])
-        ascent = self.target.gradient(copies.detach(), self.goal.objective, rows.repeat(len(numbers)))
+        together = self.repeated(len(copies) // self.size)
+        ascent = self.target.gradient(copies.detach(), self.goal.objective, together)
         # The model and the transformation are differentiated apart, so that only the cheap one keeps a graph here.
         (gradient,) = torch.autograd.grad(copies, points, ascent.gradient)
         return type(ascent)(gradient, ascent.logits, ascent.value)

@@ -62,7 +62,7 @@ class Diversity(Transformation):
         starts = (place * (side - sizes + 1)).long()
         all_ = torch.arange(side, device=size.device)[None]
         into = all_ - starts[:, None]
-        hat = bilinear(into, sizes[:, None], all_.new_tensor(side), all_)
+        hat = bilinear(into, sizes[:, None], all_.new_full((), side), all_)
         return hat * ((into >= 0) & (into < sizes[:, None]))[:, :, None]
 
 
