@@ -186,7 +186,7 @@ def test_a_folder_is_opened_when_it_is_typed(page: "Page", url: str, tmp_path: P
     box = page.get_by_test_id("stSelectbox").filter(has_text="Data set").first.locator("input")
     box.fill(f"folder:{tmp_path}")
     box.press("Enter")
-    page.get_by_test_id("stAlert").filter(has_text="No model knows the classes of").wait_for()
+    page.get_by_test_id("stAlert").filter(has_text="no class of it is called Left, Right").wait_for()
     page.get_by_role("button", name="Open it").wait_for(state="detached")
 
 
