@@ -13,7 +13,7 @@ PLACES = 3  # in how many random places each patch is judged
 
 
 @pytest.mark.parametrize("size", [0.3, pytest.param(0.4, marks=pytest.mark.xfail(
-    reason="18 against ART's 28 of 120 since places are drawn by an image's identity; to be looked into", strict=False))])
+    reason="18 against ART's 28 of 120 since places follow an image's identity; to be looked into", strict=False))])
 def test_a_patch_fools_as_often_as_arts(xrays: XRays, size: float) -> None:
     """ART's patch is a bitmap of the whole image's size that is shrunk, ours has the pixels it is seen with."""
     evasion = pytest.importorskip("art.attacks.evasion")
