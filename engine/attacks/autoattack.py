@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,6 +13,7 @@ from engine.attacks.base import (
     Ball,
     Budget,
     Cost,
+    Draw,
     Goal,
     Knowledge,
     Paper,
@@ -229,6 +230,9 @@ class _PartRun(Run):
         self._listed = Listed()
         self._first, self._steps = number * PARTS, members * PARTS
         self._walks = 0
+
+    def drawn(self, draws: Iterable[Draw], like: Tensor, rows: Tensor | None = None) -> Iterator[Tensor]:
+        return self._run.drawn(draws, like, self._of_all(rows))
 
     def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
         return self._run.noise(like, self._of_all(rows))

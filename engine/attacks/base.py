@@ -6,7 +6,7 @@ Importing this file or an attack family does not import torch, so that a page ca
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -265,10 +265,26 @@ class Others:
         return Others(self.images.to(device), self.labels.to(device))
 
 
+@dataclass(frozen=True)
+class Draw:
+    """Random numbers of that shape for each image: uniform in [-1, 1), or standard normal."""
+
+    shape: tuple[int, ...]
+    normal: bool = False
+
+
 class Run(ABC):
     """The runner as an attack sees it: randomness, what else the attacker has, progress and cancel."""
 
     others: Others
+
+    @abstractmethod
+    def drawn(self, draws: Iterable[Draw], like: Tensor, rows: Tensor | None = None) -> Iterator[Tensor]:
+        """The numbers [R, *shape] of one draw after another, on the device of `like` and of its kind.
+
+        They are the same as if each were asked for by itself, but reach an accelerator together: a step that takes
+        several asks for all of them at once. Take all of them, before any others are asked for. Rows as in `noise`.
+        """
 
     @abstractmethod
     def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:

@@ -14,6 +14,7 @@ from engine.attacks.base import (
     AttackInfo,
     Ball,
     Cost,
+    Draw,
     Goal,
     Knowledge,
     Paper,
@@ -159,8 +160,9 @@ class GradientAscent(Attack):
         if ball.norm == "linf":
             return ball.project_(run.noise(clean).mul_(ball.eps).add_(clean))
         # Uniform in an L2 ball of d dimensions: any direction, and a length that is the d-th root of a uniform number.
-        lengths = run.noise(clean[:, :1, :1, :1]).add_(1.0).div_(2.0).pow_(1.0 / ball.entries)
-        return ball.project_(unit(ball.freed_(run.normal(clean))).mul_(lengths.mul_(ball.eps)).add_(clean))
+        lengths, ways = run.drawn((Draw((1, 1, 1)), Draw(tuple(clean.shape[1:]), normal=True)), clean)
+        lengths = lengths.add_(1.0).div_(2.0).pow_(1.0 / ball.entries)
+        return ball.project_(unit(ball.freed_(ways)).mul_(lengths.mul_(ball.eps)).add_(clean))
 
 
 @dataclass(frozen=True, kw_only=True)

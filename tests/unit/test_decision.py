@@ -39,6 +39,8 @@ class Scripted(Run):
 
     noise = normal
 
+    def drawn(self, *_: Any) -> Any: ...
+
     def note(self, text: str, images: int = 1) -> None:
         self.notes.append(text)
 

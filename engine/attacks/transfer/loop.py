@@ -80,7 +80,7 @@ class TransferAttack(Attack):
         images, velocity, memory = clean.clone(), torch.zeros_like(clean), None
         for step in range(self.steps):
             points = images.add(velocity, alpha=step_size * self.momentum) if pieces.ahead else images
-            ascent, memory = pieces.rule(scene, points, memory, step == self.steps - 1)
+            ascent, memory = scene.step(pieces.rule, points, memory, step == self.steps - 1)
             run.record(step, self.steps, images, ascent.logits, ascent.value)
             direction = ball.add_momentum(velocity, smoothed(ascent.gradient, pieces.kernel), self.momentum)
             ball.project_(images.add_(direction.sign_(), alpha=step_size))

@@ -13,12 +13,26 @@ if TYPE_CHECKING:
     from engine.serving.threat import Ascent
 
 
+@dataclass(frozen=True)
+class Looks:
+    """How often a step takes the gradient: so often at the point itself, and then `each` times at `places` around."""
+
+    here: int
+    places: int = 0
+    each: int = 1
+
+
 class Rule(ABC):
     """Where the gradient is taken that a step is made of."""
 
     @abstractmethod
+    def looks(self, last: bool) -> Looks:
+        """What one step takes, the `last` or another."""
+
     def passes(self, steps: int) -> int:
         """How many gradients that many steps take, of each copy of an image."""
+        taken = [self.looks(step == steps - 1) for step in range(steps)]
+        return sum(looks.here + looks.places * looks.each for looks in taken)
 
     @abstractmethod
     def __call__(self, scene: Scene, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:
@@ -28,8 +42,8 @@ class Rule(ABC):
 class AtThePoint(Rule):
     """The gradient at the image itself."""
 
-    def passes(self, steps: int) -> int:
-        return steps
+    def looks(self, last: bool) -> Looks:
+        return Looks(1)
 
     def __call__(self, scene: Scene, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:
         return scene.gradient(points, scene.rows), None
@@ -42,8 +56,8 @@ class TunedVariance(Rule):
     neighbours: int = 20
     reach: float = 1.5
 
-    def passes(self, steps: int) -> int:
-        return steps + (steps - 1) * self.neighbours
+    def looks(self, last: bool) -> Looks:
+        return Looks(1, 0 if last else self.neighbours)
 
     def __call__(self, scene: Scene, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:
         here = scene.gradient(points, scene.rows)
@@ -64,8 +78,8 @@ class PenalisedNorm(Rule):
     reach: float = 3.0
     balance: float = 0.5
 
-    def passes(self, steps: int) -> int:
-        return 2 * steps * self.neighbours
+    def looks(self, last: bool) -> Looks:
+        return Looks(0, self.neighbours, each=2)
 
     def __call__(self, scene: Scene, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:
         def look(near: Tensor, rows: Tensor) -> Ascent:
