@@ -6,20 +6,16 @@ from engine.attacks.base import ATTACKS
 
 # The order in which they are listed.
 FAMILIES = (
-    "gradient",
-    "transfer.attacks",
-    "transfer.combined",
-    "optimisation",
-    "sparse",
+    "declared.gradient",
+    "declared.transfer",
+    "declared.optimisation",
+    "declared.sparse",
     "patch",
-    "universal",
-    "generative",
-    "autoattack",
-    "decision.hopskipjump",
-    "decision.boundary",
-    "decision.opt",
-    "decision.geoda",
-    "score",
+    "declared.universal",
+    "declared.generative",
+    "declared.autoattack",
+    "declared.decision",
+    "declared.score",
 )
 for _family in FAMILIES:
     import_module(f"engine.attacks.{_family}")

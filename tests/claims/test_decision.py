@@ -10,7 +10,8 @@ import pytest
 from torch import Tensor
 
 import engine
-from engine.attacks.decision.hopskipjump import GBBA
+from engine.attacks.decision import hopskipjump
+from engine.attacks.declared.decision import GBBA
 from engine.attacks.result import Walk
 from engine.attacks.runner import Resources
 from tests.claims.report import table
@@ -46,15 +47,15 @@ class Corrections:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.directions = self.corrected = 0
-        adjust = GBBA.adjust
+        corrected = hopskipjump.corrected
 
         def counted(attack: GBBA, direction: Tensor, change: Tensor) -> Tensor:
-            adjusted = adjust(attack, direction, change)
+            adjusted = corrected(attack, direction, change)
             self.directions += 1
             self.corrected += adjusted is not direction
             return adjusted
 
-        monkeypatch.setattr(GBBA, "adjust", counted)
+        monkeypatch.setattr(hopskipjump, "corrected", counted)
 
 
 def _distances(walk: Walk, queries: int) -> np.ndarray:

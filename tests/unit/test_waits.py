@@ -187,7 +187,8 @@ def test_what_is_too_much_to_cross_at_once_is_cut_and_stays_the_same(monkeypatch
     np.testing.assert_allclose(alone[1].adversarial, whole[1].adversarial[:1], atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in sorted(EPOCHS)), ("uap", {"method": "DeepFool"})])
+@pytest.mark.parametrize(("name", "options"), [
+    *((name, {}) for name in sorted(EPOCHS)), ("uap", {"method": "DeepFool"})])
 def test_no_step_of_learning_waits(name: str, options: dict[str, Any]) -> None:
     few, many = (watch(name, further=EPOCHS[name] * steps, epochs=2, **options)[0] for steps in (2, 4))
     assert many == few
@@ -195,12 +196,10 @@ def test_no_step_of_learning_waits(name: str, options: dict[str, Any]) -> None:
 
 
 def test_deepfool_learns_the_same_whether_its_looks_cost_or_not() -> None:
-    options = {"method": "DeepFool", "epochs": 3, "eps": 0.05, "further": 12, "model": small_net()}
-    clean = some_images(4)
-    near = quick("uap", small_net(), clean, [0] * 4, resources=Resources(others=Others(
-        some_images(12, seed=1), torch.arange(12) % 3)), **{k: v for k, v in options.items() if k not in (
-            "further", "model")})
-    waits, there = watch("uap", **options)
+    options: dict[str, Any] = {"method": "DeepFool", "epochs": 3, "eps": 0.05}
+    resources = Resources(others=Others(some_images(12, seed=1), torch.arange(12) % 3))
+    near = quick("uap", small_net(), some_images(4), [0] * 4, resources=resources, **options)
+    _, there = watch("uap", further=12, model=small_net(), **options)
     np.testing.assert_allclose(there.trace.learned["pattern"], near.trace.learned["pattern"], atol=1e-5)
     assert there.trace.curves["fooling"] == near.trace.curves["fooling"] != (0.0,)
 

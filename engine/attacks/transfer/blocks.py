@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from engine.attacks.base import Draw
+from engine.attacks.transfer.scene import Scene
 from engine.attacks.transfer.transformations import Transformation, bilinear, shares
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from engine.attacks.transfer.scene import Scene
 
 # What SIA does to a block.
 _ROLL_DOWN, _ROLL_RIGHT, _FLIP_DOWN, _FLIP_RIGHT, _TURN, _DIM, _GRAIN, _SHRINK, _SMOOTH, _DROP = range(10)
@@ -42,8 +40,6 @@ class Blocks(Transformation):
         return common if self.seven else (*common, Draw((channels, *blocks)))
 
     def __call__(self, points: Tensor, rows: Tensor, number: int, drawn: Sequence[Tensor], scene: Scene) -> Tensor:
-        import torch
-
         cuts, (what, grain, *dropped) = drawn[:2], drawn[2:]
         down, right = (_Cuts.at(shares(order), self.blocks) for order in cuts)
         ways, amounts = shares(what).unbind(dim=1)
@@ -56,8 +52,6 @@ class Blocks(Transformation):
 
     def _three(self, points: Tensor, done: Tensor, ways: Tensor, kept: Tensor, down: _Cuts, right: _Cuts) -> Tensor:
         """What is `done` so far, with the other blocks of `points` shrunk, smoothed, or with the `kept` channels."""
-        import torch
-
         shrunk = (down.shrinking()[:, None] @ points @ right.shrinking()[:, None].mT).clamp(0, 1)
         smooth = down.smoothing()[:, None] @ points @ right.smoothing()[:, None].mT
         kept = torch.stack([_spread(channel, down, right) for channel in kept.unbind(dim=1)], dim=1)
@@ -78,8 +72,6 @@ class _Cuts:
     def at(cls, order: Tensor, blocks: int) -> _Cuts:
         """Cuts where random numbers `order` [R, side - 1], one a place between two pixels, are largest; an image of
         fewer pixels than blocks has a block for each pixel."""
-        import torch
-
         side = order.shape[1] + 1
         inner = order.topk(min(blocks, side) - 1, dim=1).indices.add(1).sort(dim=1).values
         ends = inner.new_zeros(len(inner), 1)
@@ -95,8 +87,6 @@ class _Cuts:
     @property
     def _place(self) -> Tensor:
         """Which pixel of its block each pixel is [R, S]."""
-        import torch
-
         return torch.arange(self.block.shape[1], device=self.block.device) - self.start
 
     @property
@@ -115,8 +105,6 @@ class _Cuts:
 
     def smoothing(self) -> Tensor:
         """What leaving out every block's highest frequencies does along this axis, as matrices [R, S, S]."""
-        import torch
-
         length, number = self.length[:, :, None], self._place[:, :, None]
         waves = torch.cos(torch.pi / length * (self._place[:, None, :] + 0.5) * number)
         waves = waves * torch.where(number == 0, 1 / length, 2 / length).sqrt()
@@ -128,8 +116,6 @@ class _Cuts:
 
         A block is rolled by its amount, a share of its length.
         """
-        import torch
-
         ways, amounts = self.along(ways), self.along(amounts)
         here = torch.arange(self.block.shape[1], device=ways.device)[None, :, None]
         start, length = self.start[:, :, None], self.length[:, :, None]

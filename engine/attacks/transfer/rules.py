@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
-    from engine.attacks.transfer.scene import Scene
-    from engine.serving.threat import Ascent
-
-
-@dataclass(frozen=True)
-class Looks:
-    """How often a step takes the gradient: so often at the point itself, and then `each` times at `places` around."""
-
-    here: int
-    places: int = 0
-    each: int = 1
+from engine.attacks.transfer.scene import Looks, Scene
+from engine.serving.threat import Ascent
 
 
 class Rule(ABC):
@@ -28,11 +17,6 @@ class Rule(ABC):
     @abstractmethod
     def looks(self, last: bool) -> Looks:
         """What one step takes, the `last` or another."""
-
-    def passes(self, steps: int) -> int:
-        """How many gradients that many steps take, of each copy of an image."""
-        taken = [self.looks(step == steps - 1) for step in range(steps)]
-        return sum(looks.here + looks.places * looks.each for looks in taken)
 
     @abstractmethod
     def __call__(self, scene: Scene, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
 from engine.attacks.base import Ball, Draw, Goal, Run
 from engine.errors import EngineError
+from engine.serving.threat import Ascent, WhiteBox
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from engine.attacks.transfer.rules import Looks, Rule
+    from engine.attacks.transfer.rules import Rule
     from engine.attacks.transfer.transformations import Transformation
-    from engine.serving.threat import Ascent, WhiteBox
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How often a step takes the gradient: so often at the point itself, and then `each` times at `places` around."""
+
+    here: int
+    places: int = 0
+    each: int = 1
 
 
 @dataclass
@@ -29,7 +39,7 @@ class Scene:
     run: Run
     transformations: tuple[Transformation, ...]
     step_size: float
-    numbers: Iterator[Tensor] = iter(())
+    numbers: Iterator[Tensor] = field(default_factory=lambda: iter(()))
 
     def step(self, rule: Rule, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:
         """What `rule` finds at `points`, one for each image."""
@@ -52,8 +62,6 @@ class Scene:
     @cached_property
     def rows(self) -> Tensor:
         """The number of every image of the batch."""
-        import torch
-
         return torch.arange(self.size, device=self.ball.clean.device)
 
     def repeated(self, count: int) -> Tensor:
@@ -81,8 +89,6 @@ class Scene:
     def around(self, points: Tensor, count: int, reach: float, look: Callable[[Tensor, Tensor], Ascent]) -> Ascent:
         """The mean of what `look` sees at `count` random places no farther than `reach` from each image's point, and
         unchanged where the image may not change."""
-        import torch
-
         # Where copies are drawn at random, places are visited one by one: otherwise the order in which an image's
         # random numbers are taken, and so its result, would depend on how many images share the batch.
         random = any(transformation.draws(points) for transformation in self.transformations)
@@ -98,8 +104,6 @@ class Scene:
 
     def _gradients(self, points: Tensor, rows: Tensor, numbers: range) -> Ascent:
         """The gradient at every point by way of the copies `numbers`, one after the other [len(numbers) * R, ...]."""
-        import torch
-
         points = torch.cat([points] * len(numbers)).requires_grad_(True)
         with torch.enable_grad():
             copies = torch.cat([self._copy(some, rows, number)
@@ -121,8 +125,6 @@ class Scene:
     @cached_property
     def different(self) -> Tensor:
         """Which of the attacker's further images differ from which image of the batch, bool [N, M]."""
-        import torch
-
         pool = self.run.others.images
         found = torch.stack([(one != self.ball.clean).flatten(1).any(dim=1) for one in pool], dim=1)
         if not bool(found.any(dim=1).all()):

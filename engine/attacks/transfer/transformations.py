@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
 from engine.attacks.base import Draw
+from engine.attacks.networks.style import StyleNet, load_style
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from engine.attacks.networks.style import StyleNet
     from engine.attacks.transfer.scene import Scene
 
 
@@ -69,8 +70,6 @@ class Diversity(Transformation):
         `size` and `place` in [0, 1) choose the new size and where it starts. As matrices every image has its own in
         one product, and the way back is exact and gives the same bytes on every device, unlike grid sampling's.
         """
-        import torch
-
         low = max(1, int(side * self.smallest))
         sizes = torch.where(plays, low + (size * (side - low + 1)).long(), side)
         starts = (place * (side - sizes + 1)).long()
@@ -137,8 +136,6 @@ class Styles(Transformation):
         return Draw((self._network(points).codes,), normal=True), Draw(tuple(points.shape[1:]))
 
     def _network(self, points: Tensor) -> StyleNet:
-        from engine.attacks.networks.style import load_style
-
         return load_style(self.style, points.device)
 
     def __call__(self, points: Tensor, rows: Tensor, number: int, drawn: Sequence[Tensor], scene: Scene) -> Tensor:
