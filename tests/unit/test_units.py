@@ -197,8 +197,8 @@ Store.put = until
 
 def killed(kind: str, *lines: str) -> None:
     """A process that does that and is killed when two results of this kind are kept."""
-    run = subprocess.run([sys.executable, "-c", KILLED + "\n".join(lines), kind], cwd=ROOT, capture_output=True, text=True,
-                         check=False)
+    script = KILLED + "\n".join(lines)
+    run = subprocess.run([sys.executable, "-c", script, kind], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == -signal.SIGKILL, run.stderr
 
 
@@ -224,8 +224,8 @@ def test_a_server_that_is_killed_is_taken_up_where_it_was(home: Path, model: str
                                                           tmp_path: Path) -> None:
     spec = make_spec("uap", eps=0.1, batch=2, params={"epochs": 1})
     task = fooling_task(explore_task(Source("phantom-cxr", SPLIT, 3), model, spec, "cpu"), limit=9)
-    killed("attack", "from engine.work.jobs import jobs", "from engine.work.kinds import Task", "import engine.experiments",
-           f"jobs().submit(Task.from_json({task.to_json()!r})).wait()")
+    killed("attack", "import engine.experiments", "from engine.work.jobs import jobs",
+           "from engine.work.kinds import Task", f"jobs().submit(Task.from_json({task.to_json()!r})).wait()")
     jobs = Jobs(store_in(home / "runs"))
     taken, = jobs.take_up()
     found = taken.wait(120).payload
