@@ -48,7 +48,7 @@ def add(commands: Commands) -> None:
     limits = actions.add_parser("limit", help="how much they may take: show, set, off")
     limit = limits.add_subparsers(dest="what", required=True)
     _action(limit, "show", _show_limit, "how much the results may take")
-    size = _action(limit, "set", _set_limit, "let unstarred results go, the longest unused first, when a new one is kept")
+    size = _action(limit, "set", _set_limit, "let unstarred results go, the longest unused first, for new ones")
     size.add_argument("size", nargs="+", metavar="SIZE", help="such as 20 GB, 500 MB, 1.5 GiB")
     _action(limit, "off", _lift_limit, "keep everything")
 

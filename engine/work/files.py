@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -67,11 +67,12 @@ class Files:
         return None if member is None else _about(key, member), arrays
 
     def described(self, key: str) -> tuple[About, os.stat_result] | None:
-        """What a file says about itself, and the disk about it; None where it is damaged or says nothing."""
+        """What a file says about itself but for its facts, and the disk about it; None where it is damaged or says
+        nothing."""
         path = self.result(key)
         try:
             with np.load(path, allow_pickle=False) as file:
-                return _about(key, file[_ABOUT]), path.stat()
+                return replace(_about(key, file[_ABOUT]), facts={}), path.stat()
         except Exception as error:  # whatever a file cut short, overwritten or of another version brings about
             log.warning("%s does not say what it is (%s: %s)", path.name, type(error).__name__, error)
             return None
