@@ -118,13 +118,13 @@ def enter(connection: sqlite3.Connection, about: About, file: os.stat_result, st
         "values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (about.key, encodable(about.kind), encodable(about.title), spec, about.created, words(about.title, spec),
          file.st_size, file.st_mtime, starred))
-    connection.execute("delete from facts where key = ?", (about.key,))
+    connection.execute("delete from earlier where key = ?", (about.key,))
 
 
 def remove(connection: sqlite3.Connection, keys: Iterable[str]) -> None:
     for key in keys:
         connection.execute("delete from results where key = ?", (key,))
-        connection.execute("delete from facts where key = ?", (key,))
+        connection.execute("delete from earlier where key = ?", (key,))
 
 
 def mark(connection: sqlite3.Connection, key: str, starred: bool) -> None:

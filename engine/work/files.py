@@ -44,10 +44,13 @@ class Files:
         return os.path.isfile(self.result(key))
 
     def results(self) -> set[str]:
-        return {path.stem for path in self.folder.glob(f"*{_RESULT}")}
+        return self._named(_RESULT)
 
     def stars(self) -> set[str]:
-        return {path.stem for path in self.folder.glob(f"*{_STAR}")}
+        return self._named(_STAR)
+
+    def _named(self, suffix: str) -> set[str]:
+        return {name.removesuffix(suffix) for name in os.listdir(self.folder) if name.endswith(suffix)}
 
     def write(self, about: About, arrays: dict[str, np.ndarray]) -> os.stat_result:
         """Keep a result; what the disk says about its file. Raises OSError."""

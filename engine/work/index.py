@@ -29,20 +29,19 @@ def _create(connection: sqlite3.Connection) -> None:
 
 
 def _lighten(connection: sqlite3.Connection) -> None:
-    """Lines that are quickly read, whatever results say: the facts are in the files, and those of results from before
-    files said all about themselves in a table of their own. `words` is what is searched, `bytes` the file's size, NULL
-    until it is measured, and `used` when it was used last, as far as is known."""
-    connection.execute("alter table results rename to before")
+    """Lines that are quickly read, whatever results say: their facts are in their files. `words` is what is searched,
+    `bytes` the file's size, NULL until it is measured, and `used` when it was used last, as far as is known.
+
+    The lines of before stay as they are, in `earlier`, for the facts of results whose files do not say them.
+    """
+    connection.execute("alter table results rename to earlier")
     connection.execute("""create table results (
         key text primary key, kind text not null, title text not null, spec text not null, created real not null,
         words text not null default '', bytes integer, used real not null, starred integer not null default 0)""")
     connection.execute("insert into results (key, kind, title, spec, created, used) "
-                       "select key, kind, title, spec, created, created from before")
-    connection.execute("create table facts (key text primary key, facts text not null)")
-    connection.execute("insert into facts select key, facts from before")
+                       "select key, kind, title, spec, created, created from earlier")
     connection.executemany("update results set words = ? where key = ?", (
-        (words(title, spec), key) for key, title, spec in connection.execute("select key, title, spec from before")))
-    connection.execute("drop table before")
+        (words(title, spec), key) for key, title, spec in connection.execute("select key, title, spec from earlier")))
     connection.execute("create index results_created on results (created)")
     connection.execute("create index results_sizes on results (kind, starred, bytes)")
     connection.execute("create index results_unused on results (starred, used, created, key, bytes)")

@@ -210,7 +210,7 @@ class Store:
         """The facts of a result from before files said all about themselves."""
         try:
             row = self._asked(
-                lambda index: index.execute("select facts from facts where key = ?", (key,)).fetchone(), None)
+                lambda index: index.execute("select facts from earlier where key = ?", (key,)).fetchone(), None)
         except EngineError as error:
             log.warning("%s", error)
             return None

@@ -18,7 +18,7 @@ def fill(index: sqlite3.Connection, files: Files) -> str:
     adopted = sum(_adopt(index, files, unlisted[at:at + _BATCH]) for at in range(0, len(unlisted), _BATCH))
     _forget_gone(index, files, listed - kept)
     _measure(index, files)
-    _mark_starred(index, files)
+    _mark_starred(index, files, kept)
     lost = len(unlisted) - adopted
     missed = f"; {lost} could not be, and are computed again when asked for" if lost else ""
     return f"Results listed again: {adopted}{missed}."
@@ -53,9 +53,9 @@ def _measure(index: sqlite3.Connection, files: Files) -> None:
             index.executemany("update results set bytes = ?, used = ? where key = ?", measured)
 
 
-def _mark_starred(index: sqlite3.Connection, files: Files) -> None:
+def _mark_starred(index: sqlite3.Connection, files: Files, kept: Collection[str]) -> None:
     marked = {key for (key,) in index.execute("select key from results where starred")}
-    if changed := (marked ^ files.stars()) & files.results():
+    if changed := (marked ^ files.stars()).intersection(kept):
         with index:
             for key in changed:
                 entries.mark(index, key, files.starred(key))

@@ -68,7 +68,7 @@ def test_an_index_of_the_first_version_loses_nothing(tmp_path, described: bool) 
     with contextlib.closing(sqlite3.connect(tmp_path / "index.sqlite")) as connection:
         assert connection.execute("pragma user_version").fetchone() == (len(MIGRATIONS),) == (2,)
     put(store, "a")  # whose file says all about itself now
-    assert store._index.ask(lambda index: index.execute("select 1 from facts where key = 'a'").fetchall()) == []
+    assert store._index.ask(lambda index: index.execute("select 1 from earlier where key = 'a'").fetchall()) == []
 
 
 def test_a_line_of_before_that_is_damaged_keeps_no_other_from_being_brought_along(tmp_path) -> None:
