@@ -204,8 +204,8 @@ def test_what_a_killed_process_left_undone_is_put_right_at_the_next_start(tmp_pa
     put(Store(tmp_path), "a")
     killed(tmp_path, steps)
     store = Store(tmp_path)
-    assert {entry.key for entry in store.search().entries} == left and starred(store) == stars
     assert store.usage().all == weighed(tmp_path) and store.notes == []
+    assert {entry.key for entry in store.search().entries} == left and starred(store) == stars
     if "b" in left:
         entry = store.entry("b")
         assert entry.bytes == (tmp_path / "b.npz").stat().st_size > 40_000 and entry.spec == {"attack": "pgd"}
