@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from engine.cli.output import print_json, printable
 from engine.cli.parser import Commands
 from engine.errors import EngineError, UnknownName, shortened
+from engine.work.entries import Order, Wanted
 
 if TYPE_CHECKING:
     from engine.work.entries import Entry, Share
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _SHORT = 12  # characters of a key that tell it from all others, as a rule
 _WIDE = 100  # characters of a title in a list
-_ORDERS = ("newest", "oldest", "largest")
 
 
 def add(commands: Commands) -> None:
@@ -31,7 +31,7 @@ def add(commands: Commands) -> None:
     listing.add_argument("--text", default="", help="only with all these words in the title or the spec: a model, an "
                                                     "attack, a data set")
     listing.add_argument("--starred", action="store_true", help="only starred ones")
-    listing.add_argument("--order", default=_ORDERS[0], help="newest, oldest or largest first (default newest)")
+    listing.add_argument("--order", default=Order.NEWEST.value, help="newest, oldest or largest first (default newest)")
     listing.add_argument("--limit", type=int, default=20, help="so many (default 20)")
     listing.add_argument("--offset", type=int, default=0, help="after so many that are left out")
 
@@ -68,11 +68,11 @@ def _store() -> Store:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from engine.work.entries import Order, Wanted
     from engine.work.room import size_text
 
-    if arguments.order not in _ORDERS:
-        raise UnknownName("order", arguments.order, _ORDERS)
+    orders = [order.value for order in Order]
+    if arguments.order not in orders:
+        raise UnknownName("order", arguments.order, orders)
     if arguments.limit < 1 or arguments.offset < 0:
         raise EngineError("--limit must be at least 1, and --offset at least 0")
     store = _store()
@@ -197,4 +197,7 @@ def _limit_text(limit: Limit) -> str:
 
 
 def _when(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):  # a year that no calendar has
+        return f"{'no known time':16}"

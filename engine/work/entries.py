@@ -1,6 +1,7 @@
 """The lines of the index: what is known of a kept result without opening it, and how results are looked for."""
 
 import json
+import math
 import os
 import re
 import sqlite3
@@ -50,10 +51,15 @@ class About:
         return self.key, self.kind, self.title, json.dumps(self.spec), json.dumps(self.facts), self.created
 
     @classmethod
-    def of_row(cls, row: tuple[str, str, str, str, str, float]) -> "About":
-        """What the row says; raises ValueError."""
+    def of_row(cls, row: list[Any]) -> "About":
+        """What the row says; raises ValueError and TypeError where that is nothing that `row` gives."""
         key, kind, title, spec, facts, created = row
-        return cls(key, kind, title, json.loads(spec), json.loads(facts), created)
+        about = cls(key, kind, title, json.loads(spec), json.loads(facts), float(created))
+        texts, objects = (key, kind, title), (about.spec, about.facts)
+        if not (all(isinstance(text, str) for text in texts) and all(isinstance(each, dict) for each in objects)
+                and math.isfinite(about.created)):
+            raise ValueError("it says other things than results do")
+        return about
 
 
 class Order(Enum):

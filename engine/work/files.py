@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from engine import disk
-from engine.work.entries import About
+from engine.work.entries import About, encodable
 
 _ABOUT = "#about"  # the member of a file that holds its About; no array has such a name
 _RESULT, _STAR = ".npz", ".star"
@@ -50,7 +50,9 @@ class Files:
         return self._named(_STAR)
 
     def _named(self, suffix: str) -> set[str]:
-        return {name.removesuffix(suffix) for name in os.listdir(self.folder) if name.endswith(suffix)}
+        """What stands before the suffix in the names that end in it; a name that is no text is no key's."""
+        return {name.removesuffix(suffix) for name in os.listdir(self.folder)
+                if name.endswith(suffix) and encodable(name) == name}
 
     def write(self, about: About, arrays: dict[str, np.ndarray]) -> os.stat_result:
         """Keep a result; what the disk says about its file. Raises OSError."""

@@ -45,7 +45,7 @@ def _measure(index: sqlite3.Connection, files: Files) -> None:
     """Note the size and the time of files that were listed before indexes knew of either."""
     measured = []
     for (key,) in index.execute("select key from results where bytes is null"):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             file = files.result(key).stat()
             measured.append((file.st_size, file.st_mtime, key))
     if measured:

@@ -162,6 +162,12 @@ def test_a_result_that_is_damaged_is_told(capsys, store: Store) -> None:
     assert "cannot be read" in refused(capsys, "show", "aa1")
 
 
+def test_a_time_that_no_calendar_has_is_shown(capsys, store: Store) -> None:
+    said_of_it = json.dumps(["cc", "explore", "from the far future", "{}", "{}", 1e300])
+    np.savez(store.folder / "cc.npz", **{"#about": np.frombuffer(said_of_it.encode(), np.uint8)})
+    assert "no known time" in said(capsys, "list") and "no known time" in said(capsys, "show", "cc")
+
+
 NASTY = "\x1b]0;mine\x07 \x9b2J \u202egnp \u2028 \udcff \x00 end"
 
 

@@ -338,3 +338,32 @@ def test_an_index_of_a_newer_version_is_refused_for_searching_too_and_left_alone
         with pytest.raises(EngineError, match="newer Perturbscope; update this one"):
             question()
     assert (tmp_path / "index.sqlite").read_bytes() == before and not list(tmp_path.glob("*.damaged-*"))
+
+
+def about(**changes: object) -> list[object]:
+    said = {"key": "odd", "kind": "explore", "title": "t", "spec": "{}", "facts": "{}", "created": 1.0} | changes
+    return list(said.values())
+
+
+@pytest.mark.parametrize("said", [
+    [], {}, None, 5, about(key="k"), about(kind=None), about(title=None), about(title=7), about(spec=None),
+    about(spec="[]"), about(facts="[]"), about(spec="["), about(created=None), about(created="now"),
+    about(created=float("nan")), about(created=float("inf")), about(created=10**400),
+    about(spec='{"a":' * 50_000), [*about(), 1],
+])
+def test_a_file_that_says_odd_things_of_itself_hides_no_other(tmp_path, said: object) -> None:
+    put(Store(tmp_path), "k")
+    np.savez(tmp_path / "odd.npz", **{"#about": np.frombuffer(json.dumps(said).encode(), np.uint8)})
+    (tmp_path / "index.sqlite").unlink()
+    store = Store(tmp_path)
+    assert [entry.key for entry in store.search().entries] == ["k"] and store.usage().all.results == 1
+    assert store.get("odd") is None
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names there are always text")
+def test_a_file_whose_name_is_no_text_hides_no_other(tmp_path) -> None:
+    put(Store(tmp_path), "k")
+    said = np.frombuffer(json.dumps(about(key="\udcff")).encode(), np.uint8)
+    np.savez(tmp_path / "\udcff.npz", **{"#about": said})
+    (tmp_path / "\udcff.star").touch()
+    assert [entry.key for entry in Store(tmp_path).search().entries] == ["k"]
