@@ -211,8 +211,7 @@ class Store:
 
     def _note(self, line: str) -> None:
         with self._lock:
-            if line not in self._notes:
-                self._notes.append(line)
+            self._notes.append(line)
 
     def _fill(self, index: sqlite3.Connection) -> str:
         self._files.sweep()
@@ -280,8 +279,10 @@ class Store:
             return None
 
     def _tell(self, line: str) -> None:
-        log.warning("%s", line)
-        self._note(line)
+        """Say what every further result would say again, once until it is `noted`."""
+        if line not in self.notes:
+            log.warning("%s", line)
+            self._note(line)
 
 
 @lru_cache(maxsize=8)

@@ -119,7 +119,8 @@ def test_what_attacks_learned_makes_room_as_all_else_does(tmp_path) -> None:
     assert keys(store) == {"a", "b"}
 
 
-def test_starred_results_stay_and_the_newest_too_and_it_is_told_in_one_line(tmp_path) -> None:
+def test_starred_results_stay_and_the_newest_too_and_it_is_told_in_one_line(
+        tmp_path, caplog: pytest.LogCaptureFixture) -> None:
     store = Store(tmp_path)
     put(store, "a")
     put(store, "b")
@@ -131,6 +132,10 @@ def test_starred_results_stay_and_the_newest_too_and_it_is_told_in_one_line(tmp_
     assert keys(store) == {"a", "b", "e"}
     (note,) = store.notes
     assert note.isprintable() and "limit of" in note and "unstar or delete some" in note
+    assert [record.message for record in caplog.records] == [note]  # once, not with each result
+    store.noted(note)
+    put(store, "e")
+    assert store.notes == [note]
     store.star("a", False)
     put(store, "f")
     assert keys(store) == {"b", "f"}
