@@ -15,10 +15,11 @@ from engine.data.splits import evenly
 from engine.device import load_libraries
 from engine.errors import EngineError
 from engine.experiments.explore import Exploring, unchanged
+from engine.experiments.explored import Measured
 from engine.experiments.further import chosen_others
 from engine.experiments.sources import own_number, seen_by
 from engine.work.kinds import Bench, Task, kind
-from engine.work.specs import canonical
+from engine.work.specs import canonical, from_json
 from engine.work.store import Payload
 
 MOST = 200  # images, spread evenly over the split
@@ -40,10 +41,7 @@ class Measuring:
 
 def fooling_task(explored: Task, limit: int = MOST) -> Task:
     """The job that tries what the attack `explored` on one picture learned on up to `limit` images of the picture's
-    split; raises EngineError.
-
-    Facts: AttackResult.summary; arrays: `indices`, `labels`, `predicted_clean` and `predicted_adversarial` [N].
-    """
+    split; raises EngineError."""
     spec: Exploring = explored.spec
     _, dataset = seen_by(spec.model, spec.source)
     images = dataset.digest_of(_unseen(dataset, own_number(spec.source), spec.attack, limit))
@@ -51,7 +49,7 @@ def fooling_task(explored: Task, limit: int = MOST) -> Task:
     return Task("fooling", Measuring(spec, limit, images), title, explored.device)
 
 
-@kind("fooling", Measuring)
+@kind("fooling", Measuring, result=Measured)
 def _measure(measuring: Measuring, bench: Bench) -> Payload:
     bench.progress.report(0.0, "loading PyTorch and the model")
     load_libraries()
@@ -73,9 +71,9 @@ def _measure(measuring: Measuring, bench: Bench) -> Payload:
     resources = resources_for(attack, dataset, indices, images, classifier, learned_beside=own)
     result = run_attack(attack, classifier, images, labels, resources=resources, device=bench.device,
                         progress=bench.progress.part(0.1, 1.0), memory=StoredLessons(bench.store))
-    return Payload(result.summary(), {"indices": np.array(indices), "labels": result.labels,
-                                      "predicted_clean": result.predicted_clean,
-                                      "predicted_adversarial": result.predicted_adversarial})
+    return from_json(Measured, {**result.summary(), "indices": np.array(indices), "labels": result.labels,
+                                "predicted_clean": result.predicted_clean,
+                                "predicted_adversarial": result.predicted_adversarial}).payload()
 
 
 def _unseen(dataset: Dataset, own: list[int], attack: AttackSpec, limit: int) -> list[int]:

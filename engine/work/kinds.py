@@ -13,6 +13,7 @@ from engine import device as devices
 from engine import digest
 from engine.progress import Progress
 from engine.registry import Registry
+from engine.work.results import Result
 from engine.work.specs import canonical, from_json, to_json
 from engine.work.store import Payload, Store
 
@@ -47,13 +48,19 @@ Outcome = Payload | Generator[None, None, Payload]
 @dataclass(frozen=True)
 class Kind(Generic[S]):
     """One kind of work. `version` is raised when the same spec gives another result than before; with `keep` the
-    result outlives the process."""
+    result outlives the process. `result` is its form; without one, whatever was kept is taken as it is."""
 
     name: str
     spec: type[S]
     work: Callable[[S, Bench], Outcome]
     version: int = 1
     keep: bool = True
+    result: type[Result] | None = None
+
+    def check(self, payload: Payload) -> None:
+        """Raises EngineError where `payload` is no result of this kind, or not any more."""
+        if self.result is not None:
+            self.result.of(payload)
 
     @property
     def patient(self) -> bool:
@@ -76,11 +83,12 @@ class Kind(Generic[S]):
 KINDS: Registry[Kind[Any]] = Registry("kind of work")
 
 
-def kind(name: str, spec: type[S], *, version: int = 1,
-         keep: bool = True) -> Callable[[Callable[[S, Bench], Outcome]], Callable[[S, Bench], Outcome]]:
-    """Decorator: the function does the work called `name`, which a `spec` (a frozen data class) describes."""
+def kind(name: str, spec: type[S], *, version: int = 1, keep: bool = True, result: type[Result] | None = None,
+         ) -> Callable[[Callable[[S, Bench], Outcome]], Callable[[S, Bench], Outcome]]:
+    """Decorator: the function does the work called `name`, which a `spec` (a frozen data class) describes. What was
+    kept and is no such `result` is none."""
     def register(work: Callable[[S, Bench], Outcome]) -> Callable[[S, Bench], Outcome]:
-        KINDS.add(name, Kind(name, spec, work, version, keep))
+        KINDS.add(name, Kind(name, spec, work, version, keep, result))
         return work
 
     return register

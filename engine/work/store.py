@@ -10,6 +10,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -79,14 +80,18 @@ class Store:
             raise EngineError(f"the result is kept in {self.folder}, but the list of results could not be written "
                               f"{advice(error)}") from None
 
-    def get(self, key: str) -> Payload | None:
-        """What was kept under `key`; None where there is nothing, or nothing that can be read any more."""
+    def get(self, key: str, check: Callable[[Payload], object] = lambda payload: None) -> Payload | None:
+        """What was kept under `key`; None where there is nothing, or nothing that can be read any more. `check` raises
+        for what has another form than it should."""
         path = self._path(key)
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             facts = _entry(key, arrays.pop(_ABOUT)).facts if _ABOUT in arrays else self._facts(key)
-            return None if facts is None else Payload(facts, arrays)
+            if facts is None:
+                return None
+            check(payload := Payload(facts, arrays))
+            return payload
         except FileNotFoundError:
             return None
         except OSError as error:

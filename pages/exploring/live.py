@@ -47,7 +47,7 @@ def _show(run: Run) -> None:
 def _stage(chosen: Picture, classes: tuple[str, ...], preview: Preview | None, who: str, sentence: str,
            checks: list[str], notes: list[str]) -> None:
     truth = "unknown" if chosen.label is None else classes[chosen.label]
-    now = None if preview is None or preview.probabilities is None else _says(preview.probabilities, classes)
+    now = None if preview is None or preview.probabilities is None else verdict.says(classes, preview.probabilities)
     verdict.unfinished(who, truth, now, "\u2026", sentence, checks)
     with st.container():
         for line in notes:
@@ -56,11 +56,6 @@ def _stage(chosen: Picture, classes: tuple[str, ...], preview: Preview | None, w
            perturbed_caption="what the attack makes of it" if preview is None else str(now or preview.text),
            waiting="after the attack", badge="SYNTHETIC" if chosen.synthetic else None,
            stored_units=chosen.stored_units, key="explore viewer")
-
-
-def _says(probabilities: np.ndarray, classes: tuple[str, ...]) -> verdict.Says:
-    index = int(np.argmax(probabilities))
-    return verdict.Says(classes[index], index, float(probabilities[index]))
 
 
 def _sizes(clean: np.ndarray, image: np.ndarray) -> list[str]:

@@ -4,7 +4,7 @@ import streamlit as st
 
 from engine.attacks import ATTACKS
 from engine.experiments.explore import SEARCH, minimal_task
-from engine.work.store import Payload
+from engine.experiments.explored import Searched
 from pages.exploring.run import Run
 from pages.ui import charts, controls, progress
 
@@ -22,19 +22,18 @@ def show(run: Run) -> None:
                                 f"flips: from {high} down to {tolerance}.", "Search the smallest epsilon",
                                 key="explore smallest")
     if found is not None:
-        _bisection(run, found, scale)
+        _bisection(Searched.of(found), scale)
 
 
-def _bisection(run: Run, found: Payload, scale: controls.Scale) -> None:
-    eps, tries = found.facts["eps"], found.facts["tries"]
-    if eps is None:
-        st.markdown(f"The model held at every budget up to **{scale.text(found.facts['high'] * scale.factor)}**.")
-    elif eps == 0:
+def _bisection(found: Searched, scale: controls.Scale) -> None:
+    if found.eps is None:
+        st.markdown(f"The model held at every budget up to **{scale.text(found.high * scale.factor)}**.")
+    elif found.eps == 0:
         st.markdown("There was nothing to break: the model is wrong about this picture as it is.")
     else:
-        st.markdown(f"The diagnosis flips from **{eps * scale.factor:.4g}{scale.unit}**, known to "
-                    f"{scale.text(found.facts['tolerance'] * scale.factor)}, after {len(tries)} attacks. It is assumed "
+        st.markdown(f"The diagnosis flips from **{found.eps * scale.factor:.4g}{scale.unit}**, known to "
+                    f"{scale.text(found.tolerance * scale.factor)}, after {len(found.tries)} attacks. It is assumed "
                     "that no larger budget fails where a smaller one works.")
-    if tries:
-        charts.show(charts.bisection([t["eps"] * scale.factor for t in tries], [t["success"] for t in tries],
+    if found.tries:
+        charts.show(charts.bisection([t.eps * scale.factor for t in found.tries], [t.success for t in found.tries],
                                      scale.label), key="explore bisection")
