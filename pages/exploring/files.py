@@ -9,6 +9,7 @@ import streamlit as st
 
 from engine.experiments.explored import Explained
 from pages.exploring.run import Run
+from pages.exploring.scope import SCOPE
 from pages.ui import pictures, runs
 from pages.ui.viewer import amplified, auto_gain, strongest_channel
 
@@ -42,7 +43,7 @@ def show(run: Run, heatmaps: Explained | None) -> None:
 
 
 def download(label: str, name: str, data: Any, help: str) -> None:
-    st.download_button(label, data, file_name=name, help=help, on_click="ignore", key=f"explore file {label}")
+    st.download_button(label, data, file_name=name, help=help, on_click="ignore", key=SCOPE.key(f"file {label}"))
 
 
 def _npz(run: Run, heatmaps: Explained | None) -> bytes:

@@ -9,6 +9,7 @@ from engine.explain.methods import CAMS
 from engine.explain.shift import CamShift
 from engine.work.jobs import State, jobs
 from pages.exploring.run import Run
+from pages.exploring.scope import SCOPE
 from pages.ui import controls, pictures, progress
 from pages.ui.address import Address
 from pages.ui.pictures import Figure
@@ -29,7 +30,7 @@ def show(run: Run, address: Address) -> Explained | None:
     lesion = run.picture.lesion
     outlined = False
     if lesion is not None:
-        outlined = right.toggle("Outline the true lesion", key="explore.outline",
+        outlined = right.toggle("Outline the true lesion", key=SCOPE.control("outline"),
                                 help="Phantoms are computed, so where the disease lies is known.")
     job = jobs().submit(heatmap_task(run.job.task, method, layer),
                         owner())

@@ -4,6 +4,7 @@ import streamlit as st
 
 from pages.exploring import explanation, files, heatmaps, numbers, parts, remarks, smallest, steps, verdict
 from pages.exploring.run import Run
+from pages.exploring.scope import SCOPE
 from pages.ui import charts
 from pages.ui.address import Address
 from pages.ui.text import plain
@@ -26,13 +27,13 @@ def _headline(run: Run) -> None:
     explored, said = run.explored, run.explored.probabilities
     viewer(explored.clean, explored.adversarial, original_caption=str(verdict.says(run.classes, said.clean)),
            perturbed_caption=str(verdict.says(run.classes, said.adversarial)), badge=run.badge or None,
-           stored_units=run.picture.stored_units, key="explore viewer")
+           stored_units=run.picture.stored_units, key=SCOPE.key("viewer"))
 
 
 def _details(run: Run, address: Address) -> None:
     st.markdown("##### What the model says")
     said = run.explored.probabilities
-    charts.show(charts.probabilities(run.classes, said.clean, said.adversarial), key="explore probabilities")
+    charts.show(charts.probabilities(run.classes, said.clean, said.adversarial), key=SCOPE.key("probabilities"))
     # In a container, so that what follows stays in place while the maps are computed.
     with st.container():
         st.markdown("##### Where the model looks")

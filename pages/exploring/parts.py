@@ -17,6 +17,7 @@ from engine.experiments.sources import opened
 from engine.work.specs import to_json
 from pages.exploring import files, verdict
 from pages.exploring.run import Run
+from pages.exploring.scope import SCOPE
 from pages.ui import charts, pictures, progress
 from pages.ui.charts import duration, percent
 from pages.ui.pictures import Figure
@@ -32,7 +33,7 @@ def show(run: Run) -> None:
     """What the attack learned from other pictures, how it learned it, and where this picture changed."""
     explored = run.explored
     if explored.curves:
-        charts.show(charts.learning(explored.curves), key="explore learning")
+        charts.show(charts.learning(explored.curves), key=SCOPE.key("learning"))
     figures = [*(_learned(run, name) for name in explored.learned), *filter(None, [_where(run)])]
     if figures:
         pictures.row(figures, columns=3)
@@ -61,10 +62,11 @@ def _fooling(run: Run, what: str) -> None:
     total = min(MOST, len(opened(settings.source.dataset, settings.source.split)))
     at = pace.known(settings.model, settings.device)
     time = "" if at is None else f" Takes about {duration(total * at.estimate(Cost(0, 1)))} here."
-    payload = progress.on_request(fooling_task(run.job.task, MOST),
-                                f"One {what} for every picture: how often does it fool the model? It is tried on "
-                                f"up to {total} pictures of the split '{settings.source.split}' that it was not "
-                                f"learned from.{time}", "Measure the fooling rate", key="explore fooling")
+    payload = progress.on_request(
+        SCOPE, fooling_task(run.job.task, MOST),
+        f"One {what} for every picture: how often does it fool the model? It is tried on up to {total} pictures of the "
+        f"split '{settings.source.split}' that it was not learned from.{time}", "Measure the fooling rate",
+        name="fooling")
     if payload is None:
         return
     found, split = Measured.of(payload), settings.source.split

@@ -6,6 +6,7 @@ from engine.attacks import ATTACKS
 from engine.experiments.explore import SEARCH, minimal_task
 from engine.experiments.explored import Searched
 from pages.exploring.run import Run
+from pages.exploring.scope import SCOPE
 from pages.ui import charts, controls, progress
 
 
@@ -18,9 +19,9 @@ def show(run: Run) -> None:
     task = minimal_task(settings.source, settings.model, settings.attack, settings.device)
     scale = controls.SCALES[settings.attack.norm]
     high, tolerance = (scale.text(value * scale.factor) for value in SEARCH[settings.attack.norm])
-    found = progress.on_request(task, "The same attack again and again, halving the interval in which the diagnosis "
-                                f"flips: from {high} down to {tolerance}.", "Search the smallest epsilon",
-                                key="explore smallest")
+    found = progress.on_request(
+        SCOPE, task, "The same attack again and again, halving the interval in which the diagnosis flips: from "
+        f"{high} down to {tolerance}.", "Search the smallest epsilon", name="smallest")
     if found is not None:
         _bisection(Searched.of(found), scale)
 
@@ -36,4 +37,4 @@ def _bisection(found: Searched, scale: controls.Scale) -> None:
                     "that no larger budget fails where a smaller one works.")
     if found.tries:
         charts.show(charts.bisection([t.eps * scale.factor for t in found.tries], [t.success for t in found.tries],
-                                     scale.label), key="explore bisection")
+                                     scale.label), key=SCOPE.key("bisection"))

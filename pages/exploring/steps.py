@@ -7,6 +7,7 @@ from engine.attacks.norms import NORMS
 from engine.experiments.explored import Way
 from pages.exploring import verdict
 from pages.exploring.run import Run
+from pages.exploring.scope import SCOPE
 from pages.ui import charts, pictures
 from pages.ui.charts import counted, percent
 from pages.ui.pictures import Figure
@@ -20,7 +21,7 @@ def show(run: Run) -> None:
     last = len(steps.loss) - 1
     step = last
     if last > 0:
-        step = st.slider("Step", 0, last, last, key=f"explore step {run.key[:12]}",
+        step = st.slider("Step", 0, last, last, key=SCOPE.key(f"step {run.key[:12]}"),
                          help="0 is the start; with a random start that is not the original picture.")
     nearest = min(range(len(steps.shown)), key=lambda place: abs(steps.shown[place] - step))
     image, clean = explored.snapshots[nearest], explored.clean
@@ -39,7 +40,7 @@ def show(run: Run) -> None:
         ])
     with right:
         title = "loss" if explored.run.spec.target is None else "loss to goal"
-        charts.show(charts.steps(run.classes, steps.probabilities, steps.loss, step, title), key="explore steps")
+        charts.show(charts.steps(run.classes, steps.probabilities, steps.loss, step, title), key=SCOPE.key("steps"))
         if run.settings.attack.surrogate:
             st.caption(plain(f"On the way these are the answers of {run.settings.attack.surrogate}; the last is that "
                              f"of {run.settings.model}."))
@@ -60,4 +61,4 @@ def show_walk(run: Run, walk: Way) -> None:
                               pictures.image_png(image, f"{run.key} film {spent}"), run.badge))
     pictures.row(figures, columns=max(4, len(figures)))
     distances = [None if d is None else d * norm.factor for d in walk.distances]
-    charts.show(charts.walk(walk.queries, distances, norm.noun), key="explore walk")
+    charts.show(charts.walk(walk.queries, distances, norm.noun), key=SCOPE.key("walk"))
