@@ -111,7 +111,8 @@ def going_on(settings: Settings, task: Task, shown: Run | None) -> None:
     running: Run | None = st.session_state.get(RUNNING)
     last = jobs().find(task)
     if running is not None:
-        progress.finished(running.job, patience=0, shows_preview=True)
+        if progress.finished(running.job, patience=0, shows_preview=True):
+            st.rerun()  # it came to its end while the page was drawn, and nothing would look at it again
     elif not st.session_state.get(STARTED):
         first_run(settings, task, last is None and runs_by_itself(settings.attack))
     elif last is not None and last.state is State.FAILED:

@@ -3,127 +3,60 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import softmax
 
-from engine import digest
-from engine.attacks import ATTACKS
 from engine.attacks.base import Cost
 from engine.attacks.result import MILESTONES
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.data.base import SIZE
 from engine.data.classmap import class_map_of
 from engine.device import load_libraries
-from engine.errors import EngineError
 from engine.experiments import pace
-from engine.experiments.explored import Explained, Explored, Probabilities, Ran, Searched, Size, Steps, Tried, Way
-from engine.experiments.further import further_digest
-from engine.experiments.sources import Picture, Source, own_number, picture, seen_by, unmarked
-from engine.params import build
+from engine.experiments.explored import Explained, Explored, Probabilities, Ran, Size, Steps, Way
+from engine.experiments.sources import Source, picture
+from engine.experiments.units import Unit, attacked, images_payload, images_task, payload_of, rows_task, unit_of
 from engine.work.kinds import Bench, Task, kind
-from engine.work.specs import canonical, from_json
+from engine.work.specs import from_json
 from engine.work.store import Payload
-from engine.zoo.registry import model_digest
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from engine.attacks.result import AttackResult
-    from engine.zoo.classifier import Classifier
 
 JPEG_QUALITY = 90
 MOST_SNAPSHOTS = 20
 
 
-@dataclass(frozen=True)
-class Exploring:
-    """An attack on one picture: by name what it needs, and digests by which it is seen to be the same later.
-
-    `names`: what the model calls the data set's classes, where it calls them otherwise.
-    """
-
-    source: Source
-    model: str
-    attack: AttackSpec
-    image: str
-    label: int | None
-    weights: str
-    surrogates: tuple[str, ...] = ()
-    others: str = ""
-    mask: str = ""
-    files: tuple[tuple[str, str], ...] = ()
-    names: tuple[tuple[str, str], ...] = ()
-
-    def canonical(self) -> dict[str, Any]:
-        """The digests decide, not the names: a picture is the same in whatever folder it lies."""
-        return {"attack": canonical(self.attack), "image": self.image, "label": self.label, "model": self.model,
-                "weights": self.weights, "surrogates": list(self.surrogates), "others": self.others,
-                "mask": self.mask, "files": dict(self.files), "names": dict(self.names)}
-
-
-def exploring(source: Source, model: str, attack: AttackSpec) -> Exploring:
-    """The attack of that name on that picture, as they are now; raises EngineError for what can be seen without
-    computing."""
-    chosen, dataset = seen_by(model, source)
-    if (reason := unmarked(attack.mask, chosen)) is not None:
-        raise EngineError(f"{reason}; choose another picture, or another part that may change")
-    mask = chosen.marks.get(attack.mask)
-    each = ATTACKS[attack.attack].info.others
-    return Exploring(
-        source, model, attack, digest.of_arrays(chosen.image), chosen.label, model_digest(model),
-        surrogates=tuple(model_digest(name.strip()) for name in attack.surrogate.split(",") if name),
-        others=further_digest(dataset, own_number(source), each) if each else "",
-        mask="" if mask is None else digest.of_arrays(mask),
-        files=tuple(build(ATTACKS[attack.attack], attack.params).files().items()),
-        names=() if (class_map := class_map_of(dataset)).trivial else tuple(class_map.names.items()),
-    )
-
-
 def explore_task(source: Source, model: str, attack: AttackSpec, device: str = "auto") -> Task:
     """The job that attacks one picture; raises EngineError for what can be seen without computing."""
-    return Task("explore", exploring(source, model, attack), _title(source, model, attack), device)
+    return explored_task(unit_of(source, model, attack), device)
 
 
-def _title(source: Source, model: str, attack: AttackSpec) -> str:
-    return f"{ATTACKS[attack.attack].info.title} on {picture(source).name} with {model}"
+def explored_task(unit: Unit, device: str = "auto") -> Task:
+    """The same, for a unit of one picture."""
+    return Task("explore", unit, unit.title, device)
 
 
-def unchanged(spec: Exploring) -> Exploring:
-    """`spec`, if what it names is still what it was when it was asked for; raises EngineError."""
-    if exploring(spec.source, spec.model, spec.attack) != spec:
-        raise EngineError("the picture or the model has changed since this was asked for; ask for it again")
-    return spec
-
-
-@kind("explore", Exploring, result=Explored)
-def _explore(spec: Exploring, bench: Bench) -> Payload:
-    source, model, attack, device, progress = spec.source, spec.model, spec.attack, bench.device, bench.progress
-    chosen, dataset = seen_by(model, unchanged(spec).source)
-    progress.report(0.0, "loading PyTorch and the model")
-    load_libraries()
+@kind("explore", Unit, reads=Explored.of)
+def _explore(unit: Unit, bench: Bench) -> Payload:
+    progress, chosen = bench.progress, picture(unit.source)
+    result = attacked(unit, bench.part(0.0, 0.95), keep_steps=True)
+    bench.keep(rows_task(unit, bench.device), payload_of(result.rows))
+    bench.keep(images_task(unit, bench.device), images_payload(result))
     import torch
 
-    from engine.attacks.runner import run_attack
-    from engine.experiments.resources import resources_for
     from engine.explain.cam import layers_for
     from engine.metrics.perturbation import measure
     from engine.metrics.survival import as_jpeg
     from engine.metrics.visibility import visibility
-    from engine.work.lessons import StoredLessons
     from engine.zoo.registry import load_model
 
-    classifier = load_model(model)
-    clean = torch.from_numpy(chosen.image)[None]
-    label = _label(chosen, classifier, clean)
-    resources = resources_for(attack, dataset, own_number(source), clean, classifier)
-    result = run_attack(attack, classifier, clean, torch.tensor([label]), resources=resources, device=device,
-                        progress=progress.part(0.05, 0.9), keep_steps=True,
-                        memory=StoredLessons(bench.store))
+    classifier = load_model(unit.model)
     if not result.trace.curves:  # otherwise learning may have taken most of the time
-        pace.learn(model, device, Cost(int(result.gradients[0]), int(result.queries[0])), result.seconds)
+        pace.learn(unit.model, bench.device, Cost(int(result.gradients[0]), int(result.queries[0])), result.seconds)
     progress.report(0.95, "measuring")
     with torch.no_grad():
         jpeg = classifier(as_jpeg(torch.tensor(result.adversarial), JPEG_QUALITY).to(classifier.device))
@@ -132,8 +65,8 @@ def _explore(spec: Exploring, bench: Bench) -> Payload:
     size = measure(chosen.image, adversarial)
     return Explored(
         run=from_json(Ran, result.facts()),
-        map=class_map_of(dataset).names,
-        label=label,
+        map=class_map_of(unit.seen).names,
+        label=int(result.labels[0]),
         label_known=chosen.label is not None,
         probabilities=Probabilities(*(tuple(softmax(each, axis=1)[0].tolist()) for each in logits)),
         attacked=bool(result.attacked[0]),
@@ -153,16 +86,6 @@ def _explore(spec: Exploring, bench: Bench) -> Payload:
         snapshots=_snapshots(result),
         film=_film(result),
     ).payload()
-
-
-def _label(chosen: Picture, classifier: Classifier, clean: Tensor) -> int:
-    """The true class. Nobody told us what an upload shows: there an attack leads away from what the model says now."""
-    import torch
-
-    if chosen.label is not None:
-        return chosen.label
-    with torch.no_grad():
-        return int(classifier(clean.to(classifier.device)).argmax())
 
 
 def _finite(value: float) -> float | None:
@@ -208,56 +131,11 @@ def _snapshots(result: AttackResult) -> np.ndarray:
     return np.stack([*kept, result.adversarial[0]])
 
 
-# The largest budget that a search for the smallest one tries, and how exactly it finds it, for each norm.
-SEARCH = {"linf": (16 / 255, 0.05 / 255), "l2": (8.0, 0.02)}
-
-
-@dataclass(frozen=True)
-class Searching:
-    """The search for the smallest eps of an attack on one picture: from `high` ([0,1]) down, known to `tolerance`."""
-
-    exploring: Exploring
-    high: float
-    tolerance: float
-
-
-def minimal_task(source: Source, model: str, attack: AttackSpec, device: str = "auto") -> Task:
-    """The job that finds the smallest eps at which `attack` fools the model on one picture; its own eps is ignored."""
-    high, tolerance = SEARCH[attack.norm]
-    spec = Searching(exploring(source, model, replace(attack, eps=high)), high, tolerance)
-    return Task("minimal", spec, f"smallest epsilon of {_title(source, model, attack)}", device)
-
-
-@kind("minimal", Searching, result=Searched)
-def _minimal(search: Searching, bench: Bench) -> Payload:
-    bench.progress.report(0.0, "loading PyTorch and the model")
-    load_libraries()
-    import torch
-
-    from engine.experiments.minimal import smallest_eps
-    from engine.experiments.resources import resources_for
-    from engine.work.lessons import StoredLessons
-    from engine.zoo.registry import load_model
-
-    spec = unchanged(search.exploring)
-    source, attack = spec.source, spec.attack
-    (chosen, dataset), classifier = seen_by(spec.model, source), load_model(spec.model)
-    clean = torch.from_numpy(chosen.image)[None]
-    label = _label(chosen, classifier, clean)
-    resources = resources_for(attack, dataset, own_number(source), clean, classifier)
-    found = smallest_eps(attack, classifier, clean, torch.tensor([label]), high=search.high,
-                         tolerance=search.tolerance, resources=resources, device=bench.device,
-                         progress=bench.progress.part(0.05, 1.0), memory=StoredLessons(bench.store))
-    one = found.found[0]
-    return Searched(one.label, one.eps, tuple(Tried(each.eps, each.success) for each in one.tries), search.high,
-                    search.tolerance, found.seconds, found.adversarial[0]).payload()
-
-
 @dataclass(frozen=True)
 class Explaining:
     """Where the model looked before and after an attack; `layer` None is the architecture's default."""
 
-    exploring: Exploring
+    unit: Unit
     method: str
     layer: str | None = None
 
@@ -268,9 +146,9 @@ def heatmap_task(explored: Task, method: str, layer: str | None) -> Task:
     return Task("heatmaps", Explaining(explored.spec, method, layer), f"{method} of {explored.title}", explored.device)
 
 
-@kind("heatmaps", Explaining, result=Explained)
+@kind("heatmaps", Explaining, reads=Explained.of)
 def _heatmaps(spec: Explaining, bench: Bench) -> Payload:
-    explored = Explored.of(bench.result(Task("explore", spec.exploring, "", bench.device)))
+    explored = Explored.of(bench.result(explored_task(spec.unit, bench.device)))
     bench.progress.report(0.0, "computing heatmaps")
     import torch
 
@@ -278,7 +156,7 @@ def _heatmaps(spec: Explaining, bench: Bench) -> Payload:
     from engine.explain.shift import cam_shift, heat_on
     from engine.zoo.registry import load_model
 
-    lesion, classifier = picture(spec.exploring.source).lesion, load_model(spec.exploring.model)
+    lesion, classifier = picture(spec.unit.source).lesion, load_model(spec.unit.model)
     both = torch.from_numpy(np.stack([explored.clean, explored.adversarial])).to(classifier.device)
     said = explored.probabilities
     before, after = (int(np.argmax(values)) for values in (said.clean, said.adversarial))

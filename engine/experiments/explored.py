@@ -6,7 +6,7 @@ Each Result is that of a kind of work; the facts of Explored are also what a dow
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Self
 
 import numpy as np
@@ -14,9 +14,10 @@ from pydantic import AfterValidator, Field, PlainSerializer
 
 from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
-from engine.attacks.result import Provenance
+from engine.attacks.rows import Provenance
 from engine.attacks.spec import AttackSpec
 from engine.errors import EngineError
+from engine.experiments.units import LEARNED, learned_arrays
 from engine.explain.shift import CamShift
 from engine.metrics.visibility import Visibility
 from engine.work.results import Result
@@ -51,7 +52,7 @@ def _must(fits: bool, what: str) -> None:
 
 @dataclass(frozen=True)
 class Summary:
-    """AttackResult.summary: the numbers of the command line's contract."""
+    """Rows.summary: the numbers of the command line's contract."""
 
     n: int
     accuracy_clean: float
@@ -80,11 +81,18 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class Origin(Provenance):
+    """Where a result comes from, and what identifies its images and their classes."""
+
+    data_digest: str = field(kw_only=True)
+
+
+@dataclass(frozen=True)
 class Ran(Summary):
-    """AttackResult.facts: the numbers, and what is needed to run it again."""
+    """Rows.facts: the numbers, and what is needed to run it again."""
 
     spec: AttackSpec
-    provenance: Provenance
+    provenance: Origin
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -188,37 +196,12 @@ class Explored(Result):
         _must(len(shapes) == 1, "the sizes of the images")
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return super().arrays() | {_LEARNED + name: values for name, values in self.learned.items()}
+        return super().arrays() | learned_arrays(self.learned)
 
     @classmethod
     def of(cls, payload: Payload) -> Self:
-        learned = {name: payload.arrays.get(_LEARNED + name) for name in payload.facts.get("learned", ())}
+        learned = {name: payload.arrays.get(LEARNED + name) for name in payload.facts.get("learned", ())}
         return from_json(cls, {**payload.facts, **payload.arrays, "learned": learned})
-
-
-_LEARNED = "learned_"  # how the names of the arrays begin that were learned
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One attack of a search: `eps` in [0,1], and whether it fooled the model."""
-
-    eps: float
-    success: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Searched(Result):
-    """The smallest eps that fooled the model (None: not even `high`; 0: nothing was to be done), known to `tolerance`,
-    what was tried, in order, and the image at that eps, float32 [C, H, W]."""
-
-    label: int
-    eps: float | None
-    tries: tuple[Tried, ...]
-    high: float
-    tolerance: float
-    seconds: float
-    adversarial: Image
 
 
 @dataclass(frozen=True, eq=False)

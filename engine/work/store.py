@@ -3,6 +3,7 @@
 A file says all about its result itself, so that the index can be made again from the files.
 """
 
+import contextlib
 import errno
 import json
 import logging
@@ -10,20 +11,23 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from engine import disk
 from engine.disk import advice
 from engine.errors import EngineError
+from engine.progress import Progress
 from engine.work.index import COLUMNS, Index
 
 _ABOUT = "#about"  # the member of a file that holds its Entry; no array has such a name
+_MOMENT = 0.2  # seconds between two looks at a lease that another process holds
 _SCRAP_AGE = 24 * 3600.0  # seconds after which a file that nobody finished writing is removed
 log = logging.getLogger(__name__)
 
@@ -105,6 +109,23 @@ class Store:
         except Exception as error:  # whatever a file cut short, overwritten or written by another version brings about
             self._drop(key, error)
         return None
+
+    @contextlib.contextmanager
+    def lease(self, key: str, progress: Progress) -> Iterator[None]:
+        """While this lasts nobody else computes what belongs under `key`; raises Cancelled while it waits for that.
+
+        A process that dies holds nothing any more. Where files cannot be locked, two may compute the same.
+        """
+        path = self.folder / "leases" / key
+        lock = FileLock(path, thread_local=False)
+        while not _acquired(lock):
+            progress.report(0.0, "waiting for another process that computes the same")
+        try:
+            yield
+        finally:
+            if lock.is_locked:
+                path.unlink(missing_ok=True)  # while it is held; whoever waits for the old file goes on all the same
+                lock.release()
 
     def has(self, key: str) -> bool:
         """Whether there is something under `key`, read or not."""
@@ -210,6 +231,18 @@ class Store:
 def store_in(folder: Path) -> Store:
     """This process's store in `folder`: one for all who use it, so that what it has mended is told once."""
     return Store(folder)
+
+
+def _acquired(lock: FileLock) -> bool:
+    """Whether the lock is held after a moment, or cannot be had at all on this disk."""
+    try:
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=_MOMENT)
+    except Timeout:
+        return False
+    except (OSError, NotImplementedError) as error:
+        log.warning("%s cannot be locked (%s); another process may compute the same", lock.lock_file, error)
+    return True
 
 
 _INSERT = f"insert or replace into results ({COLUMNS}) values (?, ?, ?, ?, ?, ?)"

@@ -3,8 +3,7 @@
 import streamlit as st
 
 from engine.attacks import ATTACKS
-from engine.experiments.explore import SEARCH, minimal_task
-from engine.experiments.explored import Searched
+from engine.experiments.minimal import SEARCH, Minimal, minimal_of, minimal_task
 from pages.exploring.run import Run
 from pages.exploring.scope import SCOPE
 from pages.ui import charts, controls, progress
@@ -23,18 +22,20 @@ def show(run: Run) -> None:
         SCOPE, task, "The same attack again and again, halving the interval in which the diagnosis flips: from "
         f"{high} down to {tolerance}.", "Search the smallest epsilon", name="smallest")
     if found is not None:
-        _bisection(Searched.of(found), scale)
+        _bisection(minimal_of(found), scale)
 
 
-def _bisection(found: Searched, scale: controls.Scale) -> None:
-    if found.eps is None:
-        st.markdown(f"The model held at every budget up to **{scale.text(found.high * scale.factor)}**.")
-    elif found.eps == 0:
+def _bisection(searched: Minimal, scale: controls.Scale) -> None:
+    found, = searched.found
+    eps, tries = found.eps, found.tries
+    if eps is None:
+        st.markdown(f"The model held at every budget up to **{scale.text(searched.high * scale.factor)}**.")
+    elif eps == 0:
         st.markdown("There was nothing to break: the model is wrong about this picture as it is.")
     else:
-        st.markdown(f"The diagnosis flips from **{found.eps * scale.factor:.4g}{scale.unit}**, known to "
-                    f"{scale.text(found.tolerance * scale.factor)}, after {len(found.tries)} attacks. It is assumed "
+        st.markdown(f"The diagnosis flips from **{eps * scale.factor:.4g}{scale.unit}**, known to "
+                    f"{scale.text(searched.tolerance * scale.factor)}, after {len(tries)} attacks. It is assumed "
                     "that no larger budget fails where a smaller one works.")
-    if found.tries:
-        charts.show(charts.bisection([t.eps * scale.factor for t in found.tries], [t.success for t in found.tries],
+    if tries:
+        charts.show(charts.bisection([t.eps * scale.factor for t in tries], [t.success for t in tries],
                                      scale.label), key=SCOPE.key("bisection"))

@@ -11,13 +11,15 @@ import pytest
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import phantom
 from engine.errors import EngineError
-from engine.experiments import explore, sources
-from engine.experiments.explore import explore_task, heatmap_task, minimal_task
-from engine.experiments.explored import Explained, Explored, Measured, Ran, Searched
+from engine.experiments import attacking, sources, units
+from engine.experiments.explore import explore_task, heatmap_task
+from engine.experiments.explored import Explained, Explored, Measured, Ran
 from engine.experiments.fooling import fooling_task
+from engine.experiments.minimal import minimal_task
 from engine.experiments.sources import Source
+from engine.experiments.units import rows_task, unit_of
 from engine.work.jobs import Jobs
-from engine.work.kinds import KINDS, Task
+from engine.work.kinds import Task
 from engine.work.results import Result
 from engine.work.specs import from_json, to_json
 from engine.work.store import Payload, Store
@@ -33,9 +35,10 @@ SICK = Source("phantom-cxr", "test", next(i for i in range(9) if phantom.label_o
 @pytest.fixture(autouse=True)
 def only_model(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Classifier(small_net(seed=3).module, phantom.CLASSES, mean=(0.4,), std=(0.2,), name=MODEL)
-    monkeypatch.setattr(explore, "model_digest", lambda name: "digest of the weights")
+    monkeypatch.setattr(units, "model_digest", lambda name: "digest of the weights")
     monkeypatch.setattr(sources, "model_card", lambda name: made)
-    monkeypatch.setattr(registry, "load_model", lambda name: made)
+    for module in (registry, attacking):
+        monkeypatch.setattr(module, "load_model", lambda name: made)
 
 
 def explored(spec: AttackSpec) -> Task:
@@ -51,21 +54,24 @@ def uap() -> AttackSpec:
 
 
 # Of every kind: an attack with steps, one that walks, one that has learned; and what is asked about them.
-TASKS: dict[str, tuple[type[Result], Callable[[], Task]]] = {
-    "steps": (Explored, lambda: explored(pgd())),
-    "walk": (Explored, lambda: explored(make_spec("hopskipjump", params={"queries": 150}))),
-    "learned": (Explored, lambda: explored(uap())),
-    "minimal": (Searched, lambda: minimal_task(SICK, MODEL, pgd(), "cpu")),
-    "heatmaps": (Explained, lambda: heatmap_task(explored(pgd()), "grad-cam", None)),
-    "fooling": (Measured, lambda: fooling_task(explored(uap()), limit=6)),
+TASKS: dict[str, Callable[[], Task]] = {
+    "steps": lambda: explored(pgd()),
+    "walk": lambda: explored(make_spec("hopskipjump", params={"queries": 150})),
+    "learned": lambda: explored(uap()),
+    "heatmaps": lambda: heatmap_task(explored(pgd()), "grad-cam", None),
+    "fooling": lambda: fooling_task(explored(uap()), limit=6),
+    "minimal": lambda: minimal_task(SICK, MODEL, pgd(), "cpu"),
+    "rows": lambda: rows_task(unit_of(SICK, MODEL, pgd()), "cpu"),
 }
+FORMS: dict[str, type[Result]] = {"steps": Explored, "walk": Explored, "learned": Explored, "heatmaps": Explained,
+                                  "fooling": Measured}
 _done: dict[str, Payload] = {}
 
 
 def done(name: str) -> Payload:
     """What that task gives, computed once."""
     if name not in _done:
-        _done[name] = perform(TASKS[name][1]())
+        _done[name] = perform(TASKS[name]())
     return _done[name]
 
 
@@ -75,9 +81,9 @@ def kept(payload: Payload) -> Payload:
 
 
 @pytest.mark.filterwarnings("error:Pydantic serializer warnings")
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", FORMS)
 def test_what_is_read_is_what_was_written(name: str) -> None:
-    form, payload = TASKS[name][0], done(name)
+    form, payload = FORMS[name], done(name)
     again = form.of(kept(payload)).payload()
     assert again.facts == payload.facts == kept(payload).facts
     assert again.arrays.keys() == payload.arrays.keys()
@@ -86,15 +92,10 @@ def test_what_is_read_is_what_was_written(name: str) -> None:
 
 
 def test_a_run_says_all_that_the_attack_says() -> None:
-    """Nothing of AttackResult.facts is lost on the way to a downloaded run."""
+    """Nothing of Rows.facts is lost on the way to a downloaded run."""
     result = attack("pgd", small_net(seed=3), some_images(1), np.array([0]), eps=0.1, steps=2)
     facts = json.loads(json.dumps(result.facts()))
     assert to_json(from_json(Ran, facts)) == facts
-
-
-@pytest.mark.parametrize("name", TASKS)
-def test_every_kind_reads_its_results(name: str) -> None:
-    assert KINDS[TASKS[name][1]().kind].result is TASKS[name][0]
 
 
 def without(payload: Payload, name: str) -> Payload:
@@ -104,11 +105,11 @@ def without(payload: Payload, name: str) -> Payload:
 
 @pytest.mark.parametrize(("name", "part"), [(name, part) for name, parts in {
     "steps": ("run", "size", "steps", "layers", "clean", "snapshots"), "walk": ("walk", "film"),
-    "learned": ("learned_pattern",), "minimal": ("tries", "adversarial"), "heatmaps": ("shift", "before"),
-    "fooling": ("fooling_interval", "indices"),
+    "learned": ("learned_pattern",), "heatmaps": ("shift", "before"), "fooling": ("fooling_interval", "indices"),
+    "minimal": ("found", "adversarial"), "rows": ("tally", "labels"),
 }.items() for part in parts])
 def test_a_kept_result_that_lacks_something_is_none(name: str, part: str, tmp_path: Path) -> None:
-    task, payload = TASKS[name][1](), done(name)
+    task, payload = TASKS[name](), done(name)
     assert part in payload.facts or part in payload.arrays
     queue = Jobs(Store(tmp_path))
     queue.store.put(task.key, task.kind, task.title, {}, without(payload, part))
