@@ -45,6 +45,9 @@ class Payload:
     arrays: dict[str, np.ndarray]
 
 
+Check = Callable[[Payload], object]
+
+
 class Store:
     """Keeps payloads below `folder`. Safe to use from several threads and processes."""
 
@@ -79,10 +82,11 @@ class Store:
             raise EngineError(f"the result is kept in {self.folder}, but the list of results could not be written "
                               f"{advice(error)}") from None
 
-    def get(self, key: str, arrays: Collection[str] | None = None) -> Payload | None:
+    def get(self, key: str, arrays: Collection[str] | None = None, check: Check = lambda payload: None
+            ) -> Payload | None:
         """What was kept under `key`, with all its arrays or those that are named; None where there is nothing, or
-        nothing that can be read any more."""
-        payload = self._read(key, arrays)
+        nothing that can be read any more. `check` raises for what has another form than it should."""
+        payload = self._read(key, arrays, check)
         if payload is not None:
             self._files.used(key)
         return payload
@@ -92,12 +96,15 @@ class Store:
         payload = self._read(key, ())
         return None if payload is None else payload.facts
 
-    def _read(self, key: str, wanted: Collection[str] | None) -> Payload | None:
+    def _read(self, key: str, wanted: Collection[str] | None, check: Check = lambda payload: None) -> Payload | None:
         path = self._files.result(key)
         try:
             about, arrays = self._files.read(key, wanted)
             facts = about.facts if about is not None else self._earlier_facts(key)
-            return None if facts is None else Payload(facts, arrays)
+            if facts is None:
+                return None
+            check(payload := Payload(facts, arrays))
+            return payload
         except FileNotFoundError:
             return None
         except OSError as error:
