@@ -13,6 +13,7 @@ from torch import Tensor
 from engine.attacks.base import Attack, Draw, Knowledge, Others, Run, length
 from engine.attacks.norms import NORMS
 from engine.attacks.result import MILESTONES, Trace, Walk
+from engine.attacks.rows import troubles
 from engine.attacks.spec import AttackSpec, has_gradients
 from engine.errors import EngineError
 from engine.progress import Offer, Preview
@@ -279,11 +280,3 @@ def _portions(draws: Iterable[Draw], most: int) -> Iterator[list[Draw]]:
 def image_seed(seed: int, identity: str) -> int:
     """What the random numbers of one image begin with."""
     return key_of(seed, identity) % 2**63
-
-
-def troubles(total: int, zero: int, bad: int, when: str = "") -> Iterator[str]:
-    """What to tell the user of gradients that were of no use."""
-    if zero:
-        yield f"{when}{zero} of {total} gradients were zero everywhere: the attack could not see which way to go"
-    if bad:
-        yield f"{when}{bad} of {total} gradients held NaN or infinity; those entries were taken as 0"

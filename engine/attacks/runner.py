@@ -1,6 +1,5 @@
 """Runs any attack: checks, batches, randomness, progress, cancel, the final verdict, and the result."""
 
-import math
 import platform
 import time
 from collections import Counter
@@ -16,8 +15,9 @@ from torch import Tensor
 from engine import device as devices
 from engine import digest
 from engine.attacks.base import ATTACKS, Attack, Budget, Goal, Others
-from engine.attacks.batch import BatchRun, Learned, Memory, Setting, troubles
-from engine.attacks.result import AttackResult, Provenance, Trace, Walk
+from engine.attacks.batch import BatchRun, Learned, Memory, Setting
+from engine.attacks.result import AttackResult, Trace, Walk
+from engine.attacks.rows import Provenance, Tally, sizes
 from engine.attacks.spec import OBLIVIOUS, AttackSpec, has_gradients
 from engine.defenses.base import defenses_from
 from engine.errors import EngineError
@@ -31,6 +31,8 @@ from engine.zoo.classifier import Classifier
 from engine.zoo.outputs import doubts, saturated
 
 T = TypeVar("T")
+SATURATED = ("a probability is exactly 0 or 1 (or lies beyond), where it has no gradient; give the network's logits "
+             "instead, and leave outputs out")
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tens
     """
     resources = resources or Resources()
     images, labels = _checked(images, labels, model, spec.target)
-    identities = _identities(identities, images)
+    digests = tuple(digest.of_arrays(image.numpy()) for image in images)
+    identities = _identities(identities, digests)
     _check_resources(resources, images, model)
     chosen = devices.choose(device)
     attack = build(ATTACKS[spec.attack], spec.params)
@@ -81,11 +84,12 @@ def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tens
     served = Served(model, defenses, spec.seed)
     clean, attacked, saved = (_verdict(served, x, identities, what, max(batches), chosen) for what, x in (
         ("clean", images), ("adversarial", adversarial), ("8 bit", rounded)))
-    result = AttackResult(
+    return AttackResult(
         spec=spec,
-        provenance=_provenance(model, images, labels, chosen, batches, resources, (attack, *defenses)),
+        provenance=_provenance(model, chosen, batches, resources, (attack, *defenses)),
         classes=model.classes,
         identities=identities,
+        digests=digests,
         labels=labels.numpy(),
         clean=images.numpy(),
         adversarial=adversarial.numpy(),
@@ -96,15 +100,17 @@ def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tens
         refused_clean=clean.refused,
         refused_adversarial=attacked.refused,
         refused_8bit=saved.refused,
+        **sizes(images.numpy(), adversarial.numpy()),
         queries=np.concatenate([p.queries for p in pieces]),
         gradients=np.concatenate([p.gradients for p in pieces]),
         refusals=np.concatenate([p.refusals for p in pieces]),
         trace=_joined([p.trace for p in pieces]),
-        warnings=(),
+        tally=Tally(sum(p.zero_gradients for p in pieces), sum(p.nan_gradients for p in pieces),
+                    dict(sum((p.notes for p in pieces), _saturated(model, clean))),
+                    (*_slower(spec, attacked_model), *_no_logits(clean, images, model, source),
+                     *setting.learned.warnings())),
         seconds=time.perf_counter() - started,
     )
-    return replace(result, warnings=(*_slower(spec, attacked_model), *_no_logits(result, images, model, source),
-                                      *_warnings(result, pieces), *setting.learned.warnings()))
 
 
 def _checked(images: Tensor, labels: Tensor, model: Classifier, target: int | None) -> tuple[Tensor, Tensor]:
@@ -130,12 +136,12 @@ def _checked(images: Tensor, labels: Tensor, model: Classifier, target: int | No
     return images, labels
 
 
-def _identities(identities: Sequence[str] | None, images: Tensor) -> tuple[str, ...]:
+def _identities(identities: Sequence[str] | None, digests: tuple[str, ...]) -> tuple[str, ...]:
     """What the images are called: as given, or by the digest of their values."""
     if identities is None:
-        return tuple(digest.of_arrays(image.numpy()) for image in images)
-    if len(identities) != len(images):
-        raise EngineError(f"identities must name each of the {len(images)} images, not {len(identities)}")
+        return digests
+    if len(identities) != len(digests):
+        raise EngineError(f"identities must name each of the {len(digests)} images, not {len(identities)}")
     return tuple(identities)
 
 
@@ -238,6 +244,11 @@ class _Verdict:
     logits: np.ndarray
     refused: np.ndarray
 
+    @property
+    def answered(self) -> np.ndarray:
+        """The logits of those that got an answer."""
+        return self.logits[~self.refused]
+
 
 @torch.no_grad()
 def _verdict(served: Served, images: Tensor, identities: Sequence[str], session: str, batch: int,
@@ -287,10 +298,10 @@ def _joined_walks(walks: list[Walk | None]) -> Walk | None:
                 np.concatenate(films, axis=1) if films else None)
 
 
-def _provenance(model: Classifier, images: Tensor, labels: Tensor, device: torch.device, batches: tuple[int, ...],
-                resources: Resources, parts: Sequence[Attack | Defense]) -> Provenance:
+def _provenance(model: Classifier, device: torch.device, batches: tuple[int, ...], resources: Resources,
+                parts: Sequence[Attack | Defense]) -> Provenance:
     return Provenance(model=model.name, model_digest=model.digest, device=devices.title(device), batches=batches,
-                      data_digest=digest.of_arrays(images.numpy(), labels.numpy()), versions=versions(),
+                      versions=versions(),
                       files={name: file for part in parts for name, file in part.files().items()},
                       **_resource_digests(resources))
 
@@ -346,30 +357,16 @@ def _slower(spec: AttackSpec, model: Classifier) -> Iterator[str]:
         yield f"one model of the ensemble ran with reference instead of {spec.numerics} numerics: {member}"
 
 
-def _no_logits(result: AttackResult, images: Tensor, model: Classifier, source: Classifier) -> Iterator[str]:
+def _no_logits(clean: _Verdict, images: Tensor, model: Classifier, source: Classifier) -> Iterator[str]:
     """Where `model`, or the source of the gradients, gives probabilities."""
-    answered = result.logits_clean[~result.refused_clean]
+    answered = clean.answered
     if len(answered) and answered.min() >= 0 and answered.max() <= 1 + 1e-5:  # else no pass over the model is worth it
         yield from doubts(model, images)
     if source is not model:
         yield from doubts(source, images)
-    if lost := int(saturated(model, answered).sum()):
-        yield (f"{lost} of {len(images)} images: a probability is exactly 0 or 1 (or lies beyond), where it has no "
-               "gradient; give the network's logits instead, and leave outputs out")
 
 
-def _warnings(result: AttackResult, pieces: list[_Piece]) -> Iterator[str]:
-    zero, bad = sum(p.zero_gradients for p in pieces), sum(p.nan_gradients for p in pieces)
-    yield from troubles(int(result.gradients.sum()), zero, bad)
-    for text, count in sum((p.notes for p in pieces), Counter()).items():
-        yield f"{count} of {len(result.labels)} images: {text}"
-    lost = int((result.success & ~result.success_8bit).sum())
-    if lost:
-        yield f"{lost} of {int(result.success.sum())} successes vanish when the image is saved with 8 bits"
-    if refused := int(result.refused_adversarial.sum()):
-        yield f"{refused} of {len(result.labels)} adversarial images got no answer: the defended model refused them"
-    planned, sizes = result.spec.batch, result.provenance.batches
-    if len(sizes) > math.ceil(len(result.labels) / planned):
-        yield f"memory was short: batches of {min(sizes)} to {max(sizes)} instead of {planned}; results differ slightly"
-    if not result.attacked.any():
-        yield "no image was classified correctly before the attack, so there was nothing to succeed on"
+def _saturated(model: Classifier, clean: _Verdict) -> Counter[str]:
+    """Of how many images the model's probabilities have no gradient."""
+    lost = int(saturated(model, clean.answered).sum())
+    return Counter({SATURATED: lost} if lost else {})

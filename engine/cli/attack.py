@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from engine.cli.options import add_attack_options, class_map_of, lessons, number, opened, spec_of, target_of
-from engine.cli.output import as_json, out_folder, print_json, shown_progress, write
+from engine.cli.options import add_attack_options, bench, class_map_of, number, spec_of, sweep_of, target_of
+from engine.cli.output import Pieces, Writer, as_json, as_npz, out_folder, print_json, write
 from engine.cli.parser import Commands
 
 if TYPE_CHECKING:
-    from engine.attacks.result import AttackResult
+    import numpy as np
+
+    from engine.attacks.rows import Rows
+    from engine.experiments.units import Unit
+    from engine.work.kinds import Bench
 
 DEFAULT_EPS = "2/255"
 
@@ -36,23 +39,35 @@ def _run(arguments: argparse.Namespace) -> None:
     class_map = class_map_of(arguments)
     target = target_of(arguments.target, class_map)
     spec = spec_of(arguments, arguments.attack, eps, target)
-    dataset, indices, model = opened(arguments, class_map)
-    out = out_folder(arguments.out)
-    from engine.experiments.evaluate import evaluate
-
-    result = evaluate(dataset, indices, model, spec, device=arguments.device, progress=shown_progress(),
-                      memory=lessons())
-    facts = {**result.facts(), "dataset": arguments.dataset, "split": dataset.split, "model": arguments.model,
-             "attack": arguments.attack, "map": class_map.names, "indices": indices}
+    sweep = sweep_of(arguments, class_map, [spec])
+    units, = sweep.plan()  # before there is the folder of --out, which may lie in that of the images
+    out, where = out_folder(arguments.out), bench(arguments)
+    rows = _rows(units, where, with_images=out is not None)
+    facts = {**rows.facts(), "dataset": arguments.dataset, "split": sweep.split, "model": arguments.model,
+             "attack": arguments.attack, "map": class_map.names, "indices": list(sweep.indices)}
     if arguments.json:
         print_json(facts)
     else:
-        _print(facts, result)
-    write(out, _files(facts, result))
+        _print(facts, rows)
+    if out is not None:
+        write(out, _files(facts, rows, units, where))
 
 
-def _print(facts: dict[str, Any], result: AttackResult) -> None:
+def _rows(units: list[Unit], bench: Bench, with_images: bool) -> Rows:
+    from engine.experiments.explore import explored_task
+    from engine.experiments.sweeps import performed
+    from engine.work.kinds import to_the_end
+
+    if len(units) == 1 and len(units[0].indices) == 1:
+        bench.result(explored_task(units[0], bench.device))  # so that the page has the picture, too
+    rows, = to_the_end(performed([units], bench, with_images))
+    return rows
+
+
+def _print(facts: dict[str, Any], result: Rows) -> None:
+    from engine.attacks import ATTACKS
     from engine.attacks.norms import NORMS
+    from engine.params import build
 
     def share(value: float | None) -> str:
         return "-" if value is None else f"{value:.1%}"
@@ -64,7 +79,7 @@ def _print(facts: dict[str, Any], result: AttackResult) -> None:
     print(f"  accuracy                {share(facts['accuracy_clean'])} clean -> {share(facts['accuracy_adversarial'])} "
           f"adversarial ({share(facts['accuracy_adversarial_8bit'])} after saving with 8 bits)")
     print(f"  success                 {share(facts['success_rate'])} of the {facts['attacked']} classified correctly")
-    if result.trace.learned:
+    if build(ATTACKS[spec.attack], spec.params).learning_cost(1).queries:
         low, high = facts["fooling_interval"]
         word = "changed" if spec.target is None else f"made {result.classes[spec.target]}"
         print(f"  fooling rate            {share(facts['fooling_rate'])} of {facts['fooling_of']} predictions {word} "
@@ -76,16 +91,20 @@ def _print(facts: dict[str, Any], result: AttackResult) -> None:
         print(f"  warning: {warning}")
 
 
-def _files(facts: dict[str, Any], result: AttackResult) -> dict[str, Callable[[IO[bytes]], object]]:
-    import numpy as np
-
+def _files(facts: dict[str, Any], rows: Rows, units: list[Unit], bench: Bench) -> dict[str, Writer]:
     from engine.data.raster import printable
+    from engine.experiments.units import images_task
 
-    learned: dict[str, Any] = {f"learned_{name}": values for name, values in result.trace.learned.items()}
-    arrays = {"clean": result.clean, "adversarial": result.adversarial, "labels": result.labels,
-              "predicted_clean": result.predicted_clean, "predicted_adversarial": result.predicted_adversarial,
-              **learned}
-    files = {"result.json": as_json(facts), "adversarial.npz": lambda file: np.savez(file, **arrays)}
-    if (patch := result.trace.learned.get("patch")) is not None:
-        files["patch.png"] = lambda file: file.write(printable(patch))
+    learned = dict(bench.result(images_task(units[0], bench.device)).arrays)
+    adversarial = learned.pop("adversarial")
+    shape = (len(rows.labels), *adversarial.shape[1:])
+    arrays: dict[str, np.ndarray | Pieces] = {
+        "clean": Pieces(shape, lambda: (unit.seen.images(unit.indices) for unit in units)),
+        "adversarial": Pieces(shape, lambda: (bench.result(images_task(unit, bench.device)).arrays["adversarial"]
+                                              for unit in units)),
+        "labels": rows.labels, "predicted_clean": rows.predicted_clean,
+        "predicted_adversarial": rows.predicted_adversarial, **learned}
+    files: dict[str, Writer] = {"result.json": as_json(facts), "adversarial.npz": as_npz(arrays)}
+    if "learned_patch" in learned:
+        files["patch.png"] = lambda file: file.write(printable(learned["learned_patch"]))
     return files

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from engine.cli.options import add_attack_options, class_map_of, lessons, number, opened, spec_of, target_of
-from engine.cli.output import as_json, out_folder, print_json, shown_progress, write
+from engine.cli.options import add_attack_options, bench, class_map_of, number, spec_of, sweep_of, target_of
+from engine.cli.output import as_json, out_folder, print_json, write
 from engine.cli.parser import Commands
 from engine.errors import EngineError
 
@@ -35,20 +35,24 @@ def _run(arguments: argparse.Namespace) -> None:
     target = target_of(arguments.target, class_map)
     for value in values:
         Budget(arguments.norm or "linf", value)
-    specs = [spec_of(arguments, name, values[0], target) for name in arguments.attack.split(",")]
-    dataset, indices, model = opened(arguments, class_map)
-    out = out_folder(arguments.out)
-    from engine.experiments.curve import curve
+    values = sorted(set(values))
+    specs = [spec_of(arguments, name, value, target) for name in arguments.attack.split(",") for value in values]
+    sweep = sweep_of(arguments, class_map, specs)
+    runs, out = sweep.plan(), out_folder(arguments.out)
+    from engine.experiments.curve import curve_of
+    from engine.experiments.sweeps import performed
+    from engine.work.kinds import to_the_end
 
-    found = curve(dataset, indices, model, specs, values, device=arguments.device, progress=shown_progress(),
-                  memory=lessons())
+    found = curve_of(arguments.dataset, sweep.split, arguments.model,
+                     to_the_end(performed(runs, bench(arguments))))
     facts = {**found.summary(), "map": class_map.names}
     if arguments.json:
         print_json(facts)
     else:
         _print(found, {spec.attack: NORMS[spec.norm] for spec in specs})
-    write(out, {"curve.json": as_json(facts),
-                 "curve.csv": lambda file: found.table().to_csv(file, index=False)})
+    if out is not None:
+        write(out, {"curve.json": as_json(facts),
+                    "curve.csv": lambda file: found.table().to_csv(file, index=False)})
 
 
 def _print(found: Curve, norms: Mapping[str, Norm]) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.cli.options import add_attack_options, class_map_of, lessons, number, opened, spec_of, target_of
-from engine.cli.output import as_json, out_folder, print_json, shown_progress, write
+from engine.cli.options import add_attack_options, bench, class_map_of, number, spec_of, sweep_of, target_of
+from engine.cli.output import as_json, out_folder, print_json, write
 from engine.cli.parser import Commands
+
+if TYPE_CHECKING:
+    from engine.experiments.minimal import Minimal
+    from engine.experiments.units import Unit
+    from engine.work.kinds import Bench
 
 
 def add(commands: Commands) -> None:
@@ -27,19 +32,25 @@ def _run(arguments: argparse.Namespace) -> None:
     class_map = class_map_of(arguments)
     target = target_of(arguments.target, class_map)
     spec = spec_of(arguments, arguments.attack, high, target)
-    dataset, indices, model = opened(arguments, class_map)
-    out = out_folder(arguments.out)
-    from engine.experiments.minimal import minimal
-
-    found = minimal(dataset, indices, model, spec, high=high, tolerance=tolerance, device=arguments.device,
-                    progress=shown_progress(), memory=lessons())
-    facts = {**found.summary(), "dataset": arguments.dataset, "split": dataset.split, "model": arguments.model,
-             "attack": arguments.attack, "map": class_map.names, "indices": indices}
+    sweep = sweep_of(arguments, class_map, [spec])
+    (units,), out = sweep.plan(), out_folder(arguments.out)
+    found = _found(units, high, tolerance, bench(arguments))
+    facts = {**found.summary(), "dataset": arguments.dataset, "split": sweep.split, "model": arguments.model,
+             "attack": arguments.attack, "map": class_map.names, "indices": list(sweep.indices)}
     if arguments.json:
         print_json(facts)
     else:
         _print(facts)
-    write(out, {"minimal.json": as_json(facts)})
+    if out is not None:
+        write(out, {"minimal.json": as_json(facts)})
+
+
+def _found(units: list[Unit], high: float, tolerance: float, bench: Bench) -> Minimal:
+    from engine.experiments.minimal import joined, minimal_of, search_task
+
+    parts = [bench.part(number / len(units), (number + 1) / len(units)) for number in range(len(units))]
+    return joined([minimal_of(part.result(search_task(unit, high, tolerance, bench.device)))
+                   for part, unit in zip(parts, units, strict=True)])
 
 
 def _print(facts: dict[str, Any]) -> None:

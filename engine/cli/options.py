@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from engine import params
+from engine.cli.output import remark, shown_progress
 from engine.errors import EngineError, UnknownName, shortened
 from engine.home import expanded
 
 if TYPE_CHECKING:
     from engine.attacks.spec import AttackSpec
-    from engine.data.base import Dataset
     from engine.data.classmap import ClassMap
-    from engine.work.lessons import StoredLessons
-    from engine.zoo.classifier import Classifier
+    from engine.experiments.sweeps import Sweep
+    from engine.work.kinds import Bench
 
 
 def add_attack_options(parser: argparse.ArgumentParser) -> None:
@@ -82,17 +82,34 @@ def class_map_of(arguments: argparse.Namespace) -> ClassMap:
     return match(classes, known, arguments.model, read_map(arguments.map, classes, known, arguments.model))
 
 
-def opened(arguments: argparse.Namespace, class_map: ClassMap) -> tuple[Dataset, list[int], Classifier]:
-    """Data set with the model's classes, chosen image numbers and model of an attack or a curve."""
-    from engine import load_dataset, load_model
-    from engine.data.classmap import labelled
-    from engine.experiments.evaluate import spread
+def selected(arguments: argparse.Namespace) -> tuple[str, tuple[int, ...]]:
+    """Split and chosen image numbers."""
+    from engine.data import load
+    from engine.data.splits import evenly
 
     if arguments.limit is not None and arguments.limit < 1:
         raise EngineError(f"--limit must be at least 1, not {arguments.limit}")
-    dataset = labelled(load_dataset(arguments.dataset, arguments.split), class_map)
-    indices = arguments.index or spread(dataset, arguments.limit)
-    return dataset, [dataset.checked(i) for i in indices], load_model(arguments.model)
+    dataset = load(arguments.dataset, arguments.split)
+    indices = arguments.index or evenly(range(len(dataset)), arguments.limit)
+    return dataset.split, tuple(dataset.checked(i) for i in indices)
+
+
+def sweep_of(arguments: argparse.Namespace, class_map: ClassMap, attacks: Iterable[AttackSpec]) -> Sweep:
+    """Those attacks on the chosen images."""
+    from engine.experiments.sweeps import Sweep
+
+    split, indices = selected(arguments)
+    return Sweep(arguments.dataset, split, indices, (arguments.model,), tuple(attacks), tuple(class_map.names.items()))
+
+
+def bench(arguments: argparse.Namespace) -> Bench:
+    """Where commands work: what a page or a command has computed before is found, and what is computed is kept."""
+    from engine.home import home
+    from engine.work.kinds import Bench
+    from engine.work.store import store_in
+
+    store = store_in(home() / "runs")
+    return Bench(arguments.device, store, shown_progress(), lambda task: task.kept(store), remark)
 
 
 def spec_of(arguments: argparse.Namespace, attack: str, eps: float | None, target: int | None) -> AttackSpec:
@@ -138,12 +155,3 @@ def target_of(name: str | None, class_map: ClassMap) -> int | None:
         return class_map.number(name)
     except UnknownName:
         raise EngineError(f"--target must be one of {', '.join(class_map.model)}, not '{shortened(name)}'") from None
-
-
-def lessons() -> StoredLessons:
-    """What attacks learned here before, on the page or from the command line."""
-    from engine.home import home
-    from engine.work.lessons import StoredLessons
-    from engine.work.store import store_in
-
-    return StoredLessons(store_in(home() / "runs"))

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO
+
+import numpy as np
 
 from engine import disk
 from engine.errors import EngineError
 from engine.progress import Progress
+
+Writer = Callable[[IO[bytes]], object]
 
 
 def shown_progress() -> Progress:
@@ -26,8 +33,21 @@ def shown_progress() -> Progress:
     return Progress(show)
 
 
+@cache
+def remark(line: str) -> None:
+    """Something to know besides the result, told once."""
+    print(f"python -m engine: {line}", file=sys.stderr)
+
+
 def print_json(facts: object) -> None:
-    print(json.dumps(facts, indent=2, ensure_ascii=False))
+    for line in json.dumps(facts, indent=2, ensure_ascii=False).split("\n"):
+        print(printable(line))
+
+
+def printable(line: str) -> str:
+    """The line with what no terminal should see, and what none can show, written out as JSON has it: names and titles
+    come from anywhere."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def out_folder(out: str | None) -> Path | None:
@@ -43,10 +63,8 @@ def out_folder(out: str | None) -> Path | None:
     return Path(out)
 
 
-def write(out: Path | None, files: dict[str, Callable[[IO[bytes]], object]]) -> None:
+def write(out: Path, files: dict[str, Writer]) -> None:
     """Write what --out asks for, all files or none. The numbers are printed before: a full disk does not cost them."""
-    if out is None:
-        return
     sys.stdout.flush()
     try:
         with disk.replacing_all([out / name for name in files]) as asides:
@@ -58,8 +76,35 @@ def write(out: Path | None, files: dict[str, Callable[[IO[bytes]], object]]) -> 
         raise EngineError(f"{names} could not be written to {out} {disk.advice(error, '--out')}") from None
 
 
-def as_json(facts: object) -> Callable[[IO[bytes]], object]:
+def as_json(facts: object) -> Writer:
     return lambda file: file.write((json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A float32 array of `shape` that need not fit into memory: `read` gives it piece by piece, in order."""
+
+    shape: tuple[int, ...]
+    read: Callable[[], Iterable[np.ndarray]]
+
+
+def as_npz(arrays: Mapping[str, np.ndarray | Pieces]) -> Writer:
+    """The arrays as numpy.savez writes them."""
+    def write(file: IO[bytes]) -> None:
+        from numpy.lib import format
+
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    if not isinstance(array, Pieces):
+                        format.write_array(member, array, allow_pickle=False)
+                        continue
+                    format.write_array_header_1_0(member, {"descr": "<f4", "fortran_order": False,
+                                                           "shape": array.shape})
+                    for piece in array.read():
+                        member.write(np.ascontiguousarray(piece, "<f4").data)
+
+    return write
 
 
 def ready(path: Path) -> Path:

@@ -81,5 +81,10 @@ class FileDataset(Dataset):
         return self.paths[index].relative_to(self.root).as_posix()
 
     def origin(self, index: int) -> str:
-        """The file's bytes, and how they are read."""
-        return f"{READING} {'colour' if self.colour else 'grey'} {digest.of_unchanged_file(self.paths[index])}"
+        """The file's bytes, and how they are read; raises EngineError."""
+        try:
+            digested = digest.of_unchanged_file(self.paths[index])
+        except OSError as error:
+            raise EngineError(f"the picture {self.item_name(index)} cannot be read ({error.strerror}); put it back, "
+                              "change its permissions, or choose others") from None
+        return f"{READING} {'colour' if self.colour else 'grey'} {digested}"

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from engine.attacks.norms import NORMS, Norm
-from engine.attacks.spec import AttackSpec
-from engine.data.base import Dataset
-from engine.experiments.evaluate import evaluate
-from engine.progress import Progress
-from engine.zoo.classifier import Classifier
+from engine.attacks.rows import Rows
+from engine.errors import EngineError
 
 if TYPE_CHECKING:
     import pandas
-
-    from engine.attacks.batch import Memory
 
 
 @dataclass(frozen=True)
@@ -56,27 +51,21 @@ class Curve:
         return pandas.DataFrame([asdict(point) for point in self.points])
 
 
-def curve(dataset: Dataset, indices: list[int], model: Classifier, attacks: Sequence[AttackSpec], eps: Sequence[float],
-          *, device: str = "auto", progress: Progress | None = None, memory: Memory | None = None) -> Curve:
-    """Run every attack at every eps; raises EngineError and Cancelled."""
-    progress = progress or Progress()
-    values = sorted(set(eps))
-    points: list[Point] = []
-    clean = 0.0
-    warned: list[tuple[str, ...]] = []
-    runs = [(spec, value) for spec in attacks for value in values]
-    for number, (spec, value) in enumerate(runs):
-        part = progress.part(number / len(runs), (number + 1) / len(runs))
-        result = evaluate(dataset, indices, model, replace(spec, eps=value), device=device, progress=part,
-                          memory=memory)
-        warned.append(result.warnings)
-        facts = result.summary()
-        clean = facts["accuracy_clean"]
-        points.append(Point(spec.attack, value, facts["accuracy_adversarial"], facts["accuracy_adversarial_8bit"],
-                            facts["success_rate"], facts["l2_mean"], facts["seconds"]))
-    return Curve(dataset.info.name, dataset.split, model.name, len(indices), clean, tuple(points),
-                 (*_in_all(warned),
-                  *_contradictions(points, len(indices), {spec.attack: NORMS[spec.norm] for spec in attacks})))
+def curve_of(dataset: str, split: str, model: str, runs: Sequence[Rows]) -> Curve:
+    """The curve through `runs` of one model on the same images, a point each, in the order attack, eps."""
+    points = [_point(rows) for rows in runs]
+    total = len(runs[0].labels)
+    norms = {rows.spec.attack: NORMS[rows.spec.norm] for rows in runs}
+    return Curve(dataset, split, model, total, runs[-1].summary()["accuracy_clean"], tuple(points),
+                 (*_in_all([rows.warnings for rows in runs]), *_contradictions(points, total, norms)))
+
+
+def _point(rows: Rows) -> Point:
+    facts, eps = rows.summary(), rows.spec.eps
+    if eps is None:
+        raise EngineError(f"{rows.spec.attack} has no eps, and so no curve")
+    return Point(rows.spec.attack, eps, facts["accuracy_adversarial"], facts["accuracy_adversarial_8bit"],
+                 facts["success_rate"], facts["l2_mean"], facts["seconds"])
 
 
 def _in_all(warned: Sequence[Sequence[str]]) -> list[str]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from engine.attacks import ATTACKS
-from engine.attacks.spec import AttackSpec
 from engine.data import Dataset
 from engine.data.marks import MARKS, marked
 from engine.data.splits import evenly
-from engine.device import load_libraries
 from engine.errors import EngineError
-from engine.experiments.explore import Exploring, unchanged
-from engine.experiments.further import chosen_others
-from engine.experiments.sources import own_number, seen_by
+from engine.experiments.explored import Measured
+from engine.experiments.further import training_split
+from engine.experiments.sweeps import Sweep, performed
+from engine.experiments.units import Unit, unchanged
 from engine.work.kinds import Bench, Task, kind
-from engine.work.specs import canonical
+from engine.work.specs import canonical, from_json
 from engine.work.store import Payload
 
 MOST = 200  # images, spread evenly over the split
@@ -28,68 +28,49 @@ MOST = 200  # images, spread evenly over the split
 class Measuring:
     """How often what an attack on one picture learned fools the model on `images`, up to `limit` of a split."""
 
-    exploring: Exploring
+    unit: Unit
     limit: int
     images: str
 
     def canonical(self) -> dict[str, Any]:
         """It belongs to what was learned, which the picture does not decide."""
-        learned = {name: value for name, value in canonical(self.exploring).items() if name not in ("image", "label")}
+        learned = {name: value for name, value in canonical(self.unit).items() if name != "images"}
         return {**learned, "limit": self.limit, "images": self.images}
 
 
 def fooling_task(explored: Task, limit: int = MOST) -> Task:
     """The job that tries what the attack `explored` on one picture learned on up to `limit` images of the picture's
-    split; raises EngineError.
-
-    Facts: AttackResult.summary; arrays: `indices`, `labels`, `predicted_clean` and `predicted_adversarial` [N].
-    """
-    spec: Exploring = explored.spec
-    _, dataset = seen_by(spec.model, spec.source)
-    images = dataset.digest_of(_unseen(dataset, own_number(spec.source), spec.attack, limit))
-    title = f"{ATTACKS[spec.attack.attack].info.title} on {dataset.info.name}/{dataset.split}"
-    return Task("fooling", Measuring(spec, limit, images), title, explored.device)
+    split; raises EngineError."""
+    unit: Unit = explored.spec
+    dataset = unit.seen
+    title = f"{ATTACKS[unit.attack.attack].info.title} on {dataset.info.name}/{dataset.split}"
+    images = dataset.digest_of(_unseen(dataset, unit, limit))
+    return Task("fooling", Measuring(unit, limit, images), title, explored.device)
 
 
-@kind("fooling", Measuring)
-def _measure(measuring: Measuring, bench: Bench) -> Payload:
-    bench.progress.report(0.0, "loading PyTorch and the model")
-    load_libraries()
-    import torch
-
-    from engine.attacks.runner import run_attack
-    from engine.experiments.resources import resources_for
-    from engine.work.lessons import StoredLessons
-    from engine.zoo.registry import load_model
-
-    spec = unchanged(measuring.exploring)
-    source, attack = spec.source, spec.attack
-    (_, dataset), classifier = seen_by(spec.model, source), load_model(spec.model)
-    own = own_number(source)
-    indices = _measured(dataset, own, attack, measuring.limit)
-    bench.progress.report(0.05, "reading the images")
-    images, labels = torch.from_numpy(dataset.images(indices)), torch.from_numpy(dataset.labels[indices])
+@kind("fooling", Measuring, reads=Measured.of)
+def _measure(measuring: Measuring, bench: Bench) -> Generator[None, None, Payload]:
+    unit = unchanged(measuring.unit)
+    indices = _measured(unit.seen, unit, measuring.limit)
     # What was learned is known by what it was learned from: the further images are those of the explored picture.
-    resources = resources_for(attack, dataset, indices, images, classifier, learned_beside=own)
-    result = run_attack(attack, classifier, images, labels, resources=resources, device=bench.device,
-                        progress=bench.progress.part(0.1, 1.0), memory=StoredLessons(bench.store))
-    return Payload(result.summary(), {"indices": np.array(indices), "labels": result.labels,
-                                      "predicted_clean": result.predicted_clean,
-                                      "predicted_adversarial": result.predicted_adversarial})
+    sweep = Sweep(unit.dataset, unit.split, tuple(indices), (unit.model,), (unit.attack,), unit.names, unit.further)
+    rows, = yield from performed(sweep.plan(), bench)
+    return from_json(Measured, {**rows.summary(), "indices": np.array(indices), "labels": rows.labels,
+                                "predicted_clean": rows.predicted_clean,
+                                "predicted_adversarial": rows.predicted_adversarial}).payload()
 
 
-def _unseen(dataset: Dataset, own: list[int], attack: AttackSpec, limit: int) -> list[int]:
+def _unseen(dataset: Dataset, unit: Unit, limit: int) -> list[int]:
     """The numbers of up to `limit` images that the attack did not learn from."""
-    pool, learned_from = chosen_others(dataset, own, ATTACKS[attack.attack].info.others)
-    taken = set(learned_from) if pool is dataset else set()
+    taken = set(unit.further) if training_split(dataset) is dataset else set()
     return evenly([i for i in range(len(dataset)) if i not in taken], limit)
 
 
-def _measured(dataset: Dataset, own: list[int], attack: AttackSpec, limit: int) -> list[int]:
+def _measured(dataset: Dataset, unit: Unit, limit: int) -> list[int]:
     """Of those, the ones that have the mask within which the attack is confined; raises EngineError."""
-    chosen = _unseen(dataset, own, attack, limit)
-    if attack.mask in MARKS:
-        chosen = [i for i in chosen if marked(attack.mask, dataset, i) is not None]
+    chosen, mask = _unseen(dataset, unit, limit), unit.attack.mask
+    if mask in MARKS:
+        chosen = [i for i in chosen if marked(mask, dataset, i) is not None]
     if not chosen:
         raise EngineError(f"{dataset.info.name}/{dataset.split} has no images to measure on, beside those that the "
                           "attack learned from; choose another split or mask")

@@ -31,12 +31,6 @@ def chosen_others(dataset: Dataset, indices: Sequence[int], each: int) -> tuple[
     return pool, tuple(chosen)
 
 
-def further_digest(dataset: Dataset, indices: Sequence[int], each: int) -> str:
-    """Identifies those very images; raises EngineError."""
-    pool, chosen = chosen_others(dataset, indices, each)
-    return pool.digest_of(chosen)
-
-
 def training_split(dataset: Dataset) -> Dataset:
     """The split that a model for `dataset`'s split was trained on, or `dataset` itself where there is none."""
     name = dataset.split.replace("test", "train").replace("validation", "train")

@@ -1,28 +1,24 @@
-"""The smallest epsilon at which an attack fools the model, image by image."""
+"""The smallest epsilon at which an attack fools the model, image by image. Does not import torch."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
-from engine.attacks import ATTACKS
-from engine.attacks.base import Budget, Others
-from engine.attacks.batch import Memory
-from engine.attacks.result import AttackResult
-from engine.attacks.runner import Resources, run_attack
 from engine.attacks.spec import AttackSpec
-from engine.data.base import Dataset
-from engine.data.classmap import labelled, match
-from engine.errors import EngineError
-from engine.experiments.resources import resources_for
-from engine.progress import Progress
-from engine.zoo.classifier import Classifier
+from engine.device import load_libraries
+from engine.experiments.sources import Source
+from engine.experiments.units import Unit, unit_of
+from engine.work.kinds import Bench, Task, kind
+from engine.work.specs import from_json
+from engine.work.store import Payload
 
-ROUNDS = 30  # more halvings than float32 can tell apart
+# The largest budget that a search on a page tries, and how exactly it finds the smallest, for each norm.
+SEARCH = {"linf": (16 / 255, 0.05 / 255), "l2": (8.0, 0.02)}
 
 
 @dataclass(frozen=True)
@@ -88,103 +84,58 @@ class Minimal:
         }
 
 
-def smallest_eps(spec: AttackSpec, model: Classifier, images: torch.Tensor, labels: torch.Tensor, *, high: float,
-                 tolerance: float, resources: Resources | None = None, device: str = "auto",
-                 progress: Progress | None = None, memory: Memory | None = None) -> Minimal:
-    """Bisect the eps of `spec` between 0 and `high` for every image, until it is known to `tolerance`.
+@dataclass(frozen=True)
+class Searching:
+    """The search for the smallest eps on each image of a unit: from `high` ([0,1]) down, known to `tolerance`."""
 
-    Every success is a run whose verdict is the original model's. That no image resists a larger budget after failing a
-    smaller one is assumed, not proven: for an attack that overshoots, the number is an upper bound of the smallest eps.
-    Images that are to be tried at the same eps are attacked together, so that all are in the first rounds, and later
-    those whose answers were the same; each draws the same random numbers in every round and company. Raises
-    EngineError and Cancelled.
-    """
-    _check(spec, high, tolerance)
-    search = _Search(spec, model, images, labels, resources or Resources(), device, high, tolerance, memory)
-    return search.run(progress or Progress())
+    unit: Unit
+    high: float
+    tolerance: float
 
 
-def minimal(dataset: Dataset, indices: list[int], model: Classifier, spec: AttackSpec, *, high: float,
-            tolerance: float, device: str = "auto", progress: Progress | None = None,
-            memory: Memory | None = None) -> Minimal:
-    """`smallest_eps` for the images `indices` of `dataset`; raises EngineError and Cancelled."""
-    dataset = labelled(dataset, match(dataset.classes, model.classes, model.name))
-    images, labels = torch.from_numpy(dataset.images(indices)), torch.from_numpy(dataset.labels[indices])
-    resources = resources_for(spec, dataset, indices, images, model)
-    return smallest_eps(spec, model, images, labels, high=high, tolerance=tolerance, resources=resources, device=device,
-                        progress=progress, memory=memory)
+def minimal_task(source: Source, model: str, attack: AttackSpec, device: str = "auto") -> Task:
+    """The job that finds the smallest eps at which `attack` fools the model on one picture; its own eps is ignored."""
+    high, tolerance = SEARCH[attack.norm]
+    return search_task(unit_of(source, model, replace(attack, eps=high)), high, tolerance, device)
 
 
-def _check(spec: AttackSpec, high: float, tolerance: float) -> None:
-    info = ATTACKS[spec.attack].info
-    if not info.bounded:
-        raise EngineError(f"{info.title} takes no eps to search for: it is limited by its own settings; choose an "
-                          "attack with a budget")
-    Budget(spec.norm, high)
-    if not 0 < tolerance < high:
-        raise EngineError(f"tolerance must lie between 0 and high ({high:g}), not {tolerance:g}")
-    if high / tolerance > 2**ROUNDS:
-        raise EngineError(f"a tolerance of {tolerance:g} is finer than single precision tells apart; take a larger one")
+def search_task(unit: Unit, high: float, tolerance: float, device: str = "auto") -> Task:
+    """The job that finds it for every image of a unit, whose eps is `high`; `minimal_of` turns its payload into what
+    was found."""
+    return Task("minimal", Searching(unit, high, tolerance), f"smallest epsilon of {unit.title}", device)
 
 
-class _Search:
-    """The bisection of many images at once: every image resists at `low` and is fooled at `high` (inf: never yet)."""
+def payload_of(minimal: Minimal) -> Payload:
+    """What was found as it is kept."""
+    facts = {"spec": asdict(minimal.spec), "high": minimal.high, "tolerance": minimal.tolerance,
+             "model": minimal.model, "found": [asdict(found) for found in minimal.found],
+             "seconds": minimal.seconds}
+    return Payload(facts, {"adversarial": minimal.adversarial, "queries": minimal.queries,
+                           "gradients": minimal.gradients})
 
-    def __init__(self, spec: AttackSpec, model: Classifier, images: torch.Tensor, labels: torch.Tensor,
-                 resources: Resources, device: str, high: float, tolerance: float, memory: Memory | None) -> None:
-        self._spec, self._model, self._device, self._resources = spec, model, device, resources
-        self._memory = memory
-        self._images, self._labels = torch.as_tensor(images), torch.as_tensor(labels)
-        self._highest, self._tolerance = high, tolerance
-        count = len(self._images)
-        self._low, self._high = np.zeros(count), np.full(count, math.inf)
-        self._tries: list[list[Try]] = [[] for _ in range(count)]
-        self._adversarial = self._images.numpy().copy()
-        self._queries, self._gradients = np.zeros(count, np.int64), np.zeros(count, np.int64)
-        self._seconds = 0.0
 
-    def run(self, progress: Progress) -> Minimal:
-        rounds = 1 + math.ceil(math.log2(self._highest / self._tolerance))
-        playing = np.arange(len(self._images))
-        for number in range(rounds):
-            self._round(playing, number, progress.part(number / rounds, (number + 1) / rounds))
-            # What resists the highest eps resists; what is classified wrongly as it is has been set to 0.
-            playing = np.flatnonzero(np.isfinite(self._high) & (self._high - self._low > self._tolerance))
-        found = tuple(Found(int(label), float(high) if math.isfinite(high) else None, tuple(tries))
-                      for label, high, tries in zip(self._labels, self._high, self._tries, strict=True))
-        return Minimal(self._spec, self._highest, self._tolerance, self._model.name, found, self._adversarial,
-                       self._queries, self._gradients, self._seconds)
+def minimal_of(payload: Payload) -> Minimal:
+    """What `payload_of` wrote."""
+    facts = payload.facts
+    return Minimal(from_json(AttackSpec, facts["spec"]), facts["high"], facts["tolerance"], facts["model"],
+                   tuple(from_json(Found, found) for found in facts["found"]), **payload.arrays,
+                   seconds=facts["seconds"])
 
-    def _round(self, playing: np.ndarray, number: int, progress: Progress) -> None:
-        """Try each image of `playing` half-way between what it resists and what fools it; first of all, at highest."""
-        middle = np.where(np.isfinite(self._high), (self._low + self._high) / 2, self._highest)[playing]
-        values = np.unique(middle)
-        for place, eps in enumerate(values):
-            part = progress.part(place / len(values), (place + 1) / len(values))
-            together = playing[middle == eps]
-            self._learn(together, float(eps), self._attack(together, float(eps), part), first=number == 0)
 
-    def _attack(self, which: np.ndarray, eps: float, progress: Progress) -> AttackResult:
-        resources, rows = self._resources, torch.from_numpy(which)
-        mask = None if resources.mask is None else resources.mask[rows]
-        others = resources.others
-        if others is None and ATTACKS[self._spec.attack].info.others:
-            others = Others(self._images, self._labels)  # all of them, whatever part is attacked now
-        return run_attack(replace(self._spec, eps=eps), self._model, self._images[rows], self._labels[rows],
-                          resources=replace(resources, mask=mask, others=others), device=self._device,
-                          progress=progress, memory=self._memory)
+@kind("minimal", Searching, reads=minimal_of)
+def _minimal(search: Searching, bench: Bench) -> Payload:
+    bench.progress.report(0.0, "loading PyTorch and the model")
+    load_libraries()
+    from engine.experiments.attacking import search_unit
 
-    def _learn(self, which: np.ndarray, eps: float, result: AttackResult, *, first: bool) -> None:
-        self._queries[which] += result.queries
-        self._gradients[which] += result.gradients
-        self._seconds += result.seconds
-        fooled, counts = which[result.success], which[result.attacked]
-        self._adversarial[fooled] = result.adversarial[result.success]
-        self._high[fooled] = eps
-        self._low[np.setdiff1d(counts, fooled)] = eps
-        for image, success in zip(which, result.success, strict=True):
-            if image in counts:
-                self._tries[image].append(Try(eps, bool(success)))
-        if first:
-            self._high[np.setdiff1d(which, counts)] = 0.0
+    return payload_of(search_unit(search.unit, search.high, search.tolerance, bench))
 
+
+def joined(pieces: Sequence[Minimal]) -> Minimal:
+    """What was found in pieces, in their order; without the images, as there may be many."""
+    first = pieces[0]
+    return replace(first, found=tuple(found for piece in pieces for found in piece.found),
+                   adversarial=first.adversarial[:0],
+                   queries=np.concatenate([piece.queries for piece in pieces]),
+                   gradients=np.concatenate([piece.gradients for piece in pieces]),
+                   seconds=sum(piece.seconds for piece in pieces))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from engine.attacks import ATTACKS
 from engine.attacks.base import Others
 from engine.attacks.runner import Resources
 from engine.attacks.spec import AttackSpec
@@ -15,7 +14,7 @@ from engine.data.base import Dataset
 from engine.data.marks import MARKS, marked
 from engine.data.masks import cells_of, fitted, is_drawn
 from engine.errors import EngineError
-from engine.experiments.further import chosen_others
+from engine.experiments.further import training_split
 from engine.explain.cam import cam
 from engine.zoo.classifier import Classifier
 from engine.zoo.ensemble import ensemble, with_classes
@@ -25,17 +24,15 @@ HOT = 0.2  # the share of an image that the "cam" mask leaves open
 
 
 def resources_for(spec: AttackSpec, dataset: Dataset, indices: Sequence[int], images: torch.Tensor,
-                  model: Classifier, learned_beside: Sequence[int] | None = None) -> Resources:
+                  model: Classifier, further: Sequence[int] = ()) -> Resources:
     """Everything `spec` asks for, for the images numbered `indices` of `dataset`; raises EngineError.
 
-    Without `indices` (an upload) the further images come from the same places, and there is no lesion. They are those
-    that an attack on the images `learned_beside` has (default: on these).
+    The attacker's `further` images are those of these numbers in the split that they come from. Without `indices` (an
+    upload) there is no lesion.
     """
-    each = ATTACKS[spec.attack].info.others
-    beside = indices if learned_beside is None else learned_beside
     return Resources(
         surrogate=surrogate(spec.surrogate, dataset.classes) if spec.surrogate else None,
-        others=others(dataset, beside, each) if each else None,
+        others=_bank(training_split(dataset), tuple(further)) if further else None,
         mask=mask_for(spec.mask, dataset, indices, images, model) if spec.mask else None,
     )
 
@@ -54,15 +51,6 @@ def surrogate(names: str, classes: Sequence[str]) -> Classifier:
     model, in their order; raises EngineError where it tells others apart."""
     models = [with_classes(load_model(name.strip()), classes) for name in names.split(",")]
     return models[0] if len(models) == 1 else ensemble(models)
-
-
-def others(dataset: Dataset, indices: Sequence[int], each: int) -> Others:
-    """Up to `each` images of every class, spread evenly over the training split that belongs to `dataset`'s split.
-
-    Where there is none, they come from the split itself, without the images `indices`.
-    """
-    pool, chosen = chosen_others(dataset, indices, each)
-    return _bank(pool, chosen)
 
 
 def _bank(pool: Dataset, chosen: tuple[int, ...]) -> Others:

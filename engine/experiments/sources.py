@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -74,11 +74,17 @@ def picture(source: Source) -> Picture:
 
 def seen_by(model: str, source: Source) -> tuple[Picture, Dataset]:
     """The image a source names and its data set, with the classes of the model of that name; raises EngineError."""
-    chosen, dataset = picture(source), opened(source.dataset, source.split)
-    class_map = match(dataset.classes, model_card(model).classes, model)
+    chosen, dataset = picture(source), seen(source.dataset, source.split, model)
     if chosen.label is not None:
-        chosen = replace(chosen, label=class_map.places[chosen.label])
-    return chosen, _labelled(source.dataset, source.split, class_map)
+        chosen = replace(chosen, label=int(dataset.labels[source.index]))
+    return chosen, dataset
+
+
+def seen(name: str, split: str, model: str, names: Iterable[tuple[str, str]] = ()) -> Dataset:
+    """One split of a data set with the classes of the model of that name, which are matched by name; `names` says
+    otherwise, as pairs of the data set's name and the model's. Raises EngineError."""
+    dataset = opened(name, split)
+    return _labelled(name, split, match(dataset.classes, model_card(model).classes, model, dict(names)))
 
 
 @lru_cache(maxsize=8)
@@ -91,8 +97,3 @@ def unmarked(mask: str, chosen: Picture) -> str | None:
     if mask not in MARKS or mask in chosen.marks:
         return None
     return f"nobody marked {MARKS[mask].words} on this picture"
-
-
-def own_number(source: Source) -> list[int]:
-    """The picture's number in its data set, which an upload has not."""
-    return [] if source.upload else [source.index]

@@ -18,7 +18,6 @@ from engine.home import home
 from engine.progress import Preview, Progress
 from engine.work.journal import Accepted, Journal
 from engine.work.kinds import KINDS, Bench, Task
-from engine.work.specs import to_json
 from engine.work.store import Payload, Store, store_in
 from engine.work.turns import Turns
 
@@ -104,6 +103,10 @@ class Job:
         elapsed, done = time.monotonic() - since, self.fraction - at
         return elapsed * (1 - self.fraction) / done if elapsed >= _ENOUGH_TIME and done >= _ENOUGH_DONE else None
 
+    def remark(self, line: str) -> None:
+        """The work has something to say besides its result."""
+        self.note = line
+
     def offer(self, make: Callable[[], Preview]) -> None:
         """The work has something to look at: taken now and then, and only while somebody looks."""
         now = time.monotonic()
@@ -162,7 +165,7 @@ class Jobs:
             if job := self._jobs.get(key):
                 self._jobs.move_to_end(key)
                 return job
-        payload = self.store.get(key) if task.keep else None
+        payload = task.kept(self.store) if task.keep else None
         if payload is None:
             return None
         job = Job(task, state=State.DONE, fraction=1.0, text="done", payload=payload)
@@ -257,11 +260,6 @@ class Jobs:
         if state is State.RUNNING:
             self._wait(job, turns)
             return
-        if state is State.DONE and job.task.keep and job.payload is not None:
-            try:
-                self.store.put(job.key, job.task.kind, job.task.title, to_json(job.task.spec), job.payload)
-            except EngineError as error:
-                job.note = str(error)
         job.end(state)
 
     def _perform(self, job: Job) -> State:
@@ -275,12 +273,8 @@ class Jobs:
                 return State.CANCELLED
             if job.steps is None:
                 job.state, job.text = State.RUNNING, "starting"
-                bench = Bench(job.task.device, self.store, Progress(report, job.cancelled, job.offer), self._recall)
-                outcome = KINDS[job.task.kind].work(job.task.spec, bench)
-                if isinstance(outcome, Payload):
-                    job.payload = outcome
-                    return State.DONE
-                job.steps = outcome
+                progress = Progress(report, job.cancelled, job.offer)
+                job.steps = _steps(job.task, Bench(job.task.device, self.store, progress, self._recall, job.remark))
             next(job.steps)
             return State.RUNNING
         except StopIteration as end:
@@ -291,6 +285,17 @@ class Jobs:
         except EngineError as error:
             job.error = str(error)
             return State.FAILED
+
+
+def _steps(task: Task, bench: Bench) -> Generator[None, None, Payload]:
+    """The task's work, with a yield wherever something else may have its turn."""
+    how = KINDS[task.kind]
+    if not how.patient:
+        return bench.result(task)
+    payload = yield from how.work(task.spec, bench)  # type: ignore[misc]
+    if task.keep:
+        bench.keep(task, payload)
+    return payload
 
 
 def _forever(name: str, take: Callable[[], Job], consume: Callable[[Job], None]) -> None:

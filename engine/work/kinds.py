@@ -3,40 +3,72 @@
 A task names its kind and carries its spec, never a closure, so that it can be taken up after a crash, or elsewhere.
 """
 
+import logging
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from inspect import isgeneratorfunction
 from typing import Any, Generic, TypeVar
 
 from engine import device as devices
 from engine import digest
+from engine.errors import EngineError
 from engine.progress import Progress
 from engine.registry import Registry
 from engine.work.specs import canonical, from_json, to_json
 from engine.work.store import Payload, Store
 
-FORMAT = 3  # raise it when the form of kept results changes: old ones are then computed anew
+FORMAT = 4  # raise it when the form of kept results changes: old ones are then computed anew
 
 S = TypeVar("S")
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where a piece of work is done: the device, the store for results on the way, and who is told how far it is.
+    """Where work is done: the device, the store for results, who is told how far it is, and who is told in one line
+    that a result cannot be kept.
 
-    `recall` finds what a task gave before, wherever that is.
+    `recall` finds what a task gave before, wherever that is. What cannot be kept is remembered for as long as the work
+    goes on.
     """
 
     device: str
     store: Store
     progress: Progress
     recall: Callable[["Task"], Payload | None]
+    note: Callable[[str], None] = log.warning
+    unkept: dict[str, Payload] = field(default_factory=dict)
 
     def result(self, task: "Task") -> Payload:
-        """What `task` gives, known already or else computed here and now; raises EngineError and Cancelled."""
-        found = self.recall(task)
-        return found if found is not None else KINDS[task.kind].perform(task.spec, self)
+        """What `task` gives, known already or else computed here and now, and kept; raises EngineError and Cancelled.
+
+        Where another process computes the same, its result is waited for.
+        """
+        found = self.unkept.get(task.key) or self.recall(task)
+        if found is not None:
+            return found
+        if not task.keep:
+            return KINDS[task.kind].perform(task.spec, self)
+        with self.store.lease(task.key, self.progress):
+            found = task.kept(self.store)
+            if found is None:
+                found = KINDS[task.kind].perform(task.spec, self)
+                self.keep(task, found)
+        return found
+
+    def keep(self, task: "Task", payload: Payload) -> None:
+        """`payload` is what `task` gives: the next to ask for it has it at once."""
+        try:
+            self.store.put(task.key, task.kind, task.title, to_json(task.spec), payload)
+        except EngineError as error:
+            self.unkept[task.key] = payload
+            self.note(str(error))
+
+    def part(self, start: float, end: float) -> "Bench":
+        """The same for a piece of the work that fills `start` to `end` of its progress."""
+        return replace(self, progress=self.progress.part(start, end))
 
 
 # What a kind's function gives: the result; or, of long work, the result after a yield between its units, where
@@ -47,13 +79,14 @@ Outcome = Payload | Generator[None, None, Payload]
 @dataclass(frozen=True)
 class Kind(Generic[S]):
     """One kind of work. `version` is raised when the same spec gives another result than before; with `keep` the
-    result outlives the process."""
+    result outlives the process. `reads` raises for what is no result of this kind, or not any more."""
 
     name: str
     spec: type[S]
     work: Callable[[S, Bench], Outcome]
     version: int = 1
     keep: bool = True
+    reads: Callable[[Payload], object] = lambda payload: payload
 
     @property
     def patient(self) -> bool:
@@ -63,24 +96,29 @@ class Kind(Generic[S]):
     def perform(self, spec: S, bench: Bench) -> Payload:
         """All of the work at once."""
         outcome = self.work(spec, bench)
-        if isinstance(outcome, Payload):
+        return outcome if isinstance(outcome, Payload) else to_the_end(outcome)
+
+
+def to_the_end(steps: Generator[None, None, T]) -> T:
+    """What long work gives, done at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            outcome: T = end.value
             return outcome
-        while True:
-            try:
-                next(outcome)
-            except StopIteration as end:
-                payload: Payload = end.value
-                return payload
 
 
 KINDS: Registry[Kind[Any]] = Registry("kind of work")
 
 
-def kind(name: str, spec: type[S], *, version: int = 1,
-         keep: bool = True) -> Callable[[Callable[[S, Bench], Outcome]], Callable[[S, Bench], Outcome]]:
-    """Decorator: the function does the work called `name`, which a `spec` (a frozen data class) describes."""
+def kind(name: str, spec: type[S], *, version: int = 1, keep: bool = True,
+         reads: Callable[[Payload], object] = lambda payload: payload,
+         ) -> Callable[[Callable[[S, Bench], Outcome]], Callable[[S, Bench], Outcome]]:
+    """Decorator: the function does the work called `name`, which a `spec` (a frozen data class) describes. A kept
+    result that `reads` raises for is none."""
     def register(work: Callable[[S, Bench], Outcome]) -> Callable[[S, Bench], Outcome]:
-        KINDS.add(name, Kind(name, spec, work, version, keep))
+        KINDS.add(name, Kind(name, spec, work, version, keep, reads))
         return work
 
     return register
@@ -105,6 +143,10 @@ class Task:
     @property
     def keep(self) -> bool:
         return KINDS[self.kind].keep
+
+    def kept(self, store: Store) -> Payload | None:
+        """What `store` has of it; None where there is nothing, or nothing that is a result of its kind any more."""
+        return store.get(self.key, check=KINDS[self.kind].reads)
 
     def to_json(self) -> dict[str, Any]:
         """All of it, JSON-able."""

@@ -3,9 +3,9 @@
 import streamlit as st
 
 from engine.attacks import ATTACKS
-from engine.experiments.explore import SEARCH, minimal_task
-from engine.work.store import Payload
+from engine.experiments.minimal import SEARCH, Minimal, minimal_of, minimal_task
 from pages.exploring.run import Run
+from pages.exploring.scope import SCOPE
 from pages.ui import charts, controls, progress
 
 
@@ -18,23 +18,24 @@ def show(run: Run) -> None:
     task = minimal_task(settings.source, settings.model, settings.attack, settings.device)
     scale = controls.SCALES[settings.attack.norm]
     high, tolerance = (scale.text(value * scale.factor) for value in SEARCH[settings.attack.norm])
-    found = progress.on_request(task, "The same attack again and again, halving the interval in which the diagnosis "
-                                f"flips: from {high} down to {tolerance}.", "Search the smallest epsilon",
-                                key="explore smallest")
+    found = progress.on_request(
+        SCOPE, task, "The same attack again and again, halving the interval in which the diagnosis flips: from "
+        f"{high} down to {tolerance}.", "Search the smallest epsilon", name="smallest")
     if found is not None:
-        _bisection(run, found, scale)
+        _bisection(minimal_of(found), scale)
 
 
-def _bisection(run: Run, found: Payload, scale: controls.Scale) -> None:
-    eps, tries = found.facts["eps"], found.facts["tries"]
+def _bisection(searched: Minimal, scale: controls.Scale) -> None:
+    found, = searched.found
+    eps, tries = found.eps, found.tries
     if eps is None:
-        st.markdown(f"The model held at every budget up to **{scale.text(found.facts['high'] * scale.factor)}**.")
+        st.markdown(f"The model held at every budget up to **{scale.text(searched.high * scale.factor)}**.")
     elif eps == 0:
         st.markdown("There was nothing to break: the model is wrong about this picture as it is.")
     else:
         st.markdown(f"The diagnosis flips from **{eps * scale.factor:.4g}{scale.unit}**, known to "
-                    f"{scale.text(found.facts['tolerance'] * scale.factor)}, after {len(tries)} attacks. It is assumed "
+                    f"{scale.text(searched.tolerance * scale.factor)}, after {len(tries)} attacks. It is assumed "
                     "that no larger budget fails where a smaller one works.")
     if tries:
-        charts.show(charts.bisection([t["eps"] * scale.factor for t in tries], [t["success"] for t in tries],
-                                     scale.label), key="explore bisection")
+        charts.show(charts.bisection([t.eps * scale.factor for t in tries], [t.success for t in tries],
+                                     scale.label), key=SCOPE.key("bisection"))

@@ -11,8 +11,9 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
 from engine.attacks import ATTACKS
+from engine.experiments.explore import warm_task
 from engine.params import params_of
-from engine.work.jobs import jobs
+from engine.work.jobs import Job, jobs
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 SECONDS = 120
@@ -41,7 +42,7 @@ def settled(app: AppTest) -> AppTest:
 
 
 def verdict(app: AppTest) -> str:
-    return next((block.proto.body for block in app.get("html") if "ps-verdict" in block.proto.body), "")
+    return next((block.proto.body for block in app.get("html") if 'class="ps-verdict"' in block.proto.body), "")
 
 
 def run_button(app: AppTest) -> Button:
@@ -174,11 +175,28 @@ def test_a_second_visit_computes_nothing(first: AppTest, monkeypatch: pytest.Mon
     assert verdict(app) == verdict(first)
 
 
+def test_an_attack_that_ends_while_the_page_is_drawn_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = opened(attack="fgsm", index="3")
+    wait, missed = Job.wait, Job(warm_task("phantom-cxr/resnet18"))
+
+    def late(job: Job, seconds: float | None = None) -> Job:
+        if job.task.kind != "explore":
+            return wait(job, seconds)
+        wait(job, SECONDS)
+        # Whoever is ready to wait is told that it is not over; a moment later it is.
+        return missed if seconds else job
+
+    monkeypatch.setattr(Job, "wait", late)
+    run_button(app).click().run()
+    assert not app.exception
+    assert "After the attack it says" in verdict(app)
+
+
 def test_a_saved_run_is_an_address_again(first: AppTest) -> None:
     from pages.ui import runs
 
     shown = first.session_state["explore shown"]
-    saved = runs.to_json(shown.settings, shown.facts)
+    saved = runs.to_json(shown.settings, shown.explored)
     texts = runs.address_of(saved.encode())
     assert address(first).items() <= texts.items()
     again = opened(**{name.replace(".", "__"): value for name, value in texts.items()})

@@ -9,14 +9,15 @@ import torch
 from PIL import Image
 from torch import nn
 
+from engine.attacks.runner import run_attack
 from engine.attacks.spec import make_spec
 from engine.cli import main
 from engine.data import load
 from engine.data.classmap import ClassMap, class_map_of, fits, labelled, likeness, match, read_map
 from engine.errors import EngineError
-from engine.experiments.evaluate import evaluate
 from engine.experiments.explore import explore_task
-from engine.experiments.resources import others, surrogate
+from engine.experiments.further import chosen_others
+from engine.experiments.resources import surrogate
 from engine.experiments.sources import Source
 from engine.zoo import checkpoints, ensemble
 from engine.zoo.cards import Card
@@ -112,10 +113,8 @@ def test_a_data_set_keeps_all_but_its_labels() -> None:
 def test_further_images_are_labelled_alike() -> None:
     plain = load("phantom-cxr", "test")
     turned = labelled(plain, ClassMap(plain.classes, ("x", "y", "z"), (2, 0, 1)))
-    here, there = others(plain, [0], 1), others(turned, [0], 1)
-    assert {tuple(row) for row in zip(here.images.sum((1, 2, 3)).tolist(), [[2, 0, 1][i] for i in here.labels],
-                                      strict=True)} \
-        == {tuple(row) for row in zip(there.images.sum((1, 2, 3)).tolist(), there.labels.tolist(), strict=True)}
+    (here, some), (there, same) = (chosen_others(dataset, [0], 1) for dataset in (plain, turned))
+    assert {(i, [2, 0, 1][here.labels[i]]) for i in some} == {(i, int(there.labels[i])) for i in same}
 
 
 # ---- a folder of phantoms, with folder names in capitals and the other order; a model that tells light from dark
@@ -152,8 +151,11 @@ def command(folder: Path, model: Path, *options: str) -> list[str]:
 
 
 def test_labels_become_the_models(folder: Path) -> None:
+    dataset = load(f"folder:{folder}")
     model = Classifier(Light(), ("Pneumonia", "COVID-19"), channels=1, name="light")
-    result = evaluate(load(f"folder:{folder}"), list(range(8)), model, make_spec("fgsm", eps=0.0), device="cpu")
+    dataset = labelled(dataset, match(dataset.classes, model.classes, model.name))
+    result = run_attack(make_spec("fgsm", eps=0.0), model, torch.from_numpy(dataset.images(range(8))),
+                        torch.from_numpy(dataset.labels), device="cpu")
     assert result.labels.tolist() == [1] * 4 + [0] * 4
     assert result.summary()["accuracy_clean"] == 1
 

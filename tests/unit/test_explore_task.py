@@ -13,7 +13,7 @@ from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import phantom
 from engine.data.upload import read_upload, save_upload
 from engine.errors import Cancelled, EngineError
-from engine.experiments import explore, sources
+from engine.experiments import attacking, explore, sources, units
 from engine.experiments.explore import explore_task, heatmap_task, warm_task
 from engine.experiments.sources import Source, picture
 from engine.progress import Progress
@@ -38,9 +38,10 @@ def network() -> Classifier:
 
 @pytest.fixture(autouse=True)
 def only_model(network: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explore, "model_digest", lambda name: "digest of the weights")
+    monkeypatch.setattr(units, "model_digest", lambda name: "digest of the weights")
     monkeypatch.setattr(sources, "model_card", lambda name: network)
-    monkeypatch.setattr(registry, "load_model", lambda name: network)
+    for module in (registry, attacking):
+        monkeypatch.setattr(module, "load_model", lambda name: network)
 
 
 def pgd(eps: float = 2 / 255, **options: object) -> AttackSpec:
@@ -124,8 +125,8 @@ def test_a_task_survives_the_process_that_made_it() -> None:
 
 def test_what_has_changed_since_it_was_asked_for_is_not_done_in_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     task = explore_task(SICK, MODEL, pgd(), "cpu")
-    monkeypatch.setattr(explore, "model_digest", lambda name: "other weights")
-    with pytest.raises(EngineError, match="has changed since"):
+    monkeypatch.setattr(units, "model_digest", lambda name: "other weights")
+    with pytest.raises(EngineError, match="have changed since"):
         perform(task)
 
 

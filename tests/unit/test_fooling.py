@@ -10,7 +10,7 @@ from engine.attacks.base import Others
 from engine.attacks.runner import Resources
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import phantom
-from engine.experiments import explore, sources
+from engine.experiments import attacking, sources, units
 from engine.experiments.explore import explore_task
 from engine.experiments.fooling import fooling_task
 from engine.experiments.sources import Source
@@ -29,9 +29,10 @@ TRAIN = Source("phantom-cxr", "train", 4)
 @pytest.fixture(autouse=True)
 def only_model(monkeypatch: pytest.MonkeyPatch) -> Classifier:
     made = Classifier(small_net(seed=3).module, phantom.CLASSES, mean=(0.4,), std=(0.2,), name=MODEL)
-    monkeypatch.setattr(explore, "model_digest", lambda name: "digest of the weights")
+    monkeypatch.setattr(units, "model_digest", lambda name: "digest of the weights")
     monkeypatch.setattr(sources, "model_card", lambda name: made)
-    monkeypatch.setattr(registry, "load_model", lambda name: made)
+    for module in (registry, attacking):
+        monkeypatch.setattr(module, "load_model", lambda name: made)
     return made
 
 

@@ -11,7 +11,8 @@ from engine.attacks.base import Others
 from engine.attacks.runner import Resources
 from engine.attacks.spec import make_spec
 from engine.errors import Cancelled, EngineError
-from engine.experiments.minimal import Minimal, smallest_eps
+from engine.experiments.bisection import smallest_eps
+from engine.experiments.minimal import Minimal
 from engine.progress import Progress
 from engine.zoo.classifier import Classifier
 from tests.tiny import Counted, Slope, grey, small_net, some_images
@@ -132,16 +133,16 @@ def test_bad_input_is_explained(options: dict, says: str) -> None:
 def test_others_are_whole_whatever_part_is_attacked(monkeypatch: pytest.MonkeyPatch) -> None:
     """An attack that learns from further images learns from the same ones in every round."""
     from engine.attacks import ATTACKS
-    from engine.experiments import minimal
+    from engine.experiments import bisection
 
     seen: list[Others | None] = []
-    real = minimal.run_attack
+    real = bisection.run_attack
 
     def spy(*arguments: object, resources: Resources, **options: object) -> object:
         seen.append(resources.others)
         return real(*arguments, resources=resources, **options)
 
-    monkeypatch.setattr(minimal, "run_attack", spy)
+    monkeypatch.setattr(bisection, "run_attack", spy)
     from dataclasses import replace
 
     monkeypatch.setattr(ATTACKS["fgsm"], "info", replace(ATTACKS["fgsm"].info, others=1))

@@ -13,7 +13,7 @@ from engine.attacks.base import ATTACKS, Attack, AttackInfo, Cost, Knowledge, Ot
 from engine.attacks.runner import Resources
 from engine.data import load
 from engine.errors import EngineError
-from engine.experiments.resources import others
+from engine.experiments.further import chosen_others
 from engine.params import param
 from engine.zoo.ensemble import ensemble
 from tests.tiny import Slope, attack, grey, lessons, small_net, some_images
@@ -63,9 +63,8 @@ def test_what_does_not_fit_is_explained_in_one_line(resources: Resources, says: 
 
 
 def test_further_images_come_from_the_training_split_and_from_every_class() -> None:
-    found = others(load("phantom-cxr", "test"), [0, 1], 2)
-    assert sorted(found.labels.tolist()) == [0, 0, 1, 1, 2, 2]
-    assert found.images.shape == (6, 1, 224, 224)
+    pool, chosen = chosen_others(load("phantom-cxr", "test"), [0, 1], 2)
+    assert pool.split == "train" and sorted(pool.labels[list(chosen)].tolist()) == [0, 0, 1, 1, 2, 2]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,212 @@
+"""Units of work: one attack, one budget, one model, some images. What runs on many images runs on units of them, and
+what is kept of a unit is its rows. Does not import torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine import digest
+from engine.attacks import ATTACKS
+from engine.attacks.rows import COLUMNS, Provenance, Rows, Tally
+from engine.attacks.spec import AttackSpec
+from engine.data import Dataset
+from engine.data.classmap import class_map_of
+from engine.data.marks import MARKS, marked
+from engine.device import load_libraries
+from engine.errors import EngineError
+from engine.experiments.further import chosen_others, training_split
+from engine.experiments.sources import Source, picture, seen, unmarked
+from engine.params import build
+from engine.work.kinds import Bench, Task, kind
+from engine.work.specs import canonical, from_json
+from engine.work.store import Payload
+from engine.zoo.registry import model_digest
+
+if TYPE_CHECKING:
+    from engine.attacks.result import AttackResult
+
+
+@dataclass(frozen=True)
+class Unit:
+    """An attack on the images `indices` of a split (or on an upload), by name what it needs, and digests by which it is
+    seen to be the same later.
+
+    `names` are what the model calls the data set's classes, where they are called otherwise; `further` numbers the
+    further images that the attacker has, in the split that they come from.
+    """
+
+    dataset: str
+    split: str
+    indices: tuple[int, ...]
+    model: str
+    attack: AttackSpec
+    images: str
+    weights: str
+    upload: str = ""
+    surrogates: tuple[str, ...] = ()
+    further: tuple[int, ...] = ()
+    others: str = ""
+    mask: str = ""
+    files: tuple[tuple[str, str], ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
+
+    def canonical(self) -> dict[str, Any]:
+        """The digests decide, not the names: an image is the same in whatever folder it lies."""
+        return {"attack": canonical(self.attack), "images": self.images, "model": self.model, "weights": self.weights,
+                "surrogates": list(self.surrogates), "others": self.others, "mask": self.mask,
+                "files": dict(self.files), "names": dict(self.names)}
+
+    @property
+    def source(self) -> Source:
+        """The first image, or the upload."""
+        return Source(self.dataset, self.split, self.indices[0] if self.indices else 0, self.upload)
+
+    @property
+    def seen(self) -> Dataset:
+        """The split with the model's classes; raises EngineError."""
+        return seen(self.dataset, self.split, self.model, self.names)
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        what = picture(self.source).name if len(self.indices) < 2 else f"{self.dataset}/{self.split}"
+        return f"{ATTACKS[self.attack.attack].info.title} on {what} with {self.model}"
+
+
+def unit_of(source: Source, model: str, attack: AttackSpec) -> Unit:
+    """That attack on that picture, as they are now; raises EngineError for what can be seen without computing."""
+    chosen = picture(source)
+    if (reason := unmarked(attack.mask, chosen)) is not None:
+        raise EngineError(f"{reason}; choose another picture, or another part that may change")
+    if not source.upload:
+        return units_of(source.dataset, source.split, [source.index], model, attack)[0]
+    dataset = seen(source.dataset, source.split, model)
+    return replace(_unit(dataset, source.dataset, [], model, attack, further_of(dataset, [], attack)),
+                   images=digest.of_arrays(chosen.image), upload=source.upload)
+
+
+def units_of(dataset: str, split: str, indices: Sequence[int], model: str, attack: AttackSpec,
+             names: Sequence[tuple[str, str]] = (), further: Sequence[int] | None = None) -> list[Unit]:
+    """The units of an attack on the images `indices` of a split, a batch each, in that order; raises EngineError.
+
+    The `further` images that the attacker has are the same for all (default: those that belong to `indices`).
+    """
+    chosen = seen(dataset, split, model, names)
+    if further is None:
+        further = further_of(chosen, indices, attack)
+    batches = [indices[start:start + attack.batch] for start in range(0, len(indices), attack.batch)]
+    return [_unit(chosen, dataset, batch, model, attack, further) for batch in batches]
+
+
+def further_of(dataset: Dataset, indices: Sequence[int], attack: AttackSpec) -> tuple[int, ...]:
+    """The numbers of the further images of an attack on the images `indices`; raises EngineError."""
+    each = ATTACKS[attack.attack].info.others
+    return chosen_others(dataset, indices, each)[1] if each else ()
+
+
+def _unit(dataset: Dataset, name: str, indices: Sequence[int], model: str, attack: AttackSpec,
+          further: Sequence[int]) -> Unit:
+    class_map = class_map_of(dataset)
+    return Unit(
+        name, dataset.split, tuple(indices), model, attack, dataset.digest_of(indices), model_digest(model),
+        surrogates=tuple(model_digest(other.strip()) for other in attack.surrogate.split(",") if other),
+        further=tuple(further),
+        others=training_split(dataset).digest_of(further) if further else "",
+        mask=_mask_digest(attack.mask, dataset, indices),
+        files=tuple(build(ATTACKS[attack.attack], attack.params).files().items()),
+        names=() if class_map.trivial else tuple(class_map.names.items()),
+    )
+
+
+def _mask_digest(mask: str, dataset: Dataset, indices: Sequence[int]) -> str:
+    """Identifies what is marked on the images; the other masks follow from image and model."""
+    if mask not in MARKS:
+        return ""
+    known = [shape for index in indices if (shape := marked(mask, dataset, index)) is not None]
+    if len(known) < len(indices):
+        raise EngineError(f"nobody marked {MARKS[mask].words} on some of these images; choose others, or another mask")
+    return digest.of_arrays(*known)
+
+
+def unchanged(unit: Unit) -> Unit:
+    """`unit`, if what it names is still what it was when it was asked for; raises EngineError."""
+    if unit.upload:
+        now = unit_of(unit.source, unit.model, unit.attack)
+    else:
+        now, = units_of(unit.dataset, unit.split, unit.indices, unit.model,
+                        replace(unit.attack, batch=max(unit.attack.batch, len(unit.indices))), unit.names, unit.further)
+        now = replace(now, attack=unit.attack)
+    if now != unit:
+        raise EngineError("the images or the model have changed since this was asked for; ask for it again")
+    return unit
+
+
+def payload_of(rows: Rows) -> Payload:
+    """Rows as they are kept."""
+    facts = {"spec": asdict(rows.spec), "provenance": asdict(rows.provenance), "classes": list(rows.classes),
+             "tally": asdict(rows.tally), "seconds": rows.seconds}
+    names = {"identities": np.array(rows.identities), "digests": np.array(rows.digests)}
+    return Payload(facts, {**names, **{name: getattr(rows, name) for name in COLUMNS}})
+
+
+def rows_of(payload: Payload) -> Rows:
+    """The rows that `payload_of` wrote."""
+    facts, arrays = payload.facts, payload.arrays
+    return Rows(spec=from_json(AttackSpec, facts["spec"]), provenance=from_json(Provenance, facts["provenance"]),
+                classes=tuple(facts["classes"]), identities=tuple(arrays["identities"].tolist()),
+                digests=tuple(arrays["digests"].tolist()), tally=from_json(Tally, facts["tally"]),
+                seconds=facts["seconds"], **{name: arrays[name] for name in COLUMNS})
+
+
+LEARNED = "learned_"  # how the names begin of what an attack learned
+
+
+def learned_arrays(learned: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What an attack learned, under the names it has in payloads and files."""
+    return {LEARNED + name: values for name, values in learned.items()}
+
+
+# ---- kinds of work
+
+
+@kind("attack", Unit, reads=rows_of)
+def _attack(unit: Unit, bench: Bench) -> Payload:
+    """The rows of a unit."""
+    return payload_of(attacked(unit, bench).rows)
+
+
+@kind("images", Unit)
+def _images(unit: Unit, bench: Bench) -> Payload:
+    """The adversarial images [N, C, H, W] of a unit and what was learned for them, by the name "learned_...". The rows
+    are kept as well."""
+    result = attacked(unit, bench)
+    bench.keep(rows_task(unit, bench.device), payload_of(result.rows))
+    return images_payload(result)
+
+
+def attacked(unit: Unit, bench: Bench, keep_steps: bool = False) -> AttackResult:
+    """The whole result of a unit, computed here and now; raises EngineError and Cancelled."""
+    bench.progress.report(0.0, "loading PyTorch and the model")
+    load_libraries()
+    from engine.experiments.attacking import attack_unit
+
+    return attack_unit(unit, bench, keep_steps)
+
+
+def rows_task(unit: Unit, device: str = "auto") -> Task:
+    """The job whose payload `rows_of` turns into the rows of the unit."""
+    return Task("attack", unit, unit.title, device)
+
+
+def images_task(unit: Unit, device: str = "auto") -> Task:
+    """The job that gives the adversarial images of the unit."""
+    return Task("images", unit, f"images of {unit.title}", device)
+
+
+def images_payload(result: AttackResult) -> Payload:
+    """The images of a result as they are kept."""
+    return Payload({}, {"adversarial": result.adversarial, **learned_arrays(result.trace.learned)})
