@@ -1,4 +1,4 @@
-"""Attacks: importing this package registers every family."""
+"""Attacks: importing this package registers what is declared of every family, and imports no PyTorch."""
 
 from importlib import import_module
 
@@ -10,7 +10,7 @@ FAMILIES = (
     "declared.transfer",
     "declared.optimisation",
     "declared.sparse",
-    "patch",
+    "declared.patch",
     "declared.universal",
     "declared.generative",
     "declared.autoattack",

@@ -393,19 +393,23 @@ class Attack(ABC):
 
 # Like Attack.run, with the attack in front.
 Implementation = Callable[[Any, Any, "Tensor", Goal, Ball, Run], "Tensor"]
-Implementing = TypeVar("Implementing", bound=Implementation)
+Implementing = TypeVar("Implementing", bound=Callable[..., Any])
 
 _IMPLEMENTATIONS: dict[type[Attack], Implementation] = {}
 DECLARED = "engine.attacks.declared."
 
 
 def implements(declared: type[Attack]) -> Callable[[Implementing], Implementing]:
-    """Decorator of the function that runs `declared`, and what is derived from it and has none of its own.
+    """Decorator of what runs `declared`, and whatever is derived from it and has nothing of its own: a function, or a
+    class that is made of the attack and has `run`.
 
     It stands in the module of the same name as the declaration's, one package higher.
     """
     def note(implementation: Implementing) -> Implementing:
-        _IMPLEMENTATIONS[declared] = implementation
+        if isinstance(implementation, type):
+            _IMPLEMENTATIONS[declared] = lambda attack, *asked: implementation(attack).run(*asked)
+        else:
+            _IMPLEMENTATIONS[declared] = implementation
         return implementation
 
     return note

@@ -33,7 +33,7 @@ Terms = Callable[[Tensor, Tensor], dict[str, Tensor]]  # (clean, attacked images
 class _Drawing(ABC):
     """The training and the attack; a subclass says what its network looks at and how it changes an image."""
 
-    def __init__(self, attack: Any) -> None:
+    def __init__(self, attack: Generative) -> None:
         self.attack = attack
 
     @abstractmethod
@@ -120,20 +120,10 @@ class _Drawing(ABC):
             return {**network.state_dict(), **self.kept(network, seen)}
 
 
-def drawing(declared: type[Generative]) -> Callable[[type[_Drawing]], type[_Drawing]]:
-    """Class decorator of what draws for `declared`."""
-    def note(cls: type[_Drawing]) -> type[_Drawing]:
-        def run(attack: Generative, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
-            return cls(attack).run(target, clean, goal, ball, run)
-
-        implements(declared)(run)
-        return cls
-
-    return note
-
-
-@drawing(AdvGAN)
+@implements(AdvGAN)
 class _AdvGAN(_Drawing):
+    attack: AdvGAN
+
     def network(self, images: Tensor, seen: Tensor) -> nn.Module:
         return ImagePerturber(images.shape[1])
 
@@ -160,7 +150,7 @@ class _AdvGAN(_Drawing):
         return losses
 
 
-@drawing(AdvGANPlusPlus)
+@implements(AdvGANPlusPlus)
 class _AdvGANPlusPlus(_AdvGAN):
     def network(self, images: Tensor, seen: Tensor) -> nn.Module:
         return FeaturePerturber(seen.shape, images.shape)
@@ -180,8 +170,10 @@ class _AdvGANPlusPlus(_AdvGAN):
         return torch.cat([seen, noise.expand(-1, -1, *seen.shape[2:])], dim=1)
 
 
-@drawing(GDPA)
+@implements(GDPA)
 class _GDPA(_Drawing):
+    attack: GDPA
+
     def network(self, images: Tensor, seen: Tensor) -> nn.Module:
         height, width = images.shape[2:]
         side = round((self.attack.share * height * width) ** 0.5)

@@ -16,7 +16,7 @@ from engine.attacks.base import Budget, Goal, Knowledge, Others, Run
 from engine.attacks.coroutines import Subject, cosines
 from engine.attacks.decision import attack as start
 from engine.attacks.decision import boundary, geoda, geometry, hopskipjump, opt
-from engine.attacks.declared.decision import GBBA, OPT, HopSkipJump, SignOPT
+from engine.attacks.declared.decision import GBBA, OPT, SignOPT
 from engine.attacks.runner import Resources
 from engine.errors import Cancelled
 from engine.progress import Progress
@@ -126,10 +126,8 @@ def test_a_jump_is_halved_until_it_fools() -> None:
 
 def test_gbba_takes_off_the_component_that_leads_back() -> None:
     change = _row(2.0, 0.0)
-    gbba, plain = GBBA(), HopSkipJump()
-    assert gbba.adjust(_row(-1.0, 1.0), change).flatten().tolist() == [0.0, 1.0]
-    assert gbba.adjust(_row(1.0, 1.0), change).flatten().tolist() == [1.0, 1.0]
-    assert plain.adjust(_row(-1.0, 1.0), change).flatten().tolist() == [-1.0, 1.0]
+    assert hopskipjump.corrected(GBBA(), _row(-1.0, 1.0), change).flatten().tolist() == [0.0, 1.0]
+    assert hopskipjump.corrected(GBBA(), _row(1.0, 1.0), change).flatten().tolist() == [1.0, 1.0]
 
 
 def test_a_boundary_step_goes_around_and_then_nearer() -> None:
