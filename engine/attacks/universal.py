@@ -15,9 +15,7 @@ from engine.serving.threat import Ascent, Objective, WhiteBox
 BATCH = 8  # further images that decide one step of gradient ascent
 SURE = 2.0  # a further image that is fooled by so many logits no longer counts
 FIRST_STEP = 0.25  # of gradient ascent, as a share of eps; the last steps are next to nothing
-
-# DeepFool's own settings, those of its paper.
-OVERSHOOT = 0.02
+OVERSHOOT = 0.02  # DeepFool's own, as in its paper
 
 
 @implements(UAP)

@@ -14,7 +14,8 @@ from engine.params import param
 class CarliniWagner(Attack):
     """Carlini & Wagner (2017): Adam on size plus c times what is missing to fool the model, for a series of constants.
 
-    The default budget (6 rounds of 30 steps) is far under the paper's (20 of 10,000), which is the preset "paper".
+    The default budget (6 rounds of 30 steps) is far under the paper's (20 of 10,000), which is the preset "paper"
+    (with the rate and the first constant of the authors' code, which itself bisects 9 times).
     Deviations: every image of a batch takes all steps (the paper stops one that makes no progress); Linf starts with
     the threshold at the first success, as nothing is gained by lowering it from 1 in steps of 0.9. An image that is
     never fooled stays as it was (foolbox gives a black one). In L2 foolbox finds the same; ART searches along each
@@ -103,8 +104,9 @@ class Tangential(Attack):
 class DeepFool(Tangential):
     """DeepFool (Moosavi-Dezfooli et al. 2016): step to the nearest boundary of a linear model, until it is crossed.
 
-    In L2, and in Linf with the dual norm. Deviation: only the likeliest rival classes are looked at. An image that
-    resists comes back as far as it came, as the paper's does; C&W, L-BFGS and FAB leave such an image as it was.
+    In L2, and in Linf with the dual norm. Deviation: only the likeliest rival classes are looked at; the preset "paper"
+    has the nine, the 50 steps and the overshoot of the authors' code. An image that resists comes back as far as it
+    came, as the paper's does; C&W, L-BFGS and FAB leave such an image as it was.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
@@ -122,7 +124,7 @@ class DeepFool(Tangential):
         look_for="Two or three steps are enough, and the model is left undecided between two classes.",
         targeted=False,
         bounded=False,
-        presets={PAPER_PRESET: {"steps": 50}},
+        presets={PAPER_PRESET: {"steps": 50, "candidates": 9}},
     )
     steps: int = param(20, title="Steps", low=1, high=1000, step=1,
                        help="The most steps an image may take; most need two or three.")
@@ -140,6 +142,7 @@ class FAB(Tangential):
     """Fast adaptive boundary attack (Croce & Hein 2020): like DeepFool, with the exact projection onto plane and box,
     drawn towards the clean image, and from every success part of the way back.
 
+    The preset "paper" has the steps of the authors' code, and the restarts and the nine rivals of AutoAttack's.
     Restarts begin at random within half the best change. Targeted, the plane is that between the target and the
     likeliest other class. Deviation: only the likeliest rival classes are looked at; torchattacks takes the gradient of
     every class at every step, and a forward pass more.
@@ -159,7 +162,7 @@ class FAB(Tangential):
         norms=("linf", "l2"),
         look_for="The smallest change of all, and so a measure of how far the model is from changing its mind.",
         bounded=False,
-        presets={PAPER_PRESET: {"steps": 100, "restarts": 5}},
+        presets={PAPER_PRESET: {"steps": 100, "restarts": 5, "candidates": 9}},
         version=2,
     )
     steps: int = param(20, title="Steps", low=1, high=1000, step=1,

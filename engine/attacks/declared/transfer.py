@@ -8,6 +8,7 @@ from typing import ClassVar
 from engine.attacks.base import PAPER_PRESET, Attack, AttackInfo, Cost, Knowledge, Paper, register
 from engine.params import param
 
+# What the loop does with the gradient that the pieces give, for the formulas of the attacks.
 STEP = r"m_{t+1} = \mu\,m_t + \frac{\bar g_t}{\mathrm{mean}\,|\bar g_t|},\quad " \
         r"x_{t+1} = \mathrm{clip}_{x,\varepsilon}\big(x_t + \alpha\,\mathrm{sign}(m_{t+1})\big)"
 

@@ -10,6 +10,7 @@ from engine.params import param
 
 ASCENT = "gradient ascent"
 DEEPFOOL = "DeepFool"
+# DeepFool's own settings, those of its paper.
 BOUNDARY_STEPS = 10
 MOST_CLASSES = 10
 

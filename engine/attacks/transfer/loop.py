@@ -18,8 +18,6 @@ from engine.attacks.transfer.scene import Scene
 from engine.attacks.transfer.transformations import Transformation
 from engine.serving.threat import WhiteBox
 
-# What the loop does with the gradient that the pieces give, for the formulas of the attacks.
-
 
 def smoothed(gradient: Tensor, kernel: int) -> Tensor:
     """Translation invariance (Dong et al. 2019): the gradient convolved with a Gaussian of `kernel` pixels, out to
