@@ -133,8 +133,6 @@ def test_a_declaration_is_complete(name: str) -> None:
     for preset, values in info.presets.items():
         assert preset in PRESETS and values and values != values_of(cls())
         values_of(build(cls, values))
-    if cls.__module__.endswith(".gradient"):
-        assert set(info.norms) <= set(cls.directions)
     for p in params_of(cls):
         assert p.title and p.help.endswith("."), p.name
         assert p.check(p.default) == p.default
