@@ -73,13 +73,12 @@ def _check(claim: Claim) -> None:
 
 
 def _measured(chosen: list[Claim], arguments: argparse.Namespace) -> Iterator[tuple[Claim, list[Trial]]]:
-    from engine.experiments.claims.declared import SEEDS
     from engine.experiments.claims.trials import trials
     from engine.work.kinds import to_the_end
 
     for claim in chosen:
         print(claim.name, file=sys.stderr)
-        seeds = claim.seeds_of(SEEDS if arguments.seeds is None else arguments.seeds)
+        seeds = claim.seeds if arguments.seeds is None else claim.seeds_of(arguments.seeds)
         yield claim, to_the_end(trials(claim, seeds, bench(arguments)))
 
 

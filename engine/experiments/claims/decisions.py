@@ -45,7 +45,8 @@ def _claim(dataset: str, target: Network | Bundled, setting: Setting) -> Claim:
         because="GBBA is HopSkipJump with a correction of directions that lead back to where it came from, which is "
                 "seldom called for: the point on the boundary was found by halving the way along the very change that "
                 "the direction is compared with, so the true direction never points against it, and the estimated one "
-                "only where probes are few.",
+                "only where probes are few. Counted once, it was called for in 5 of 1,120 directions on pictures of "
+                "32 x 32, and on whole ones in 27 of the 120 up to 1,000 queries and 8 of the 108 up to 10,000.",
     )
 
 
