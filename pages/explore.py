@@ -14,6 +14,7 @@ from engine.experiments.sources import Source, opened, picture, seen_by
 from engine.work.jobs import Job, State, Task, jobs
 from pages.exploring import live, mishaps, outcome
 from pages.exploring.run import Run
+from pages.exploring.scope import SCOPE
 from pages.ui import controls, progress, shell, sources, wishes
 from pages.ui.address import Address
 from pages.ui.charts import counted, duration
@@ -24,8 +25,7 @@ DEFAULT_ATTACK = "pgd"
 COSTS_LITTLE = 400  # gradients and queries an image, up to which a freshly opened page attacks by itself
 # What this session remembers: the run under way, the one shown, the job that was cancelled, whether the page has been
 # on the screen, and whether the worker was set going then.
-RUNNING, SHOWN, LEFT = "explore running", "explore shown", "explore left"
-DRAWN, STARTED = "explore drawn", "explore started"
+RUNNING, SHOWN, LEFT, DRAWN, STARTED = map(SCOPE.key, ("running", "shown", "left", "drawn", "started"))
 
 
 def choose(address: Address, dataset: Dataset, source: Source, bar: controls.Bar) -> Settings:
@@ -140,7 +140,7 @@ def main_area(source: Source | None, settings: Settings | None, task: Task | Non
     with st.container():
         mishaps.show()
         for path, texts in address.questions.items():
-            sources.ask(path, texts)
+            sources.ask(SCOPE, path, texts)
         for problem in filter(None, problems):
             st.error(plain(problem))
         if settings is not None and task is not None:
@@ -157,9 +157,9 @@ def buttons(bar: controls.Bar, settings: Settings | None, task: Task | None, bro
     """Run and Cancel, and what they do; `broken`: the page is not set as somebody wished."""
     asked = bar.run.button("Run", type="primary", shortcut="Ctrl+Enter", width="stretch", disabled=task is None)
     if broken:
-        wishes.give_up()
+        wishes.give_up(SCOPE)
     if settings is not None and task is not None:
-        advance(settings, task, wishes.wanted_again("explore") or asked)
+        advance(settings, task, wishes.wanted_again(SCOPE, wishes.MAIN) or asked)
     current: Run | None = st.session_state.get(RUNNING)
     if bar.cancel.button("Cancel", disabled=current is None, width="stretch") and current is not None:
         cancel(current.job)
@@ -167,7 +167,7 @@ def buttons(bar: controls.Bar, settings: Settings | None, task: Task | None, bro
 
 def page() -> None:
     """A bar with what is turned all the time, the sidebar with all other controls, below the bar what they lead to."""
-    address = Address("explore", "explore.dataset")
+    address = Address(SCOPE, "dataset")
     source: Source | None = None
     settings: Settings | None = None
     task: Task | None = None
@@ -186,9 +186,9 @@ def page() -> None:
         if source is not None:
             with slot:
                 # Thumbnails take a moment the first time: everything else is on the page before them.
-                sources.chooser(dataset, source)
+                sources.chooser(SCOPE, dataset, source)
     buttons(bar, settings, task, broken=task is None or bool(address.problems))
-    main_area(source, settings, task, [wrong, *address.problems, sources.trouble()], address)
+    main_area(source, settings, task, [wrong, *address.problems, sources.trouble(SCOPE)], address)
     address.write(complete=settings is not None)
 
 

@@ -3,8 +3,9 @@
 import os
 
 # Before anything imports torch or numpy: parallel tests with a thread for every core each only slow one another down.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, "2")
+    os.environ.setdefault(variable, "2" if WORKERS == 1 else "1")
 
 from collections.abc import Iterator
 from pathlib import Path

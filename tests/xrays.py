@@ -48,6 +48,10 @@ class XRays:
         """The first `count` images; both classes alternate."""
         return XRays(self.model, self.images[:count], self.labels[:count], self.others)
 
+    def often(self, times: int) -> "XRays":
+        """All images so many times over."""
+        return XRays(self.model, self.images.repeat(times, 1, 1, 1), self.labels.repeat(times), self.others)
+
     def ours(self, name: str, norm: str, eps: float | None = None, **options: object) -> AttackResult:
         return engine.attack(name, self.model, self.images, self.labels, eps=eps, norm=norm, batch=100,
                              numerics="reference", device="cpu", resources=Resources(others=self.others),

@@ -31,7 +31,7 @@ _LI = Paper("Li, Ji", "Generative Dynamic Patch Attack", 2021, "https://arxiv.or
 _GOODFELLOW = Paper("Goodfellow, Shlens, Szegedy", "Explaining and Harnessing Adversarial Examples", 2015,
                     "https://arxiv.org/abs/1412.6572")
 
-GREY = 0.5  # what a region is filled with to find out how much the model needs it
+GREY = 0.5  # what a region is filled with to find out how much the model needs it, and what learning begins with
 
 
 def _sides(images: Tensor, height: float, width: float) -> tuple[int, int]:
@@ -334,6 +334,7 @@ class PwP(HotRegionAttack):
 # ---- one patch for all images --------------------------------------------------------------------------------------
 
 DISC, SQUARE = "disc", "square"
+FINENESS = 2  # pixels of the patch for each pixel of an image, a side: with one, being put between pixels blurs it
 
 
 @dataclass(frozen=True)
@@ -345,7 +346,7 @@ class _Placement:
     centre: Tensor  # [R, 2], row and column
 
     @classmethod
-    def of(cls, shares: Tensor, images: Tensor, side: int, turn: float, smallest: float) -> _Placement:
+    def of(cls, shares: Tensor, images: Tensor, side: float, turn: float, smallest: float) -> _Placement:
         """From numbers `shares` [R, 4] in [0, 1): so turned, so large, and so far from top and left, wholly inside."""
         import torch
 
@@ -372,8 +373,8 @@ class AdversarialPatch(Attack):
 
     It is learned once for model, settings and seed, kept, and can be printed; the attack itself then only puts it
     somewhere in each image. Untargeted it lowers the true class, which the paper, always targeted, does not have.
-    Deviation: Adam on the pixels, clipped to [0,1], as in ART, whose patch begins grey and is a picture of the whole
-    image's size that is shrunk where it is put; ours has the pixels that it is seen with, and begins as noise.
+    Deviation: Adam on the pixels, clipped to [0,1], as in ART, whose patch, too, begins grey; but ART's is a picture of
+    the whole image's size, and ours is only as much finer than it is seen as it takes to be sharp anywhere.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
@@ -387,6 +388,7 @@ class AdversarialPatch(Attack):
         look_for="The same sticker in every image, each time in another place.",
         bounded=False,
         others=16,
+        version=2,
     )
     size: float = param(0.3, title="Size", low=0.01, high=1.0, step=0.01,
                         help="The patch's side as a share of the image's shorter side.")
@@ -413,14 +415,18 @@ class AdversarialPatch(Attack):
 
         patch = run.learned(lambda: {"patch": self._fit(target, goal, run)}, show=("patch",))["patch"]
         shares = run.noise(clean.new_empty(len(clean), 4)).add_(1).div_(2)
-        placement = _Placement.of(shares, clean, patch.shape[-1], math.radians(self.turn), self.smallest)
+        placement = _Placement.of(shares, clean, self._side(clean), math.radians(self.turn), self.smallest)
         images = ball.project_(self._applied(patch, clean, placement))
         logits = target.logits(images)
         run.record(0, 1, images, logits, goal.objective(logits, _all(images)))
         return images
 
+    def _side(self, images: Tensor) -> float:
+        """The patch's side in pixels of the images, at least one and not always a whole number."""
+        return max(1.0, self.size * min(images.shape[2:]))
+
     def _fit(self, target: WhiteBox, goal: Goal, run: Run) -> Tensor:
-        """The patch [C, S, S], from uniform noise."""
+        """The patch [C, S, S], from grey."""
         import math
 
         import torch
@@ -428,9 +434,9 @@ class AdversarialPatch(Attack):
         from engine.serving.crossing import sent
 
         others, generator = run.others, run.generator()
-        side = max(1, round(self.size * min(others.images.shape[2:])))
-        device = others.images.device
-        patch = torch.rand(others.images.shape[1], side, side, generator=generator).to(device)
+        side, device = self._side(others.images), others.images.device
+        pixels = math.ceil(FINENESS * side)
+        patch = torch.full((others.images.shape[1], pixels, pixels), GREY, device=device)
         model, adam = target.apart(self.sample), torch.optim.Adam([patch], lr=self.rate, maximize=True)
         for step in range(self.steps):
             chosen = sent(torch.randint(len(others.images), (self.sample,), generator=generator), device)

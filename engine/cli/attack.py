@@ -39,9 +39,9 @@ def _run(arguments: argparse.Namespace) -> None:
     class_map = class_map_of(arguments)
     target = target_of(arguments.target, class_map)
     spec = spec_of(arguments, arguments.attack, eps, target)
-    sweep, out = sweep_of(arguments, class_map, [spec]), out_folder(arguments.out)
-    units, = sweep.plan()
-    where = bench(arguments)
+    sweep = sweep_of(arguments, class_map, [spec])
+    units, = sweep.plan()  # before there is the folder of --out, which may lie in that of the images
+    out, where = out_folder(arguments.out), bench(arguments)
     rows = _rows(units, where, with_images=out is not None)
     facts = {**rows.facts(), "dataset": arguments.dataset, "split": sweep.split, "model": arguments.model,
              "attack": arguments.attack, "map": class_map.names, "indices": list(sweep.indices)}

@@ -37,13 +37,14 @@ def _run(arguments: argparse.Namespace) -> None:
         Budget(arguments.norm or "linf", value)
     values = sorted(set(values))
     specs = [spec_of(arguments, name, value, target) for name in arguments.attack.split(",") for value in values]
-    sweep, out = sweep_of(arguments, class_map, specs), out_folder(arguments.out)
+    sweep = sweep_of(arguments, class_map, specs)
+    runs, out = sweep.plan(), out_folder(arguments.out)
     from engine.experiments.curve import curve_of
     from engine.experiments.sweeps import performed
     from engine.work.kinds import to_the_end
 
     found = curve_of(arguments.dataset, sweep.split, arguments.model,
-                     to_the_end(performed(sweep.plan(), bench(arguments))))
+                     to_the_end(performed(runs, bench(arguments))))
     facts = {**found.summary(), "map": class_map.names}
     if arguments.json:
         print_json(facts)

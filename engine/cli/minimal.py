@@ -11,7 +11,7 @@ from engine.cli.parser import Commands
 
 if TYPE_CHECKING:
     from engine.experiments.minimal import Minimal
-    from engine.experiments.sweeps import Sweep
+    from engine.experiments.units import Unit
     from engine.work.kinds import Bench
 
 
@@ -32,8 +32,9 @@ def _run(arguments: argparse.Namespace) -> None:
     class_map = class_map_of(arguments)
     target = target_of(arguments.target, class_map)
     spec = spec_of(arguments, arguments.attack, high, target)
-    sweep, out = sweep_of(arguments, class_map, [spec]), out_folder(arguments.out)
-    found = _found(sweep, high, tolerance, bench(arguments))
+    sweep = sweep_of(arguments, class_map, [spec])
+    (units,), out = sweep.plan(), out_folder(arguments.out)
+    found = _found(units, high, tolerance, bench(arguments))
     facts = {**found.summary(), "dataset": arguments.dataset, "split": sweep.split, "model": arguments.model,
              "attack": arguments.attack, "map": class_map.names, "indices": list(sweep.indices)}
     if arguments.json:
@@ -44,10 +45,9 @@ def _run(arguments: argparse.Namespace) -> None:
         write(out, {"minimal.json": as_json(facts)})
 
 
-def _found(sweep: Sweep, high: float, tolerance: float, bench: Bench) -> Minimal:
+def _found(units: list[Unit], high: float, tolerance: float, bench: Bench) -> Minimal:
     from engine.experiments.minimal import joined, minimal_of, search_task
 
-    units, = sweep.plan()
     parts = [bench.part(number / len(units), (number + 1) / len(units)) for number in range(len(units))]
     return joined([minimal_of(part.result(search_task(unit, high, tolerance, bench.device)))
                    for part, unit in zip(parts, units, strict=True)])

@@ -110,7 +110,7 @@ def bench(arguments: argparse.Namespace) -> Bench:
     from engine.work.store import store_in
 
     store = store_in(home() / "runs")
-    return Bench(arguments.device, store, shown_progress(), lambda task: store.get(task.key), remark)
+    return Bench(arguments.device, store, shown_progress(), lambda task: task.kept(store), remark)
 
 
 def spec_of(arguments: argparse.Namespace, attack: str, eps: float | None, target: int | None) -> AttackSpec:

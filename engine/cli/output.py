@@ -40,7 +40,14 @@ def remark(line: str) -> None:
 
 
 def print_json(facts: object) -> None:
-    print(json.dumps(facts, indent=2, ensure_ascii=False))
+    for line in json.dumps(facts, indent=2, ensure_ascii=False).split("\n"):
+        print(printable(line))
+
+
+def printable(line: str) -> str:
+    """The line with what no terminal should see, and what none can show, written out as JSON has it: names and titles
+    come from anywhere."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def out_folder(out: str | None) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import softmax
@@ -16,18 +16,11 @@ from engine.data.base import SIZE
 from engine.data.classmap import class_map_of
 from engine.device import load_libraries
 from engine.experiments import pace
+from engine.experiments.explored import Explained, Explored, Probabilities, Ran, Size, Steps, Way
 from engine.experiments.sources import Source, picture
-from engine.experiments.units import (
-    Unit,
-    attacked,
-    images_payload,
-    images_task,
-    learned_arrays,
-    payload_of,
-    rows_task,
-    unit_of,
-)
+from engine.experiments.units import Unit, attacked, images_payload, images_task, payload_of, rows_task, unit_of
 from engine.work.kinds import Bench, Task, kind
+from engine.work.specs import from_json
 from engine.work.store import Payload
 
 if TYPE_CHECKING:
@@ -47,7 +40,7 @@ def explored_task(unit: Unit, device: str = "auto") -> Task:
     return Task("explore", unit, unit.title, device)
 
 
-@kind("explore", Unit)
+@kind("explore", Unit, reads=Explored.of)
 def _explore(unit: Unit, bench: Bench) -> Payload:
     progress, chosen = bench.progress, picture(unit.source)
     result = attacked(unit, bench.part(0.0, 0.95), keep_steps=True)
@@ -67,31 +60,32 @@ def _explore(unit: Unit, bench: Bench) -> Payload:
     progress.report(0.95, "measuring")
     with torch.no_grad():
         jpeg = classifier(as_jpeg(torch.tensor(result.adversarial), JPEG_QUALITY).to(classifier.device))
-    logits = {"clean": result.logits_clean, "adversarial": result.logits_adversarial, "png8": result.logits_8bit,
-              "jpeg90": jpeg.cpu().numpy()}
+    logits = (result.logits_clean, result.logits_adversarial, result.logits_8bit, jpeg.cpu().numpy())
     adversarial = result.adversarial[0]
-    facts = {
-        "run": result.facts(),
-        "map": class_map_of(unit.seen).names,
-        "label": int(result.labels[0]),
-        "label_known": chosen.label is not None,
-        "probabilities": {name: softmax(values, axis=1)[0].tolist() for name, values in logits.items()},
-        "attacked": bool(result.attacked[0]),
-        "success": bool(result.success[0]),
-        "queries": int(result.queries[0]),
-        "gradients": int(result.gradients[0]),
-        "size": {name: _finite(value) for name, value in asdict(measure(chosen.image, adversarial)).items()},
-        "visibility": asdict(visibility(chosen.image, adversarial)),
-        "steps": _step_facts(result),
-        "walk": _walk_facts(result),
-        "learned": list(result.trace.learned),
-        "curves": {name: list(values) for name, values in result.trace.curves.items()},
-        "layers": list(layers_for(classifier)),
-    }
-    arrays = {"clean": chosen.image, "adversarial": adversarial, "adversarial_8bit": result.adversarial_8bit[0],
-              "snapshots": _snapshots(result), "film": _film(result),
-              **learned_arrays(result.trace.learned)}
-    return Payload(facts, arrays)
+    size = measure(chosen.image, adversarial)
+    return Explored(
+        run=from_json(Ran, result.facts()),
+        map=class_map_of(unit.seen).names,
+        label=int(result.labels[0]),
+        label_known=chosen.label is not None,
+        probabilities=Probabilities(*(tuple(softmax(each, axis=1)[0].tolist()) for each in logits)),
+        attacked=bool(result.attacked[0]),
+        success=bool(result.success[0]),
+        queries=int(result.queries[0]),
+        gradients=int(result.gradients[0]),
+        size=Size(**{**asdict(size), "psnr": _finite(size.psnr)}),
+        visibility=visibility(chosen.image, adversarial),
+        steps=_steps(result),
+        walk=_way(result),
+        learned=result.trace.learned,
+        curves={name: tuple(values) for name, values in result.trace.curves.items()},
+        layers=layers_for(classifier),
+        clean=chosen.image,
+        adversarial=adversarial,
+        adversarial_8bit=result.adversarial_8bit[0],
+        snapshots=_snapshots(result),
+        film=_film(result),
+    ).payload()
 
 
 def _finite(value: float) -> float | None:
@@ -105,32 +99,30 @@ def _shown(result: AttackResult) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, total - 1, min(total, MOST_SNAPSHOTS))}) if total else []
 
 
-def _step_facts(result: AttackResult) -> dict[str, Any]:
-    """Loss and probabilities at every iterate; the last one is the final image. `shown` numbers the kept pictures."""
+def _steps(result: AttackResult) -> Steps:
     probabilities = [*(softmax(step, axis=1)[0].tolist() for step in result.trace.logits),
                      softmax(result.logits_adversarial, axis=1)[0].tolist()]
     chosen = result.spec.target if result.spec.target is not None else int(result.labels[0])
     loss = [-math.log(max(p[chosen], 1e-30)) for p in probabilities]
     shown = [result.trace.kept[i] for i in _shown(result)]
-    return {"probabilities": probabilities, "loss": loss, "shown": [*shown, len(probabilities) - 1]}
+    return Steps(tuple(map(tuple, probabilities)), tuple(loss), (*shown, len(probabilities) - 1))
 
 
-def _walk_facts(result: AttackResult) -> dict[str, Any] | None:
-    """A black-box attack's way: distance after so many queries, and at which numbers of queries there are pictures."""
+def _way(result: AttackResult) -> Way | None:
     walk = result.trace.walk
     if walk is None:
         return None
     spent = int(walk.queries[-1, 0])
-    return {"queries": walk.queries[:, 0].tolist(), "distances": [_finite(float(d)) for d in walk.distances[:, 0]],
-            "milestones": [m for m in MILESTONES if m <= spent]}
+    return Way(tuple(walk.queries[:, 0].tolist()), tuple(_finite(float(d)) for d in walk.distances[:, 0]),
+               tuple(m for m in MILESTONES if m <= spent))
 
 
 def _film(result: AttackResult) -> np.ndarray:
     """The images at the milestones that were reached, float32 [M, C, H, W]."""
-    walk, facts = result.trace.walk, _walk_facts(result)
-    if walk is None or walk.film is None or facts is None:
+    walk, way = result.trace.walk, _way(result)
+    if walk is None or walk.film is None or way is None:
         return np.empty((0, *result.clean.shape[1:]), np.float32)
-    return walk.film[:len(facts["milestones"]), 0]
+    return walk.film[:len(way.milestones), 0]
 
 
 def _snapshots(result: AttackResult) -> np.ndarray:
@@ -154,9 +146,9 @@ def heatmap_task(explored: Task, method: str, layer: str | None) -> Task:
     return Task("heatmaps", Explaining(explored.spec, method, layer), f"{method} of {explored.title}", explored.device)
 
 
-@kind("heatmaps", Explaining)
+@kind("heatmaps", Explaining, reads=Explained.of)
 def _heatmaps(spec: Explaining, bench: Bench) -> Payload:
-    outcome = bench.result(explored_task(spec.unit, bench.device))
+    explored = Explored.of(bench.result(explored_task(spec.unit, bench.device)))
     bench.progress.report(0.0, "computing heatmaps")
     import torch
 
@@ -165,15 +157,21 @@ def _heatmaps(spec: Explaining, bench: Bench) -> Payload:
     from engine.zoo.registry import load_model
 
     lesion, classifier = picture(spec.unit.source).lesion, load_model(spec.unit.model)
-    both = torch.from_numpy(np.stack([outcome.arrays["clean"], outcome.arrays["adversarial"]])).to(classifier.device)
-    before, after = (int(np.argmax(outcome.facts["probabilities"][k])) for k in ("clean", "adversarial"))
+    both = torch.from_numpy(np.stack([explored.clean, explored.adversarial])).to(classifier.device)
+    said = explored.probabilities
+    before, after = (int(np.argmax(values)) for values in (said.clean, said.adversarial))
     heat = cam(classifier, both, [before, after], method=spec.method, layer=spec.layer)
-    facts: dict[str, Any] = {"layer": heat.layer, "method": spec.method, "classes": [before, after],
-                             "peak": heat.peak.tolist(), "shift": asdict(cam_shift(heat.maps[0], heat.maps[1]))}
-    if lesion is not None:
-        facts["on_lesion"] = [heat_on(lesion, heat.maps[0]), heat_on(lesion, heat.maps[1])]
-        facts["lesion_share"] = float(lesion.mean())
-    return Payload(facts, {"before": heat.maps[0], "after": heat.maps[1]})
+    return Explained(
+        layer=heat.layer,
+        method=spec.method,
+        classes=(before, after),
+        peak=(float(heat.peak[0]), float(heat.peak[1])),
+        shift=cam_shift(heat.maps[0], heat.maps[1]),
+        before=heat.maps[0],
+        after=heat.maps[1],
+        on_lesion=None if lesion is None else (heat_on(lesion, heat.maps[0]), heat_on(lesion, heat.maps[1])),
+        lesion_share=None if lesion is None else float(lesion.mean()),
+    ).payload()
 
 
 @dataclass(frozen=True)
@@ -194,7 +192,7 @@ def _warm(spec: Warming, bench: Bench) -> Payload:
     load_libraries()
     import torch
 
-    import engine.metrics.visibility  # noqa: F401
+    import engine.metrics.perturbation  # noqa: F401
     from engine.attacks.runner import run_attack
     from engine.explain.cam import cam
     from engine.zoo.registry import load_model

@@ -13,11 +13,12 @@ from engine.data import Dataset
 from engine.data.marks import MARKS, marked
 from engine.data.splits import evenly
 from engine.errors import EngineError
+from engine.experiments.explored import Measured
 from engine.experiments.further import training_split
 from engine.experiments.sweeps import Sweep, performed
 from engine.experiments.units import Unit, unchanged
 from engine.work.kinds import Bench, Task, kind
-from engine.work.specs import canonical
+from engine.work.specs import canonical, from_json
 from engine.work.store import Payload
 
 MOST = 200  # images, spread evenly over the split
@@ -39,10 +40,7 @@ class Measuring:
 
 def fooling_task(explored: Task, limit: int = MOST) -> Task:
     """The job that tries what the attack `explored` on one picture learned on up to `limit` images of the picture's
-    split; raises EngineError.
-
-    Facts: AttackResult.summary; arrays: `indices`, `labels`, `predicted_clean` and `predicted_adversarial` [N].
-    """
+    split; raises EngineError."""
     unit: Unit = explored.spec
     dataset = unit.seen
     title = f"{ATTACKS[unit.attack.attack].info.title} on {dataset.info.name}/{dataset.split}"
@@ -50,16 +48,16 @@ def fooling_task(explored: Task, limit: int = MOST) -> Task:
     return Task("fooling", Measuring(unit, limit, images), title, explored.device)
 
 
-@kind("fooling", Measuring)
+@kind("fooling", Measuring, reads=Measured.of)
 def _measure(measuring: Measuring, bench: Bench) -> Generator[None, None, Payload]:
     unit = unchanged(measuring.unit)
     indices = _measured(unit.seen, unit, measuring.limit)
     # What was learned is known by what it was learned from: the further images are those of the explored picture.
     sweep = Sweep(unit.dataset, unit.split, tuple(indices), (unit.model,), (unit.attack,), unit.names, unit.further)
     rows, = yield from performed(sweep.plan(), bench)
-    return Payload(rows.summary(), {"indices": np.array(indices), "labels": rows.labels,
-                                    "predicted_clean": rows.predicted_clean,
-                                    "predicted_adversarial": rows.predicted_adversarial})
+    return from_json(Measured, {**rows.summary(), "indices": np.array(indices), "labels": rows.labels,
+                                "predicted_clean": rows.predicted_clean,
+                                "predicted_adversarial": rows.predicted_adversarial}).payload()
 
 
 def _unseen(dataset: Dataset, unit: Unit, limit: int) -> list[int]:

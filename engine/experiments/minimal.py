@@ -105,15 +105,6 @@ def search_task(unit: Unit, high: float, tolerance: float, device: str = "auto")
     return Task("minimal", Searching(unit, high, tolerance), f"smallest epsilon of {unit.title}", device)
 
 
-@kind("minimal", Searching)
-def _minimal(search: Searching, bench: Bench) -> Payload:
-    bench.progress.report(0.0, "loading PyTorch and the model")
-    load_libraries()
-    from engine.experiments.attacking import search_unit
-
-    return payload_of(search_unit(search.unit, search.high, search.tolerance, bench))
-
-
 def payload_of(minimal: Minimal) -> Payload:
     """What was found as it is kept."""
     facts = {"spec": asdict(minimal.spec), "high": minimal.high, "tolerance": minimal.tolerance,
@@ -129,6 +120,15 @@ def minimal_of(payload: Payload) -> Minimal:
     return Minimal(from_json(AttackSpec, facts["spec"]), facts["high"], facts["tolerance"], facts["model"],
                    tuple(from_json(Found, found) for found in facts["found"]), **payload.arrays,
                    seconds=facts["seconds"])
+
+
+@kind("minimal", Searching, reads=minimal_of)
+def _minimal(search: Searching, bench: Bench) -> Payload:
+    bench.progress.report(0.0, "loading PyTorch and the model")
+    load_libraries()
+    from engine.experiments.attacking import search_unit
+
+    return payload_of(search_unit(search.unit, search.high, search.tolerance, bench))
 
 
 def joined(pieces: Sequence[Minimal]) -> Minimal:

@@ -145,10 +145,35 @@ def unchanged(unit: Unit) -> Unit:
     return unit
 
 
+def payload_of(rows: Rows) -> Payload:
+    """Rows as they are kept."""
+    facts = {"spec": asdict(rows.spec), "provenance": asdict(rows.provenance), "classes": list(rows.classes),
+             "tally": asdict(rows.tally), "seconds": rows.seconds}
+    names = {"identities": np.array(rows.identities), "digests": np.array(rows.digests)}
+    return Payload(facts, {**names, **{name: getattr(rows, name) for name in COLUMNS}})
+
+
+def rows_of(payload: Payload) -> Rows:
+    """The rows that `payload_of` wrote."""
+    facts, arrays = payload.facts, payload.arrays
+    return Rows(spec=from_json(AttackSpec, facts["spec"]), provenance=from_json(Provenance, facts["provenance"]),
+                classes=tuple(facts["classes"]), identities=tuple(arrays["identities"].tolist()),
+                digests=tuple(arrays["digests"].tolist()), tally=from_json(Tally, facts["tally"]),
+                seconds=facts["seconds"], **{name: arrays[name] for name in COLUMNS})
+
+
+LEARNED = "learned_"  # how the names begin of what an attack learned
+
+
+def learned_arrays(learned: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What an attack learned, under the names it has in payloads and files."""
+    return {LEARNED + name: values for name, values in learned.items()}
+
+
 # ---- kinds of work
 
 
-@kind("attack", Unit)
+@kind("attack", Unit, reads=rows_of)
 def _attack(unit: Unit, bench: Bench) -> Payload:
     """The rows of a unit."""
     return payload_of(attacked(unit, bench).rows)
@@ -185,25 +210,3 @@ def images_task(unit: Unit, device: str = "auto") -> Task:
 def images_payload(result: AttackResult) -> Payload:
     """The images of a result as they are kept."""
     return Payload({}, {"adversarial": result.adversarial, **learned_arrays(result.trace.learned)})
-
-
-def learned_arrays(learned: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What an attack learned, under the names it has in payloads and files."""
-    return {f"learned_{name}": values for name, values in learned.items()}
-
-
-def payload_of(rows: Rows) -> Payload:
-    """Rows as they are kept."""
-    facts = {"spec": asdict(rows.spec), "provenance": asdict(rows.provenance), "classes": list(rows.classes),
-             "tally": asdict(rows.tally), "seconds": rows.seconds}
-    names = {"identities": np.array(rows.identities), "digests": np.array(rows.digests)}
-    return Payload(facts, {**names, **{name: getattr(rows, name) for name in COLUMNS}})
-
-
-def rows_of(payload: Payload) -> Rows:
-    """The rows that `payload_of` wrote."""
-    facts, arrays = payload.facts, payload.arrays
-    return Rows(spec=from_json(AttackSpec, facts["spec"]), provenance=from_json(Provenance, facts["provenance"]),
-                classes=tuple(facts["classes"]), identities=tuple(arrays["identities"].tolist()),
-                digests=tuple(arrays["digests"].tolist()), tally=from_json(Tally, facts["tally"]),
-                seconds=facts["seconds"], **{name: arrays[name] for name in COLUMNS})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from skimage.metrics import structural_similarity
 
-from engine.errors import EngineError
+from engine.metrics.pairs import check_pair
 
 # Wang et al. 2004: an 11 x 11 Gaussian window.
 SIGMA = 1.5
@@ -56,9 +56,3 @@ def ssim(first: np.ndarray, second: np.ndarray) -> float:
             for image in (first, second))
     return float(structural_similarity(*pair, data_range=1.0, channel_axis=0, gaussian_weights=True, sigma=SIGMA,
                                        use_sample_covariance=False))
-
-
-def check_pair(clean: np.ndarray, adversarial: np.ndarray) -> None:
-    """Raises EngineError unless both are one image [C,H,W] of the same shape."""
-    if clean.ndim != 3 or clean.shape != adversarial.shape:
-        raise EngineError(f"two images [C,H,W] of one size are compared, not {clean.shape} with {adversarial.shape}")

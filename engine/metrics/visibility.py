@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from scipy.ndimage import correlate, gaussian_filter
 
-from engine.metrics.perturbation import check_pair
+from engine.metrics.pairs import check_pair
 
 Level = Literal["invisible", "hardly visible", "visible", "obvious"]
 

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from engine.disk import make_writable, sqlite_code
 from engine.errors import EngineError
+from engine.work.entries import COLUMNS, words
 
 T = TypeVar("T")
 _LITTLE = 2**16  # bytes; what SQLite needs at least to write anything
@@ -27,19 +28,39 @@ def _create(connection: sqlite3.Connection) -> None:
         created real not null)""")
 
 
+def _lighten(connection: sqlite3.Connection) -> None:
+    """Lines that are quickly read, whatever results say: their facts are in their files. `words` is what is searched,
+    `bytes` the file's size, NULL until it is measured, and `used` when it was used last, as far as is known.
+
+    The lines of before stay as they are, in `earlier`, for the facts of results whose files do not say them.
+    """
+    connection.execute("alter table results rename to earlier")
+    connection.execute("""create table results (
+        key text primary key, kind text not null, title text not null, spec text not null, created real not null,
+        words text not null default '', bytes integer, used real not null, starred integer not null default 0)""")
+    connection.execute("insert into results (key, kind, title, spec, created, used) "
+                       "select key, kind, title, spec, created, created from earlier")
+    connection.executemany("update results set words = ? where key = ?", (
+        (words(title, spec), key) for key, title, spec in connection.execute("select key, title, spec from earlier")))
+    connection.execute("create index results_created on results (created)")
+    connection.execute("create index results_sizes on results (kind, starred, bytes)")
+    connection.execute("create index results_unused on results (starred, used, created, key, bytes)")
+
+
 # Number n leads from version n of the file to version n + 1; append, and never change one that was published.
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create,)
-COLUMNS = "key, kind, title, spec, facts, created"
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create, _lighten)
 
 # What a damaged file makes SQLite say; SQLITE_ERROR where it is sound but its tables are others.
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+_NO_ROOM = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 
 
 class Index:
     """The file `path`. Safe to use from several threads and processes.
 
-    `fill` puts into a new index what it can find of that which ought to be in it; it is called for the first use in
-    this process, too, and tells what it could do in one line, or "". `report` is told of every mended damage.
+    `fill` puts into an index that is new, or new to this version, what it can find of that which ought to be in it; it
+    is called for the first use in this process, too, makes its own transactions, and tells what it could do in one
+    line, or "". `report` is told of every mended damage.
     """
 
     def __init__(self, path: Path, fill: Callable[[sqlite3.Connection], str], report: Callable[[str], None]) -> None:
@@ -57,10 +78,10 @@ class Index:
             return self._attempt(work)
         except sqlite3.Error as error:
             code = sqlite_code(error)
+            if reads and code in _NO_ROOM:
+                with self._connection(plain=True) as connection:
+                    return work(connection)
             if code == sqlite3.SQLITE_IOERR:
-                if reads:
-                    with self._connection(plain=True) as connection:
-                        return work(connection)
                 make_writable(self.path.parent, _LITTLE)  # where the disk is full, this says so, and SQLite does not
             if code not in _DAMAGED or not self._mend(error):
                 raise
@@ -69,8 +90,7 @@ class Index:
     def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._connection() as connection:
             if self._writable() and (self._prepared(connection) or not self._filled):
-                with connection:
-                    self._fill(connection)
+                self._fill(connection)
                 self._filled = True
             with connection:
                 return work(connection)
@@ -78,34 +98,37 @@ class Index:
     @contextlib.contextmanager
     def _connection(self, plain: bool = False) -> Iterator[sqlite3.Connection]:
         # In a folder that is read-only the files that go with a write-ahead log cannot be made: do without.
-        options = "?mode=ro&immutable=1" if plain or not self._writable() else ""
-        connection = sqlite3.connect(self.path.absolute().as_uri() + options, timeout=PATIENCE, uri=True)
-        connection.text_factory = lambda text: text.decode(errors="replace")  # one bad line must not hide the others
-        try:
-            yield connection
-        finally:
-            connection.close()
+        plain = plain or not self._writable()
+        options = "?mode=ro&immutable=1" if plain else ""
+        with contextlib.closing(_connect(self.path.absolute().as_uri() + options)) as connection:
+            if not plain:
+                yield connection
+                return
+            self._refuse_newer(connection)
+            with _current(connection) as current:
+                if current is not connection:
+                    self._fill(current)
+                yield current
 
     def _writable(self) -> bool:
         return os.access(self.path.parent, os.W_OK)
 
     def _prepared(self, connection: sqlite3.Connection) -> bool:
-        """Bring the file to this version; whether it was empty."""
-        version = _version(connection)
-        if version > len(MIGRATIONS):
-            raise EngineError(f"{self.path} was made by a newer Perturbscope; update this one, or set "
-                              "PERTURBSCOPE_HOME to another folder")
-        if version < len(MIGRATIONS):
-            with connection:
-                connection.execute("begin immediate")
-                for migrate in MIGRATIONS[_version(connection):]:  # another process may have been quicker
-                    migrate(connection)
-                connection.execute(f"pragma user_version = {len(MIGRATIONS)}")
+        """Bring the file to this version; whether it was of another."""
+        self._refuse_newer(connection)
+        older = _version(connection) < len(MIGRATIONS)
+        if older:
+            _migrate(connection)
         # Readers do not wait for a writer then. It is refused while others are at it: next time.
         if connection.execute("pragma journal_mode").fetchone() != ("wal",):
             with contextlib.suppress(sqlite3.OperationalError):
                 connection.execute("pragma journal_mode = wal")
-        return version == 0
+        return older
+
+    def _refuse_newer(self, connection: sqlite3.Connection) -> None:
+        if _version(connection) > len(MIGRATIONS):
+            raise EngineError(f"{self.path} was made by a newer Perturbscope; update this one, or set "
+                              "PERTURBSCOPE_HOME to another folder")
 
     def _mend(self, error: sqlite3.Error) -> bool:
         """Set the file aside if it is really damaged, so that the next use makes a new one; whether to try again."""
@@ -119,8 +142,7 @@ class Index:
                     os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
             with self._connection() as connection:
                 self._prepared(connection)
-                with connection:
-                    found = self._fill(connection)
+                found = self._fill(connection)
         self._filled = True
         line = (f"the list of kept results, {self.path.name}, was damaged ({error}); it was set aside as {aside.name} "
                 f"and made again. {found}".strip())
@@ -138,13 +160,40 @@ class Index:
         try:
             with self._connection() as connection:
                 rows = connection.execute("pragma integrity_check").fetchall()
-                if _version(connection):
-                    connection.execute(f"select {COLUMNS} from results limit 1").fetchall()
+                self._refuse_newer(connection)
+                with _current(connection) as current:
+                    current.execute(f"select {COLUMNS} from results limit 1").fetchall()
                 return rows == [("ok",)]
         except sqlite3.Error as error:
             if sqlite_code(error) not in _DAMAGED:
                 raise
             return False
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, timeout=PATIENCE, uri=True)
+    connection.text_factory = lambda text: text.decode(errors="replace")  # one bad line must not hide the others
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    with connection:
+        connection.execute("begin immediate")
+        for migrate in MIGRATIONS[_version(connection):]:  # another process may have been quicker
+            migrate(connection)
+        connection.execute(f"pragma user_version = {len(MIGRATIONS)}")
+
+
+@contextlib.contextmanager
+def _current(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """The index as this version has it: itself, or a copy in memory where it is older."""
+    if _version(connection) == len(MIGRATIONS):
+        yield connection
+        return
+    with contextlib.closing(_connect("file::memory:")) as copy:
+        connection.backup(copy)
+        _migrate(copy)
+        yield copy
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -165,7 +165,7 @@ class Jobs:
             if job := self._jobs.get(key):
                 self._jobs.move_to_end(key)
                 return job
-        payload = self.store.get(key) if task.keep else None
+        payload = task.kept(self.store) if task.keep else None
         if payload is None:
             return None
         job = Job(task, state=State.DONE, fraction=1.0, text="done", payload=payload)

@@ -52,7 +52,7 @@ class Bench:
         if not task.keep:
             return KINDS[task.kind].perform(task.spec, self)
         with self.store.lease(task.key, self.progress):
-            found = self.store.get(task.key)
+            found = task.kept(self.store)
             if found is None:
                 found = KINDS[task.kind].perform(task.spec, self)
                 self.keep(task, found)
@@ -79,13 +79,14 @@ Outcome = Payload | Generator[None, None, Payload]
 @dataclass(frozen=True)
 class Kind(Generic[S]):
     """One kind of work. `version` is raised when the same spec gives another result than before; with `keep` the
-    result outlives the process."""
+    result outlives the process. `reads` raises for what is no result of this kind, or not any more."""
 
     name: str
     spec: type[S]
     work: Callable[[S, Bench], Outcome]
     version: int = 1
     keep: bool = True
+    reads: Callable[[Payload], object] = lambda payload: payload
 
     @property
     def patient(self) -> bool:
@@ -111,11 +112,13 @@ def to_the_end(steps: Generator[None, None, T]) -> T:
 KINDS: Registry[Kind[Any]] = Registry("kind of work")
 
 
-def kind(name: str, spec: type[S], *, version: int = 1,
-         keep: bool = True) -> Callable[[Callable[[S, Bench], Outcome]], Callable[[S, Bench], Outcome]]:
-    """Decorator: the function does the work called `name`, which a `spec` (a frozen data class) describes."""
+def kind(name: str, spec: type[S], *, version: int = 1, keep: bool = True,
+         reads: Callable[[Payload], object] = lambda payload: payload,
+         ) -> Callable[[Callable[[S, Bench], Outcome]], Callable[[S, Bench], Outcome]]:
+    """Decorator: the function does the work called `name`, which a `spec` (a frozen data class) describes. A kept
+    result that `reads` raises for is none."""
     def register(work: Callable[[S, Bench], Outcome]) -> Callable[[S, Bench], Outcome]:
-        KINDS.add(name, Kind(name, spec, work, version, keep))
+        KINDS.add(name, Kind(name, spec, work, version, keep, reads))
         return work
 
     return register
@@ -140,6 +143,10 @@ class Task:
     @property
     def keep(self) -> bool:
         return KINDS[self.kind].keep
+
+    def kept(self, store: Store) -> Payload | None:
+        """What `store` has of it; None where there is nothing, or nothing that is a result of its kind any more."""
+        return store.get(self.key, check=KINDS[self.kind].reads)
 
     def to_json(self) -> dict[str, Any]:
         """All of it, JSON-able."""

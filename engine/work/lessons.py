@@ -16,17 +16,20 @@ class StoredLessons:
         self._store = store
 
     def recall(self, learning: Mapping[str, Any]) -> Lesson | None:
-        payload = self._store.get(_key(learning))
-        if payload is None:
-            return None
-        total, zero, bad = payload.facts["gradients"]
-        return Lesson(payload.arrays, payload.facts["curves"], (total, zero, bad))
+        payload = self._store.get(_key(learning), check=_lesson)
+        return None if payload is None else _lesson(payload)
 
     def keep(self, learning: Mapping[str, Any], lesson: Lesson) -> None:
         facts = {"curves": {name: list(values) for name, values in lesson.curves.items()},
                  "gradients": list(lesson.gradients)}
         title = f"learned by {learning['attack']['attack']}"
         self._store.put(_key(learning), "learned", title, dict(learning), Payload(facts, dict(lesson.arrays)))
+
+
+def _lesson(payload: Payload) -> Lesson:
+    """The lesson that was kept so; raises where it is none, or not any more."""
+    total, zero, bad = payload.facts["gradients"]
+    return Lesson(payload.arrays, payload.facts["curves"], (total, zero, bad))
 
 
 def _key(learning: Mapping[str, Any]) -> str:

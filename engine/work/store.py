@@ -11,24 +11,29 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from engine import disk
 from engine.disk import advice
-from engine.errors import EngineError
+from engine.errors import EngineError, shortened
 from engine.progress import Progress
-from engine.work.index import COLUMNS, Index
+from engine.work import entries
+from engine.work.entries import ALL, About, Entry, Page, Row, Usage, Wanted
+from engine.work.files import Files
+from engine.work.index import Index
+from engine.work.room import Limit, keep_limit, limit_of, make_room
+from engine.work.upkeep import fill
 
-_ABOUT = "#about"  # the member of a file that holds its Entry; no array has such a name
+T = TypeVar("T")
+_LIMIT = "limit.json"
 _MOMENT = 0.2  # seconds between two looks at a lease that another process holds
-_SCRAP_AGE = 24 * 3600.0  # seconds after which a file that nobody finished writing is removed
+_FEW = 3  # keys that a message names
 log = logging.getLogger(__name__)
 
 
@@ -40,25 +45,7 @@ class Payload:
     arrays: dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What the index knows of a result: everything but its arrays."""
-
-    key: str
-    kind: str
-    title: str
-    spec: dict[str, Any]
-    facts: dict[str, Any]
-    created: float
-
-    def row(self) -> tuple[str, str, str, str, str, float]:
-        return self.key, self.kind, self.title, json.dumps(self.spec), json.dumps(self.facts), self.created
-
-    @classmethod
-    def of_row(cls, row: tuple[str, str, str, str, str, float]) -> "Entry":
-        """The entry of a line of the index; raises ValueError."""
-        key, kind, title, spec, facts, created = row
-        return cls(key, kind, title, json.loads(spec), json.loads(facts), created)
+Check = Callable[[Payload], object]
 
 
 class Store:
@@ -66,32 +53,58 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._index = Index(folder / "index.sqlite", self._adopt, self._note)
+        self._files = Files(folder)
+        self._index = Index(folder / "index.sqlite", self._fill, self._note)
         self._notes: list[str] = []
         self._lock = threading.Lock()
 
     def put(self, key: str, kind: str, title: str, spec: dict[str, Any], payload: Payload) -> None:
-        """Keep `payload` under `key`; raises EngineError where the disk is full or not writable."""
-        entry = Entry(key, kind, title, spec, payload.facts, time.time())
+        """Keep `payload` under `key`; raises EngineError where the disk is full or not writable.
+
+        Where the store has a limit and this goes over it, results make room that are not starred, the one that nobody
+        has used for longest first; never the one that is kept now.
+        """
+        about = About(key, kind, title, spec, payload.facts, time.time())
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._write(entry, payload.arrays)
+            file = self._files.write(about, payload.arrays)
         except OSError as error:
             raise EngineError(f"the result could not be kept in {self.folder} {advice(error)}") from None
+        limit = self._known_limit()
+
+        def enter(index: sqlite3.Connection) -> None:
+            entries.enter(index, about, file, self._files.starred(key))
+            if limit is not None and (line := make_room(index, self._files, limit, key)):
+                self._tell(line)
+
         try:
-            self._index.ask(lambda index: index.execute(_INSERT, entry.row()))
+            self._index.ask(enter)
         except (OSError, sqlite3.Error) as error:
             raise EngineError(f"the result is kept in {self.folder}, but the list of results could not be written "
                               f"{advice(error)}") from None
 
-    def get(self, key: str) -> Payload | None:
-        """What was kept under `key`; None where there is nothing, or nothing that can be read any more."""
-        path = self._path(key)
+    def get(self, key: str, arrays: Collection[str] | None = None, check: Check = lambda payload: None
+            ) -> Payload | None:
+        """What was kept under `key`, with all its arrays or those that are named; None where there is nothing, or
+        nothing that can be read any more. `check` raises for what has another form than it should."""
+        payload = self._read(key, arrays, check)
+        if payload is not None:
+            self._files.used(key)
+        return payload
+
+    def facts(self, key: str) -> dict[str, Any] | None:
+        """The facts of what was kept under `key`, read without its arrays; None as `get`."""
+        payload = self._read(key, ())
+        return None if payload is None else payload.facts
+
+    def _read(self, key: str, wanted: Collection[str] | None, check: Check = lambda payload: None) -> Payload | None:
+        path = self._files.result(key)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            facts = _entry(key, arrays.pop(_ABOUT)).facts if _ABOUT in arrays else self._facts(key)
-            return None if facts is None else Payload(facts, arrays)
+            about, arrays = self._files.read(key, wanted)
+            facts = about.facts if about is not None else self._earlier_facts(key)
+            if facts is None:
+                return None
+            check(payload := Payload(facts, arrays))
+            return payload
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -125,33 +138,76 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Whether there is something under `key`, read or not."""
-        return os.path.isfile(self._path(key))
+        return self._files.has(key)
 
     def recent(self, kind: str | None = None, limit: int = 50) -> list[Entry]:
         """The newest results (of one kind), newest first; none where the index cannot be read."""
-        if not os.path.isdir(self.folder):
-            return []
         try:
-            rows = self._index.ask(lambda index: index.execute(
-                f"select {COLUMNS} from results where ?1 is null or kind = ?1 order by created desc limit ?2",
-                (kind, limit)).fetchall(), reads=True)
-        except (OSError, sqlite3.Error, EngineError) as error:
-            log.warning("the list of kept results cannot be read: %s", error)
+            return self.search(Wanted(kind), limit).entries
+        except EngineError as error:
+            log.warning("%s", error)
             return []
-        return [entry for row in rows if (entry := self._listed(row)) is not None]
 
-    def delete(self, key: str) -> None:
-        """Forget what is kept under `key`, if anything; raises EngineError where that cannot be done."""
+    def search(self, wanted: Wanted = ALL, limit: int = 50, offset: int = 0) -> Page:
+        """The results that are looked for, from the one at `offset` on, at most `limit`; raises EngineError where the
+        index cannot be read. Their facts are read one by one: see `facts`."""
+        none: tuple[list[Row], int] = [], 0
+        rows, total = self._asked(lambda index: entries.find(index, wanted, limit, offset), none)
+        found = [entry for row in rows if (entry := self._listed(row)) is not None]
+        return Page(found, total - (len(rows) - len(found)))
+
+    def entry(self, beginning: str) -> Entry:
+        """The result whose key is this or begins so; raises EngineError where there is none, or another one too."""
+        rows: list[Row] = []
+        if beginning:
+            rows = self._asked(lambda index: entries.beginning_with(index, beginning, _FEW + 1), rows)
+        if rows and rows[0][0] == beginning:
+            rows = rows[:1]
+        found = [entry for row in rows if (entry := self._listed(row)) is not None]
+        if len(found) > 1:
+            names = ", ".join(shortened(entry.key, 20) for entry in found[:_FEW])
+            raise EngineError(f"'{shortened(beginning)}' is the beginning of several results' keys: {names}"
+                              f"{', ...' if len(found) > _FEW else ''}; write more of it")
+        if not found:
+            raise EngineError(f"no kept result's key begins with '{shortened(beginning)}'; "
+                              "python -m engine store list shows them")
+        return found[0]
+
+    def delete(self, *keys: str) -> None:
+        """Forget what is kept under these keys, if anything, starred or not; raises EngineError where that cannot be
+        done."""
+        self._remove(keys, stars=True)
+
+    def star(self, key: str, starred: bool = True) -> None:
+        """Star a result, so that it never makes room for others, or take the star away; raises EngineError."""
+        if not self.has(key):
+            raise EngineError(f"there is no kept result {shortened(key)}")
         try:
-            self._path(key).unlink(missing_ok=True)
-            if os.path.isdir(self.folder):
-                self._index.ask(lambda index: index.execute("delete from results where key = ?", (key,)))
+            if starred:
+                self._files.star(key).touch()
+            else:
+                self._files.star(key).unlink(missing_ok=True)
+            self._index.ask(lambda index: entries.mark(index, key, starred))
         except (OSError, sqlite3.Error) as error:
-            raise EngineError(f"the result could not be deleted from {self.folder} {advice(error)}") from None
+            raise EngineError(f"stars could not be changed in {self.folder} {advice(error)}") from None
+
+    def usage(self) -> Usage:
+        """What the results take of the disk, as the index knows it; raises EngineError where it cannot be read."""
+        return replace(self._asked(entries.usage, Usage()), free=self._files.free())
+
+    @property
+    def limit(self) -> Limit:
+        """How much the results may take; raises EngineError where what says so cannot be read."""
+        return limit_of(self.folder / _LIMIT)
+
+    def set_limit(self, size: int | None) -> None:
+        """Keep to `size` bytes from the next `put` on, or to none; raises EngineError."""
+        keep_limit(self.folder / _LIMIT, size)
 
     @property
     def notes(self) -> list[str]:
-        """One line for each damage that was mended since the start and not yet `noted`."""
+        """One line for each damage that was mended since the start, and for a limit that cannot be kept to, not yet
+        `noted`."""
         with self._lock:
             return list(self._notes)
 
@@ -164,25 +220,30 @@ class Store:
         with self._lock:
             self._notes.append(line)
 
-    def _path(self, key: str) -> Path:
-        return self.folder / f"{key}.npz"
+    def _fill(self, index: sqlite3.Connection) -> str:
+        self._files.sweep()
+        return fill(index, self._files)
 
-    def _write(self, entry: Entry, arrays: dict[str, np.ndarray]) -> None:
-        with disk.replacing(self._path(entry.key)) as aside, aside.open("wb") as file:
-            about = np.frombuffer(json.dumps(entry.row()).encode(), np.uint8)
-            np.savez(file, **{_ABOUT: about}, **arrays)  # type: ignore[arg-type]
+    def _asked(self, question: Callable[[sqlite3.Connection], T], nothing: T) -> T:
+        """What the index answers; `nothing` where nothing was ever kept. Raises EngineError."""
+        if not os.path.isdir(self.folder):
+            return nothing
+        try:
+            return self._index.ask(question, reads=True)
+        except (OSError, sqlite3.Error) as error:
+            raise EngineError(f"the list of results in {self.folder} cannot be read {advice(error)}") from None
 
-    def _facts(self, key: str) -> dict[str, Any] | None:
+    def _earlier_facts(self, key: str) -> dict[str, Any] | None:
         """The facts of a result from before files said all about themselves."""
         try:
-            row = self._index.ask(
-                lambda index: index.execute("select facts from results where key = ?", (key,)).fetchone(), reads=True)
-        except (OSError, sqlite3.Error, EngineError) as error:
-            log.warning("the list of kept results cannot be read: %s", error)
+            row = self._asked(
+                lambda index: index.execute("select facts from earlier where key = ?", (key,)).fetchone(), None)
+        except EngineError as error:
+            log.warning("%s", error)
             return None
         return None if row is None else dict(json.loads(row[0]))
 
-    def _listed(self, row: tuple[str, str, str, str, str, float]) -> Entry | None:
+    def _listed(self, row: Row) -> Entry | None:
         """The entry of a line, if its result is still there."""
         if not self.has(row[0]):
             self._drop(row[0], FileNotFoundError(f"{row[0]}.npz"))
@@ -194,33 +255,41 @@ class Store:
             return None
 
     def _drop(self, key: str, error: Exception) -> None:
-        """A damaged result is none: it is computed again when somebody asks for it."""
+        """A damaged result is none: it is computed again when somebody asks for it, and is starred then if it was."""
         log.warning("the kept result %s is damaged (%s: %s) and was dropped", key, type(error).__name__, error)
         try:
-            self.delete(key)
+            self._remove([key], stars=False)
         except EngineError as trouble:
             log.warning("%s", trouble)
 
-    def _adopt(self, index: sqlite3.Connection) -> str:
-        """List what is kept and not listed: after damage, or where a crash came between the file and the index."""
-        listed = {key for (key,) in index.execute("select key from results")}
-        unlisted = [path for path in sorted(self.folder.glob("*.npz")) if path.stem not in listed]
-        entries = [entry for path in unlisted if (entry := _read_entry(path)) is not None]
-        if entries:
-            index.executemany(_INSERT, [entry.row() for entry in entries])
-        self._sweep()
-        lost = len(unlisted) - len(entries)
-        missed = f"; {lost} could not be, and are computed again when asked for" if lost else ""
-        return f"Results listed again: {len(entries)}{missed}."
-
-    def _sweep(self) -> None:
-        """Remove what processes that were killed left half written."""
-        for scrap in self.folder.glob(".*.part"):
+    def _remove(self, keys: Sequence[str], stars: bool) -> None:
+        gone = []
+        try:
             try:
-                if time.time() - scrap.stat().st_mtime > _SCRAP_AGE:
-                    scrap.unlink()
-            except OSError as error:
-                log.warning("%s cannot be removed (%s)", scrap.name, error.strerror)
+                for key in keys:
+                    if stars:
+                        self._files.star(key).unlink(missing_ok=True)
+                    self._files.result(key).unlink(missing_ok=True)
+                    gone.append(key)
+            finally:
+                if gone and os.path.isdir(self.folder):
+                    self._index.ask(lambda index: entries.remove(index, gone))
+        except (OSError, sqlite3.Error) as error:
+            raise EngineError(f"the result could not be deleted from {self.folder} {advice(error)}") from None
+
+    def _known_limit(self) -> int | None:
+        """The limit that a result is kept by: what cannot be read costs no result, old or new."""
+        try:
+            return self.limit.bytes
+        except EngineError as error:
+            self._tell(str(error))
+            return None
+
+    def _tell(self, line: str) -> None:
+        """Say what every further result would say again, once until it is `noted`."""
+        if line not in self.notes:
+            log.warning("%s", line)
+            self._note(line)
 
 
 @lru_cache(maxsize=8)
@@ -239,24 +308,3 @@ def _acquired(lock: FileLock) -> bool:
     except (OSError, NotImplementedError) as error:
         log.warning("%s cannot be locked (%s); another process may compute the same", lock.lock_file, error)
     return True
-
-
-_INSERT = f"insert or replace into results ({COLUMNS}) values (?, ?, ?, ?, ?, ?)"
-
-
-def _entry(key: str, about: np.ndarray) -> Entry:
-    """The entry in the file of that key; raises ValueError where it is another's."""
-    entry = Entry.of_row(json.loads(about.tobytes()))
-    if entry.key != key:
-        raise ValueError(f"this is the result {entry.key}")
-    return entry
-
-
-def _read_entry(path: Path) -> Entry | None:
-    """What a file says about itself; None where it is damaged or says nothing."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return _entry(path.stem, file[_ABOUT])
-    except Exception as error:  # as in Store.get
-        log.warning("%s does not say what it is (%s: %s)", path.name, type(error).__name__, error)
-        return None

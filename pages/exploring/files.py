@@ -7,23 +7,24 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from engine.work.store import Payload
+from engine.experiments.explored import Explained
 from pages.exploring.run import Run
+from pages.exploring.scope import SCOPE
 from pages.ui import pictures, runs
 from pages.ui.viewer import amplified, auto_gain, strongest_channel
 
 
-def show(run: Run, heatmaps: Payload | None) -> None:
-    arrays, settings = run.payload.arrays, run.settings
+def show(run: Run, heatmaps: Explained | None) -> None:
+    explored, settings = run.explored, run.settings
     stem = run.stem
-    change = strongest_channel(arrays["adversarial"] - arrays["clean"])
+    change = strongest_channel(explored.adversarial - explored.clean)
     gain = auto_gain(change)
     st.markdown("**Take it away**")
     with st.container(horizontal=True):
-        download("Original", f"{stem}-original.png", lambda: pictures.encode(pictures.eight_bit(arrays["clean"])),
+        download("Original", f"{stem}-original.png", lambda: pictures.encode(pictures.eight_bit(explored.clean)),
                   "The picture as the model saw it, 8-bit PNG.")
         download("Perturbed", f"{stem}-perturbed.png",
-                  lambda: pictures.encode(pictures.eight_bit(arrays["adversarial_8bit"])),
+                  lambda: pictures.encode(pictures.eight_bit(explored.adversarial_8bit)),
                   "The attacked picture rounded to 8 bits.")
         download("Difference", f"{stem}-difference-x{gain:g}.png",
                   lambda: pictures.encode(pictures.difference_colours(change, gain)),
@@ -32,7 +33,7 @@ def show(run: Run, heatmaps: Payload | None) -> None:
                   "Original, perturbed, every kept step and the heatmaps in full precision, for NumPy.")
         download("Numbers (.csv)", f"{stem}.csv", lambda: _csv(run),
                   "Loss and class probabilities at every step; of black-box attacks, the distance after queries.")
-        download("Run (.json)", f"{stem}.json", lambda: runs.to_json(settings, run.facts),
+        download("Run (.json)", f"{stem}.json", lambda: runs.to_json(settings, explored),
                   "Settings, numbers, versions and digests. Give it to 'Use your own picture' to open the run again.")
     if settings.source.upload:
         st.caption("An upload lies on this machine only: open the run's file to repeat it.")
@@ -42,23 +43,24 @@ def show(run: Run, heatmaps: Payload | None) -> None:
 
 
 def download(label: str, name: str, data: Any, help: str) -> None:
-    st.download_button(label, data, file_name=name, help=help, on_click="ignore", key=f"explore file {label}")
+    st.download_button(label, data, file_name=name, help=help, on_click="ignore", key=SCOPE.key(f"file {label}"))
 
 
-def _npz(run: Run, heatmaps: Payload | None) -> bytes:
+def _npz(run: Run, heatmaps: Explained | None) -> bytes:
     file = io.BytesIO()
-    heat = {} if heatmaps is None else {f"heat_{name}": values for name, values in heatmaps.arrays.items()}
-    np.savez(file, **run.payload.arrays, **heat, probabilities=np.array(run.facts["steps"]["probabilities"]),
-             loss=np.array(run.facts["steps"]["loss"]))
+    heat = {} if heatmaps is None else {f"heat_{name}": values for name, values in heatmaps.arrays().items()}
+    steps = run.explored.steps
+    np.savez(file, **run.explored.arrays(), **heat, probabilities=np.array(steps.probabilities),
+             loss=np.array(steps.loss))
     return file.getvalue()
 
 
 def _csv(run: Run) -> str:
-    if (walk := run.facts["walk"]) is not None:
-        return as_csv(pd.DataFrame({"queries": walk["queries"], "distance": walk["distances"]}))
-    facts = run.facts["steps"]
-    steps = pd.DataFrame({"step": range(len(facts["loss"])), "loss": facts["loss"]})
-    return as_csv(pd.concat([steps, pd.DataFrame(facts["probabilities"], columns=run.classes)], axis=1))
+    if (walk := run.explored.walk) is not None:
+        return as_csv(pd.DataFrame({"queries": walk.queries, "distance": walk.distances}))
+    steps = run.explored.steps
+    losses = pd.DataFrame({"step": range(len(steps.loss)), "loss": steps.loss})
+    return as_csv(pd.concat([losses, pd.DataFrame(steps.probabilities, columns=run.classes)], axis=1))
 
 
 def as_csv(table: pd.DataFrame) -> str:

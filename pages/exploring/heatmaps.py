@@ -4,10 +4,12 @@ import numpy as np
 import streamlit as st
 
 from engine.experiments.explore import heatmap_task
+from engine.experiments.explored import Explained
 from engine.explain.methods import CAMS
+from engine.explain.shift import CamShift
 from engine.work.jobs import State, jobs
-from engine.work.store import Payload
 from pages.exploring.run import Run
+from pages.exploring.scope import SCOPE
 from pages.ui import controls, pictures, progress
 from pages.ui.address import Address
 from pages.ui.pictures import Figure
@@ -15,8 +17,8 @@ from pages.ui.shell import owner
 from pages.ui.text import plain
 
 
-def show(run: Run, address: Address) -> Payload | None:
-    layers = run.facts["layers"]
+def show(run: Run, address: Address) -> Explained | None:
+    layers = run.explored.layers
     left, middle, right = st.columns([1, 1, 1], vertical_alignment="bottom")
     with left:
         method = controls.choice(address, "cam", "Method", list(CAMS), next(iter(CAMS)),
@@ -28,7 +30,7 @@ def show(run: Run, address: Address) -> Payload | None:
     lesion = run.picture.lesion
     outlined = False
     if lesion is not None:
-        outlined = right.toggle("Outline the true lesion", key="explore.outline",
+        outlined = right.toggle("Outline the true lesion", key=SCOPE.control("outline"),
                                 help="Phantoms are computed, so where the disease lies is known.")
     job = jobs().submit(heatmap_task(run.job.task, method, layer),
                         owner())
@@ -37,24 +39,23 @@ def show(run: Run, address: Address) -> Payload | None:
     if job.state is not State.DONE or job.payload is None:
         st.error(plain(job.error or "The heatmaps were cancelled; choose another method to compute them again."))
         return None
-    _row(run, job.payload, job.key, lesion, outlined)
-    return job.payload
+    explained = Explained.of(job.payload)
+    _row(run, explained, job.key, lesion, outlined)
+    return explained
 
 
-def _row(run: Run, heat: Payload, key: str, lesion: np.ndarray | None, outlined: bool) -> None:
-    clean, adversarial = run.payload.arrays["clean"], run.payload.arrays["adversarial"]
-    before, after = heat.arrays["before"], heat.arrays["after"]
-    names = [run.classes[index] for index in heat.facts["classes"]]
-    on_lesion = heat.facts.get("on_lesion") or [None, None]
+def _row(run: Run, heat: Explained, key: str, lesion: np.ndarray | None, outlined: bool) -> None:
+    clean, names = run.explored.clean, [run.classes[index] for index in heat.classes]
+    on_lesion = heat.on_lesion or (None, None)
     pictures.row([
         Figure("Before", _caption(names[0], on_lesion[0]),
-               pictures.heat_png(clean, before, lesion, outlined, f"{key} before"), run.badge,
+               pictures.heat_png(clean, heat.before, lesion, outlined, f"{key} before"), run.badge,
                scale=(pictures.INFERNO_CSS, "ignored", "what counts most")),
         Figure("After the attack", _caption(names[1], on_lesion[1]),
-               pictures.heat_png(adversarial, after, lesion, outlined, f"{key} after"), run.badge,
+               pictures.heat_png(run.explored.adversarial, heat.after, lesion, outlined, f"{key} after"), run.badge,
                scale=(pictures.INFERNO_CSS, "ignored", "what counts most")),
-        Figure("Change", _shift_caption(heat.facts["shift"]),
-               pictures.heat_change_png(clean, after - before, lesion, outlined, f"{key} change"), run.badge,
+        Figure("Change", _shift_caption(heat.shift),
+               pictures.heat_change_png(clean, heat.after - heat.before, lesion, outlined, f"{key} change"), run.badge,
                scale=(pictures.CHANGE_CSS, "attention went", "attention came")),
     ])
 
@@ -64,7 +65,7 @@ def _caption(name: str, on_lesion: float | None) -> str:
     return f"for {name}{share}"
 
 
-def _shift_caption(shift: dict[str, float | None]) -> str:
-    if shift["correlation"] is None:
+def _shift_caption(shift: CamShift) -> str:
+    if shift.correlation is None or shift.overlap is None:
         return "one of the maps is empty: nothing to compare"
-    return f"correlation {shift['correlation']:.2f} · hottest fifth overlaps {shift['overlap']:.0%}".replace("%", " %")
+    return f"correlation {shift.correlation:.2f} · hottest fifth overlaps {shift.overlap:.0%}".replace("%", " %")

@@ -11,6 +11,7 @@ from engine.progress import Preview
 from engine.work.jobs import BETWEEN_PREVIEWS
 from pages.exploring import remarks, verdict
 from pages.exploring.run import Run
+from pages.exploring.scope import SCOPE
 from pages.ui.text import plain
 from pages.ui.viewer import viewer
 
@@ -47,7 +48,7 @@ def _show(run: Run) -> None:
 def _stage(chosen: Picture, classes: tuple[str, ...], preview: Preview | None, who: str, sentence: str,
            checks: list[str], notes: list[str]) -> None:
     truth = "unknown" if chosen.label is None else classes[chosen.label]
-    now = None if preview is None or preview.probabilities is None else _says(preview.probabilities, classes)
+    now = None if preview is None or preview.probabilities is None else verdict.says(classes, preview.probabilities)
     verdict.unfinished(who, truth, now, "\u2026", sentence, checks)
     with st.container():
         for line in notes:
@@ -55,12 +56,7 @@ def _stage(chosen: Picture, classes: tuple[str, ...], preview: Preview | None, w
     viewer(chosen.image, None if preview is None else preview.image, original_caption=f"true class {truth}",
            perturbed_caption="what the attack makes of it" if preview is None else str(now or preview.text),
            waiting="after the attack", badge="SYNTHETIC" if chosen.synthetic else None,
-           stored_units=chosen.stored_units, key="explore viewer")
-
-
-def _says(probabilities: np.ndarray, classes: tuple[str, ...]) -> verdict.Says:
-    index = int(np.argmax(probabilities))
-    return verdict.Says(classes[index], index, float(probabilities[index]))
+           stored_units=chosen.stored_units, key=SCOPE.key("viewer"))
 
 
 def _sizes(clean: np.ndarray, image: np.ndarray) -> list[str]:

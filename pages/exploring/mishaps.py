@@ -6,11 +6,12 @@ from engine.errors import EngineError
 from engine.work.jobs import Job, State, jobs
 from engine.work.journal import Accepted
 from engine.work.kinds import Task
+from pages.exploring.scope import SCOPE
 from pages.ui import runs, wishes
 from pages.ui.address import travel
 from pages.ui.text import plain
 
-_KEPT = "explore again trouble"  # why something could not be asked for again
+_KEPT = SCOPE.key("again trouble")  # why something could not be asked for again
 
 
 def show() -> None:
@@ -19,7 +20,7 @@ def show() -> None:
     if (trouble := st.session_state.get(_KEPT)) is not None:
         with st.container(key="again-trouble", horizontal=True, vertical_alignment="center"):
             st.error(plain(trouble))
-            st.button("Close", key="explore again close", on_click=st.session_state.pop, args=(_KEPT, None))
+            st.button("Close", key=SCOPE.key("again close"), on_click=st.session_state.pop, args=(_KEPT, None))
     for job in taken_up:
         _going_on(job)
     for accepted in jobs().lost():
@@ -27,7 +28,7 @@ def show() -> None:
     for number, note in enumerate(jobs().store.notes):
         with st.container(key=f"note-{number}", horizontal=True, vertical_alignment="center"):
             st.warning(plain(note[0].upper() + note[1:]))
-            st.button("Close", key=f"explore note {number}", on_click=jobs().store.noted, args=(note,))
+            st.button("Close", key=SCOPE.key(f"note {number}"), on_click=jobs().store.noted, args=(note,))
 
 
 def _going_on(job: Job) -> None:
@@ -37,31 +38,31 @@ def _going_on(job: Job) -> None:
     with st.container(key=f"taken-up-{job.key[:16]}", horizontal=True, vertical_alignment="center"):
         # A quiet line: nothing is lost, and the pictures below are what the visitor came for.
         st.caption(plain(f"The server stopped while it worked on: {job.task.title}. {then}"), width="stretch")
-        st.button("Show", key=f"explore show {job.key}", type="tertiary", on_click=_shown, args=(job,))
+        st.button("Show", key=SCOPE.key(f"show {job.key}"), type="tertiary", on_click=_shown, args=(job,))
         if job.state.over:
-            st.button("Close", key=f"explore close {job.key}", type="tertiary", on_click=jobs().noted, args=(job,))
+            st.button("Close", key=SCOPE.key(f"close {job.key}"), type="tertiary", on_click=jobs().noted, args=(job,))
         else:
-            st.button("Stop", key=f"explore stop {job.key}", type="tertiary", on_click=jobs().cancel, args=(job,))
+            st.button("Stop", key=SCOPE.key(f"stop {job.key}"), type="tertiary", on_click=jobs().cancel, args=(job,))
 
 
 def _shown(job: Job) -> None:
-    travel("explore", runs.address_of_task(job.task))
+    travel(SCOPE, runs.address_of_task(job.task))
     jobs().noted(job)
 
 
 def _lost(accepted: Accepted) -> None:
     with st.container(key=f"lost-{accepted.key[:16]}", horizontal=True, vertical_alignment="center"):
         st.warning(plain(f"The server stopped while it worked on: {accepted.title}."))
-        st.button("Run it again", key=f"explore again {accepted.key}", on_click=_again, args=(accepted,))
-        st.button("Forget", key=f"explore forget {accepted.key}", on_click=jobs().forget, args=(accepted,))
+        st.button("Run it again", key=SCOPE.key(f"again {accepted.key}"), on_click=_again, args=(accepted,))
+        st.button("Forget", key=SCOPE.key(f"forget {accepted.key}"), on_click=jobs().forget, args=(accepted,))
 
 
 def _again(accepted: Accepted) -> None:
     try:
-        travel("explore", runs.address_of_task(Task.from_json(accepted.task)))
+        travel(SCOPE, runs.address_of_task(Task.from_json(accepted.task)))
     except EngineError as error:
         st.session_state[_KEPT] = f"This cannot be run again: {error}"
     else:
         # Everything on the page starts from an attack on its picture.
-        wishes.wish("explore", accepted.key)
+        wishes.wish(SCOPE, wishes.MAIN, accepted.key)
     jobs().forget(accepted)

@@ -4,6 +4,7 @@ import streamlit as st
 
 from pages.exploring import explanation, files, heatmaps, numbers, parts, remarks, smallest, steps, verdict
 from pages.exploring.run import Run
+from pages.exploring.scope import SCOPE
 from pages.ui import charts
 from pages.ui.address import Address
 from pages.ui.text import plain
@@ -19,20 +20,20 @@ def show(run: Run, address: Address) -> None:
 
 def _headline(run: Run) -> None:
     """Verdict, remarks, viewer: each in the place where it stood while the attack ran (live.py)."""
-    verdict.show(run.facts, run.classes, run.picture.stored_units)
+    verdict.show(run.explored, run.picture.stored_units)
     with st.container():
         for line in remarks.of(run):
             st.caption(plain(line))
-    before, after = (verdict.says(run.facts, run.classes, image) for image in ("clean", "adversarial"))
-    viewer(run.payload.arrays["clean"], run.payload.arrays["adversarial"], original_caption=str(before),
-           perturbed_caption=str(after), badge=run.badge or None, stored_units=run.picture.stored_units,
-           key="explore viewer")
+    explored, said = run.explored, run.explored.probabilities
+    viewer(explored.clean, explored.adversarial, original_caption=str(verdict.says(run.classes, said.clean)),
+           perturbed_caption=str(verdict.says(run.classes, said.adversarial)), badge=run.badge or None,
+           stored_units=run.picture.stored_units, key=SCOPE.key("viewer"))
 
 
 def _details(run: Run, address: Address) -> None:
     st.markdown("##### What the model says")
-    charts.show(charts.probabilities(run.classes, *(run.facts["probabilities"][k] for k in ("clean", "adversarial"))),
-                key="explore probabilities")
+    said = run.explored.probabilities
+    charts.show(charts.probabilities(run.classes, said.clean, said.adversarial), key=SCOPE.key("probabilities"))
     # In a container, so that what follows stays in place while the maps are computed.
     with st.container():
         st.markdown("##### Where the model looks")
@@ -41,8 +42,8 @@ def _details(run: Run, address: Address) -> None:
                                            "How this attack works"])
     with by_step:
         parts.show(run)
-        if run.facts["walk"] is not None:
-            steps.show_walk(run, run.facts["walk"])
+        if run.explored.walk is not None:
+            steps.show_walk(run, run.explored.walk)
         else:
             steps.show(run)
     with search:

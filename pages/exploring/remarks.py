@@ -12,7 +12,7 @@ def of(run: Run) -> list[str]:
     """What a reader must know besides: about the picture, from the attack, about keeping the result."""
     # What the verdict has told already.
     known = ("so there was nothing to succeed on", "vanish when the image is saved with 8 bits")
-    lines = [*(w for w in run.facts["run"]["warnings"] if not w.endswith(known)), run.job.note]
+    lines = [*(w for w in run.explored.run.warnings if not w.endswith(known)), run.job.note]
     return [*foreseen(run.settings, run.picture), *_sentences(lines)]
 
 

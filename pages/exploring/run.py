@@ -1,8 +1,9 @@
 """A run of the Explore page: what was asked for, and the job that does it."""
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
+from engine.experiments.explored import Explored
 from engine.experiments.sources import Picture
 from engine.work.jobs import Job
 from engine.work.store import Payload
@@ -22,13 +23,14 @@ class Run:
         assert self.job.payload is not None
         return self.job.payload
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        return self.payload.facts
+    @cached_property
+    def explored(self) -> Explored:
+        """The result, once the job is done."""
+        return Explored.of(self.payload)
 
     @property
-    def classes(self) -> list[str]:
-        return list(self.facts["run"]["classes"])
+    def classes(self) -> tuple[str, ...]:
+        return self.explored.run.classes
 
     @property
     def badge(self) -> str:

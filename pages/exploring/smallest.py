@@ -5,6 +5,7 @@ import streamlit as st
 from engine.attacks import ATTACKS
 from engine.experiments.minimal import SEARCH, Minimal, minimal_of, minimal_task
 from pages.exploring.run import Run
+from pages.exploring.scope import SCOPE
 from pages.ui import charts, controls, progress
 
 
@@ -17,9 +18,9 @@ def show(run: Run) -> None:
     task = minimal_task(settings.source, settings.model, settings.attack, settings.device)
     scale = controls.SCALES[settings.attack.norm]
     high, tolerance = (scale.text(value * scale.factor) for value in SEARCH[settings.attack.norm])
-    found = progress.on_request(task, "The same attack again and again, halving the interval in which the diagnosis "
-                                f"flips: from {high} down to {tolerance}.", "Search the smallest epsilon",
-                                key="explore smallest")
+    found = progress.on_request(
+        SCOPE, task, "The same attack again and again, halving the interval in which the diagnosis flips: from "
+        f"{high} down to {tolerance}.", "Search the smallest epsilon", name="smallest")
     if found is not None:
         _bisection(minimal_of(found), scale)
 
@@ -37,4 +38,4 @@ def _bisection(searched: Minimal, scale: controls.Scale) -> None:
                     "that no larger budget fails where a smaller one works.")
     if tries:
         charts.show(charts.bisection([t.eps * scale.factor for t in tries], [t.success for t in tries],
-                                     scale.label), key="explore bisection")
+                                     scale.label), key=SCOPE.key("bisection"))

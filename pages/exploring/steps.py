@@ -1,13 +1,13 @@
 """An attack step by step, and a black-box attack's walk."""
 
-from typing import Any
-
 import numpy as np
 import streamlit as st
 
 from engine.attacks.norms import NORMS
+from engine.experiments.explored import Way
 from pages.exploring import verdict
 from pages.exploring.run import Run
+from pages.exploring.scope import SCOPE
 from pages.ui import charts, pictures
 from pages.ui.charts import counted, percent
 from pages.ui.pictures import Figure
@@ -17,23 +17,21 @@ from pages.ui.viewer import amplified, auto_gain, strongest_channel
 
 @st.fragment
 def show(run: Run) -> None:
-    facts = run.facts["steps"]
-    last = len(facts["loss"]) - 1
+    explored, steps = run.explored, run.explored.steps
+    last = len(steps.loss) - 1
     step = last
     if last > 0:
-        step = st.slider("Step", 0, last, last, key=f"explore step {run.key[:12]}",
+        step = st.slider("Step", 0, last, last, key=SCOPE.key(f"step {run.key[:12]}"),
                          help="0 is the start; with a random start that is not the original picture.")
-    shown = facts["shown"]
-    nearest = min(range(len(shown)), key=lambda place: abs(shown[place] - step))
-    image = run.payload.arrays["snapshots"][nearest]
-    clean = run.payload.arrays["clean"]
-    gain = auto_gain(strongest_channel(run.payload.arrays["adversarial"] - clean))
-    says = facts["probabilities"][step]
+    nearest = min(range(len(steps.shown)), key=lambda place: abs(steps.shown[place] - step))
+    image, clean = explored.snapshots[nearest], explored.clean
+    gain = auto_gain(strongest_channel(explored.adversarial - clean))
+    says = steps.probabilities[step]
     best = int(np.argmax(says))
     left, right = st.columns([1.2, 1], gap="medium")
     with left:
         pictures.row([
-            Figure(f"After step {shown[nearest]} of {last}", f"{run.classes[best]} {percent(says[best])}",
+            Figure(f"After step {steps.shown[nearest]} of {last}", f"{run.classes[best]} {percent(says[best])}",
                    pictures.image_png(image, f"{run.key} {nearest}"), run.badge, exact=True),
             Figure("Perturbation so far",
                    f"{verdict.levels(float(np.abs(image - clean).max()))}, "
@@ -41,28 +39,26 @@ def show(run: Run) -> None:
                    pictures.difference_png(image - clean, gain, f"{run.key} {nearest}"), run.badge, exact=True),
         ])
     with right:
-        target = run.facts["run"]["spec"]["target"]
-        title = "loss" if target is None else "loss to goal"
-        charts.show(charts.steps(run.classes, facts["probabilities"], facts["loss"], step, title), key="explore steps")
+        title = "loss" if explored.run.spec.target is None else "loss to goal"
+        charts.show(charts.steps(run.classes, steps.probabilities, steps.loss, step, title), key=SCOPE.key("steps"))
         if run.settings.attack.surrogate:
             st.caption(plain(f"On the way these are the answers of {run.settings.attack.surrogate}; the last is that "
                              f"of {run.settings.model}."))
 
 
-def show_walk(run: Run, walk: dict[str, Any]) -> None:
+def show_walk(run: Run, walk: Way) -> None:
     """A black-box attack as a film strip, and how near it came with how many queries."""
-    norm = NORMS[run.facts["run"]["spec"]["norm"]]
-    frames = [*zip(walk["milestones"], run.payload.arrays["film"], strict=True)]
-    if not frames or frames[-1][0] < walk["queries"][-1]:
-        frames.append((walk["queries"][-1], run.payload.arrays["adversarial"]))
-    clean = run.payload.arrays["clean"]
+    explored, norm = run.explored, NORMS[run.explored.run.spec.norm]
+    frames = [*zip(walk.milestones, explored.film, strict=True)]
+    if not frames or frames[-1][0] < walk.queries[-1]:
+        frames.append((walk.queries[-1], explored.adversarial))
     figures = []
     for spent, image in frames:
-        change = (image - clean).astype(np.float64)
+        change = (image - explored.clean).astype(np.float64)
         size = {"linf": f"{np.abs(change).max() * 255:.3g}/255", "l2": f"L2 {np.linalg.norm(change):.3g}",
                 "l0": counted(int((change != 0).any(axis=0).sum()), "pixel")}[norm.name]
         figures.append(Figure(f"{spent:,} queries", size,
                               pictures.image_png(image, f"{run.key} film {spent}"), run.badge))
     pictures.row(figures, columns=max(4, len(figures)))
-    distances = [None if d is None else d * norm.factor for d in walk["distances"]]
-    charts.show(charts.walk(walk["queries"], distances, norm.noun), key="explore walk")
+    distances = [None if d is None else d * norm.factor for d in walk.distances]
+    charts.show(charts.walk(walk.queries, distances, norm.noun), key=SCOPE.key("walk"))

@@ -3,13 +3,13 @@
 import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from engine.attacks import ATTACKS
 from engine.data.base import StoredUnits
+from engine.experiments.explored import Explored
 from pages.ui.charts import counted, percent
 
 _SEEN = {"invisible": "A person would not see it", "hardly visible": "A person would hardly see it",
@@ -31,11 +31,15 @@ class Says:
         return f"{self.name} {percent(self.confidence)}"
 
 
-def says(facts: dict[str, Any], classes: Sequence[str], image: str) -> Says:
-    """The model's prediction for one of the kept images: "clean", "adversarial", "png8" or "jpeg90"."""
-    values = facts["probabilities"][image]
-    index = int(np.argmax(values))
-    return Says(classes[index], index, values[index])
+def says(classes: Sequence[str], probabilities: Sequence[float] | np.ndarray) -> Says:
+    """The model's prediction."""
+    index = int(np.argmax(probabilities))
+    return Says(classes[index], index, float(probabilities[index]))
+
+
+def _before_and_after(explored: Explored) -> tuple[Says, Says]:
+    said = explored.probabilities
+    return says(explored.run.classes, said.clean), says(explored.run.classes, said.adversarial)
 
 
 def levels(value: float) -> str:
@@ -43,15 +47,15 @@ def levels(value: float) -> str:
     return f"{value * 255:.3g}/255"
 
 
-def show(facts: dict[str, Any], classes: Sequence[str], units: StoredUnits | None) -> None:
+def show(explored: Explored, units: StoredUnits | None) -> None:
     """The verdict: before, after, and what it takes."""
-    before, after = says(facts, classes, "clean"), says(facts, classes, "adversarial")
+    before, after = _before_and_after(explored)
     changed = before.index != after.index
     st.html(f"""<div class="ps-verdict" data-testid="verdict">
       <div class="ps-flip">{_said("The model said", before, False)}<span class="ps-arrow">&#8594;</span>
         {_said("After the attack it says", after, changed)}</div>
-      <p>{html.escape(sentence(facts, classes))}</p>
-      <div class="ps-checks">{"".join(_checks(facts, classes, units))}</div></div>""")
+      <p>{html.escape(sentence(explored))}</p>
+      <div class="ps-checks">{"".join(_checks(explored, units))}</div></div>""")
 
 
 def unfinished(title: str, truth: str, now: Says | None, unknown: str, sentence: str, checks: Sequence[str]) -> None:
@@ -71,12 +75,12 @@ def _said(title: str, what: Says, changed: bool) -> str:
             f"<b>{html.escape(what.name)} <i>{percent(what.confidence)}</i></b></div>")
 
 
-def sentence(facts: dict[str, Any], classes: Sequence[str]) -> str:
+def sentence(explored: Explored) -> str:
     """What happened, in one or two sentences."""
-    before, after = says(facts, classes, "clean"), says(facts, classes, "adversarial")
-    truth, target = classes[facts["label"]], facts["run"]["spec"]["target"]
-    small = extent(facts)
-    if facts["label_known"] and before.index != facts["label"]:
+    before, after = _before_and_after(explored)
+    classes, target = explored.run.classes, explored.run.spec.target
+    truth, small = classes[explored.label], extent(explored)
+    if explored.label_known and before.index != explored.label:
         return (f"The model was wrong before any attack: this is {truth}, it said {before.name}. "
                 "There was nothing to break; take another picture to see an attack.")
     if target is not None and before.index == target:
@@ -86,44 +90,44 @@ def sentence(facts: dict[str, Any], classes: Sequence[str]) -> str:
                 f"{small[0].upper()}{small[1:]}.")
     if target is not None and after.index != before.index:
         return (f"Half a success: the model was driven from {before.name} to {after.name}, but not to "
-                f"{classes[target]}. {advice(facts)}")
+                f"{classes[target]}. {advice(explored)}")
     if after.index != before.index:
-        link = ", though" if facts["size"]["linf"] <= LITTLE or small.startswith("only") else ":"
+        link = ", though" if explored.size.linf <= LITTLE or small.startswith("only") else ":"
         return f"The attack worked: the diagnosis flips{link} {small}."
     change = after.confidence - before.confidence
     trend = ("hardly less sure" if abs(change) < 0.02 else "less sure" if change < 0 else "even surer")
-    return f"The model held: it still says {after.name}, {trend} than before. {advice(facts)}"
+    return f"The model held: it still says {after.name}, {trend} than before. {advice(explored)}"
 
 
-def advice(facts: dict[str, Any]) -> str:
+def advice(explored: Explored) -> str:
     """What to try where the attack did not reach its goal."""
-    if ATTACKS[facts["run"]["spec"]["attack"]].info.bounded:
+    if ATTACKS[explored.run.spec.attack].info.bounded:
         return "Try a larger epsilon, more steps or another attack."
     return "Give it more in the advanced settings, or try another attack."
 
 
-def extent(facts: dict[str, Any]) -> str:
+def extent(explored: Explored) -> str:
     """How little was changed: by how much, or, where a few pixels were changed much, how many of them."""
-    size = facts["size"]
-    if facts["run"]["spec"]["norm"] == "l0" or (size["linf"] > LITTLE and size["l0_share"] < 0.5):
-        were = "was" if size["l0"] == 1 else "were"
-        return f"only {counted(size['l0'], 'pixel')} ({percent(size['l0_share'])} of the picture) {were} changed"
-    if size["linf"] > LITTLE:
-        return f"pixels moved by up to {levels(size['linf'])}"
-    return f"no pixel moved by more than {levels(size['linf'])}"
+    size = explored.size
+    if explored.run.spec.norm == "l0" or (size.linf > LITTLE and size.l0_share < 0.5):
+        were = "was" if size.l0 == 1 else "were"
+        return f"only {counted(size.l0, 'pixel')} ({percent(size.l0_share)} of the picture) {were} changed"
+    if size.linf > LITTLE:
+        return f"pixels moved by up to {levels(size.linf)}"
+    return f"no pixel moved by more than {levels(size.linf)}"
 
 
-def _checks(facts: dict[str, Any], classes: Sequence[str], units: StoredUnits | None) -> Iterator[str]:
-    before, after = says(facts, classes, "clean"), says(facts, classes, "adversarial")
-    seen = facts["visibility"]
-    yield _dot(_SEEN[seen["level"]], f"{seen['reason']} (An estimate, not a reader study.)")
-    largest = f"Largest pixel change {levels(facts['size']['linf'])}"
+def _checks(explored: Explored, units: StoredUnits | None) -> Iterator[str]:
+    before, after = _before_and_after(explored)
+    seen, said = explored.visibility, explored.probabilities
+    yield _dot(_SEEN[seen.level], f"{seen.reason} (An estimate, not a reader study.)")
+    largest = f"Largest pixel change {levels(explored.size.linf)}"
     if units is not None:
-        largest += f" = {facts['size']['linf'] * abs(units.scale):.3g} {units.name}"
+        largest += f" = {explored.size.linf * abs(units.scale):.3g} {units.name}"
     yield _dot(largest, "How far the most changed pixel moved; 1/255 is one step of an 8-bit picture.")
     if before.index != after.index:
-        for image, title in (("png8", "saved as 8-bit PNG"), ("jpeg90", "saved as JPEG, quality 90")):
-            then = says(facts, classes, image)
+        for values, title in ((said.png8, "saved as 8-bit PNG"), (said.jpeg90, "saved as JPEG, quality 90")):
+            then = says(explored.run.classes, values)
             fooled = then.index != before.index
             word = "Still fools it" if fooled else "No longer fools it"
             yield (f'<span class="{"ps-yes" if fooled else "ps-no"}" title="The model says {html.escape(str(then))}">'

@@ -7,13 +7,14 @@ import streamlit as st
 
 from engine.errors import MOST, EngineError, UnknownName, shortened
 from pages.ui.consent import Unopened
+from pages.ui.scope import Scope
 
 T = TypeVar("T")
 
 
 class Address:
     """The address of one run of a page. Make it first, `seed` each control before drawing it, `note` what it says,
-    `write` last.
+    `write` last. What belongs to it has its keys from `scope`; `first_control` is the name of one that is always drawn.
 
     Within a session the page's memory goes before the address: it survives a visit to another page, and a click that
     overtakes the browser cannot bring back an older address.
@@ -23,14 +24,14 @@ class Address:
     for controls that are on the page already.
     """
 
-    def __init__(self, page: str, first_control: str) -> None:
-        self._page = page
+    def __init__(self, scope: Scope, first_control: str) -> None:
+        self.scope = scope
         asked = st.query_params.to_dict()
         known: dict[str, str] = self._memory("texts", dict)
         # The controls are new: a new session, or a return from another page.
-        self.arrived = first_control not in st.session_state
+        self.arrived = scope.control(first_control) not in st.session_state
         # Until a run gets as far as `write`: one that is cut short has not shown what the new settings led to.
-        travel: dict[str, str] | None = st.session_state.get(f"{page} travel")
+        travel: dict[str, str] | None = st.session_state.get(scope.key("travel"))
         self._forcing = travel is not None
         self._linked = self._forcing or (self.arrived and bool(asked) and asked != known)
         self._texts = travel or (asked if self._linked else known)
@@ -40,7 +41,7 @@ class Address:
             self._forget()
 
     def _memory(self, name: str, make: Callable[[], Any]) -> Any:
-        return st.session_state.setdefault(f"{self._page} {name}", make())
+        return st.session_state.setdefault(self.scope.key(name), make())
 
     def seed(self, name: str, key: str, read: Callable[[str], T], default: T,
              valid: Callable[[T], bool] = lambda _: True) -> T | None:
@@ -113,7 +114,7 @@ class Address:
         return not self._linked and any(self._texts.get(name) != text for name, text in self._now.items())
 
     def _forget(self) -> None:
-        st.session_state[f"{self._page} problems"], st.session_state[f"{self._page} questions"] = [], {}
+        st.session_state[self.scope.key("problems")], st.session_state[self.scope.key("questions")] = [], {}
 
     def note(self, name: str, text: str | None) -> None:
         """What the address shall say about `name`; None: nothing."""
@@ -140,8 +141,8 @@ class Address:
             self._now = self._texts | self._now
         if not self._linked and self._now != self._texts:
             self._forget()
-        st.session_state[f"{self._page} texts"] = self._now
-        st.session_state.pop(f"{self._page} travel", None)
+        st.session_state[self.scope.key("texts")] = self._now
+        st.session_state.pop(self.scope.key("travel"), None)
         if st.query_params.to_dict() != self._now:
             st.query_params.from_dict(self._now)
 
@@ -161,6 +162,6 @@ def forced(key: str) -> bool:
     return False
 
 
-def travel(page: str, texts: dict[str, str]) -> None:
+def travel(scope: Scope, texts: dict[str, str]) -> None:
     """In a callback: let the page go on with these settings, as if its address had been opened."""
-    st.session_state[f"{page} travel"] = texts
+    st.session_state[scope.key("travel")] = texts

@@ -22,6 +22,7 @@ from engine.params import Param, Value, params_of, parse_number
 from engine.zoo.numerics import NUMERICS
 from pages.ui.address import Address, force, forced
 from pages.ui.drawing import drawing
+from pages.ui.scope import Scope
 
 T = TypeVar("T")
 
@@ -100,7 +101,7 @@ def choice(address: Address, name: str, label: str, options: Sequence[str], defa
 
     `read` takes an option from the address (default: one of `options`, or else an unknown `kind`).
     """
-    key = f"explore.{name}"
+    key = address.scope.control(name)
     seed = address.seed(name, key, read or one_of(kind or name, options), default, lambda value: value in options)
     chosen: str = st.selectbox(label, options, place(options, seed), format_func=format_func, key=key, help=help)
     address.note(name, chosen if always or chosen != default else None)
@@ -131,7 +132,7 @@ KNOWN_AS = {Knowledge.WHITE_BOX: "white-box", Knowledge.TRANSFER: "transfer", Kn
 def attack_class(address: Address, default: str) -> type[Attack]:
     """Which attack, in one list that can be searched by typing, grouped by what the attacker knows."""
     names = [name for k in Knowledge for name in ATTACKS if ATTACKS[name].info.knowledge is k]
-    key = "explore.attack"
+    key = address.scope.control("attack")
     seed = address.seed("attack", key, one_of("attack", names), default, lambda name: name in names)
     name = st.selectbox(
         "Attack", names, place(names, seed), key=key,
@@ -153,7 +154,7 @@ def budget(address: Address, info: AttackInfo, places: Bar) -> tuple[str, float 
         places.budget.caption("No epsilon: what limits this attack is among the advanced settings on the left.")
         return norm, None
     scale = SCALES[norm]
-    key, exact = f"explore.{scale.setting}", f"explore.{scale.setting} exact"
+    key, exact = (address.scope.control(name) for name in (scale.setting, f"{scale.setting} exact"))
     seed = address.seed(scale.setting, key, scale.read, scale.default)
     if seed is None:
         force(exact, address.current(key))
@@ -191,17 +192,18 @@ def goal(address: Address, classes: Sequence[str], truth: int | None) -> int | N
 
 def settings(address: Address, attack: type[Attack], norm: str) -> dict[str, object]:
     """One control for every parameter the attack declares, and a button for each of its presets."""
-    declared = {_key(attack.info, p, norm): NORMS[norm].resolved(p) for p in params_of(attack)}
-    _presets(attack.info, declared)
+    declared = {_key(address.scope, attack.info, p, norm): NORMS[norm].resolved(p) for p in params_of(attack)}
+    _presets(address.scope, attack.info, declared)
     return {p.name: _param(address, p, key) for key, p in declared.items()}
 
 
-def _key(info: AttackInfo, p: Param, norm: str) -> str:
+def _key(scope: Scope, info: AttackInfo, p: Param, norm: str) -> str:
     """A control's key: what is shown in the unit of the norm has a control a norm."""
-    return f"explore.set.{info.name}.{p.name}" + (f".{norm}" if p.unit == IN_NORM and norm != info.norms[0] else "")
+    own = f".{norm}" if p.unit == IN_NORM and norm != info.norms[0] else ""
+    return scope.control(f"set.{info.name}.{p.name}{own}")
 
 
-def _presets(info: AttackInfo, declared: Mapping[str, Param]) -> None:
+def _presets(scope: Scope, info: AttackInfo, declared: Mapping[str, Param]) -> None:
     """Buttons that fill in all settings at once, where there is more to choose from than the defaults."""
     if not info.presets:
         return
@@ -209,8 +211,9 @@ def _presets(info: AttackInfo, declared: Mapping[str, Param]) -> None:
     for column, (title, values) in zip(st.columns(len(offered)), offered.items(), strict=True):
         told = ", ".join(f"{p.title.lower()} {with_unit(p, values.get(p.name, p.default))}" for p in declared.values()
                          if any(p.name in preset for preset in info.presets.values()))
-        column.button(title, key=f"explore.preset.{info.name}.{title}", help=f"Sets {told}, and all else as at first.",
-                      on_click=_fill, args=(declared, values), width="stretch")
+        column.button(title, key=scope.control(f"preset.{info.name}.{title}"),
+                      help=f"Sets {told}, and all else as at first.", on_click=_fill, args=(declared, values),
+                      width="stretch")
 
 
 def _fill(declared: Mapping[str, Param], values: Mapping[str, Value]) -> None:
@@ -277,8 +280,9 @@ def seed(address: Address) -> int:
             raise EngineError("it must lie between 0 and 2147483647")
         return value
 
-    first = address.seed("seed", "explore.seed", read, 0)
-    value = int(st.number_input("Seed", 0, 2**31 - 1, first, step=1, key="explore.seed",
+    key = address.scope.control("seed")
+    first = address.seed("seed", key, read, 0)
+    value = int(st.number_input("Seed", 0, 2**31 - 1, first, step=1, key=key,
                                 help="Where the attack uses chance: the same seed gives the same picture again."))
     address.note("seed", str(value))
     return value

@@ -5,6 +5,7 @@ import streamlit as st
 from engine.work.jobs import Job, State, Task, jobs
 from engine.work.store import Payload
 from pages.ui.charts import duration
+from pages.ui.scope import Scope
 from pages.ui.shell import owner
 from pages.ui.text import plain
 from pages.ui.wishes import wanted_again
@@ -23,19 +24,19 @@ def finished(job: Job, patience: float = PATIENCE, shows_preview: bool = False) 
     return False
 
 
-def on_request(task: Task, explained: str, label: str, key: str) -> Payload | None:
+def on_request(scope: Scope, task: Task, explained: str, label: str, name: str) -> Payload | None:
     """The result of a task that a button starts and another stops; None while there is none. A kept one is there at
-    once."""
+    once. `name` tells the page's buttons apart."""
     job = jobs().find(task)
     if job is None or job.state in (State.CANCELLED, State.FAILED):
         if job is not None and job.error:
             st.error(plain(job.error))
         st.caption(explained)
-        if not (st.button(label, key=key) or wanted_again(task.key)):
+        if not (st.button(label, key=scope.key(name)) or wanted_again(scope, task.key)):
             return None
         job = jobs().submit(task, owner())
     if not finished(job):
-        if st.button("Stop", key=f"{key} stop"):
+        if st.button("Stop", key=scope.key(f"{name} stop")):
             jobs().cancel(job, owner())
         return None
     return job.payload

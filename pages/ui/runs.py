@@ -10,9 +10,11 @@ from engine.attacks import ATTACKS
 from engine.attacks.spec import AttackSpec, spec_from_facts
 from engine.disk import read_json
 from engine.errors import EngineError
+from engine.experiments.explored import Explored
 from engine.experiments.sources import Source, opened
 from engine.experiments.units import Unit
 from engine.params import params_of
+from engine.work import specs
 from engine.work.kinds import Task
 from pages.ui.controls import SCALES
 
@@ -27,10 +29,10 @@ class Settings:
     device: str
 
 
-def to_json(settings: Settings, facts: dict[str, Any]) -> str:
+def to_json(settings: Settings, explored: Explored) -> str:
     """A run as a file."""
-    return json.dumps({"source": asdict(settings.source), "model": settings.model, "device": settings.device, **facts},
-                      indent=2, ensure_ascii=False) + "\n"
+    return json.dumps({"source": asdict(settings.source), "model": settings.model, "device": settings.device,
+                       **specs.to_json(explored)}, indent=2, ensure_ascii=False) + "\n"
 
 
 def address_of(data: bytes) -> dict[str, str]:

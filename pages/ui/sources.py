@@ -19,6 +19,7 @@ from pages.ui.address import Address, travel
 from pages.ui.charts import percent
 from pages.ui.controls import choice, place
 from pages.ui.picker import picker, sprite
+from pages.ui.scope import Scope
 from pages.ui.text import plain
 
 PAGE = 8
@@ -26,13 +27,13 @@ THUMBNAIL = 96
 DEFAULT_DATASET = "phantom-cxr"
 # What a newcomer sees first: a pneumonia whose diagnosis flips to normal.
 FIRST_PICTURE = {"phantom-cxr": 8}
-# The keys of what is no widget's: which picture, which upload, which page of thumbnails, what an upload did wrong.
-INDEX, UPLOAD, FIRST, TROUBLE = "explore.index", "explore.upload", "explore.first", "explore.upload trouble"
+# What is no widget's: which picture, which upload, which page of thumbnails, what an upload did wrong.
+INDEX, UPLOAD, FIRST, TROUBLE = "index", "upload", "first", "upload trouble"
 
 
 def dataset(address: Address) -> tuple[Dataset, str]:
     """The chosen data set's chosen split; raises EngineError where it is not here."""
-    key = "explore.dataset"
+    key = address.scope.control("dataset")
     seed = address.seed("dataset", key, _dataset_name, DEFAULT_DATASET, lambda name: isinstance(name, str))
     names = list(dict.fromkeys([*DATASETS, address.current(key)]))
     name: str = st.selectbox("Data set", names, place(names, seed), key=key, format_func=_title,
@@ -69,16 +70,16 @@ def _typed(key: str) -> None:
         consent.give(path)
 
 
-def ask(path: str, texts: dict[str, str]) -> None:
+def ask(scope: Scope, path: str, texts: dict[str, str]) -> None:
     """The question about a path that a link or a run names, with the button that opens it and all else they ask for."""
     st.warning(plain(f"This link or run asks for {path} on this machine. Nothing there was looked at. Open it only if "
                      "you know why."))
-    st.button("Open it", key=f"explore open {path}", on_click=_open, args=(path, texts))
+    st.button("Open it", key=scope.key(f"open {path}"), on_click=_open, args=(scope, path, texts))
 
 
-def _open(path: str, texts: dict[str, str]) -> None:
+def _open(scope: Scope, path: str, texts: dict[str, str]) -> None:
     consent.give(path)
-    travel("explore", texts)
+    travel(scope, texts)
 
 
 def _title(name: str) -> str:
@@ -90,7 +91,7 @@ def model(address: Address, info: DatasetInfo) -> str:
     fitting = {entry.name: entry for entry in _fitting(info)}
     if not fitting:
         raise EngineError(_no_model(info))
-    key = "explore.model"
+    key = address.scope.control("model")
     names = list(fitting)
 
     def read(text: str) -> str:
@@ -186,38 +187,39 @@ def source(address: Address, data: Dataset, split: str) -> Source:
         return text
 
     first = FIRST_PICTURE.get(data.info.name, 0)
-    index = address.value("index", INDEX, read_index, min(first, len(data) - 1), lambda index: 0 <= index < len(data))
-    upload = address.value("upload", UPLOAD, read_digest, "")
+    index = address.value("index", address.scope.control(INDEX), read_index, min(first, len(data) - 1),
+                          lambda index: 0 <= index < len(data))
+    upload = address.value("upload", address.scope.control(UPLOAD), read_digest, "")
     address.note("index", str(index))
     address.note("upload", upload or None)
     return Source(data.info.name, split, index, upload)
 
 
-def chooser(data: Dataset, chosen: Source) -> None:
+def chooser(scope: Scope, data: Dataset, chosen: Source) -> None:
     """Thumbnails to click, a random picture, an upload."""
-    total = len(data)
+    session, total, turned = st.session_state, len(data), scope.control(FIRST)
     place = (data.info.name, data.split)
-    first, of = st.session_state.get(FIRST, (None, None))
+    first, of = session.get(turned, (None, None))
     if of != place or first is None:
         first = chosen.index // PAGE * PAGE
     first = min(max(first, 0), (total - 1) // PAGE * PAGE)
-    st.session_state[FIRST] = (first, place)
+    session[turned] = (first, place)
     numbers = range(first, min(first + PAGE, total))
 
     def pick(number: int) -> None:
         if number < 0:
             number = random.randrange(total)
-            st.session_state[FIRST] = (number // PAGE * PAGE, place)
-        st.session_state[INDEX], st.session_state[UPLOAD] = number, ""
-        st.session_state.pop(TROUBLE, None)
+            session[turned] = (number // PAGE * PAGE, place)
+        session[scope.control(INDEX)], session[scope.control(UPLOAD)] = number, ""
+        session.pop(scope.control(TROUBLE), None)
 
     def page(step: int) -> None:
-        st.session_state[FIRST] = (first + step * PAGE, place)
+        session[turned] = (first + step * PAGE, place)
 
     picker(_sprite(*place, tuple(numbers)), [data.classes[data.labels[i]] for i in numbers], first=first, total=total,
            chosen=None if chosen.upload else chosen.index, badge="SYNTHETIC" if data.info.synthetic else "",
-           on_pick=pick, on_page=page, key="explore picker")
-    _uploader(chosen)
+           on_pick=pick, on_page=page, key=scope.key("picker"))
+    _uploader(scope, chosen)
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
@@ -225,36 +227,36 @@ def _sprite(name: str, split: str, numbers: Sequence[int]) -> str:
     return sprite(opened(name, split).thumbnails(numbers, THUMBNAIL))
 
 
-def _uploader(chosen: Source) -> None:
+def _uploader(scope: Scope, chosen: Source) -> None:
     with st.popover("Use your own picture", width="stretch"):
-        turn = st.session_state.setdefault("explore upload turn", 0)
-        key = f"explore upload {turn}"
+        key = scope.key(f"upload {st.session_state.setdefault(scope.key('upload turn'), 0)}")
         st.file_uploader("PNG, JPEG or DICOM, or a run saved here as JSON", key=key, on_change=_take_upload,
-                         args=(key,),
+                         args=(scope, key),
                          help="It stays on this machine. Nothing but the picture is read from a DICOM file.")
-    if chosen.upload and st.button("Back to the data set's pictures", width="stretch"):
-        st.session_state[UPLOAD] = ""
+    if chosen.upload and st.button("Back to the data set's pictures", key=scope.key("back"), width="stretch"):
+        st.session_state[scope.control(UPLOAD)] = ""
         st.rerun()
 
 
-def _take_upload(key: str) -> None:
+def _take_upload(scope: Scope, key: str) -> None:
     """Read a file that was just uploaded; what is wrong with it becomes a line, and everything else stays."""
-    file = st.session_state[key]
-    st.session_state.pop(TROUBLE, None)
+    session = st.session_state
+    file = session[key]
+    session.pop(scope.control(TROUBLE), None)
     if file is None:
         return
     try:
         data = file.getvalue()
         if data.lstrip()[:1] == b"{":
-            travel("explore", runs.address_of(data))
+            travel(scope, runs.address_of(data))
         else:
-            st.session_state[UPLOAD] = save_upload(read_upload(data, PurePath(file.name).suffix))
+            session[scope.control(UPLOAD)] = save_upload(read_upload(data, PurePath(file.name).suffix))
     except EngineError as error:
-        st.session_state[TROUBLE] = f"{file.name}: {error}"
+        session[scope.control(TROUBLE)] = f"{file.name}: {error}"
     # A new uploader: this one would otherwise go on showing the file.
-    st.session_state["explore upload turn"] += 1
+    session[scope.key("upload turn")] += 1
 
 
-def trouble() -> str | None:
+def trouble(scope: Scope) -> str | None:
     """What was wrong with the last upload."""
-    return st.session_state.get(TROUBLE)
+    return st.session_state.get(scope.control(TROUBLE))

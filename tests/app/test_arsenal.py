@@ -67,8 +67,8 @@ def test_a_mask_drawn_by_hand_is_carried_attacked_and_repeated() -> None:
     assert not app.error and address(app)["drawing"] == drawing()
     app = run(app)
     assert f"--mask drawn:{drawing()}" in command(app)
-    arrays = app.session_state["explore shown"].payload.arrays
-    changed = (arrays["adversarial"] != arrays["clean"])[0]
+    explored = app.session_state["explore shown"].explored
+    changed = (explored.adversarial != explored.clean)[0]
     assert changed.any() and not changed[:80].any() and not changed[:, 144:].any()
     app.selectbox(key="explore.mask").set_value("").run()
     assert "mask" not in address(app)
@@ -79,7 +79,7 @@ def test_a_drawn_mask_in_a_saved_run_comes_back() -> None:
 
     app = settled(opened(attack="bim", set__steps="2", mask="drawn", drawing=drawing(), eps="8/255"))
     shown = app.session_state["explore shown"]
-    texts = runs.address_of(runs.to_json(shown.settings, shown.facts).encode())
+    texts = runs.address_of(runs.to_json(shown.settings, shown.explored).encode())
     assert (texts["mask"], texts["drawing"]) == ("drawn", drawing())
 
 

@@ -10,12 +10,14 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
 from engine.attacks.spec import make_spec
-from engine.experiments.explore import explore_task, minimal_task
+from engine.experiments.explore import explore_task
+from engine.experiments.minimal import minimal_task
 from engine.experiments.sources import Source
 from engine.home import home
 from engine.work.jobs import State, jobs
 from engine.work.journal import Accepted, Journal, _write
 from engine.work.kinds import Task
+from engine.work.store import Payload
 from tests.app.test_pages import SECONDS, address, opened, settled
 
 MODEL = "phantom-cxr/resnet18"
@@ -88,7 +90,7 @@ def test_a_lost_search_starts_again_once_its_attack_is_there() -> None:
 def lost_otherwise(task: Task, **source: object) -> dict:
     """The task as its journal would say it if it were of another picture."""
     facts = task.to_json()
-    return {**facts, "spec": {**facts["spec"], "source": {**facts["spec"]["source"], **source}}}
+    return {**facts, "spec": {**facts["spec"], **source}}
 
 
 @pytest.mark.parametrize("change", [{"dataset": "gone"}, {"dataset": []}, {"split": "x"}])
@@ -132,3 +134,19 @@ def test_a_mended_index_is_told_until_somebody_has_read_it() -> None:
     assert len(warnings(app)) == 1 and "was damaged" in warnings(app)[0] and "set aside" in warnings(app)[0]
     button(app, "Close").click().run()
     assert warnings(app) == [] and warnings(opened()) == []
+
+
+@pytest.mark.parametrize(("kind", "fact"), [("explore", "layers"), ("explore", "steps"), ("heatmaps", "shift")])
+def test_a_kept_result_of_another_form_is_computed_again(kind: str, fact: str) -> None:
+    app = settled(opened())
+    store = jobs().store
+    (entry,) = store.recent(kind)
+    whole = store.get(entry.key)
+    assert whole is not None and fact in whole.facts
+    other = Payload({name: value for name, value in whole.facts.items() if name != fact}, whole.arrays)
+    store.put(entry.key, kind, entry.title, entry.spec, other)
+    jobs()._jobs.clear()
+    again = settled(opened(**{name.replace(".", "__"): value for name, value in address(app).items()}))
+    assert not again.error
+    mended = store.get(entry.key)
+    assert mended is not None and mended.facts.keys() == whole.facts.keys() and mended.facts[fact] == whole.facts[fact]

@@ -196,7 +196,7 @@ def test_a_saved_run_is_an_address_again(first: AppTest) -> None:
     from pages.ui import runs
 
     shown = first.session_state["explore shown"]
-    saved = runs.to_json(shown.settings, shown.facts)
+    saved = runs.to_json(shown.settings, shown.explored)
     texts = runs.address_of(saved.encode())
     assert address(first).items() <= texts.items()
     again = opened(**{name.replace(".", "__"): value for name, value in texts.items()})

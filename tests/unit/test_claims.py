@@ -138,7 +138,7 @@ def spied(monkeypatch: pytest.MonkeyPatch, module: object, name: str, note: Call
 
 def bench(home: Path, progress: Progress | None = None) -> Bench:
     store = Store(home / "runs")
-    return Bench("cpu", store, progress or Progress(), lambda task: store.get(task.key))
+    return Bench("cpu", store, progress or Progress(), lambda task: task.kept(store))
 
 
 def measured(claim: Claim, home: Path, seeds: int = 1) -> list[Trial]:

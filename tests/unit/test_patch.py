@@ -264,6 +264,27 @@ def bright_and_dark() -> tuple[Classifier, Tensor, Tensor]:
     return grey(Slope((1 / 16,) * 256, 0.5 * 16)), images, torch.tensor([0, 1] * 6)
 
 
+@pytest.mark.parametrize("size", [0.26, 0.3])
+def test_a_patch_is_as_large_as_its_size_says_between_whole_pixels_too(size: float) -> None:
+    """All black pictures of 28 x 28, in which a side of 0.3 is 8.4 pixels and not 8."""
+    black, labels = torch.zeros(400, 1, 28, 28), [0] * 400
+    names = [f"image {number}" for number in range(400)]  # as they are all alike otherwise
+    options = {"size": size, "smallest": 1.0, "steps": 1, "sample": 1, "identities": names}
+    result = attack("patch", grey(Slope((1.0,) * 784)), black, labels, eps=None, norm="l0",
+                    resources=Resources(others=Others(black[:2], torch.tensor([0, 1]))), memory=lessons(), **options)
+    covered = changed(result).sum(axis=(1, 2)).mean()
+    assert covered == pytest.approx(math.pi * (size * 28 / 2) ** 2, rel=0.02)
+
+
+def test_a_patch_is_learned_from_grey() -> None:
+    model, images, labels = bright_and_dark()
+    result = attack("patch", model, images, labels, eps=None, norm="l0", steps=1, sample=4, rate=0.05,
+                    resources=Resources(others=Others(images, labels)), memory=lessons())
+    patch = result.trace.learned["patch"]
+    np.testing.assert_allclose(patch, 0.5, atol=0.05 + 1e-6)
+    assert (patch != 0.5).any(), "it has not begun to learn"
+
+
 def test_a_patch_is_learned_once_and_works_on_images_it_has_not_seen() -> None:
     model, images, labels = bright_and_dark()
     others = Others(images[6:], labels[6:])
@@ -274,8 +295,9 @@ def test_a_patch_is_learned_once_and_works_on_images_it_has_not_seen() -> None:
     assert sum(counted.backwards) == 40 * 4, "learned again for every batch"
     assert first.success[first.attacked].all()
     patch = first.trace.learned["patch"]
-    assert patch.shape == (1, 10, 10) and patch.min() >= 0 and patch.max() <= 1
-    assert patch[0, 3:7, 3:7].mean() > 0.9, "it ought to be white"
+    assert patch.shape == (1, 20, 20), "twice the 9.6 pixels it is seen with"
+    assert patch.min() >= 0 and patch.max() <= 1
+    assert patch[0, 6:14, 6:14].mean() > 0.9, "it ought to be white"
     assert len(first.trace.curves["objective"]) == 40
     again = attack("patch", model, images[:6], labels[:6], eps=None, norm=None, batch=2, **options)
     assert sum(counted.backwards) == 40 * 4 and again.adversarial.tobytes() == first.adversarial.tobytes()
@@ -309,4 +331,4 @@ def test_a_learned_patch_is_written_as_a_picture(tmp_path: Path, capsys: pytest.
     printed = json.loads(capsys.readouterr().out)
     assert printed["n"] == 2
     with Image.open(out / "patch.png") as picture:
-        assert picture.size == (56 * 8, 56 * 8)
+        assert picture.size == (2 * 56 * 8, 2 * 56 * 8)

@@ -89,7 +89,7 @@ def test_a_damaged_index_is_made_again_from_the_results(tmp_path, damage: Callab
     again = Store(tmp_path)
     assert [entry.key for entry in again.recent("explore")] == ["after", "before"]
     assert again.get("before") is not None and again.get("after") is not None
-    assert again.recent()[1].spec == {"spec": "before"} and again.recent()[1].facts == FACTS
+    assert again.recent()[1].spec == {"spec": "before"} and again.facts("before") == FACTS
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

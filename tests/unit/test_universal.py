@@ -1,6 +1,7 @@
 """The universal perturbation: single steps by hand, what is learned from whom, and that it is learned once."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from engine.attacks.runner import Resources
 from engine.attacks.universal import FIRST_STEP
 from engine.errors import Cancelled
 from engine.progress import Progress
+from engine.work.store import Payload, Store
 from tests.tiny import Counted, Slope, attack, grey, lessons, nothing_left_behind, small_net, some_images
 
 EPS = 0.1
@@ -131,6 +133,20 @@ def test_it_is_learned_once_and_from_the_further_images_only() -> None:
     assert sum(counted.forwards) == 3 + 3 * 3 and sum(counted.backwards) == 2 * 8
     assert one.trace.learned["pattern"].tobytes() == other.trace.learned["pattern"].tobytes()
     assert one.trace.curves == other.trace.curves
+
+
+def test_what_was_kept_of_it_in_another_form_is_learned_again(tmp_path: Path) -> None:
+    model, options = small_net(), {"eps": EPS, "epochs": 2, "resources": _from(some_images(8, seed=1))}
+    one = attack("uap", model, some_images(2), [0, 1], memory=lessons(), **options)
+    store = Store(tmp_path / "runs")
+    (entry,) = store.recent("learned")
+    whole = store.get(entry.key)
+    assert whole is not None
+    store.put(entry.key, entry.kind, entry.title, entry.spec, Payload({"curves": whole.facts["curves"]}, whole.arrays))
+    again = attack("uap", model, some_images(2), [0, 1], memory=lessons(), **options)
+    assert again.trace.learned["pattern"].tobytes() == one.trace.learned["pattern"].tobytes()
+    mended = store.get(entry.key)
+    assert mended is not None and mended.facts == whole.facts
 
 
 def test_deepfool_spends_no_more_than_it_declares() -> None:
