@@ -2,7 +2,8 @@
 
 Its tensors are a subclass on PyTorch's `meta` device (so that every operation on them, backward passes included, is
 dispatched to Python, and none goes unseen), each holding the CPU tensor that is really computed with. Only what lies
-there counts: random numbers, bookkeeping and everything else on the CPU may be read as often as one likes.
+there counts: random numbers, bookkeeping and everything else on the CPU may be read as often as one likes. What is put
+in line for the device makes nobody wait, but costs as much to start as a computation: it is counted apart.
 """
 
 from __future__ import annotations
@@ -53,8 +54,14 @@ class Far(Tensor):
         raise AssertionError(f"{func} outside of far.watched()")
 
 
+class Waits(Counter[str]):
+    """What was waited for, by kind, and how many copies were put in line for the device."""
+
+    sent = 0
+
+
 class _Dispatched(TorchDispatchMode):
-    def __init__(self, waits: Counter[str]) -> None:
+    def __init__(self, waits: Waits) -> None:
         super().__init__()
         self._waits = waits
 
@@ -86,6 +93,7 @@ class _Dispatched(TorchDispatchMode):
             queued = kwargs.get("non_blocking") or (name is aten.copy_ and len(args) > 2 and args[2])
             if isinstance(source, Far) != goes_there and not queued:
                 self._waits["copy to the device" if goes_there else "copy from the device"] += 1
+            self._waits.sent += goes_there and not isinstance(source, Far) and bool(queued)
             return
         if name in READS and far:
             self._waits[str(name)] += 1
@@ -110,7 +118,7 @@ class _Dispatched(TorchDispatchMode):
 class _Called(TorchFunctionMode):
     """What does not get as far as being dispatched."""
 
-    def __init__(self, waits: Counter[str]) -> None:
+    def __init__(self, waits: Waits) -> None:
         super().__init__()
         self._waits = waits
 
@@ -163,9 +171,9 @@ def _aliased(func: Any, args: Any, kwargs: Any, found: Any) -> Any:
 
 
 @contextmanager
-def watched() -> Iterator[Counter[str]]:
+def watched() -> Iterator[Waits]:
     """What the device that is not there was waited for, by kind; it exists within."""
-    waits: Counter[str] = Counter()
+    waits = Waits()
     with pytest.MonkeyPatch.context() as patch, _Called(waits), _Dispatched(waits):
         patch.setattr(devices, "choose", lambda name="auto": DEVICE)
         patch.setattr(crossing, "QUEUES", {DEVICE.type})

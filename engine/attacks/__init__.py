@@ -1,4 +1,4 @@
-"""Attacks: importing this package registers every family."""
+"""Attacks: importing this package registers what is declared of every family, and imports no PyTorch."""
 
 from importlib import import_module
 
@@ -6,20 +6,16 @@ from engine.attacks.base import ATTACKS
 
 # The order in which they are listed.
 FAMILIES = (
-    "gradient",
-    "transfer.attacks",
-    "transfer.combined",
-    "optimisation",
-    "sparse",
-    "patch",
-    "universal",
-    "generative",
-    "autoattack",
-    "decision.hopskipjump",
-    "decision.boundary",
-    "decision.opt",
-    "decision.geoda",
-    "score",
+    "declared.gradient",
+    "declared.transfer",
+    "declared.optimisation",
+    "declared.sparse",
+    "declared.patch",
+    "declared.universal",
+    "declared.generative",
+    "declared.autoattack",
+    "declared.decision",
+    "declared.score",
 )
 for _family in FAMILIES:
     import_module(f"engine.attacks.{_family}")

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, ClassVar
 
-from engine.attacks.base import (
-    ATTACKS,
-    Attack,
-    AttackInfo,
-    Ball,
-    Budget,
-    Cost,
-    Goal,
-    Knowledge,
-    Paper,
-    Run,
-    length,
-    register,
-    unit,
-)
-from engine.params import build, param, params_of
+import torch
+from torch import Generator, Tensor
 
-if TYPE_CHECKING:
-    from torch import Generator, Tensor
+from engine.attacks.base import Ball, Budget, Draw, Goal, Knowledge, Run, Standing, implements, length, unit
+from engine.attacks.declared.autoattack import APGD, CROSS_ENTROPY, RATIO, AutoAttack
+from engine.serving.crossing import Listed
+from engine.serving.threat import Objective, ScoreBased, WhiteBox
 
-    from engine.serving.threat import Objective, WhiteBox
-
-CROSS_ENTROPY = "cross-entropy"
-RATIO = "difference of logits ratio"
 STEADY = 0.75  # the share of a step that is new; the rest repeats the last step
 RISING = 0.75  # the share of steps that must raise the loss for the step size to stay
-
-_CROCE = Paper("Croce, Hein", "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse "
-               "Parameter-free Attacks", 2020, "https://arxiv.org/abs/2003.01690")
 
 
 def logit_ratio(goal: Goal) -> Objective:
@@ -78,75 +58,42 @@ class _Climb:
         return _Climb(*(getattr(self, field.name)[playing] for field in fields(self)))
 
 
-@register
-@dataclass(frozen=True, kw_only=True)
-class APGD(Attack):
-    """Auto-PGD (Croce and Hein 2020), in Linf and L2: momentum, and a step that halves where progress stalls.
-
-    Deviation: an image that fools the model leaves at once, as it is; the authors' code goes on to raise the loss and
-    in the end returns the last image that fooled, so the same images fall.
-    """
-
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="apgd",
-        title="APGD",
-        sentence="PGD without a step size to choose: it begins with long steps and halves them where they fail.",
-        formula=r"z = \Pi\big(x_t + \eta_t\, d(\nabla L(x_t))\big),\quad "
-                r"x_{t+1} = \Pi\big(x_t + 0.75\,(z - x_t) + 0.25\,(x_t - x_{t-1})\big)",
-        paper=_CROCE,
-        knowledge=Knowledge.WHITE_BOX,
-        norms=("linf", "l2"),
-        look_for="The loss rises quickly, then ever more finely: each time the step is halved it goes on from its best "
-                 "point.",
-        version=2,
-    )
-    steps: int = param(100, title="Steps", low=1, high=1000, step=10,
-                       help="How many times the image is moved at most; each costs one forward and one backward pass, "
-                            "and so does the start.")
-    loss: str = param(CROSS_ENTROPY, title="Loss", choices=tuple(LOSSES),
-                      help="What is raised. The ratio does not change when all logits are scaled, so it also works "
-                           "where the model is so sure that cross-entropy shows no slope.")
-
-    def cost(self) -> Cost:
-        return Cost(gradients=self.steps + 1, queries=self.steps + 1)
-
-    def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
-        import torch
-
-        objective = LOSSES[self.loss](goal)
-        images = _start(ball, run)
-        outcome = images.clone()
-        logits, value = clean.new_zeros(len(clean), target.classes), clean.new_zeros(len(clean))
-        now = _begin(torch.arange(len(clean), device=clean.device), images, 2.0 * ball.eps)
-        checks = set(_checkpoints(self.steps))
-        since = 0
-        for step in range(self.steps + 1):
-            ascent = target.gradient(now.images, objective, now.rows)
-            outcome[now.rows] = now.images
-            logits, value = logits.index_copy(0, now.rows, ascent.logits), value.index_copy(0, now.rows, ascent.value)
-            run.record(step, self.steps + 1, outcome, logits, value)
-            _see(now, ball.freed_(ascent.gradient, now.rows), ascent.value)
-            since += step > 0
-            seen = now.images
-            if step in checks:
-                _adapt(now, since)
-                since = 0
-            if step == self.steps:
+@implements(APGD)
+def apgd(attack: APGD, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
+    objective = LOSSES[attack.loss](goal)
+    images = _start(ball, run)
+    outcome = images.clone()
+    logits, value = clean.new_zeros(len(clean), target.classes), clean.new_zeros(len(clean))
+    now = _begin(torch.arange(len(clean), device=clean.device), images, 2.0 * ball.eps)
+    checks = set(_checkpoints(attack.steps))
+    since = 0
+    for step in range(attack.steps + 1):
+        ascent = target.gradient(now.images, objective, now.rows)
+        outcome[now.rows] = now.images
+        logits, value = logits.index_copy(0, now.rows, ascent.logits), value.index_copy(0, now.rows, ascent.value)
+        run.record(step, attack.steps + 1, outcome, logits, value)
+        _see(now, ball.freed_(ascent.gradient, now.rows), ascent.value)
+        since += step > 0
+        seen = now.images
+        if step in checks:
+            _adapt(now, since)
+            since = 0
+        if step == attack.steps:
+            break
+        playing = ~goal.reached(ascent.logits, now.rows)
+        if target.looks(step):
+            left = playing.nonzero()[:, 0]
+            if len(left) == 0:
                 break
-            playing = ~goal.reached(ascent.logits, now.rows)
-            if target.looks(step):
-                left = playing.nonzero()[:, 0]
-                if len(left) == 0:
-                    break
-                now = now.only(left)
-                _advance(now, ball.only(now.rows), first=step == 0)
-            else:
-                _advance(now, ball.only(now.rows), first=step == 0)
-                now.images = now.images.where(playing.view(-1, 1, 1, 1), seen)
-        # Of the images that resist, the one with the highest loss.
-        playing = ~goal.reached(logits[now.rows], now.rows)
-        outcome[now.rows[playing]] = now.best[playing]
-        return outcome
+            now = now.only(left)
+            _advance(now, ball.only(now.rows), first=step == 0)
+        else:
+            _advance(now, ball.only(now.rows), first=step == 0)
+            now.images = now.images.where(playing.view(-1, 1, 1, 1), seen)
+    # Of the images that resist, the one with the highest loss.
+    playing = ~goal.reached(logits[now.rows], now.rows)
+    outcome[now.rows[playing]] = now.best[playing]
+    return outcome
 
 
 def _start(ball: Ball, run: Run) -> Tensor:
@@ -160,8 +107,6 @@ def _start(ball: Ball, run: Run) -> Tensor:
 
 
 def _begin(rows: Tensor, images: Tensor, step: float) -> _Climb:
-    import torch
-
     none = images.new_full((len(rows),), float("-inf"))
     zero = torch.zeros_like(images)
     return _Climb(rows, images, images.clone(), zero, none, images.clone(), zero.clone(), none.clone(),
@@ -220,15 +165,16 @@ PARTS = 100  # steps that each member stands for in the progress of the whole
 class _PartRun(Run):
     """The runner as a member of the ensemble sees it; what it reports becomes a part of the whole."""
 
-    def __init__(self, run: Run, number: int, members: int, goal: Goal, rows: Tensor, standing: _Standing) -> None:
-        from engine.serving.crossing import Listed
-
+    def __init__(self, run: Run, number: int, members: int, goal: Goal, rows: Tensor, standing: Standing) -> None:
         self.others = run.others
         self._run, self._goal, self._rows, self._standing = run, goal, rows, standing
         self._seen = standing.logits.new_zeros(len(rows), standing.logits.shape[1])
         self._listed = Listed()
         self._first, self._steps = number * PARTS, members * PARTS
         self._walks = 0
+
+    def drawn(self, draws: Iterable[Draw], like: Tensor, rows: Tensor | None = None) -> Iterator[Tensor]:
+        return self._run.drawn(draws, like, self._of_all(rows))
 
     def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
         return self._run.noise(like, self._of_all(rows))
@@ -238,21 +184,15 @@ class _PartRun(Run):
 
     def _of_all(self, rows: Tensor | None) -> Tensor:
         """Which images of the whole batch those are, on the host."""
-        import torch
-
         mine = torch.tensor(self._listed(self._rows))
         return mine if rows is None else mine[self._listed(rows)]
 
     def record(self, step: int, steps: int, images: Tensor, logits: Tensor, value: Tensor) -> None:
         now = self._standing
-        now.images[self._rows] = images.to(now.images.device)
-        now.logits, now.value = (kept.index_copy(0, self._rows, new) for kept, new in ((now.logits, logits),
-                                                                                      (now.value, value)))
+        now.see(self._rows, images.to(now.images.device), logits, value, self._goal.reached(logits))
         self._run.record(self._first + PARTS * step // steps, self._steps, now.images, now.logits, now.value)
 
     def walk(self, images: Tensor, queries: Tensor, done: float) -> None:
-        import torch
-
         if self._walks % WALKS_A_RECORD == 0 or done == 1.0:
             every, logits = torch.arange(len(images), device=self._rows.device), self._seen.clone()
             self.record(int(done * PARTS), PARTS + 1, images, logits, self._goal.objective(logits, every))
@@ -275,82 +215,27 @@ class _PartRun(Run):
         self._run.learning(step, steps, **losses)
 
 
-@dataclass
-class _Standing:
-    """Images, logits and objective of the whole batch as last reported."""
-
-    images: Tensor
-    logits: Tensor
-    value: Tensor
-
-
-@register
-@dataclass(frozen=True, kw_only=True)
-class AutoAttack(Attack):
-    """AutoAttack (Croce and Hein 2020): APGD on the cross-entropy, APGD on the difference of logits ratio, FAB and
-    Square, each on the images that resisted the ones before.
-
-    Deviations: APGD on the ratio and FAB are untargeted, where the authors' standard version runs both towards each of
-    the nine likeliest other classes, which these data sets do not have. With two classes the ratio is the plain margin;
-    torchattacks' fails there, and its AutoAttack with it.
-    """
-
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="autoattack",
-        title="AutoAttack",
-        sentence="Four strong attacks in turn, each on the images that resisted so far: the usual test of a defense.",
-        formula=r"\text{APGD}_{\text{CE}} \to \text{APGD}_{\text{DLR}} \to \text{FAB} \to \text{Square}",
-        paper=_CROCE,
-        knowledge=Knowledge.WHITE_BOX,
-        norms=("linf", "l2"),
-        look_for="On undefended models the first attack nearly always suffices; where a later one is needed, the "
-                 "model hides its slopes.",
-        version=2,
-    )
-    steps: int = param(100, title="Steps", low=1, high=1000, step=10,
-                       help="How many steps APGD and FAB take at most.")
-    queries: int = param(5000, title="Queries", low=1, high=100_000, step=100,
-                         help="How many queries Square spends at most on an image that resists all others.")
-
-    def members(self) -> list[Attack]:
-        """The attacks in their order. FAB and Square are families of their own."""
-        chosen: list[Attack] = [APGD(steps=self.steps), APGD(steps=self.steps, loss=RATIO)]
-        for name in ("fab", "square"):
-            if name in ATTACKS:
-                names = {p.name for p in params_of(ATTACKS[name])}
-                settings = {"steps": self.steps, "queries": self.queries}
-                chosen.append(build(ATTACKS[name], {k: v for k, v in settings.items() if k in names}))
-        return chosen
-
-    def cost(self) -> Cost:
-        """What they cost all together, and a look at the clean image and at each outcome."""
-        costs = [member.cost() for member in self.members()]
-        return Cost(sum(c.gradients for c in costs), 1 + sum(c.queries + 1 for c in costs))
-
-    def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
-        import torch
-
-        from engine.serving.threat import ScoreBased
-
-        members = [m for m in self.members() if ball.norm in m.info.norms and (goal.targets is None or m.info.targeted)]
-        every = torch.arange(len(clean), device=clean.device)
-        logits = target.logits(clean)
-        now = _Standing(clean.clone(), logits, goal.objective(logits, every))
-        run.record(0, len(members) * PARTS, now.images, now.logits, now.value)
-        outcome, broken = clean.clone(), goal.reached(logits)
-        for number, member in enumerate(members):
-            rows = (~broken).nonzero()[:, 0]
-            if len(rows) == 0:
-                break
-            mine, allowed = goal.only(rows), ball.only(rows)
-            room = allowed if member.info.bounded else _unlimited(allowed)
-            seen = _PartRun(run, number, len(members), mine, rows, now)
-            part = target.part(rows)
-            asked = target.watched(rows, ScoreBased, seen.watch) if member.info.knowledge is Knowledge.SCORE else part
-            found = allowed.project_(member.run(asked, clean[rows], mine, room, seen).clone())
-            outcome[rows] = found
-            broken[rows] = mine.reached(part.logits(found))
-        return outcome
+@implements(AutoAttack)
+def autoattack(attack: AutoAttack, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
+    members = [m for m in attack.members() if ball.norm in m.info.norms and (goal.targets is None or m.info.targeted)]
+    every = torch.arange(len(clean), device=clean.device)
+    logits = target.logits(clean)
+    now = Standing(clean.clone(), logits, goal.objective(logits, every), goal.reached(logits))
+    run.record(0, len(members) * PARTS, now.images, now.logits, now.value)
+    outcome, broken = clean.clone(), now.reached.clone()
+    for number, member in enumerate(members):
+        rows = (~broken).nonzero()[:, 0]
+        if len(rows) == 0:
+            break
+        mine, allowed = goal.only(rows), ball.only(rows)
+        room = allowed if member.info.bounded else _unlimited(allowed)
+        seen = _PartRun(run, number, len(members), mine, rows, now)
+        part = target.part(rows)
+        asked = target.watched(rows, ScoreBased, seen.watch) if member.info.knowledge is Knowledge.SCORE else part
+        found = allowed.project_(member.run(asked, clean[rows], mine, room, seen).clone())
+        outcome[rows] = found
+        broken[rows] = mine.reached(part.logits(found))
+    return outcome
 
 
 def _unlimited(ball: Ball) -> Ball:

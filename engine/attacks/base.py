@@ -1,15 +1,18 @@
 """What every attack is: a declaration, typed parameters and one loop. The runner does the rest.
 
-Importing this file or an attack family does not import torch, so that a page can list attacks at once.
+Importing this file, or what is declared (engine.attacks.declared), does not import torch, so that a page can list
+attacks at once. The loops are in the modules of the declarations' names, which are imported when first needed.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from engine.attacks.norms import NORMS
 from engine.errors import EngineError, UnknownName
@@ -97,11 +100,9 @@ class Goal:
 
     def objective(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Cross-entropy to be increased: of the true class, or minus that of the target. Per row [R]."""
-        from torch.nn import functional as F
-
-        if self.targets is None:
-            return F.cross_entropy(logits, self.labels[rows], reduction="none")
-        return -F.cross_entropy(logits, self.targets[rows], reduction="none")
+        wanted = self.labels if self.targets is None else self.targets
+        likely = logits.log_softmax(dim=1).gather(1, wanted[rows][:, None])[:, 0]
+        return -likely if self.targets is None else likely
 
     def margin(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
         """How far beyond the decision boundary each row lies, in logits: above 0 where the goal is reached. [R]."""
@@ -172,9 +173,7 @@ class Budget:
 
 def length(images: Tensor, order: float = 2.0) -> Tensor:
     """The norm of each image as [N, 1, 1, 1]; `order` 0 counts the entries that are not 0."""
-    import torch
-
-    return torch.linalg.vector_norm(images, order, dim=(1, 2, 3), keepdim=True)
+    return images.norm(order, dim=(1, 2, 3), keepdim=True)
 
 
 def unit(gradient: Tensor) -> Tensor:
@@ -253,6 +252,37 @@ class Ball:
         return images.clamp_(self.lower, self.upper)
 
 
+@dataclass
+class Standing:
+    """Where every image of the batch stands: its iterate, and what the model said when it last saw that image."""
+
+    images: Tensor
+    logits: Tensor
+    value: Tensor
+    reached: Tensor
+
+    @classmethod
+    def unknown(cls, images: Tensor, classes: int) -> Standing:
+        """Before the model has seen anything: worse than whatever comes."""
+        value = images.new_full((len(images),), float("-inf"))
+        return cls(images, images.new_zeros(len(images), classes), value, value.isfinite())
+
+    def see(self, rows: Tensor, images: Tensor, logits: Tensor, value: Tensor, reached: Tensor) -> None:
+        """Note the iterates `images` of `rows` and the model's answer; the others keep what is known of them."""
+        if images is not self.images:
+            self.images.index_copy_(0, rows, images)
+        self.logits = self.logits.index_copy(0, rows, logits)
+        self.value = self.value.index_copy(0, rows, value)
+        self.reached = self.reached.index_copy(0, rows, reached)
+
+    def better(self, other: Standing) -> Standing:
+        """Of every image the standing that reached the goal, or else has the higher objective."""
+        takes = (other.reached & ~self.reached) | ((other.reached == self.reached) & (other.value > self.value))
+        images = other.images.where(takes.view(-1, 1, 1, 1), self.images)
+        return Standing(images, other.logits.where(takes[:, None], self.logits),
+                         other.value.where(takes, self.value), other.reached | self.reached)
+
+
 @dataclass(frozen=True)
 class Others:
     """Images that the attacker has beside the attacked ones, float32 [M, C, H, W] in [0,1], with their classes [M]."""
@@ -265,10 +295,26 @@ class Others:
         return Others(self.images.to(device), self.labels.to(device))
 
 
+@dataclass(frozen=True)
+class Draw:
+    """Random numbers of that shape for each image: uniform in [-1, 1), or standard normal."""
+
+    shape: tuple[int, ...]
+    normal: bool = False
+
+
 class Run(ABC):
     """The runner as an attack sees it: randomness, what else the attacker has, progress and cancel."""
 
     others: Others
+
+    @abstractmethod
+    def drawn(self, draws: Iterable[Draw], like: Tensor, rows: Tensor | None = None) -> Iterator[Tensor]:
+        """The numbers [R, *shape] of one draw after another, on the device of `like` and of its kind.
+
+        They are the same as if each were asked for by itself, but reach an accelerator together: a step that takes
+        several asks for all of them at once. Take all of them, before any others are asked for. Rows as in `noise`.
+        """
 
     @abstractmethod
     def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -328,9 +374,9 @@ class Attack(ABC):
 
     info: ClassVar[AttackInfo]
 
-    @abstractmethod
     def run(self, target: Any, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
         """Adversarial images for `clean` [N, C, H, W]; `target` is the threat-model object of `info.knowledge`."""
+        return _implementation(type(self))(self, target, clean, goal, ball, run)
 
     @abstractmethod
     def cost(self) -> Cost:
@@ -343,6 +389,40 @@ class Attack(ABC):
     def learning_cost(self, images: int) -> Cost:
         """Gradients and queries to learn from so many further images, once, before the first attack."""
         return Cost(gradients=0, queries=0)
+
+
+# Like Attack.run, with the attack in front.
+Implementation = Callable[[Any, Any, "Tensor", Goal, Ball, Run], "Tensor"]
+Implementing = TypeVar("Implementing", bound=Callable[..., Any])
+
+_IMPLEMENTATIONS: dict[type[Attack], Implementation] = {}
+DECLARED = "engine.attacks.declared."
+
+
+def implements(declared: type[Attack]) -> Callable[[Implementing], Implementing]:
+    """Decorator of what runs `declared`, and whatever is derived from it and has nothing of its own: a function, or a
+    class that is made of the attack and has `run`.
+
+    It stands in the module of the same name as the declaration's, one package higher.
+    """
+    def note(implementation: Implementing) -> Implementing:
+        if isinstance(implementation, type):
+            _IMPLEMENTATIONS[declared] = lambda attack, *asked: implementation(attack).run(*asked)
+        else:
+            _IMPLEMENTATIONS[declared] = implementation
+        return implementation
+
+    return note
+
+
+@cache
+def _implementation(attack: type[Attack]) -> Implementation:
+    """The function that runs `attack`, from a module that is imported for it."""
+    for cls in attack.__mro__:
+        import_module(cls.__module__.replace(DECLARED, "engine.attacks."))
+        if cls in _IMPLEMENTATIONS:
+            return _IMPLEMENTATIONS[cls]
+    raise NotImplementedError(f"nothing implements {attack.__name__}")
 
 
 ATTACKS: Registry[type[Attack]] = Registry("attack")

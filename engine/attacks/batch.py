@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.attacks.base import Attack, Knowledge, Others, Run, length
+from engine.attacks.base import Attack, Draw, Knowledge, Others, Run, length
 from engine.attacks.norms import NORMS
 from engine.attacks.result import MILESTONES, Trace, Walk
 from engine.attacks.rows import troubles
@@ -23,6 +23,7 @@ from engine.serving.served import Served
 from engine.serving.threat import DecisionBased, Oracle, ScoreBased, WhiteBox
 
 MOST_IMAGES = 64  # iterates of one run that are kept as images
+MOST_SENT = 2**25  # random numbers that are drawn and sent together, unless it is a single draw
 
 # What an attacker without a model asks.
 ORACLES: dict[Knowledge, type[Oracle]] = {Knowledge.SCORE: ScoreBased, Knowledge.DECISION: DecisionBased}
@@ -140,20 +141,37 @@ class BatchRun(Run):
         self.notes: Counter[str] = Counter()
         self._shown: dict[str, np.ndarray] = {}
 
-    def _draw(self, like: Tensor, rows: Tensor | None, one: Callable[..., Tensor]) -> Tensor:
+    def drawn(self, draws: Iterable[Draw], like: Tensor, rows: Tensor | None = None) -> Iterator[Tensor]:
         images = range(len(self._generators)) if rows is None else self._listed(rows)
-        if len(like) != len(images):
-            raise ValueError(f"random numbers for {len(like)} rows of {len(images)} images")
-        drawn = torch.empty(like.shape, dtype=like.dtype)
-        for row, image in zip(drawn, images, strict=True):
-            one(like.shape[1:], generator=self._generators[image], dtype=like.dtype, out=row)
-        return sent(drawn, like.device)
+        # On the host nothing crosses, and what is drawn one by one stays in the cache.
+        most = 0 if like.device.type == "cpu" else MOST_SENT
+        for portion in _portions(draws, most // max(1, len(images))):
+            yield from self._draw(portion, like, images)
+
+    def _draw(self, draws: Sequence[Draw], like: Tensor, images: Sequence[int]) -> list[Tensor]:
+        """The numbers of `draws`, a row for each of `images`, in one piece of memory that crosses at once."""
+        shapes = [(len(images), *draw.shape) for draw in draws]
+        sizes = [math.prod(shape) for shape in shapes]
+        near = torch.empty(sum(sizes), dtype=like.dtype)
+        for draw, shape, part in zip(draws, shapes, near.split(sizes), strict=True):
+            one = torch.randn if draw.normal else torch.rand
+            for row, image in zip(part.view(shape), images, strict=True):
+                one(draw.shape, generator=self._generators[image], dtype=like.dtype, out=row)
+        parts = sent(near, like.device).split(sizes)
+        return [part.view(shape) if draw.normal else part.view(shape).mul_(2).sub_(1)
+                for draw, shape, part in zip(draws, shapes, parts, strict=True)]
 
     def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
-        return self._draw(like, rows, torch.rand).mul_(2).sub_(1)
+        return self._one(Draw(tuple(like.shape[1:])), like, rows)
 
     def normal(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
-        return self._draw(like, rows, torch.randn)
+        return self._one(Draw(tuple(like.shape[1:]), normal=True), like, rows)
+
+    def _one(self, draw: Draw, like: Tensor, rows: Tensor | None) -> Tensor:
+        (numbers,) = self.drawn([draw], like, rows)
+        if len(like) != len(numbers):
+            raise ValueError(f"random numbers for {len(like)} rows of {len(numbers)} images")
+        return numbers
 
     def walk(self, images: Tensor, queries: Tensor, done: float) -> None:
         self._queries.append(queries.clone())
@@ -242,6 +260,21 @@ def _preview(images: Tensor, text: str, logits: Tensor | None = None) -> Preview
     """A copy of the first image, in the range of pictures, which an iterate may leave by a rounding error."""
     return Preview(images[0].detach().float().clamp(0, 1).cpu().numpy(), text,
                    None if logits is None else logits[0].detach().float().softmax(dim=0).cpu().numpy())
+
+
+def _portions(draws: Iterable[Draw], most: int) -> Iterator[list[Draw]]:
+    """`draws` in order, so many together that an image gets no more than `most` numbers, or one by one."""
+    portion: list[Draw] = []
+    numbers = 0
+    for draw in draws:
+        own = math.prod(draw.shape)
+        if portion and numbers + own > most:
+            yield portion
+            portion, numbers = [], 0
+        portion.append(draw)
+        numbers += own
+    if portion:
+        yield portion
 
 
 def image_seed(seed: int, identity: str) -> int:

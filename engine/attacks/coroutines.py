@@ -14,23 +14,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+
+import torch
+from torch import Tensor
 
 from engine.attacks.base import Ball, Others, Run, length
 from engine.attacks.norms import NORMS
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from engine.serving.threat import Oracle
+from engine.serving.crossing import sent
+from engine.serving.threat import Oracle
 
 T = TypeVar("T")
 
 # Yields images [k, C, H, W]; is sent the k answers, on the CPU.
-Asking = Generator["Tensor", "Tensor", T]
+Asking = Generator[Tensor, Tensor, T]
 # Images [R, C, H, W] on the model's device, and on the host the image of the batch that each row belongs to -> an
 # answer a row.
-Ask = Callable[["Tensor", "Tensor"], "Tensor"]
+Ask = Callable[[Tensor, Tensor], Tensor]
 
 PORTION = 16  # rows that one coroutine asks about at a time: they fill a batch of the usual size
 BETWEEN_WALKS = 8  # queries an image between two reports of where the attack stands
@@ -67,8 +67,6 @@ class Subject:
 
     def rows(self, count: int) -> Tensor:
         """This image's number in the batch, `count` times."""
-        import torch
-
         return torch.full((count,), self.index)
 
     def normal(self, *shape: int) -> Tensor:
@@ -120,8 +118,6 @@ class Subject:
 def cosines(side: int, count: int) -> Tensor:
     """The lowest `count` frequencies of the discrete cosine transform of `side` numbers, each of length 1, as columns
     [side, count]."""
-    import torch
-
     places, frequencies = torch.arange(side) + 0.5, torch.arange(count)
     waves = torch.cos(torch.pi / side * places[:, None] * frequencies)
     return waves / waves.norm(dim=0)
@@ -218,10 +214,6 @@ class _Scheduler:
 
     def _round(self) -> int:
         """One call of the model, of full batches where there are rows enough; returns how many rows it was."""
-        import torch
-
-        from engine.serving.crossing import sent
-
         total = self._open
         batch = self._target.rows_at_once
         rows_left = total // batch * batch or total

@@ -9,28 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from engine.attacks.base import (
-    PAPER_PRESET,
-    Attack,
-    AttackInfo,
-    Ball,
-    Cost,
-    Goal,
-    Knowledge,
-    Paper,
-    Run,
-    length,
-    register,
-)
+import torch
+from torch import Tensor
+
+from engine.attacks.base import Ball, Goal, Run, implements, length
+from engine.attacks.declared.optimisation import FAB, LBFGS, CarliniWagner, DeepFool
 from engine.attacks.norms import NORMS
-from engine.params import param
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from engine.serving.threat import Ascent, WhiteBox
+from engine.serving.threat import Ascent, WhiteBox
 
 CLEAR = 1e-3
 ROUNDS, BLIND_ROUNDS = 30, 8  # of Newton's method at most, and where nobody looks whether it is done
@@ -155,70 +141,27 @@ class _AboveThreshold:
 _DISTANCES: dict[str, type[_SquaredLength] | type[_AboveThreshold]] = {"l2": _SquaredLength, "linf": _AboveThreshold}
 
 
-@register
-@dataclass(frozen=True, kw_only=True)
-class CarliniWagner(Attack):
-    """Carlini & Wagner (2017): Adam on size plus c times what is missing to fool the model, for a series of constants.
-
-    The default budget (6 rounds of 30 steps) is far under the paper's (20 of 10,000), which is the preset "paper".
-    Deviations: every image of a batch takes all steps (the paper stops one that makes no progress); Linf starts with
-    the threshold at the first success, as nothing is gained by lowering it from 1 in steps of 0.9. An image that is
-    never fooled stays as it was (foolbox gives a black one). In L2 foolbox finds the same; ART searches along each
-    gradient, and torchattacks takes one constant for all images. In Linf ART, like the paper, lowers the threshold
-    from 1, and takes far more gradients.
-    """
-
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="cw",
-        title="C&W",
-        sentence="Weighs staying close to the image against fooling the model, and finds the balance that just does.",
-        formula=r"\min_\delta\ \lVert\delta\rVert_2^2 + c\,\max\big(z_y - \max_{k \ne y} z_k + \kappa,\ 0\big),\quad "
-                r"x + \delta = \tfrac{1}{2}(\tanh w + 1)",
-        paper=Paper("Carlini, Wagner", "Towards Evaluating the Robustness of Neural Networks", 2017,
-                    "https://arxiv.org/abs/1608.04644"),
-        knowledge=Knowledge.WHITE_BOX,
-        norms=("l2", "linf"),
-        look_for="The change is too faint to see, and gone once the image is saved with 8 bits.",
-        bounded=False,
-        presets={PAPER_PRESET: {"rounds": 20, "steps": 10_000, "rate": 0.01, "constant": 0.001}},
-    )
-    rounds: int = param(6, title="Rounds", low=1, high=50, step=1,
-                        help="How many constants c are tried for each image, one after another. The paper tries 20: "
-                             "with the default the change found is not the smallest.")
-    steps: int = param(30, title="Steps a round", low=1, high=10000, step=1,
-                       help="How many steps of Adam each round takes; each costs one forward and one backward pass. "
-                            "The paper takes 10,000, a thousand times the work of the default in all.")
-    rate: float = param(0.002, title="Learning rate", low=1e-5, high=1.0, step=0.001,
-                        help="How far a step of Adam goes. Large rates waste the first steps of sensitive models.")
-    constant: float = param(0.01, title="First constant", low=1e-6, high=1e6, step=0.001,
-                            help="The weight c of fooling the model in the first round.")
-    confidence: float = param(0.0, title="Confidence", low=0.0, high=100.0, step=0.5,
-                              help="By how many logits the wrong class must lead (the paper's kappa).")
-
-    def cost(self) -> Cost:
-        passes = self.rounds * self.steps
-        return Cost(gradients=passes, queries=passes)
-
-    def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
-        enough = max(self.confidence, CLEAR)
-        space, best = _Tanh(ball), _Smallest(ball)
-        distance = _DISTANCES[ball.norm](ball, self.constant)
-        variable = space.start.clone()
-        for round_ in range(self.rounds):
-            variable = distance.restart(space.start, variable)
-            adam = _Adam(variable, self.rate)
-            succeeded = clean.new_zeros(len(clean)) > 0
-            for step in range(self.steps):
-                images = space.images(variable) if round_ or step else clean.clone()  # tanh is inexact
-                ascent = target.gradient(images, goal.margin)
-                run.record(round_ * self.steps + step, self.rounds * self.steps, images, ascent.logits, ascent.value)
-                reached = ascent.value >= enough
-                best.see(images, reached)
-                succeeded = succeeded | reached
-                push = ascent.gradient.mul_(distance.constant).mul_(~reached.view(-1, 1, 1, 1))
-                adam.descend_(space.gradient(variable, distance.gradient(images.sub_(clean)).sub_(push)))
-            distance.adapt(succeeded, best)
-        return best.images
+@implements(CarliniWagner)
+def carlini_wagner(attack: CarliniWagner, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
+    enough = max(attack.confidence, CLEAR)
+    space, best = _Tanh(ball), _Smallest(ball)
+    distance = _DISTANCES[ball.norm](ball, attack.constant)
+    variable = space.start.clone()
+    for round_ in range(attack.rounds):
+        variable = distance.restart(space.start, variable)
+        adam = _Adam(variable, attack.rate)
+        succeeded = clean.new_zeros(len(clean)) > 0
+        for step in range(attack.steps):
+            images = space.images(variable) if round_ or step else clean.clone()  # tanh is inexact
+            ascent = target.gradient(images, goal.margin)
+            run.record(round_ * attack.steps + step, attack.rounds * attack.steps, images, ascent.logits, ascent.value)
+            reached = ascent.value >= enough
+            best.see(images, reached)
+            succeeded = succeeded | reached
+            push = ascent.gradient.mul_(distance.constant).mul_(~reached.view(-1, 1, 1, 1))
+            adam.descend_(space.gradient(variable, distance.gradient(images.sub_(clean)).sub_(push)))
+        distance.adapt(succeeded, best)
+    return best.images
 
 
 # ---- L-BFGS --------------------------------------------------------------------------------------------------------
@@ -236,8 +179,6 @@ class _Curvature:
 
     def learn(self, step: Tensor, turn: Tensor, accepted: Tensor) -> None:
         """Keep `step` and the `turn` of the gradient for the images `accepted` whose curvature is positive."""
-        import torch
-
         bend = _dot(step, turn)
         takes = accepted & (bend > 1e-10 * _dot(turn, turn))
         for kept, new in ((self._steps, step), (self._turns, turn), (self._weights, 1 / bend)):
@@ -245,8 +186,6 @@ class _Curvature:
 
     def direction(self, gradient: Tensor) -> Tensor:
         """Minus the inverse Hessian times `gradient`; where nothing is known of it, that of the squared size is 2."""
-        import torch
-
         way, shares = gradient.clone(), []
         for step, turn, weight in zip(*(reversed(k.unbind()) for k in (self._steps, self._turns, self._weights)),
                                       strict=True):
@@ -265,77 +204,45 @@ def _dot(one: Tensor, other: Tensor) -> Tensor:
     return (one * other).sum(dim=(1, 2, 3), keepdim=True)
 
 
-@register
-@dataclass(frozen=True, kw_only=True)
-class LBFGS(Attack):
-    """Box-constrained L-BFGS (Szegedy et al. 2014): squared size plus c times the cross-entropy of the target class.
+@implements(LBFGS)
+def lbfgs(attack: LBFGS, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
+    aim = goal if goal.targets is not None else Goal(goal.labels, _rivals(target.logits(clean), goal, 1)[:, 0])
+    best, constants = _Smallest(ball), _Constants(clean, attack.constant)
+    for round_ in range(attack.rounds):
+        succeeded = clean.new_zeros(len(clean)) > 0
+        for step, (images, ascent, accepted) in enumerate(_descent(attack, target, aim, ball, constants.value)):
+            reached = goal.margin(ascent.logits) >= CLEAR
+            run.record(round_ * attack.steps + step, attack.rounds * attack.steps, images, ascent.logits, ascent.value)
+            best.see(images, reached)
+            # A step that goes too far fools the model too, and says nothing of the constant.
+            succeeded = reached.where(accepted, succeeded)
+        constants.adapt(succeeded)
+    return best.images
 
-    Deviations: all images of a batch go on together, each with its own curvature, halving its step where it did not
-    descend (projected onto the box, on which entries at a bound that push outwards are left out); c is found by
-    bisection as in C&W. Untargeted, which the paper has not, it aims at the likeliest other class.
-    """
 
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="lbfgs",
-        title="L-BFGS",
-        sentence="The first attack of all: a classical optimiser seeks a small change that makes another class likely.",
-        formula=r"\min_{r}\ \lVert r\rVert_2^2 + c\,L(x + r, t)\quad \text{with}\quad x + r \in [0, 1]^d",
-        paper=Paper("Szegedy, Zaremba, Sutskever, Bruna, Erhan, Goodfellow, Fergus",
-                    "Intriguing properties of neural networks", 2014, "https://arxiv.org/abs/1312.6199"),
-        knowledge=Knowledge.WHITE_BOX,
-        norms=("l2",),
-        look_for="Hardly anything to see: the change is about as small as C&W's.",
-        bounded=False,
-        version=2,
-    )
-    rounds: int = param(6, title="Rounds", low=1, high=50, step=1,
-                        help="How many constants c are tried for each image, one after another.")
-    steps: int = param(20, title="Steps a round", low=1, high=10000, step=1,
-                       help="How often the model is asked in each round; each costs a forward and a backward pass.")
-    constant: float = param(0.01, title="First constant", low=1e-6, high=1e6, step=0.001,
-                            help="The weight c of the target class in the first round.")
-
-    def cost(self) -> Cost:
-        passes = self.rounds * self.steps
-        return Cost(gradients=passes, queries=passes + 1)
-
-    def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
-        aim = goal if goal.targets is not None else Goal(goal.labels, _rivals(target.logits(clean), goal, 1)[:, 0])
-        best, constants = _Smallest(ball), _Constants(clean, self.constant)
-        for round_ in range(self.rounds):
-            succeeded = clean.new_zeros(len(clean)) > 0
-            for step, (images, ascent, accepted) in enumerate(self._descent(target, aim, ball, constants.value)):
-                reached = goal.margin(ascent.logits) >= CLEAR
-                run.record(round_ * self.steps + step, self.rounds * self.steps, images, ascent.logits, ascent.value)
-                best.see(images, reached)
-                # A step that goes too far fools the model too, and says nothing of the constant.
-                succeeded = reached.where(accepted, succeeded)
-            constants.adapt(succeeded)
-        return best.images
-
-    def _descent(self, target: WhiteBox, aim: Goal, ball: Ball, constant: Tensor,
-                 ) -> Iterator[tuple[Tensor, Ascent, Tensor]]:
-        """Projected L-BFGS from the clean images: what was tried, the model's answer, and whether it was a descent."""
-        clean = ball.clean
-        curvature = _Curvature(clean)
-        at, height, gradient = clean, clean.new_full((len(clean), 1, 1, 1), float("inf")), clean.new_zeros(clean.shape)
-        way, stride = gradient, clean.new_ones(height.shape)
-        tried = clean
-        for _ in range(self.steps):
-            ascent = target.gradient(tried, aim.objective)
-            change = tried - clean
-            here = _dot(change, change) - constant * ascent.value.view(-1, 1, 1, 1)
-            steep = change.mul_(2).sub_(constant * ball.freed_(ascent.gradient))
-            accepted = here <= height + 1e-4 * _dot(gradient, tried - at)
-            yield tried, ascent, accepted[:, 0, 0, 0]
-            curvature.learn(tried - at, steep - gradient, accepted & height.isfinite())
-            at, height = tried.where(accepted, at), here.where(accepted, height)
-            gradient = steep.where(accepted, gradient)
-            free = ~(((at <= ball.lower) & (gradient > 0)) | ((at >= ball.upper) & (gradient < 0)))
-            downhill = curvature.direction(gradient * free).mul_(free)
-            way = downhill.where(accepted, way)
-            stride = stride.new_ones(stride.shape).where(accepted, stride / 2)
-            tried = (at + stride * way).clamp_(ball.lower, ball.upper)
+def _descent(attack: LBFGS, target: WhiteBox, aim: Goal, ball: Ball, constant: Tensor,
+             ) -> Iterator[tuple[Tensor, Ascent, Tensor]]:
+    """Projected L-BFGS from the clean images: what was tried, the model's answer, and whether it was a descent."""
+    clean = ball.clean
+    curvature = _Curvature(clean)
+    at, height, gradient = clean, clean.new_full((len(clean), 1, 1, 1), float("inf")), clean.new_zeros(clean.shape)
+    way, stride = gradient, clean.new_ones(height.shape)
+    tried = clean
+    for _ in range(attack.steps):
+        ascent = target.gradient(tried, aim.objective)
+        change = tried - clean
+        here = _dot(change, change) - constant * ascent.value.view(-1, 1, 1, 1)
+        steep = change.mul_(2).sub_(constant * ball.freed_(ascent.gradient))
+        accepted = here <= height + 1e-4 * _dot(gradient, tried - at)
+        yield tried, ascent, accepted[:, 0, 0, 0]
+        curvature.learn(tried - at, steep - gradient, accepted & height.isfinite())
+        at, height = tried.where(accepted, at), here.where(accepted, height)
+        gradient = steep.where(accepted, gradient)
+        free = ~(((at <= ball.lower) & (gradient > 0)) | ((at >= ball.upper) & (gradient < 0)))
+        downhill = curvature.direction(gradient * free).mul_(free)
+        way = downhill.where(accepted, way)
+        stride = stride.new_ones(stride.shape).where(accepted, stride / 2)
+        tried = (at + stride * way).clamp_(ball.lower, ball.upper)
 
 
 # ---- DeepFool and FAB: from one tangent plane of the decision boundary to the next ---------------------------------
@@ -440,149 +347,66 @@ class _Boundary:
         return lead
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tangential(Attack):
-    """What a user may set of an attack that asks for tangent planes."""
-
-    candidates: int = param(3, title="Rival classes", low=1, high=1000, step=1,
-                            help="How many of the likeliest other classes are looked at; each costs a forward and a "
-                                 "backward pass a step.")
-
-
-@register
-@dataclass(frozen=True, kw_only=True)
-class DeepFool(Tangential):
-    """DeepFool (Moosavi-Dezfooli et al. 2016): step to the nearest boundary of a linear model, until it is crossed.
-
-    In L2, and in Linf with the dual norm. Deviation: only the likeliest rival classes are looked at. An image that
-    resists comes back as far as it came, as the paper's does; C&W, L-BFGS and FAB leave such an image as it was.
-    """
-
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="deepfool",
-        title="DeepFool",
-        sentence="Takes the model for a straight line, steps just over it, looks again, and is done after a few steps.",
-        formula=r"x_{t+1} = x_t + \frac{|f_{\hat k}|}{\lVert w_{\hat k}\rVert_2^2}\,w_{\hat k},\quad "
-                r"\hat k = \arg\min_{k \ne y} \frac{|f_k|}{\lVert w_k\rVert_2},\quad f_k = z_k - z_y,\ "
-                r"w_k = \nabla_x f_k",
-        paper=Paper("Moosavi-Dezfooli, Fawzi, Frossard",
-                    "DeepFool: a simple and accurate method to fool deep neural networks", 2016,
-                    "https://arxiv.org/abs/1511.04599"),
-        knowledge=Knowledge.WHITE_BOX,
-        norms=("l2", "linf"),
-        look_for="Two or three steps are enough, and the model is left undecided between two classes.",
-        targeted=False,
-        bounded=False,
-        presets={PAPER_PRESET: {"steps": 50}},
-    )
-    steps: int = param(20, title="Steps", low=1, high=1000, step=1,
-                       help="The most steps an image may take; most need two or three.")
-    overshoot: float = param(0.02, title="Overshoot", low=0.0, high=1.0, step=0.01,
-                             help="By what share the change is made larger, to end beyond the boundary and not on it.")
-
-    def cost(self) -> Cost:
-        gradients = self.steps * self.candidates
-        return Cost(gradients=gradients, queries=gradients + 1)
-
-    def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
-        boundary = _Boundary(target, goal, ball, self.candidates)
-        images, change = clean.clone(), clean.new_zeros(clean.shape)
-        run.record(0, self.steps + 1, images, boundary.logits, boundary.margin)
-        rows = (~boundary.reached).nonzero()[:, 0]
-        for step in range(self.steps):
-            if len(rows) == 0:
-                break
-            plane = boundary.nearest(images[rows], rows)
-            run.record(step + 1, self.steps + 1, images, boundary.logits, boundary.margin)
-            playing = ~boundary.reached[rows]
-            way = plane.step(ball.norm)
-            if target.looks(step):
-                left = playing.nonzero()[:, 0]
-                rows, way = rows[left], way[left]
-            else:
-                way = way.where(playing.view(-1, 1, 1, 1), 0.0)
-            change[rows] += way
-            images[rows] = ball.project_(clean[rows] + (1 + self.overshoot) * change[rows], rows)
-        return images
+@implements(DeepFool)
+def deepfool(attack: DeepFool, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
+    boundary = _Boundary(target, goal, ball, attack.candidates)
+    images, change = clean.clone(), clean.new_zeros(clean.shape)
+    run.record(0, attack.steps + 1, images, boundary.logits, boundary.margin)
+    rows = (~boundary.reached).nonzero()[:, 0]
+    for step in range(attack.steps):
+        if len(rows) == 0:
+            break
+        plane = boundary.nearest(images[rows], rows)
+        run.record(step + 1, attack.steps + 1, images, boundary.logits, boundary.margin)
+        playing = ~boundary.reached[rows]
+        way = plane.step(ball.norm)
+        if target.looks(step):
+            left = playing.nonzero()[:, 0]
+            rows, way = rows[left], way[left]
+        else:
+            way = way.where(playing.view(-1, 1, 1, 1), 0.0)
+        change[rows] += way
+        images[rows] = ball.project_(clean[rows] + (1 + attack.overshoot) * change[rows], rows)
+    return images
 
 
-@register
-@dataclass(frozen=True, kw_only=True)
-class FAB(Tangential):
-    """Fast adaptive boundary attack (Croce & Hein 2020): like DeepFool, with the exact projection onto plane and box,
-    drawn towards the clean image, and from every success part of the way back.
+@implements(FAB)
+def fab(attack: FAB, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
+    boundary, best = _Boundary(target, goal, ball, attack.candidates), _Smallest(ball)
+    run.record(0, attack.restarts * attack.steps + 1, clean, boundary.logits, boundary.margin)
+    best.see(clean, boundary.reached)
+    rows = (~boundary.reached).nonzero()[:, 0]
+    for restart in range(attack.restarts if len(rows) else 0):
+        images = clean.clone() if restart == 0 else _nearby(attack, best, ball, run)
+        for step in range(attack.steps):
+            images[rows] = _approach(attack, boundary, images[rows], rows, ball.only(rows))
+            boundary.note(rows, target.logits(images[rows], rows))
+            run.record(restart * attack.steps + step + 1, attack.restarts * attack.steps + 1, images, boundary.logits,
+                       boundary.margin)
+            reached = boundary.reached
+            best.see(images, reached)
+            back = clean + attack.backward * (images - clean)
+            images = back.where(reached.view(-1, 1, 1, 1), images)
+    return best.images
 
-    Restarts begin at random within half the best change. Targeted, the plane is that between the target and the
-    likeliest other class. Deviation: only the likeliest rival classes are looked at; torchattacks takes the gradient of
-    every class at every step, and a forward pass more.
-    """
 
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="fab",
-        title="FAB",
-        sentence="Walks along the decision boundary towards the point that is closest to the image.",
-        formula=r"x_{t+1} = \mathrm{clip}\big((1-\alpha)(x_t + \eta\,\delta_t) + \alpha\,(x + \eta\,\delta_x)\big),"
-                r"\quad \delta_\cdot = \mathrm{proj}_{\pi_t \cap [0,1]^d}(\cdot) - \cdot,\ "
-                r"\alpha = \min\Big(\frac{\lVert\delta_t\rVert}{\lVert\delta_t\rVert + \lVert\delta_x\rVert},"
-                r"\ \alpha_{\max}\Big)",
-        paper=Paper("Croce, Hein", "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack",
-                    2020, "https://arxiv.org/abs/1907.02044"),
-        knowledge=Knowledge.WHITE_BOX,
-        norms=("linf", "l2"),
-        look_for="The smallest change of all, and so a measure of how far the model is from changing its mind.",
-        bounded=False,
-        presets={PAPER_PRESET: {"steps": 100, "restarts": 5}},
-        version=2,
-    )
-    steps: int = param(20, title="Steps", low=1, high=1000, step=1,
-                       help="How often the boundary is approached in each try.")
-    restarts: int = param(1, title="Restarts", low=1, high=100, step=1,
-                          help="How many tries; every try after the first begins at a random point near the image.")
-    overshoot: float = param(1.05, title="Extrapolation", low=1.0, high=2.0, step=0.01,
-                             help="How far beyond the plane a step goes (the paper's eta).")
-    bias: float = param(0.1, title="Largest bias", low=0.0, high=1.0, step=0.05,
-                        help="How strongly a step is drawn towards the clean image (the paper's alpha max).")
-    backward: float = param(0.9, title="Backward step", low=0.0, high=1.0, step=0.05,
-                            help="How much of a successful change is kept for the next step (the paper's beta).")
+def _approach(attack: FAB, boundary: _Boundary, images: Tensor, rows: Tensor, ball: Ball) -> Tensor:
+    """One step of the images `rows` towards the boundary, between straight on and anew from the clean image."""
+    plane = boundary.nearest(images, rows)
+    missing = plane.gap - _dot(plane.normal, ball.clean - images)
+    on = plane.step_within(ball, images, blind=boundary.far)
+    anew = plane.step_within(ball, ball.clean, missing, blind=boundary.far)
+    far_on, far_anew = (length(way, NORMS[ball.norm].order).clamp_min(1e-8) for way in (on, anew))
+    weight = (far_on / (far_on + far_anew)).clamp_max(attack.bias)
+    moved = (images + attack.overshoot * on).lerp(ball.clean + attack.overshoot * anew, weight)
+    return moved.clamp_(ball.lower, ball.upper)
 
-    def cost(self) -> Cost:
-        approaches = self.steps * self.restarts
-        return Cost(gradients=approaches * self.candidates, queries=approaches * (self.candidates + 1) + 1)
 
-    def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
-        boundary, best = _Boundary(target, goal, ball, self.candidates), _Smallest(ball)
-        run.record(0, self.restarts * self.steps + 1, clean, boundary.logits, boundary.margin)
-        best.see(clean, boundary.reached)
-        rows = (~boundary.reached).nonzero()[:, 0]
-        for restart in range(self.restarts if len(rows) else 0):
-            images = clean.clone() if restart == 0 else self._nearby(best, ball, run)
-            for step in range(self.steps):
-                images[rows] = self._approach(boundary, images[rows], rows, ball.only(rows))
-                boundary.note(rows, target.logits(images[rows], rows))
-                run.record(restart * self.steps + step + 1, self.restarts * self.steps + 1, images, boundary.logits,
-                           boundary.margin)
-                reached = boundary.reached
-                best.see(images, reached)
-                back = clean + self.backward * (images - clean)
-                images = back.where(reached.view(-1, 1, 1, 1), images)
-        return best.images
-
-    def _approach(self, boundary: _Boundary, images: Tensor, rows: Tensor, ball: Ball) -> Tensor:
-        """One step of the images `rows` towards the boundary, between straight on and anew from the clean image."""
-        plane = boundary.nearest(images, rows)
-        missing = plane.gap - _dot(plane.normal, ball.clean - images)
-        on = plane.step_within(ball, images, blind=boundary.far)
-        anew = plane.step_within(ball, ball.clean, missing, blind=boundary.far)
-        far_on, far_anew = (length(way, NORMS[ball.norm].order).clamp_min(1e-8) for way in (on, anew))
-        weight = (far_on / (far_on + far_anew)).clamp_max(self.bias)
-        moved = (images + self.overshoot * on).lerp(ball.clean + self.overshoot * anew, weight)
-        return moved.clamp_(ball.lower, ball.upper)
-
-    def _nearby(self, best: _Smallest, ball: Ball, run: Run) -> Tensor:
-        """A random point at half the best change's distance; of an image never fooled, at a tenth of the L2 or Linf
-        distance from black to white."""
-        clean = ball.clean
-        noise = ball.freed_(run.noise(clean) if ball.norm == "linf" else run.normal(clean))
-        limit = 0.1 * length(ball.upper - ball.lower, NORMS[ball.norm].order)
-        radius = best.sizes.minimum(limit) / 2
-        return (clean + noise * (radius / length(noise, NORMS[ball.norm].order))).clamp_(ball.lower, ball.upper)
+def _nearby(attack: FAB, best: _Smallest, ball: Ball, run: Run) -> Tensor:
+    """A random point at half the best change's distance; of an image never fooled, at a tenth of the L2 or Linf
+    distance from black to white."""
+    clean = ball.clean
+    noise = ball.freed_(run.noise(clean) if ball.norm == "linf" else run.normal(clean))
+    limit = 0.1 * length(ball.upper - ball.lower, NORMS[ball.norm].order)
+    radius = best.sizes.minimum(limit) / 2
+    return (clean + noise * (radius / length(noise, NORMS[ball.norm].order))).clamp_(ball.lower, ball.upper)

@@ -7,30 +7,19 @@ as soon as the model is fooled.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
+from typing import Any
 
-from engine.attacks.base import (
-    PAPER_PRESET,
-    Attack,
-    AttackInfo,
-    Ball,
-    Cost,
-    Goal,
-    Knowledge,
-    Paper,
-    Run,
-    length,
-    register,
-    unit,
-)
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from engine.attacks.base import Ball, Goal, Run, implements, length, unit
 from engine.attacks.coroutines import Asking, Spent, Subject, cosines, run_coroutines
-from engine.params import param
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from engine.serving.threat import ScoreBased
+from engine.attacks.declared.score import NES, WAVES, ScoreAttack, SimBA, Square
+from engine.serving.threat import ScoreBased
 
 
 @dataclass(frozen=True)
@@ -67,36 +56,36 @@ def _told(values: Tensor) -> Tensor:
     return values.nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScoreAttack(Attack):
-    """What all have in common: a budget of queries and one coroutine an image that ends with the first success."""
+# From the clean image, of those scores, to one that fools the model; the subject's `best` is where it stands.
+Search = Callable[[Any, Subject, Aim, Tensor], Asking[None]]
 
-    queries: int = param(1000, title="Queries", low=1, high=100_000, step=100,
-                         help="How often the attacker may ask the model about each image; never exceeded.")
 
-    def cost(self) -> Cost:
-        return Cost(gradients=0, queries=self.queries)
+def searching(declared: type[ScoreAttack]) -> Callable[[Search], Search]:
+    """Decorator of how `declared` searches."""
+    def note(search: Search) -> Search:
+        implements(declared)(partial(_run, search))
+        return search
 
-    def run(self, target: ScoreBased, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
-        near = goal.to("cpu")
+    return note
 
-        def ask(images: Tensor, rows: Tensor) -> Tensor:
-            return target.scores(images, rows).clamp_min(1e-38).log()
 
-        def coroutine(one: Subject) -> Asking[None]:
-            aim = Aim.of(near, one.index)
-            scores = yield one.clean
-            if not aim.reached(scores):
-                try:
-                    yield from self.search(one, aim, scores)
-                except Spent:
-                    return
+def _run(search: Search, attack: ScoreAttack, target: ScoreBased, clean: Tensor, goal: Goal, ball: Ball,
+         run: Run) -> Tensor:
+    near = goal.to("cpu")
 
-        return run_coroutines(target, ask, ball, run, self.queries, coroutine)
+    def ask(images: Tensor, rows: Tensor) -> Tensor:
+        return target.scores(images, rows).clamp_min(1e-38).log()
 
-    def search(self, one: Subject, aim: Aim, scores: Tensor) -> Asking[None]:
-        """From the clean image, of `scores`, to one that fools the model; `one.best` is where it stands."""
-        raise NotImplementedError
+    def coroutine(one: Subject) -> Asking[None]:
+        aim = Aim.of(near, one.index)
+        scores = yield one.clean
+        if not aim.reached(scores):
+            try:
+                yield from search(attack, one, aim, scores)
+            except Spent:
+                return
+
+    return run_coroutines(target, ask, ball, run, attack.queries, coroutine)
 
 
 # ---- Square --------------------------------------------------------------------------------------------------------
@@ -106,50 +95,26 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 MOST_COLOURS = 10  # drawn for one square: where nothing may change, all are alike
 
 
-@register
-@dataclass(frozen=True, kw_only=True)
-class Square(ScoreAttack):
-    """Square attack (Andriushchenko et al. 2020), in Linf and L2, with the authors' schedule stretched to the budget.
+@searching(Square)
+def square(attack: Square, one: Subject, aim: Aim, scores: Tensor) -> Asking[None]:
+    first, move = (_stripes, _squared) if one.norm == "linf" else (_bumps, _bump)
+    loss = aim.cross_entropy if aim.targeted else aim.margin
+    one.best.copy_(first(one))
+    scores = yield one.best
+    best = float(loss(scores))
+    for query in range(attack.queries):
+        if aim.reached(scores):
+            return
+        new = move(one, _share(attack, query))
+        scores = yield new
+        if float(loss(scores)) < best or aim.reached(scores):
+            best = float(loss(scores))
+            one.best.copy_(new)
 
-    The margin is lowered when untargeted, the cross-entropy when targeted, as in the authors' code. Deviation: a square
-    may lie at any place, the last row and column included.
-    """
 
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="square",
-        title="Square attack",
-        sentence="It puts squares of random colour at random places and keeps each that makes the model less sure.",
-        formula=r"x_{t+1} = \arg\min\{m(x_t), m(x_t + \delta_t)\},\quad m = \log p_y - \max_{k \ne y} \log p_k,\quad "
-                r"\delta_t\ \text{a square of}\ \pm\varepsilon\ \text{with side}\ \sqrt{p_t\,hw}",
-        paper=Paper("Andriushchenko, Croce, Flammarion, Hein", "Square Attack: A Query-Efficient Black-box Adversarial "
-                    "Attack via Random Search", 2020, "https://arxiv.org/abs/1912.00049"),
-        knowledge=Knowledge.SCORE,
-        norms=("linf", "l2"),
-        look_for="Stripes and squares: nothing in the pattern follows the picture.",
-        presets={PAPER_PRESET: {"queries": 10_000}},
-        version=3,
-    )
-    share: float = param(0.8, title="First share", low=0.001, high=1.0, step=0.05,
-                         help="The share of the image that the first square covers; it shrinks as queries are spent.")
-
-    def search(self, one: Subject, aim: Aim, scores: Tensor) -> Asking[None]:
-        first, move = (_stripes, _square) if one.norm == "linf" else (_bumps, _bump)
-        loss = aim.cross_entropy if aim.targeted else aim.margin
-        one.best.copy_(first(one))
-        scores = yield one.best
-        best = float(loss(scores))
-        for query in range(self.queries):
-            if aim.reached(scores):
-                return
-            new = move(one, self._share(query))
-            scores = yield new
-            if float(loss(scores)) < best or aim.reached(scores):
-                best = float(loss(scores))
-                one.best.copy_(new)
-
-    def _share(self, query: int) -> float:
-        query = int(query / self.queries * 10_000)
-        return self.share / 2 ** sum(query > limit for limit in HALVINGS)
+def _share(attack: Square, query: int) -> float:
+    query = int(query / attack.queries * 10_000)
+    return attack.share / 2 ** sum(query > limit for limit in HALVINGS)
 
 
 def _signs(one: Subject, *shape: int) -> Tensor:
@@ -176,8 +141,6 @@ def _window(one: Subject, side: int) -> tuple[slice, slice, slice, slice]:
 
 def _touching(free: Tensor, side: int) -> Tensor:
     """Where squares of `side` begin that hold a pixel of the mask `free` [1, 1, H, W]: rows and columns [k, 2]."""
-    from torch.nn import functional as F
-
     across = F.max_pool2d(free.float(), (1, side), stride=1)
     return F.max_pool2d(across, (side, 1), stride=1)[0, 0].nonzero()
 
@@ -188,7 +151,7 @@ def _stripes(one: Subject) -> Tensor:
     return one.upper.where(_signs(one, channels, 1, width) > 0, one.lower)
 
 
-def _square(one: Subject, share: float) -> Tensor:
+def _squared(one: Subject, share: float) -> Tensor:
     """The best image with one square of every channel as bright, or as dark, as it may be.
 
     As in the authors' code another colour is drawn where the square has this one already: asking the model about the
@@ -206,8 +169,6 @@ def _square(one: Subject, share: float) -> Tensor:
 
 def _bumps(one: Subject) -> Tensor:
     """Bumps of random signs in five rows and columns, of length eps."""
-    import torch
-
     _, channels, height, width = one.clean.shape
     side = max(1, min(height, width) // 5)
     change = torch.zeros_like(one.clean)
@@ -248,8 +209,6 @@ def _by_channel(window: Tensor) -> Tensor:
 
 def _shape(one: Subject, side: int) -> Tensor:
     """A bump and a dent side by side in a square [side, side] of length 1, across or down at random."""
-    import torch
-
     if side < 2:
         return one.clean.new_ones(side, side)
     shape = torch.cat([_hill(side // 2, side), -_hill(side - side // 2, side)])
@@ -259,8 +218,6 @@ def _shape(one: Subject, side: int) -> Tensor:
 
 def _hill(height: int, width: int) -> Tensor:
     """A pyramid of nested rectangles, the n-th from the middle adding 1 / n^2."""
-    import torch
-
     hill = torch.zeros(height, width)
     top, left = height // 2, width // 2
     for ring in range(max(height // 2 + 1, width // 2 + 1)):
@@ -275,115 +232,51 @@ def _hill(height: int, width: int) -> Tensor:
 MOMENTUM = 0.9
 
 
-@register
-@dataclass(frozen=True, kw_only=True)
-class NES(ScoreAttack):
-    """NES (Ilyas et al. 2018): PGD along a direction estimated from pairs of opposite random probes, with the paper's
-    50 probes of 0.001 and momentum 0.9.
+@searching(NES)
+def nes(attack: NES, one: Subject, aim: Aim, scores: Tensor) -> Asking[None]:
+    step = attack.step_size or one.eps / 5
+    image, velocity = one.clean, one.clean * 0.0
+    for _ in range(attack.queries):
+        gradient = yield from _gradient(attack, one, aim, image)
+        velocity = MOMENTUM * velocity + (1 - MOMENTUM) * gradient
+        image = one.fit(image.sub(velocity.sign(), alpha=step))
+        one.best.copy_(image)
+        if aim.reached((yield image)):
+            return
 
-    Deviations: the step is eps / 5, which is the paper's 0.01 at its eps of 0.05; probes are kept between black and
-    white, as what is sent to a real model has to be.
-    """
 
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="nes",
-        title="NES",
-        sentence="It nudges the image at random, one way and the opposite way, and moves along the nudges that made "
-                 "the model less sure.",
-        formula=r"g \approx \frac{1}{2n\sigma}\sum_{i=1}^{n} \big(L(x + \sigma u_i) - L(x - \sigma u_i)\big)\,u_i,"
-                r"\quad x_{t+1} = \mathrm{clip}_{x,\varepsilon}\big(x_t + \alpha\,\mathrm{sign}(m_t)\big)",
-        paper=Paper("Ilyas, Engstrom, Athalye, Lin", "Black-box Adversarial Attacks with Limited Queries and "
-                    "Information", 2018, "https://arxiv.org/abs/1804.08598"),
-        knowledge=Knowledge.SCORE,
-        norms=("linf",),
-        look_for="Each step costs 51 queries; where probabilities are rounded to 0 and 1 it sees nothing.",
-        version=2,
-    )
-    probes: int = param(50, title="Probes", low=2, high=1000, step=2,
-                        help="How many random probes each step asks about, in pairs of opposites.")
-    radius: float = param(0.001, title="Probe size", low=1e-5, high=0.1, step=0.001,
-                          help="The standard deviation of the probes' pixels.")
-    step_size: float = param(0.0, title="Step size", low=0.0, high=1.0, step=0.1 / 255, unit="/255",
-                             help="How far one step moves every pixel. 0: a fifth of eps.")
-
-    def search(self, one: Subject, aim: Aim, scores: Tensor) -> Asking[None]:
-        step = self.step_size or one.eps / 5
-        image, velocity = one.clean, one.clean * 0.0
-        for _ in range(self.queries):
-            gradient = yield from self._gradient(one, aim, image)
-            velocity = MOMENTUM * velocity + (1 - MOMENTUM) * gradient
-            image = one.fit(image.sub(velocity.sign(), alpha=step))
-            one.best.copy_(image)
-            if aim.reached((yield image)):
-                return
-
-    def _gradient(self, one: Subject, aim: Aim, image: Tensor) -> Asking[Tensor]:
-        """The estimated gradient of what is to be lowered, up to its length."""
-        import torch
-
-        gradient = image.new_zeros(1, image.numel())
-        for portion in one.shares(max(1, self.probes // 2)):
-            around = one.freed(one.normal(portion, *image.shape[1:]))
-            probes = torch.cat([image + self.radius * around, image - self.radius * around]).clamp_(0.0, 1.0)
-            ahead, behind = aim.cross_entropy((yield probes)).split(portion)
-            both = ahead.isfinite() & behind.isfinite()  # a pair of which one was refused tells nothing
-            gradient.addmm_((ahead - behind).where(both, 0.0)[None], around.flatten(1))
-        return gradient.view_as(image)
+def _gradient(attack: NES, one: Subject, aim: Aim, image: Tensor) -> Asking[Tensor]:
+    """The estimated gradient of what is to be lowered, up to its length."""
+    gradient = image.new_zeros(1, image.numel())
+    for portion in one.shares(max(1, attack.probes // 2)):
+        around = one.freed(one.normal(portion, *image.shape[1:]))
+        probes = torch.cat([image + attack.radius * around, image - attack.radius * around]).clamp_(0.0, 1.0)
+        ahead, behind = aim.cross_entropy((yield probes)).split(portion)
+        both = ahead.isfinite() & behind.isfinite()  # a pair of which one was refused tells nothing
+        gradient.addmm_((ahead - behind).where(both, 0.0)[None], around.flatten(1))
+    return gradient.view_as(image)
 
 
 # ---- SimBA ---------------------------------------------------------------------------------------------------------
 
-PIXELS = "pixels"
-WAVES = "low frequencies"
 
-
-@register
-@dataclass(frozen=True, kw_only=True)
-class SimBA(ScoreAttack):
-    """SimBA (Guo et al. 2019), with single pixels or with the lowest frequencies of the cosine transform (SimBA-DCT).
-
-    Deviation: where all directions have been tried, it goes through them again in another order, instead of adding
-    higher frequencies or ending.
-    """
-
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="simba",
-        title="SimBA",
-        sentence="One direction after another, it adds or subtracts a little and keeps what makes the model less sure.",
-        formula=r"x_{t+1} = x_t \pm \alpha q_t\ \text{if}\ p_y(x_t \pm \alpha q_t) < p_y(x_t),\quad "
-                r"q_t\ \text{from an orthonormal basis, at random}",
-        paper=Paper("Guo, Gardner, You, Wilson, Weinberger", "Simple Black-box Adversarial Attacks", 2019,
-                    "https://arxiv.org/abs/1905.07121"),
-        knowledge=Knowledge.SCORE,
-        norms=("l2",),
-        look_for="With low frequencies the change is made of soft waves, with pixels of scattered dots.",
-        bounded=False,
-        version=2,
-    )
-    step_size: float = param(0.2, title="Step size", low=0.001, high=10.0, step=0.05,
-                             help="How far (L2) one direction moves the image.")
-    basis: str = param(WAVES, title="Directions", choices=(WAVES, PIXELS),
-                       help="What is added: soft waves over the whole image, which are few and effective, or single "
-                            "pixels.")
-    frequencies: int = param(28, title="Frequencies", low=1, high=512, step=1,
-                             help="How many of the lowest frequencies, across and down, make up the soft waves.")
-
-    def search(self, one: Subject, aim: Aim, scores: Tensor) -> Asking[None]:
-        directions = _Waves(one, self.frequencies) if self.basis == WAVES else _Pixels(one)
-        best = float(aim.cross_entropy(scores))
-        order: list[int] = []
-        while True:
-            order = order or one.noise(1, directions.count)[0].argsort().tolist()
-            direction = directions[order.pop()]
-            for step in (self.step_size, -self.step_size):
-                new = one.fit(one.best.add(direction, alpha=step))
-                scores = yield new
-                if float(aim.cross_entropy(scores)) < best:
-                    best = float(aim.cross_entropy(scores))
-                    one.best.copy_(new)
-                    if aim.reached(scores):
-                        return
-                    break
+@searching(SimBA)
+def simba(attack: SimBA, one: Subject, aim: Aim, scores: Tensor) -> Asking[None]:
+    directions = _Waves(one, attack.frequencies) if attack.basis == WAVES else _Pixels(one)
+    best = float(aim.cross_entropy(scores))
+    order: list[int] = []
+    while True:
+        order = order or one.noise(1, directions.count)[0].argsort().tolist()
+        direction = directions[order.pop()]
+        for step in (attack.step_size, -attack.step_size):
+            new = one.fit(one.best.add(direction, alpha=step))
+            scores = yield new
+            if float(aim.cross_entropy(scores)) < best:
+                best = float(aim.cross_entropy(scores))
+                one.best.copy_(new)
+                if aim.reached(scores):
+                    return
+                break
 
 
 class _Pixels:
@@ -395,8 +288,6 @@ class _Pixels:
         self.count = len(self._places)
 
     def __getitem__(self, number: int) -> Tensor:
-        import torch
-
         direction = torch.zeros_like(self._clean)
         direction.view(-1)[self._places[number]] = 1.0
         return direction
@@ -413,8 +304,6 @@ class _Waves:
         self.count = math.prod(self._sizes)
 
     def __getitem__(self, number: int) -> Tensor:
-        import torch
-
         _, down, across = self._sizes
         direction = torch.zeros_like(self._clean)
         channel, place = divmod(number, down * across)

@@ -3,84 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-from engine.attacks.base import Attack, AttackInfo, Ball, Cost, Goal, Knowledge, Paper, Run, length, register, unit
-from engine.params import param
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from engine.serving.threat import WhiteBox
-
-ASCENT = "gradient ascent"
-DEEPFOOL = "DeepFool"
+from engine.attacks.base import Ball, Goal, Run, implements, length, unit
+from engine.attacks.declared.universal import ASCENT, BOUNDARY_STEPS, DEEPFOOL, MOST_CLASSES, UAP
+from engine.serving.crossing import Tally, sent
+from engine.serving.threat import Ascent, Objective, WhiteBox
 
 BATCH = 8  # further images that decide one step of gradient ascent
 SURE = 2.0  # a further image that is fooled by so many logits no longer counts
 FIRST_STEP = 0.25  # of gradient ascent, as a share of eps; the last steps are next to nothing
-
-# DeepFool's own settings, those of its paper.
-BOUNDARY_STEPS = 10
-OVERSHOOT = 0.02
-MOST_CLASSES = 10
+OVERSHOOT = 0.02  # DeepFool's own, as in its paper
 
 
-@register
-@dataclass(frozen=True, kw_only=True)
-class UAP(Attack):
-    """Universal adversarial perturbation (Moosavi-Dezfooli et al. 2017), untargeted and targeted, in Linf or L2.
-
-    With method "DeepFool" as published: for one image after another that is not fooled yet, the smallest change that
-    would fool it (in L2) is added to the pattern, which is then brought back into the budget.
-    Deviation: by default the pattern climbs the mean margin of batches instead (projected gradient ascent with
-    momentum, as in Shafahi et al. 2020, "Universal Adversarial Training", where the loss is a cut-off cross-entropy).
-    Of all epochs the pattern that fooled most of the further images is kept; the paper's and ART's is the last, which
-    with "DeepFool" may be a worse one.
-    What counts as fooled is, as in the paper, an answer other than that on the clean image, right or not.
-    With a mask an image gets the part of the pattern that lies within; in L2 that is shorter than eps.
-    """
-
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="uap",
-        title="UAP",
-        sentence="One pattern for all pictures: learned from other pictures, then simply added to each.",
-        formula=r"x' = \mathrm{clip}(x + v),\quad \lVert v\rVert_p \le \varepsilon,\quad "
-                r"v = \arg\max_v\, \mathbb{P}_{x}\big[k(x + v) \ne k(x)\big]",
-        paper=Paper("Moosavi-Dezfooli, Fawzi, Fawzi, Frossard", "Universal adversarial perturbations", 2017,
-                    "https://arxiv.org/abs/1610.08401"),
-        knowledge=Knowledge.WHITE_BOX,
-        norms=("linf", "l2"),
-        look_for="The difference is the same for every picture; it often drives all of them to the same wrong class.",
-        others=32,
-    )
-    method: str = param(ASCENT, title="Learned by", choices=(ASCENT, DEEPFOOL),
-                        help="'gradient ascent' moves the pattern by what fools a batch of pictures; 'DeepFool', as "
-                             "first published, by what fools one picture after another.")
-    epochs: int = param(20, title="Epochs", low=1, high=500, step=1,
-                        help="How often every further picture is looked at while learning; nothing is learned again "
-                             "when other pictures are attacked.")
-    enough: float = param(1.0, title="Enough", low=0.0, high=1.0, step=0.05,
-                          help="Learning ends early when this share of the further pictures is fooled.")
-
-    def cost(self) -> Cost:
-        return Cost(gradients=0, queries=1)
-
-    def learning_cost(self, images: int) -> Cost:
-        looks = {ASCENT: 1, DEEPFOOL: BOUNDARY_STEPS * (MOST_CLASSES - 1)}[self.method]
-        further = {ASCENT: 0, DEEPFOOL: 1}[self.method]
-        return Cost(gradients=self.epochs * images * looks,
-                    queries=images * (1 + self.epochs * (looks + further + 1)))
-
-    def run(self, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
-        import torch
-
-        pattern = run.learned(lambda: {"pattern": _Lesson(target, goal, ball, run).learn(self)}, show=["pattern"])
-        logits = target.logits(clean)
-        rows = torch.arange(len(clean), device=clean.device)
-        run.record(0, 1, clean, logits, goal.objective(logits, rows))
-        return clean + pattern["pattern"]
+@implements(UAP)
+def uap(attack: UAP, target: WhiteBox, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
+    pattern = run.learned(lambda: {"pattern": _Lesson(target, goal, ball, run).learn(attack)}, show=["pattern"])
+    logits = target.logits(clean)
+    rows = torch.arange(len(clean), device=clean.device)
+    run.record(0, 1, clean, logits, goal.objective(logits, rows))
+    return clean + pattern["pattern"]
 
 
 class _Lesson:
@@ -107,85 +51,47 @@ class _Lesson:
 
     def climb(self, epochs: int) -> Iterator[float]:
         """Projected gradient ascent; yields the share of fooled images after each epoch."""
-        from engine.serving.crossing import Tally
-
         batches = -(-len(self.images) // BATCH)
         steps, step, velocity = epochs * batches, 0, self.pattern.clone()
         for _ in range(epochs):
             tally = Tally()
             for rows in self._shuffled().split(BATCH):
-                ascent = self.oracle.gradient(self._patterned(rows), self._cut_margin, rows)
+                ascent = self.oracle.gradient(self.patterned(rows), self._cut_margin, rows)
                 tally.add("value", ascent.value.sum())
                 velocity += ascent.gradient.mean(dim=0, keepdim=True)
                 self.pattern += FIRST_STEP * (1 - step / steps) * self.ball.eps * self._direction(velocity)
                 velocity *= 0.9
-                self._shrink()
+                self.shrunk(self.pattern)
                 step += 1
                 self.run.learning(step, steps)
             yield self._measured(step, steps, loss=-tally.read()["value"] / len(self.images))
 
     def push(self, epochs: int) -> Iterator[float]:
         """One image after another across its nearest boundary; yields the share of fooled images after each epoch."""
-        steps, step = epochs * len(self.images), 0
-        for _ in range(epochs):
-            for row in self._shuffled().split(1):
-                logits = self.oracle.logits(self._patterned(row), row)
-                if not self.goal.reached(logits, row):
-                    self.pattern += self._to_boundary(row, logits)
-                    self._shrink()
-                step += 1
-                self.run.learning(step, steps)
-            yield self._measured(step, steps)
-
-    def _to_boundary(self, row: Tensor, logits: Tensor) -> Tensor:
-        """DeepFool (Moosavi-Dezfooli et al. 2016): the way over the nearest boundary from the patterned image `row`."""
-        own, rivals = self._contest(row, logits)
-        probes = self._oracle_for(len(rivals))
-        way = self.pattern.new_zeros(self.pattern.shape)
-        start = self._patterned(row)
-
-        def lead(logits: Tensor, rows: Tensor) -> Tensor:
-            return logits.gather(1, rivals[rows][:, None])[:, 0] - logits[:, own]
-
-        for _ in range(BOUNDARY_STEPS):
-            ascent = probes.gradient((start + way).expand(len(rivals), -1, -1, -1), lead)
-            if self.goal.reached(ascent.logits[:1], row):
-                break
-            slopes = length(ascent.gradient).flatten()
-            distances = ascent.value.neg().clamp_min(1e-4) / slopes.clamp_min(1e-12)
-            nearest = int(distances.argmin())
-            step = distances[nearest] * (1 + OVERSHOOT)
-            way = way + step * unit(ascent.gradient[nearest:nearest + 1])
-        return way
-
-    def _contest(self, row: Tensor, logits: Tensor) -> tuple[int, Tensor]:
-        """The class an image is in, and those it may be pushed into."""
-        own = int(logits[0].argmax())
-        if self.goal.targets is not None:
-            return own, self.goal.targets[row]
-        best = logits[0].topk(min(MOST_CLASSES, logits.shape[1])).indices
-        return own, best[best != own]
-
-    def _oracle_for(self, probes: int) -> WhiteBox:
-        """Rows of their own for several probes of one image, so that the objective can tell them apart."""
-        return self.oracle.apart(probes)
+        steps = epochs * len(self.images)
+        for epoch in range(epochs):
+            order, done = _Turns(self, self._shuffled()), 0
+            while done < len(self.images):
+                # Far away so many turns as there are images go by between two looks at how many of them are done: an
+                # epoch then waits for no more looks than an image may take turns, and computes few turns in vain.
+                for _ in range(len(self.images) if self.oracle.far else 1):
+                    order.turn()
+                    self.run.learning(epoch * len(self.images) + done, steps)
+                done = int(order.done)
+            yield self._measured((epoch + 1) * len(self.images), steps)
 
     def _measured(self, step: int, steps: int, **losses: float) -> float:
         """The share of the images that the pattern fools now, told to the runner."""
-        logits = self.oracle.logits(self._patterned())
+        logits = self.oracle.logits(self.patterned())
         fooled = float((self.goal.reached(logits) & self.open).sum()) / max(1, int(self.open.sum()))
         self.run.learning(step, steps, **losses, fooling=fooled)
         return fooled
 
-    def _patterned(self, rows: Tensor | None = None) -> Tensor:
+    def patterned(self, rows: Tensor | None = None) -> Tensor:
         images = self.images if rows is None else self.images[rows]
         return (images + self.pattern).clamp_(0.0, 1.0)
 
     def _shuffled(self) -> Tensor:
-        import torch
-
-        from engine.serving.crossing import sent
-
         return sent(torch.randperm(len(self.images), generator=self.generator), self.images.device)
 
     def _cut_margin(self, logits: Tensor, rows: Tensor) -> Tensor:
@@ -195,12 +101,68 @@ class _Lesson:
     def _direction(self, gradient: Tensor) -> Tensor:
         return gradient.sign() if self.ball.norm == "linf" else unit(gradient.clone())
 
-    def _shrink(self) -> None:
-        """Bring the pattern back into the budget."""
+    def shrunk(self, pattern: Tensor) -> Tensor:
+        """`pattern` in place, brought back into the budget."""
         if self.ball.norm == "linf":
-            self.pattern.clamp_(-self.ball.eps, self.ball.eps)
-        else:
-            self.pattern *= (self.ball.eps / length(self.pattern).clamp_min(1e-12)).clamp_max(1.0)
+            return pattern.clamp_(-self.ball.eps, self.ball.eps)
+        return pattern.mul_((self.ball.eps / length(pattern).clamp_min(1e-12)).clamp_max(1.0))
+
+
+class _Turns:
+    """DeepFool (Moosavi-Dezfooli et al. 2016) on one image after another, all of it on the model's device: which image
+    has its turn, how far it has come, and when its way over the nearest boundary is added to the pattern."""
+
+    def __init__(self, lesson: _Lesson, order: Tensor) -> None:
+        self._lesson, self._order = lesson, order
+        zero = order.new_zeros(())
+        self.done, self._steps, self._own = zero, zero, zero  # images; steps of the one whose turn it is, and its class
+        targets = lesson.goal.targets
+        classes = lesson.logits.shape[1]
+        self._rivals = order.new_zeros(1 if targets is not None else min(MOST_CLASSES, classes) - 1)
+        self._probes = lesson.oracle.apart(len(self._rivals))  # so that the objective can tell them apart
+        self._way = torch.zeros_like(lesson.pattern)
+
+    def turn(self) -> None:
+        """One step of the image whose turn it is."""
+        lesson = self._lesson
+        row = self._order[self.done.clamp_max(len(self._order) - 1).view(1)]
+        image = lesson.patterned(row)
+        if not lesson.oracle.far and not int(self._steps) and self._fooled(image, row):
+            self.done = self.done + 1
+            return
+        ascent = self._probes.gradient((image + self._way).expand(len(self._rivals), -1, -1, -1), self._lead(row))
+        reached = lesson.goal.reached(ascent.logits[:1], row)[0]
+        way = self._way.where(reached, self._way + self._over(ascent))
+        over = reached | (self._steps == BOUNDARY_STEPS - 1)
+        counts = over & (self.done < len(self._order))
+        lesson.pattern = lesson.shrunk(lesson.pattern + way).where(counts, lesson.pattern)
+        self.done = self.done + counts
+        self._way, self._steps = way * ~over, (self._steps + 1) * ~over
+
+    def _fooled(self, image: Tensor, row: Tensor) -> bool:
+        """Whether it is so already, for the price of a forward pass, where a look costs nothing."""
+        return bool(self._lesson.goal.reached(self._lesson.oracle.logits(image, row), row))
+
+    def _lead(self, row: Tensor) -> Objective:
+        """By how much each probe's rival is ahead of the class that the image was in at its first step."""
+        goal, first = self._lesson.goal, self._steps == 0
+
+        def lead(logits: Tensor, rows: Tensor) -> Tensor:
+            best = logits[0].topk(min(MOST_CLASSES, logits.shape[1])).indices
+            self._own = best[0].where(first, self._own)
+            rivals = best[1:] if goal.targets is None else goal.targets[row]
+            self._rivals = rivals.where(first, self._rivals)
+            return logits.gather(1, self._rivals[rows][:, None])[:, 0] - logits.gather(
+                1, self._own.expand(len(logits), 1))[:, 0]
+
+        return lead
+
+    def _over(self, ascent: Ascent) -> Tensor:
+        """The step over the nearest of the boundaries."""
+        slopes = length(ascent.gradient).flatten()
+        distances = ascent.value.neg().clamp_min(1e-4) / slopes.clamp_min(1e-12)
+        nearest = distances.argmin().view(1)
+        return distances[nearest] * (1 + OVERSHOOT) * unit(ascent.gradient[nearest])
 
 
 LEARNERS = {ASCENT: _Lesson.climb, DEEPFOOL: _Lesson.push}

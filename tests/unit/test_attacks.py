@@ -184,6 +184,23 @@ def test_attacks_can_be_listed_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_no_attack_is_loaded_before_the_first_that_runs() -> None:
+    """And with it only its own family, whose module has the name of the declaration's."""
+    code = """if True:
+        import sys, torch
+        from engine.attacks import ATTACKS
+        from engine.attacks.base import _implementation
+        families = {cls.__module__.replace("declared.", "") for cls in ATTACKS.values()}
+        before = families & set(sys.modules)
+        _implementation(ATTACKS["pgd"])
+        after = families & set(sys.modules)
+        assert not before and after == {"engine.attacks.gradient"}, (before, after)
+        for cls in ATTACKS.values():
+            _implementation(cls)
+    """
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 @pytest.mark.parametrize(("options", "says"), [
     ({"name": "fgms"}, "fgsm"),
     ({"norm": "l7"}, "unknown norm 'l7'"),

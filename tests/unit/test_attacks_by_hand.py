@@ -57,7 +57,7 @@ def test_targeted_descends_to_the_target(name: str, options: dict, expected: tup
 
 
 def test_every_registered_gradient_attack_is_computed_by_hand() -> None:
-    from engine.attacks.gradient import GradientAscent
+    from engine.attacks.declared.gradient import GradientAscent
 
     ours = {name for name in ATTACKS if issubclass(ATTACKS[name], GradientAscent)}
     assert ours == {name for name, _, _ in BY_HAND}

@@ -16,6 +16,7 @@ from engine.attacks.base import Budget, Goal, Knowledge, Others, Run
 from engine.attacks.coroutines import Subject, cosines
 from engine.attacks.decision import attack as start
 from engine.attacks.decision import boundary, geoda, geometry, hopskipjump, opt
+from engine.attacks.declared.decision import GBBA, OPT, SignOPT
 from engine.attacks.runner import Resources
 from engine.errors import Cancelled
 from engine.progress import Progress
@@ -38,6 +39,8 @@ class Scripted(Run):
         return torch.stack([self.numbers.pop(0) for _ in range(len(like))]).view(like.shape)
 
     noise = normal
+
+    def drawn(self, *_: Any) -> Any: ...
 
     def note(self, text: str, images: int = 1) -> None:
         self.notes.append(text)
@@ -123,10 +126,8 @@ def test_a_jump_is_halved_until_it_fools() -> None:
 
 def test_gbba_takes_off_the_component_that_leads_back() -> None:
     change = _row(2.0, 0.0)
-    gbba, plain = hopskipjump.GBBA(), hopskipjump.HopSkipJump()
-    assert gbba.adjust(_row(-1.0, 1.0), change).flatten().tolist() == [0.0, 1.0]
-    assert gbba.adjust(_row(1.0, 1.0), change).flatten().tolist() == [1.0, 1.0]
-    assert plain.adjust(_row(-1.0, 1.0), change).flatten().tolist() == [-1.0, 1.0]
+    assert hopskipjump.corrected(GBBA(), _row(-1.0, 1.0), change).flatten().tolist() == [0.0, 1.0]
+    assert hopskipjump.corrected(GBBA(), _row(1.0, 1.0), change).flatten().tolist() == [1.0, 1.0]
 
 
 def test_a_boundary_step_goes_around_and_then_nearer() -> None:
@@ -171,14 +172,14 @@ def test_a_ray_without_a_boundary_is_given_up() -> None:
 def test_opt_measures_how_the_reach_grows() -> None:
     """The boundary is x0 = 1; turned by 0.1 the ray (1, 0) becomes (1, 0.1) and reaches sqrt 1.01 far."""
     one = _subject([0.0, 0.0], Scripted([0.0, 5.0], [0.0, -2.0]))
-    attack = opt.OPT(directions=2)
-    (gradient, sideways), _ = _listen(attack.gradient(one, opt._Ray(_row(1.0, 0.0), 1.0), 0.1),
+    attack = OPT(directions=2)
+    (gradient, sideways), _ = _listen(opt.measured(attack, one, opt._Ray(_row(1.0, 0.0), 1.0), 0.1),
                                       lambda x: bool(x[0] >= 1))
     growth = (math.sqrt(1.01) - 1) / 0.1
     assert gradient.flatten().tolist() == pytest.approx([0.0, (growth - growth) / 2], abs=1e-3)
     assert sideways.reach == pytest.approx(math.sqrt(1.01), abs=1e-3)
     one = _subject([0.0, 0.0], Scripted([0.0, 5.0]))
-    (gradient, _), _ = _listen(opt.OPT(directions=1).gradient(one, opt._Ray(_row(1.0, 0.0), 1.0), 0.1),
+    (gradient, _), _ = _listen(opt.measured(OPT(directions=1), one, opt._Ray(_row(1.0, 0.0), 1.0), 0.1),
                                lambda x: bool(x[0] >= 1))
     assert gradient.flatten().tolist() == pytest.approx([0.0, growth], abs=2e-3)
 
@@ -186,7 +187,7 @@ def test_opt_measures_how_the_reach_grows() -> None:
 def test_sign_opt_asks_only_whether_the_boundary_comes_nearer() -> None:
     """The boundary is x0 + x1 = 1, the ray (1, 0): turned up it is nearer, turned down further away."""
     one = _subject([0.0, 0.0], Scripted([0.0, 5.0], [0.0, -2.0], [0.0, 1.0]))
-    (gradient, same), asked = _listen(opt.SignOPT(directions=3).gradient(one, opt._Ray(_row(1.0, 0.0), 1.0), 0.1),
+    (gradient, same), asked = _listen(opt.told(SignOPT(directions=3), one, opt._Ray(_row(1.0, 0.0), 1.0), 0.1),
                                       lambda x: bool(x.sum() > 1))
     # -u for the two that are nearer and +u for the one that is not.
     assert gradient.flatten().tolist() == pytest.approx([0.0, -1.0])
@@ -402,7 +403,7 @@ def test_a_model_with_a_random_defense_inside_ends_within_the_budget(name: str) 
 def test_gbba_takes_the_part_along_the_change_out(correction: str, direction: list[float],
                                                   expected: list[float]) -> None:
     change = torch.tensor([0.5, 0.0]).view(1, 1, 1, 2)
-    adjusted = hopskipjump.GBBA(correction=correction).adjust(torch.tensor(direction).view(1, 1, 1, 2), change)
+    adjusted = GBBA(correction=correction).adjust(torch.tensor(direction).view(1, 1, 1, 2), change)
     assert adjusted.flatten().tolist() == pytest.approx(expected)
 
 

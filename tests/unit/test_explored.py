@@ -138,7 +138,7 @@ def with_array(name: str, **arrays: np.ndarray) -> Payload:
     lambda: with_array("steps", adversarial=np.full((1, 224, 224), np.nan, np.float32)),
     lambda: with_array("steps", snapshots=done("steps").arrays["snapshots"][1:]),
     lambda: with_array("steps", clean=np.full((1, 224, 224), "x")),
-], ids=str)
+])
 def test_what_does_not_fit_together_is_refused_in_one_line(other: Callable[[], Payload]) -> None:
     with pytest.raises(EngineError, match=r"^this is no Explored: ") as caught:
         Explored.of(other())

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from engine.attacks.base import ATTACKS, Others, Run
-from engine.attacks.generative import AdvGANPlusPlus
+from engine.attacks.declared.generative import AdvGANPlusPlus
+from engine.attacks.generative import _AdvGANPlusPlus
 from engine.attacks.networks.generators import (
     Discriminator,
     FeaturePerturber,
@@ -113,7 +114,7 @@ def test_features_are_the_last_map_and_one_query() -> None:
     model, images = small_net(), some_images(5)
     oracle = WhiteBox(model, 5, rows_at_once=2)
     with nothing_left_behind(model):
-        features, logits = AdvGANPlusPlus().see(oracle, images, cast(Run, None))
+        features, logits = _AdvGANPlusPlus(AdvGANPlusPlus()).see(oracle, images, cast(Run, None))
     assert features.shape == (5, 8, 2, 2) and oracle.queries.tolist() == [1] * 5 and not oracle.gradients.any()
     torch.testing.assert_close(logits, model(images))
     torch.testing.assert_close(model.module[-1](features.flatten(1)), logits)

@@ -1,6 +1,7 @@
 """Random numbers belong to an image: its place, its company, and how a run is cut change nothing."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.attacks import ATTACKS
-from engine.attacks.base import Others
+from engine.attacks.base import Draw, Others
 from engine.attacks.batch import BatchRun
 from engine.attacks.result import AttackResult
 from engine.attacks.runner import Resources
@@ -56,10 +57,11 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, list[bytes]]:
     seen: dict[bytes, list[bytes]] = defaultdict(list)
     real = BatchRun._draw
 
-    def spy(self: BatchRun, like: Tensor, rows: Tensor | None, one: object) -> Tensor:
-        numbers = real(self, like, rows, one)
-        for row, image in zip(numbers, range(len(like)) if rows is None else rows.tolist(), strict=True):
-            seen[self._clean[image].numpy().tobytes()].append(row.numpy().tobytes())
+    def spy(self: BatchRun, draws: Sequence[Draw], like: Tensor, images: Sequence[int]) -> list[Tensor]:
+        numbers = real(self, draws, like, images)
+        for one in numbers:
+            for row, image in zip(one, images, strict=True):
+                seen[self._clean[image].numpy().tobytes()].append(row.numpy().tobytes())
         return numbers
 
     monkeypatch.setattr(BatchRun, "_draw", spy)

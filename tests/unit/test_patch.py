@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from engine.attacks.base import Others
-from engine.attacks.patch import AdversarialPatch, _hottest, _Placement, _regions, _sides
+from engine.attacks.declared.patch import ROA, AdversarialPatch
+from engine.attacks.patch import _hottest, _Placement, _regions, _sides, _Sticker, _WorstPlace
 from engine.attacks.runner import Resources
 from engine.attacks.spec import make_spec
 from engine.errors import EngineError, UnknownName
@@ -80,9 +81,7 @@ def test_roa_finds_the_only_place_that_matters(search: str) -> None:
 
 
 def test_roas_grid_reaches_from_edge_to_edge_and_has_each_place_once() -> None:
-    from engine.attacks.patch import ROA
-
-    tops, lefts = ROA(grid=3)._corners(torch.zeros(1, 1, 8, 9), (2, 8))
+    tops, lefts = _WorstPlace(ROA(grid=3))._corners(torch.zeros(1, 1, 8, 9), (2, 8))
     assert list(zip(tops.tolist(), lefts.tolist(), strict=True)) == [(0, 0), (0, 1), (3, 0), (3, 1), (6, 0), (6, 1)]
 
 
@@ -200,7 +199,7 @@ def test_an_upright_patch_of_full_size_is_copied_pixel_by_pixel() -> None:
     patch = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0))
     images = torch.zeros(1, 3, 10, 12)
     placement = _Placement(torch.zeros(1), torch.tensor([2.0]), torch.tensor([[5.0, 8.0]]))
-    pasted = AdversarialPatch(shape="square")._applied(patch, images, placement)
+    pasted = _Sticker(AdversarialPatch(shape="square"))._applied(patch, images, placement)
     torch.testing.assert_close(pasted[0, :, 3:7, 6:10], patch)
     assert int((pasted != 0).sum()) == 3 * 16
 
@@ -208,14 +207,14 @@ def test_an_upright_patch_of_full_size_is_copied_pixel_by_pixel() -> None:
 def test_a_quarter_turn_turns_the_patch() -> None:
     patch = torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(0))
     placement = _Placement(torch.tensor([math.pi / 2]), torch.tensor([2.0]), torch.tensor([[2.0, 2.0]]))
-    pasted = AdversarialPatch(shape="square")._applied(patch, torch.zeros(1, 1, 4, 4), placement)
+    pasted = _Sticker(AdversarialPatch(shape="square"))._applied(patch, torch.zeros(1, 1, 4, 4), placement)
     turned = [patch.rot90(k, dims=(1, 2)) for k in (1, 3)]
     assert any(torch.allclose(pasted[0], t, atol=1e-5) for t in turned)
 
 
 def test_a_disc_leaves_the_corners_alone() -> None:
     placement = _Placement(torch.zeros(1), torch.tensor([4.0]), torch.tensor([[4.0, 4.0]]))
-    pasted = AdversarialPatch(shape="disc")._applied(torch.ones(1, 8, 8), torch.zeros(1, 1, 8, 8), placement)
+    pasted = _Sticker(AdversarialPatch(shape="disc"))._applied(torch.ones(1, 8, 8), torch.zeros(1, 1, 8, 8), placement)
     assert pasted[0, 0, 0, 0] == pasted[0, 0, 7, 7] == 0 and pasted[0, 0, 4].all()
     assert float(pasted.mean()) == pytest.approx(math.pi / 4, abs=0.05)
 
@@ -236,7 +235,7 @@ def test_the_gradient_of_the_patch_is_that_of_the_mean_objective() -> None:
     from engine.attacks.base import Goal
     from engine.serving.threat import WhiteBox
 
-    attack_, images, aim = AdversarialPatch(size=0.5), some_images(3), Goal(torch.tensor([0, 1, 2]))
+    attack_, images, aim = _Sticker(AdversarialPatch(size=0.5)), some_images(3), Goal(torch.tensor([0, 1, 2]))
     patch = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0))
     placement = _Placement.of(torch.rand(3, 4, generator=torch.Generator().manual_seed(1)), images, 4, 0.4, 0.8)
     gradient, value, _ = attack_._gradient(WhiteBox(MODEL, 3), patch, images, aim, placement)

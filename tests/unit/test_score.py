@@ -9,6 +9,7 @@ from torch import Tensor
 
 from engine.attacks import ATTACKS, score
 from engine.attacks.base import Goal, Knowledge
+from engine.attacks.declared.score import NES, PIXELS, SimBA, Square
 from engine.attacks.runner import Resources
 from tests.tiny import Counted, Slope, grey, quick, small_net, some_images
 from tests.unit.test_decision import Always, Scripted, Trembling, _row, _subject
@@ -33,10 +34,10 @@ def test_what_is_to_be_lowered(targeted: bool, wanted: int, cross_entropy: float
 
 
 def test_squares_shrink_by_the_authors_schedule_stretched_to_the_budget() -> None:
-    square = score.Square(queries=10_000)
+    square = Square(queries=10_000)
     shares = {0: 1, 10: 1, 11: 2, 50: 2, 51: 4, 201: 8, 501: 16, 1001: 32, 2001: 64, 4001: 128, 6001: 256, 8001: 512}
-    assert {q: 0.8 / square._share(q) for q in shares} == pytest.approx(shares)
-    assert score.Square(queries=1000)._share(6) == score.Square(queries=10_000)._share(60)
+    assert {q: 0.8 / score._share(square, q) for q in shares} == pytest.approx(shares)
+    assert score._share(Square(queries=1000), 6) == score._share(Square(queries=10_000), 60)
 
 
 def test_square_begins_with_stripes_and_sets_squares_to_the_edge_of_the_budget() -> None:
@@ -45,7 +46,7 @@ def test_square_begins_with_stripes_and_sets_squares_to_the_edge_of_the_budget()
     assert score._stripes(one).flatten().tolist() == pytest.approx([0.6, 0.4, 0.6])
     one.best.copy_(_row(0.6, 0.4, 0.6))
     one.run.numbers = [torch.tensor([0.0, 0.4]), torch.tensor([-1.0])]  # column int(0.7 x 3) = 2, darker
-    assert score._square(one, 0.2).flatten().tolist() == pytest.approx([0.6, 0.4, 0.4])
+    assert score._squared(one, 0.2).flatten().tolist() == pytest.approx([0.6, 0.4, 0.4])
     assert one.best.flatten().tolist() == pytest.approx([0.6, 0.4, 0.6]), "the best image was changed in place"
 
 
@@ -53,10 +54,10 @@ def test_square_draws_another_colour_where_the_first_changes_nothing() -> None:
     one = _subject([0.5, 0.5, 0.5], Scripted([0.0, 0.4], [1.0], [1.0], [-1.0]), "linf")
     one.lower, one.upper = one.clean - 0.1, one.clean + 0.1
     one.best.copy_(_row(0.6, 0.4, 0.6))
-    assert score._square(one, 0.2).flatten().tolist() == pytest.approx([0.6, 0.4, 0.4])
+    assert score._squared(one, 0.2).flatten().tolist() == pytest.approx([0.6, 0.4, 0.4])
     one.lower = one.upper = one.best
     one.run.numbers = [torch.tensor([0.0, 0.4]), *[torch.tensor([1.0])] * score.MOST_COLOURS]
-    assert torch.equal(score._square(one, 0.2), one.best), "where nothing may change it gives up"
+    assert torch.equal(score._squared(one, 0.2), one.best), "where nothing may change it gives up"
 
 
 @pytest.mark.parametrize("side", [2, 3, 4, 7])
@@ -91,7 +92,7 @@ def test_nes_estimates_the_slope_from_opposite_probes() -> None:
     probes = [[1.0, 0.0], [1.0, 1.0], [0.0, 2.0]]
     one = _subject([0.5, 0.5], Scripted(*probes))
     aim = score.Aim(0, False)
-    coroutine = score.NES(probes=6, radius=0.01)._gradient(one, aim, one.clean)
+    coroutine = score._gradient(NES(probes=6, radius=0.01), one, aim, one.clean)
     images = next(coroutine)
     assert images[:, 0, 0].tolist() == [pytest.approx([0.5 + s * 0.01 * u for u in probe]) for s in (1, -1)
                                         for probe in probes]
@@ -104,9 +105,9 @@ def test_nes_estimates_the_slope_from_opposite_probes() -> None:
 def test_simba_tries_both_ways_and_keeps_what_helps() -> None:
     """Brighter is surer, so the first way is refused and the second taken, for one pixel and then for the other."""
     one = _subject([0.5, 0.5], Scripted([0.9, -0.9], [-0.9, 0.9]))
-    simba = score.SimBA(step_size=0.2, basis=score.PIXELS)
+    simba = SimBA(step_size=0.2, basis=PIXELS)
     asked: list[list[float]] = []
-    coroutine = simba.search(one, score.Aim(0, False), _scores(one.clean))
+    coroutine = score.simba(simba, one, score.Aim(0, False), _scores(one.clean))
     image = next(coroutine)
     for _ in range(4):
         asked.append([round(v, 4) for v in image.flatten().tolist()])
@@ -135,7 +136,7 @@ def test_waves_are_an_orthonormal_basis() -> None:
 
 @pytest.mark.parametrize(("name", "options"), [
     ("square", {"eps": 0.05}), ("square", {"eps": 1.0, "norm": "l2"}), ("nes", {"eps": 0.05}),
-    ("simba", {}), ("simba", {"basis": score.PIXELS}),
+    ("simba", {}), ("simba", {"basis": PIXELS}),
 ])
 @pytest.mark.parametrize("target", [None, 1])
 def test_it_fools_a_small_network_and_stops_there(name: str, options: dict, target: int | None) -> None:

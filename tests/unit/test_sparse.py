@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from engine.attacks.base import Budget
+from engine.attacks.declared.sparse import OnePixel
 from engine.attacks.runner import Resources
-from engine.attacks.sparse import OnePixel, _top
+from engine.attacks.sparse import _children, _painted, _top
 from engine.errors import EngineError
 from tests.tiny import Ridge, Slope, attack, grey, small_net, some_images
 
@@ -120,7 +121,7 @@ def test_children_are_the_fittest_candidate_plus_half_the_difference_of_two() ->
 
     genes = torch.tensor([[0.1], [0.5], [0.9]]).view(1, 3, 1, 1).expand(1, 3, 1, 3).contiguous()
     fitness = torch.tensor([[-3.0, -1.0, -2.0]])
-    children = OnePixel(population=3)._children(genes, fitness, Fixed(), torch.tensor([0]))
+    children = _children(OnePixel(population=3), genes, fitness, Fixed(), torch.tensor([0]))
     # The fittest is 1; r1 = 1, 2, 0; r2 = the one before in that order: 0, 1, 2
     expected = [0.5 + 0.5 * (0.5 - 0.1), 0.5 + 0.5 * (0.9 - 0.5), 0.5 + 0.5 * (0.1 - 0.9)]
     np.testing.assert_allclose(children[0, :, 0, 0], np.clip(expected, 0, 1), atol=1e-6)
@@ -129,7 +130,7 @@ def test_children_are_the_fittest_candidate_plus_half_the_difference_of_two() ->
 def test_candidates_are_painted_where_they_say() -> None:
     ball = Budget("l0", None).around(torch.zeros(2, 3, 4, 5))
     genes = torch.tensor([[[0.0, 0.0, 0.1, 0.2, 0.3]], [[1.0, 0.99, 0.4, 0.5, 0.6]]])
-    images = OnePixel()._painted(genes, ball, torch.tensor([0, 1]))
+    images = _painted(OnePixel(), genes, ball, torch.tensor([0, 1]))
     np.testing.assert_allclose(images[0, :, 0, 0], [0.1, 0.2, 0.3])
     np.testing.assert_allclose(images[1, :, 3, 4], [0.4, 0.5, 0.6])
     assert int((images != 0).sum()) == 6

@@ -1,6 +1,6 @@
 """Transfer attacks: every piece by hand, against a model that answers with a chosen function instead of a network."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import cycle, product
 
 import numpy as np
@@ -11,12 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from engine.attacks import ATTACKS
-from engine.attacks.base import Budget, Goal, Others, Run
+from engine.attacks.base import Budget, Draw, Goal, Others, Run
+from engine.attacks.declared.transfer import Combined, TransferAttack
 from engine.attacks.runner import Resources, run_attack
 from engine.attacks.spec import make_spec
-from engine.attacks.transfer.blocks import Blocks
-from engine.attacks.transfer.combined import Combined
-from engine.attacks.transfer.loop import TransferAttack, smoothed
+from engine.attacks.transfer.blocks import Blocks, _Cuts, _moved
+from engine.attacks.transfer.combined import combined as pieces_of
+from engine.attacks.transfer.loop import smoothed
 from engine.attacks.transfer.rules import AtThePoint, PenalisedNorm, TunedVariance
 from engine.attacks.transfer.scene import Scene
 from engine.attacks.transfer.transformations import Diversity, MixedScales, Scales, Styles, Transformation
@@ -50,8 +51,14 @@ class Scripted(Run):
         self.script: Iterator[float] = cycle(script or (0.0,))
         self.others = Others(torch.zeros(0) if others is None else others, torch.zeros(0))
 
+    def numbers(self, shape: tuple[int, ...], rows: Tensor) -> Tensor:
+        return torch.full((len(rows), *shape), next(self.script))
+
+    def drawn(self, draws: Iterable[Draw], like: Tensor, rows: Tensor | None = None) -> Iterator[Tensor]:
+        return (self.numbers(draw.shape, torch.arange(len(like)) if rows is None else rows) for draw in draws)
+
     def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
-        return torch.full_like(like, next(self.script))
+        return next(self.drawn([Draw(tuple(like.shape[1:]))], like, rows))
 
     normal = noise
 
@@ -70,17 +77,30 @@ class Drawn(Scripted):
         super().__init__(others=others)
         self.streams = [torch.Generator().manual_seed(i) for i in range(images)]
 
-    def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
-        rows = torch.arange(len(like)) if rows is None else rows
-        return torch.stack([torch.rand(like.shape[1:], generator=self.streams[i]) for i in rows]) * 2 - 1
-
-    normal = noise
+    def numbers(self, shape: tuple[int, ...], rows: Tensor) -> Tensor:
+        return torch.stack([torch.rand(shape, generator=self.streams[i]) for i in rows]) * 2 - 1
 
 
 def scene(target: Answers, clean: Tensor, *transformations: Transformation, run: Run | None = None,
           step_size: float = 0.0) -> Scene:
     goal = Goal(torch.zeros(len(clean), dtype=torch.int64))
     return Scene(target, goal, Budget("linf", EPS).around(clean), run or Scripted(), transformations, step_size)
+
+
+def copied(transformation: Transformation, points: Tensor, run: Run, number: int = 0) -> Tensor:
+    """A copy of points, one for each image, with random numbers of `run`."""
+    drawn = list(run.drawn(transformation.draws(points), points))
+    return transformation(points, torch.arange(len(points)), number, drawn, scene(Answers(identity), points, run=run))
+
+
+def cut(points: Tensor, run: Run, blocks: int = 3) -> list[_Cuts]:
+    orders = run.drawn([Draw((side - 1,)) for side in points.shape[2:]], points)
+    return [_Cuts.at(order, blocks) for order in orders]
+
+
+def climbed(stage: Scene, points: Tensor) -> Ascent:
+    """The gradient at points, one for each image."""
+    return stage.step(AtThePoint(), points, None, last=True)[0]
 
 
 def identity(x: Tensor) -> Tensor:
@@ -106,10 +126,10 @@ def test_diversity_is_resizing_and_padding(size: float, top: float, left: float)
     points = some_images(2, size=20)
 
     class Said(Scripted):
-        def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
-            return (torch.tensor([size, top, left, 0.0]) * 2 - 1).expand_as(like).clone()
+        def numbers(self, shape: tuple[int, ...], rows: Tensor) -> Tensor:
+            return (torch.tensor([size, top, left, 0.0]) * 2 - 1).expand(len(rows), *shape).clone()
 
-    copy = Diversity(0.5, 1.0)(points, torch.arange(2), 0, scene(Answers(identity), points, run=Said()))
+    copy = copied(Diversity(0.5, 1.0), points, Said())
     small = 10 + int(size * 11)
     down, right = int(top * (21 - small)), int(left * (21 - small))
     expected = F.pad(F.interpolate(points, (small, small), mode="bilinear", align_corners=False),
@@ -119,7 +139,7 @@ def test_diversity_is_resizing_and_padding(size: float, top: float, left: float)
 
 def test_diversity_leaves_some_images_alone_to_the_last_bit() -> None:
     points = some_images(50, size=9)
-    copies = Diversity(0.5, 0.5)(points, torch.arange(50), 0, scene(Answers(identity), points, run=Drawn(50)))
+    copies = copied(Diversity(0.5, 0.5), points, Drawn(50))
     same = (copies == points).flatten(1).all(dim=1)
     assert 10 < int(same.sum()) < 45
     assert not bool(((copies - points).abs() < 1e-6).flatten(1).all(dim=1)[~same].any())
@@ -137,14 +157,14 @@ def test_each_way_of_sia_on_a_single_block(way: int, expected: Callable[[Tensor]
     class Said(Scripted):
         """One block; the way, half of its length as the amount, the brightest noise, and which channel is dropped."""
 
-        def noise(self, like: Tensor, rows: Tensor | None = None) -> Tensor:
-            if like.shape[1:] == (2, 1, 1):
+        def numbers(self, shape: tuple[int, ...], rows: Tensor) -> Tensor:
+            if shape == (2, 1, 1):
                 return torch.tensor([(way + 0.5) / 10, 0.5]).view(1, 2, 1, 1) * 2 - 1
-            if like.shape[1:] == (3, 1, 1):
+            if shape == (3, 1, 1):
                 return torch.tensor([0.11, 0.09, 0.11]).view(1, 3, 1, 1) * 2 - 1
-            return torch.ones_like(like)
+            return torch.ones(1, *shape)
 
-    copy = Blocks(1, 1)(points, torch.tensor([0]), 0, scene(Answers(identity), points, run=Said()))
+    copy = copied(Blocks(1, 1), points, Said())
     torch.testing.assert_close(copy, expected(points))
 
 
@@ -161,11 +181,8 @@ def _low(images: Tensor, rows: int, columns: int) -> Tensor:
 
 def test_sia_shrinks_and_smooths_every_block_by_itself() -> None:
     """Of blocks side by side each is what it would be alone."""
-    from engine.attacks.transfer.blocks import _Cuts
-
-    points, rows = some_images(2, size=40)[..., :31], torch.arange(2)
-    stage = scene(Answers(identity), points, run=Drawn(2))
-    down, right = (_Cuts.drawn(side, 3, points, rows, stage) for side in (40, 31))
+    points = some_images(2, size=40)[..., :31]
+    down, right = cut(points, Drawn(2))
     shrunk = down.shrinking()[:, None] @ points @ right.shrinking()[:, None].mT
     low = down.smoothing()[:, None] @ points @ right.smoothing()[:, None].mT
     for i, a, b in product(range(2), range(3), range(3)):
@@ -188,9 +205,10 @@ def test_sia_with_seven_ways_does_nothing_else() -> None:
             ways[self.seven].update(ways_.flatten().tolist())
             return done
 
+    run = Drawn(1)
     for _ in range(30):
-        Named(1, 3)(points, torch.tensor([0]), 0, scene(Answers(identity), points, run=Drawn(1)))
-        Named(1, 3, seven=True)(points, torch.tensor([0]), 0, scene(Answers(identity), points, run=Drawn(1)))
+        copied(Named(1, 3), points, run)
+        copied(Named(1, 3, seven=True), points, run)
     assert max(ways[False]) > 6 and not ways[True]
     ten, seven = (attack("sia", small_net(), some_images(2), [0, 1], eps=EPS, steps=2, ways=ways).adversarial
                   for ways in ("ten", "seven"))
@@ -199,13 +217,10 @@ def test_sia_with_seven_ways_does_nothing_else() -> None:
 
 def test_sia_moves_pixels_within_their_blocks_only() -> None:
     """The numbers of an image's pixels, moved: within each block they are the same numbers in another order."""
-    from engine.attacks.transfer.blocks import _Cuts, _moved
-
-    rows = torch.arange(30)
     numbers = torch.arange(13.0 * 17).view(1, 1, 13, 17).repeat(30, 1, 1, 1)
-    stage = scene(Answers(identity), numbers, run=Drawn(30))
-    down, right = (_Cuts.drawn(side, 3, numbers, rows, stage) for side in (13, 17))
-    ways = (stage.noise(numbers[:, 0, :3, :3], rows) * 5).long()
+    run = Drawn(30)
+    down, right = cut(numbers, run)
+    ways = ((run.noise(numbers[:, 0, :3, :3]) + 1) / 2 * 5).long()
     moved = _moved(numbers, ways, torch.full(ways.shape, 0.4), down, right)
     assert float((moved != numbers).float().mean()) > 0.5
     for i in range(30):
@@ -220,12 +235,12 @@ def test_sia_moves_pixels_within_their_blocks_only() -> None:
 def test_sia_leads_a_pixel_s_gradient_back_to_where_it_came_from() -> None:
     points = some_images(3, size=10)
     target = Answers(lambda x: x.square())
-    ascent = scene(target, points, Blocks(7), run=Drawn(3)).gradient(points, torch.arange(3))
+    ascent = climbed(scene(target, points, Blocks(7), run=Drawn(3)), points)
     expected = torch.zeros_like(points)
-    replay = scene(target, points, run=Drawn(3))
+    replay = Drawn(3)
     for number in range(7):
         leaf = points.clone().requires_grad_(True)
-        (Blocks(7)(leaf, torch.arange(3), number, replay).pow(3) / 3).sum().backward()
+        (copied(Blocks(7), leaf, replay, number).pow(3) / 3).sum().backward()
         expected += leaf.grad / 7
     torch.testing.assert_close(ascent.gradient, expected)
 
@@ -235,7 +250,7 @@ def test_usmm_darkens_by_scale_and_by_another_image_and_adds_the_gradients_as_th
     target = Answers(identity)
     stage = scene(target, CLEAN, MixedScales(scales=2, masks=1, mix=0.25, lowest=0.5, highest=1.5),
                   run=Scripted(others=torch.cat([CLEAN, other])))
-    ascent = stage.gradient(CLEAN, torch.tensor([0]))
+    ascent = climbed(stage, CLEAN)
     # Masks 0.75 + 0.5 other = (1.25, 0.85), and 0.5 * 1.5 * 1.25 = 0.9375.
     dark, bright = torch.tensor([0.3125, 0.17]).view(1, 1, 1, 2), torch.tensor([0.9375, 0.51]).view(1, 1, 1, 2)
     torch.testing.assert_close(torch.cat(target.asked), torch.cat([dark, bright]))
@@ -245,7 +260,7 @@ def test_usmm_darkens_by_scale_and_by_another_image_and_adds_the_gradients_as_th
 def test_usmm_clips_what_gets_brighter_than_white() -> None:
     target = Answers(identity)
     stage = scene(target, CLEAN, MixedScales(1, 1, 0.5, 1.0, 1.0), run=Scripted(others=torch.ones(1, 1, 1, 2) * 5))
-    stage.gradient(CLEAN, torch.tensor([0]))
+    climbed(stage, CLEAN)
     assert torch.equal(target.asked[0], torch.ones(1, 1, 1, 2))
 
 
@@ -253,7 +268,7 @@ def test_usmm_never_takes_the_attacked_image_itself() -> None:
     clean = some_images(3)
     stage = scene(Answers(identity), clean, run=Drawn(3, others=clean))
     rows = torch.arange(3).repeat(40)
-    chosen = stage.other(rows)
+    chosen = stage.other(rows, torch.rand(120, generator=torch.Generator().manual_seed(0)))
     numbers = torch.stack([(clean == one).flatten(1).all(1).long().argmax() for one in chosen])
     assert set(zip(rows.tolist(), numbers.tolist(), strict=True)) == {(i, j) for i in range(3) for j in range(3)
                                                                       if i != j}
@@ -273,7 +288,7 @@ def test_stm_mixes_the_image_with_its_styled_self_and_noise() -> None:
     network = load_style("phantom")
     target = Answers(torch.ones_like)
     stage = scene(target, points, Styles(1, own=0.3, reach=2.0), run=Scripted(0.7, -1.0))
-    ascent = stage.gradient(points, torch.arange(2))
+    ascent = climbed(stage, points)
     styled = network.restyled(points, torch.full((2, network.codes), 0.7))
     torch.testing.assert_close(target.asked[0], 0.3 * points + 0.7 * styled - 2 * EPS)
     torch.testing.assert_close(ascent.gradient, torch.ones_like(points))
@@ -306,19 +321,19 @@ def test_variance_tuning_adds_how_the_gradient_varied_around_the_point_before() 
     target = Answers(lambda x: x.square())
     stage = scene(target, CLEAN, run=Scripted(1.0, -1.0))
     rule = TunedVariance(neighbours=2, reach=1.5)
-    first, variance = rule(stage, CLEAN, None, last=False)
+    first, variance = stage.step(rule, CLEAN, None, last=False)
     torch.testing.assert_close(first.gradient, CLEAN.square())
     torch.testing.assert_close(variance, torch.full_like(CLEAN, 0.15**2))
-    second, nothing = rule(stage, 2 * CLEAN, variance, last=True)
+    second, nothing = stage.step(rule, 2 * CLEAN, variance, last=True)
     torch.testing.assert_close(second.gradient, 4 * CLEAN.square() + 0.15**2)
     assert nothing is None
-    assert sum(map(len, target.asked)) == rule.passes(2) == 4
+    assert sum(map(len, target.asked)) == ATTACKS["vmifgsm"](steps=2, neighbours=2).cost().gradients == 4
 
 
 def test_the_penalised_norm_looks_around_and_a_step_back_down() -> None:
     target = Answers(lambda x: x.square())
     stage = scene(target, CLEAN, run=Scripted(0.5), step_size=0.02)
-    ascent, _ = PenalisedNorm(neighbours=1, reach=3.0, balance=0.25)(stage, CLEAN, None, last=False)
+    ascent, _ = stage.step(PenalisedNorm(neighbours=1, reach=3.0, balance=0.25), CLEAN, None, last=False)
     near = np.array([0.65, 0.55])  # 0.5 * 3 eps further
     below = near - 0.02 * near**2 / (near**2).mean()
     np.testing.assert_allclose(target.asked[0].ravel(), near, atol=1e-6)
@@ -366,9 +381,9 @@ def test_every_transfer_attack_is_one_combination() -> None:
 def test_copies_and_passes_multiply() -> None:
     chosen = Combined(kind="sia", copies=4, scales=3, diversity=0.5, rule="vmi", neighbours=2, steps=5)
     assert chosen.cost().gradients == 4 * 3 * (5 + 4 * 2)
-    pieces = chosen.pieces()
+    pieces = pieces_of(chosen)
     assert [type(t) for t in pieces.transformations] == [Blocks, Scales, Diversity]
-    assert isinstance(Combined(**PLAIN).pieces().rule, AtThePoint)
+    assert isinstance(pieces_of(Combined(**PLAIN)).rule, AtThePoint)
 
 
 def test_transformations_meet_in_every_combination() -> None:
@@ -387,7 +402,7 @@ def test_how_many_rows_go_together_changes_no_copy(pieces: tuple, rule: object) 
     def copies_of_first(images: Tensor, at_once: int) -> tuple[Tensor, Tensor]:
         target = Answers(lambda x: x.square(), at_once)
         stage = scene(target, images, *pieces, run=Drawn(len(images), others=some_images(4, seed=9)), step_size=0.01)
-        ascent, _ = rule(stage, images, None, last=False)
+        ascent, _ = stage.step(rule, images, None, last=False)
         assert max(map(len, target.asked)) <= max(at_once, len(images))
         seen, rows = torch.cat(target.asked), torch.cat(target.rows)
         return seen[rows == 0].flatten(1).sort(dim=0).values, ascent.gradient[0]

@@ -1,10 +1,11 @@
 """Attacks must not make an accelerator wait: proven on a device that is not there (tests.far).
 
+Random numbers are drawn on the host, and are to go there once a step, however many of them it takes.
+
 Waits are differences: what a run spends once (the model and the images go there, verdicts come back) is no matter; what
 a further step, round or image costs is.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.attacks import ATTACKS
+from engine.attacks import ATTACKS, batch
 from engine.attacks.base import Knowledge, Others
 from engine.attacks.result import AttackResult
 from engine.attacks.runner import Resources
@@ -61,7 +62,7 @@ def stubborn() -> Classifier:
 
 
 def watch(name: str, images: int = 4, further: int = 4, model: Classifier | None = None,
-          **options: Any) -> tuple[Counter[str], AttackResult]:
+          **options: Any) -> tuple[far.Waits, AttackResult]:
     """What a run on the far device was waited for, and its result."""
     model, clean = model or stubborn(), some_images(images)
     labels = model(clean).argmax(dim=1)
@@ -104,7 +105,7 @@ def test_the_instrument_sees_what_waits(act: Callable[[Tensor], Any], kind: str)
         x = torch.ones(2, 2).pin_memory().to(far.DEVICE, non_blocking=True)
         assert not waits
         act(x)
-    assert set(waits) == {kind}
+    assert set(waits) == {kind} and waits.sent == 1
 
 
 @pytest.mark.parametrize("act", [
@@ -119,7 +120,7 @@ def test_the_instrument_sees_what_waits(act: Callable[[Tensor], Any], kind: str)
 def test_the_instrument_keeps_still_otherwise(act: Callable[[Tensor], Any]) -> None:
     with far.watched() as waits:
         act(torch.ones(2, 2).pin_memory().to(far.DEVICE, non_blocking=True))
-    assert not waits
+    assert not waits and waits.sent == 1
 
 
 def test_the_far_device_does_not_compute_with_what_is_on_the_host() -> None:
@@ -149,10 +150,56 @@ def test_no_step_waits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert many == few
 
 
-@pytest.mark.parametrize("name", sorted(EPOCHS))
-def test_no_step_of_learning_waits(name: str) -> None:
-    few, many = (watch(name, further=EPOCHS[name] * steps, epochs=2)[0] for steps in (2, 4))
+@pytest.mark.parametrize("name", [n for n in WHITE if n not in EPOCHS and n not in ONE_STEP])
+def test_random_numbers_cross_once_a_step(name: str) -> None:
+    few, many = (watch(name, **of_steps(name, steps))[0].sent for steps in (3, 6))
+    assert many - few <= 3
+
+
+@pytest.mark.parametrize(("name", "options", "more"), [
+    ("sia", {"copies": 2}, {"copies": 5}),
+    ("stm", {"copies": 2}, {"copies": 5}),
+    ("usmm", {"masks": 1}, {"masks": 4}),
+    ("pgn", {"neighbours": 1}, {"neighbours": 4}),
+    ("vmifgsm", {"neighbours": 1}, {"neighbours": 4}),
+    ("combined", {"kind": "none", "rule": "plain"}, {"kind": "sia", "rule": "pgn", "copies": 3, "neighbours": 3}),
+    ("combined", {"kind": "stm", "rule": "vmi", "copies": 1, "neighbours": 1},
+     {"kind": "stm", "rule": "vmi", "copies": 3, "neighbours": 3}),
+    ("pgd", {"random_start": True}, {"norm": "l2", "random_start": True}),
+])
+def test_random_numbers_cross_once_whatever_a_step_is_made_of(name: str, options: dict[str, Any],
+                                                              more: dict[str, Any]) -> None:
+    few, many = (watch(name, steps=3, **settings)[0] for settings in (options, more))
+    assert many.sent == few.sent <= 3
     assert many == few
+
+
+def test_what_is_too_much_to_cross_at_once_is_cut_and_stays_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the numbers of a step would take too much memory they cross in portions, which changes none of them."""
+    whole = watch("sia", steps=2, copies=4, model=small_net())
+    monkeypatch.setattr(batch, "MOST_SENT", 2000)
+    portions = watch("sia", steps=2, copies=4, model=small_net())
+    assert whole[0].sent < portions[0].sent
+    assert whole[1].adversarial.tobytes() == portions[1].adversarial.tobytes()
+    alone = watch("sia", 1, steps=2, copies=4, model=small_net())
+    np.testing.assert_allclose(alone[1].adversarial, whole[1].adversarial[:1], atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    *((name, {}) for name in sorted(EPOCHS)), ("uap", {"method": "DeepFool"})])
+def test_no_step_of_learning_waits(name: str, options: dict[str, Any]) -> None:
+    few, many = (watch(name, further=EPOCHS[name] * steps, epochs=2, **options)[0] for steps in (2, 4))
+    assert many == few
+    assert many.sent - few.sent <= 2 * 2  # so many steps more in so many epochs
+
+
+def test_deepfool_learns_the_same_whether_its_looks_cost_or_not() -> None:
+    options: dict[str, Any] = {"method": "DeepFool", "epochs": 3, "eps": 0.05}
+    resources = Resources(others=Others(some_images(12, seed=1), torch.arange(12) % 3))
+    near = quick("uap", small_net(), some_images(4), [0] * 4, resources=resources, **options)
+    _, there = watch("uap", further=12, model=small_net(), **options)
+    np.testing.assert_allclose(there.trace.learned["pattern"], near.trace.learned["pattern"], atol=1e-5)
+    assert there.trace.curves["fooling"] == near.trace.curves["fooling"] != (0.0,)
 
 
 @pytest.mark.parametrize(("name", "options"), [
@@ -229,10 +276,12 @@ def test_a_round_waits_alike_for_few_images_and_for_many(name: str, monkeypatch:
     rounds: list[int] = []
     asked = Oracle._answers
     monkeypatch.setattr(Oracle, "_answers", lambda self, *a: (rounds.append(len(a[0])), asked(self, *a))[1])
-    once = []
+    once, crossings = [], []
     for images in (2, 4):
         rounds.clear()
         waits, _ = watch(name, images, model=small_net(), resources=None, batch=images)
         assert len(rounds) > 2
         once.append(sum(waits.values()) - len(rounds))
+        crossings.append(waits.sent - len(rounds))
     assert once[0] == once[1]
+    assert crossings[0] == crossings[1]

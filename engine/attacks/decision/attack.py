@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
-from engine.attacks.base import Attack, Ball, Cost, Goal, Run, length
+from torch import Tensor
+
+from engine.attacks.base import Ball, Goal, Run, implements, length
 from engine.attacks.coroutines import Asking, Spent, Subject, run_coroutines
 from engine.attacks.decision.geometry import fools
-from engine.params import param
+from engine.attacks.declared.decision import OTHERS, DecisionAttack
+from engine.serving.threat import DecisionBased
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from engine.serving.threat import DecisionBased
-
-OTHERS = 10  # further images of each class that the attacker has
 NOISES = 5  # images of noise that are tried where none of those will do
 NO_START = ("no starting point: the model gave none of the images tried the wanted class, so the image stays "
             "unchanged")
@@ -27,50 +24,52 @@ TOO_FEW = "the query budget was spent before a starting point was found, so the 
 INSIDE = 1e-3
 
 
-@dataclass(frozen=True, kw_only=True)
-class DecisionAttack(Attack):
-    """What all have in common: a budget of queries, a starting point, and one coroutine an image."""
+# From a start, which fools the model, to ever nearer images that `fools` asks about; the last are further images that
+# may fool it too.
+Approach = Callable[[Any, Subject, Tensor, Iterator[Tensor]], Asking[None]]
 
-    queries: int = param(1000, title="Queries", low=1, high=100_000, step=100,
-                         help="How often the attacker may ask the model about each image; never exceeded.")
 
-    def cost(self) -> Cost:
-        return Cost(gradients=0, queries=self.queries)
+def approaching(declared: type[DecisionAttack]) -> Callable[[Approach], Approach]:
+    """Decorator of how `declared` approaches the clean image."""
+    def note(approach: Approach) -> Approach:
+        implements(declared)(partial(_run, approach))
+        return approach
 
-    def run(self, target: DecisionBased, clean: Tensor, goal: Goal, ball: Ball, run: Run) -> Tensor:
-        near = goal.to("cpu")
+    return note
 
-        def fooled(images: Tensor, rows: Tensor) -> Tensor:
-            return near.reached_by(target.decide(images, rows).cpu(), rows)
 
-        def coroutine(one: Subject) -> Asking[None]:
-            if not bool((yield one.clean)):
-                yield from self._attack(one, candidates(one, near))
+def _run(approach: Approach, attack: DecisionAttack, target: DecisionBased, clean: Tensor, goal: Goal, ball: Ball,
+         run: Run) -> Tensor:
+    near = goal.to("cpu")
 
-        return run_coroutines(target, fooled, ball, run, self.queries, coroutine)
+    def fooled(images: Tensor, rows: Tensor) -> Tensor:
+        return near.reached_by(target.decide(images, rows).cpu(), rows)
 
-    def _attack(self, one: Subject, candidates: Iterator[Tensor]) -> Asking[None]:
-        one.left -= 1  # for the last look
-        lacking = NO_START
-        try:
-            for image in candidates:
-                if (yield from fools(one, image)):
-                    yield from self.approach(one, image, candidates)
-                    break
-        except Spent:
-            lacking = TOO_FEW
-        if not one.found:
-            one.run.note(lacking)
-            return
-        one.left += 1
-        inside = one.fit(one.clean.lerp(one.best, 1 + INSIDE))
-        if bool((yield inside)):
-            one.best.copy_(inside)
+    def coroutine(one: Subject) -> Asking[None]:
+        if not bool((yield one.clean)):
+            yield from _nearest(partial(approach, attack), one, candidates(one, near))
 
-    def approach(self, one: Subject, start: Tensor, others: Iterator[Tensor]) -> Asking[None]:
-        """From `start`, which fools the model, to ever nearer images that `fools` asks about; `others` are further
-        images that may fool it too."""
-        raise NotImplementedError
+    return run_coroutines(target, fooled, ball, run, attack.queries, coroutine)
+
+
+def _nearest(approach: Callable[[Subject, Tensor, Iterator[Tensor]], Asking[None]], one: Subject,
+             candidates: Iterator[Tensor]) -> Asking[None]:
+    one.left -= 1  # for the last look
+    lacking = NO_START
+    try:
+        for image in candidates:
+            if (yield from fools(one, image)):
+                yield from approach(one, image, candidates)
+                break
+    except Spent:
+        lacking = TOO_FEW
+    if not one.found:
+        one.run.note(lacking)
+        return
+    one.left += 1
+    inside = one.fit(one.clean.lerp(one.best, 1 + INSIDE))
+    if bool((yield inside)):
+        one.best.copy_(inside)
 
 
 def candidates(one: Subject, goal: Goal) -> Iterator[Tensor]:

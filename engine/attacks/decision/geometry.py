@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from engine.attacks.coroutines import Asking, Subject
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # Probes reach this share of the distance to the clean image, and the boundary is found sqrt(d) times as exactly: the
 # part of a random direction that points across the boundary is sqrt(d) times shorter than the direction.
@@ -26,8 +25,6 @@ def fools(one: Subject, image: Tensor) -> Asking[bool]:
 def between(one: Subject, image: Tensor, share: float) -> Tensor:
     """`share` of the way from the clean image to `image`: along the line, or (Linf) no pixel further than that share
     of the largest change."""
-    import torch
-
     if one.norm == "l2":
         return torch.lerp(one.clean, image, share)
     reach = share * one.distance(image)

@@ -4,3 +4,7 @@ Four pieces make such an attack, and each is declared apart from the others: tra
 the model sees), a gradient rule (where the gradient is taken), smoothing of the gradient, and momentum. An attack
 (attacks.py) only names its pieces; `combined` lets a user name them.
 """
+
+from engine.attacks.transfer import attacks, combined
+
+__all__ = ["attacks", "combined"]

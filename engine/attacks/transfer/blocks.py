@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from engine.attacks.transfer.transformations import Transformation, bilinear
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from engine.attacks.transfer.scene import Scene
+from engine.attacks.base import Draw
+from engine.attacks.transfer.scene import Scene
+from engine.attacks.transfer.transformations import Transformation, bilinear, shares
 
 # What SIA does to a block.
 _ROLL_DOWN, _ROLL_RIGHT, _FLIP_DOWN, _FLIP_RIGHT, _TURN, _DIM, _GRAIN, _SHRINK, _SMOOTH, _DROP = range(10)
@@ -33,26 +33,27 @@ class Blocks(Transformation):
     blocks: int = 3
     seven: bool = False
 
-    def __call__(self, points: Tensor, rows: Tensor, number: int, scene: Scene) -> Tensor:
-        import torch
+    def draws(self, points: Tensor) -> tuple[Draw, ...]:
+        channels, height, width = points.shape[1:]
+        blocks = self.blocks, self.blocks
+        common = Draw((height - 1,)), Draw((width - 1,)), Draw((2, *blocks)), Draw((channels, height, width))
+        return common if self.seven else (*common, Draw((channels, *blocks)))
 
-        down, right = (_Cuts.drawn(side, self.blocks, points, rows, scene) for side in points.shape[2:])
-        ways, amounts = scene.noise(points.new_empty(len(points), 2, self.blocks, self.blocks), rows).unbind(dim=1)
+    def __call__(self, points: Tensor, rows: Tensor, number: int, drawn: Sequence[Tensor], scene: Scene) -> Tensor:
+        cuts, (what, grain, *dropped) = drawn[:2], drawn[2:]
+        down, right = (_Cuts.at(shares(order), self.blocks) for order in cuts)
+        ways, amounts = shares(what).unbind(dim=1)
         ways = (ways * (7 if self.seven else 10)).long()
-        grain = scene.run.noise(points.detach(), rows).mul_(_GRAIN_SIZE)
+        grain.mul_(_GRAIN_SIZE)
         moved = _moved(points, ways, amounts, down, right)
         moved = moved * _spread(torch.where(ways == _DIM, amounts, 1.0), down, right)[:, None]
         done = torch.where(_spread(ways == _GRAIN, down, right)[:, None], (moved + grain).clamp(0, 1), moved)
-        return done if self.seven else self._three(points, done, ways, rows, scene, down, right)
+        return done if self.seven else self._three(points, done, ways, shares(dropped[0]) >= _DROPPED, down, right)
 
-    def _three(self, points: Tensor, done: Tensor, ways: Tensor, rows: Tensor, scene: Scene, down: _Cuts,
-               right: _Cuts) -> Tensor:
-        """What is `done` so far, with the other blocks of `points` shrunk, smoothed or without some channels."""
-        import torch
-
+    def _three(self, points: Tensor, done: Tensor, ways: Tensor, kept: Tensor, down: _Cuts, right: _Cuts) -> Tensor:
+        """What is `done` so far, with the other blocks of `points` shrunk, smoothed, or with the `kept` channels."""
         shrunk = (down.shrinking()[:, None] @ points @ right.shrinking()[:, None].mT).clamp(0, 1)
         smooth = down.smoothing()[:, None] @ points @ right.smoothing()[:, None].mT
-        kept = scene.noise(points.new_empty(len(points), points.shape[1], *ways.shape[1:]), rows) >= _DROPPED
         kept = torch.stack([_spread(channel, down, right) for channel in kept.unbind(dim=1)], dim=1)
         for way, blocks in ((_SHRINK, shrunk), (_SMOOTH, smooth), (_DROP, points * kept / (1 - _DROPPED))):
             done = torch.where(_spread(ways == way, down, right)[:, None], blocks, done)
@@ -68,14 +69,14 @@ class _Cuts:
     length: Tensor
 
     @classmethod
-    def drawn(cls, side: int, blocks: int, points: Tensor, rows: Tensor, scene: Scene) -> _Cuts:
-        """Cuts at different random places; an image of fewer pixels than blocks has a block for each pixel."""
-        import torch
-
-        order = scene.noise(points.new_empty(len(rows), side - 1), rows)
+    def at(cls, order: Tensor, blocks: int) -> _Cuts:
+        """Cuts where random numbers `order` [R, side - 1], one a place between two pixels, are largest; an image of
+        fewer pixels than blocks has a block for each pixel."""
+        side = order.shape[1] + 1
         inner = order.topk(min(blocks, side) - 1, dim=1).indices.add(1).sort(dim=1).values
-        edges = torch.cat([torch.zeros_like(rows)[:, None], inner, torch.full_like(rows, side)[:, None]], dim=1)
-        block = (torch.arange(side, device=rows.device)[None, :, None] >= inner[:, None, :]).sum(dim=2)
+        ends = inner.new_zeros(len(inner), 1)
+        edges = torch.cat([ends, inner, ends + side], dim=1)
+        block = (torch.arange(side, device=order.device)[None, :, None] >= inner[:, None, :]).sum(dim=2)
         start = edges.gather(1, block)
         return cls(block, start, edges.gather(1, block + 1) - start)
 
@@ -86,8 +87,6 @@ class _Cuts:
     @property
     def _place(self) -> Tensor:
         """Which pixel of its block each pixel is [R, S]."""
-        import torch
-
         return torch.arange(self.block.shape[1], device=self.block.device) - self.start
 
     @property
@@ -106,8 +105,6 @@ class _Cuts:
 
     def smoothing(self) -> Tensor:
         """What leaving out every block's highest frequencies does along this axis, as matrices [R, S, S]."""
-        import torch
-
         length, number = self.length[:, :, None], self._place[:, :, None]
         waves = torch.cos(torch.pi / length * (self._place[:, None, :] + 0.5) * number)
         waves = waves * torch.where(number == 0, 1 / length, 2 / length).sqrt()
@@ -119,8 +116,6 @@ class _Cuts:
 
         A block is rolled by its amount, a share of its length.
         """
-        import torch
-
         ways, amounts = self.along(ways), self.along(amounts)
         here = torch.arange(self.block.shape[1], device=ways.device)[None, :, None]
         start, length = self.start[:, :, None], self.length[:, :, None]

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
-    from engine.attacks.transfer.scene import Scene
-    from engine.serving.threat import Ascent
+from engine.attacks.transfer.scene import Looks, Scene
+from engine.serving.threat import Ascent
 
 
 class Rule(ABC):
     """Where the gradient is taken that a step is made of."""
 
     @abstractmethod
-    def passes(self, steps: int) -> int:
-        """How many gradients that many steps take, of each copy of an image."""
+    def looks(self, last: bool) -> Looks:
+        """What one step takes, the `last` or another."""
 
     @abstractmethod
     def __call__(self, scene: Scene, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:
@@ -28,8 +26,8 @@ class Rule(ABC):
 class AtThePoint(Rule):
     """The gradient at the image itself."""
 
-    def passes(self, steps: int) -> int:
-        return steps
+    def looks(self, last: bool) -> Looks:
+        return Looks(1)
 
     def __call__(self, scene: Scene, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:
         return scene.gradient(points, scene.rows), None
@@ -42,8 +40,8 @@ class TunedVariance(Rule):
     neighbours: int = 20
     reach: float = 1.5
 
-    def passes(self, steps: int) -> int:
-        return steps + (steps - 1) * self.neighbours
+    def looks(self, last: bool) -> Looks:
+        return Looks(1, 0 if last else self.neighbours)
 
     def __call__(self, scene: Scene, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:
         here = scene.gradient(points, scene.rows)
@@ -64,8 +62,8 @@ class PenalisedNorm(Rule):
     reach: float = 3.0
     balance: float = 0.5
 
-    def passes(self, steps: int) -> int:
-        return 2 * steps * self.neighbours
+    def looks(self, last: bool) -> Looks:
+        return Looks(0, self.neighbours, each=2)
 
     def __call__(self, scene: Scene, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:
         def look(near: Tensor, rows: Tensor) -> Ascent:

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from engine.attacks.base import Ball, Goal, Run
+import torch
+from torch import Tensor
+
+from engine.attacks.base import Ball, Draw, Goal, Run
 from engine.errors import EngineError
+from engine.serving.threat import Ascent, WhiteBox
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from engine.attacks.transfer.rules import Rule
     from engine.attacks.transfer.transformations import Transformation
-    from engine.serving.threat import Ascent, WhiteBox
 
 
 @dataclass(frozen=True)
+class Looks:
+    """How often a step takes the gradient: so often at the point itself, and then `each` times at `places` around."""
+
+    here: int
+    places: int = 0
+    each: int = 1
+
+
+@dataclass
 class Scene:
-    """An attack under way, as its pieces see it: the model, the batch, its randomness, and the transformations."""
+    """An attack under way, as its pieces see it: the model, the batch, the transformations, and the random numbers of
+    the step, which are all drawn when it begins and then taken one after the other."""
 
     target: WhiteBox
     goal: Goal
@@ -27,6 +39,21 @@ class Scene:
     run: Run
     transformations: tuple[Transformation, ...]
     step_size: float
+    numbers: Iterator[Tensor] = field(default_factory=lambda: iter(()))
+
+    def step(self, rule: Rule, points: Tensor, memory: Tensor | None, last: bool) -> tuple[Ascent, Tensor | None]:
+        """What `rule` finds at `points`, one for each image."""
+        self.numbers = self.run.drawn(self._draws_of(rule.looks(last), points), points)
+        return rule(self, points, memory, last)
+
+    def _draws_of(self, looks: Looks, points: Tensor) -> Iterator[Draw]:
+        """The random numbers that a step takes, in their order."""
+        look = [draw for transformation in self.transformations for draw in transformation.draws(points)]
+        look *= product(self.transformations)
+        yield from look * looks.here
+        for _ in range(looks.places):
+            yield Draw(tuple(points.shape[1:]))
+            yield from look * looks.each
 
     @property
     def size(self) -> int:
@@ -35,8 +62,6 @@ class Scene:
     @cached_property
     def rows(self) -> Tensor:
         """The number of every image of the batch."""
-        import torch
-
         return torch.arange(self.size, device=self.ball.clean.device)
 
     def repeated(self, count: int) -> Tensor:
@@ -64,18 +89,13 @@ class Scene:
     def around(self, points: Tensor, count: int, reach: float, look: Callable[[Tensor, Tensor], Ascent]) -> Ascent:
         """The mean of what `look` sees at `count` random places no farther than `reach` from each image's point, and
         unchanged where the image may not change."""
-        import torch
-
         # Where copies are drawn at random, places are visited one by one: otherwise the order in which an image's
-        # random numbers are drawn, and so its result, would depend on how many images share the batch.
-        groups = (range(i, i + 1) for i in range(count)) if self._draws else self._groups(count, self.size)
-        parts = (look(torch.cat([points + self.ball.freed_(self.run.noise(points)).mul_(reach) for _ in group]),
+        # random numbers are taken, and so its result, would depend on how many images share the batch.
+        random = any(transformation.draws(points) for transformation in self.transformations)
+        groups = (range(i, i + 1) for i in range(count)) if random else self._groups(count, self.size)
+        parts = (look(torch.cat([points + self.ball.freed_(next(self.numbers)).mul_(reach) for _ in group]),
                       self.repeated(len(group))) for group in groups)
         return mean_of(parts, self.size, count)
-
-    @property
-    def _draws(self) -> bool:
-        return any(t.draws for t in self.transformations)
 
     def _groups(self, count: int, size: int) -> Iterator[range]:
         """The numbers below `count` in groups, so that a group of batches of `size` is what the model takes at once."""
@@ -84,8 +104,6 @@ class Scene:
 
     def _gradients(self, points: Tensor, rows: Tensor, numbers: range) -> Ascent:
         """The gradient at every point by way of the copies `numbers`, one after the other [len(numbers) * R, ...]."""
-        import torch
-
         points = torch.cat([points] * len(numbers)).requires_grad_(True)
         with torch.enable_grad():
             copies = torch.cat([self._copy(some, rows, number)
@@ -100,18 +118,13 @@ class Scene:
         """Copy `number` of the points: one transformation after the other, each at one of its own copies."""
         for transformation in self.transformations:
             number, own = divmod(number, transformation.copies)
-            points = transformation(points, rows, own, self)
+            drawn = [next(self.numbers) for _ in transformation.draws(points)]
+            points = transformation(points, rows, own, drawn, self)
         return points
-
-    def noise(self, like: Tensor, rows: Tensor) -> Tensor:
-        """Uniform in [0, 1), shaped like `like`, row i belonging to image `rows[i]`."""
-        return self.run.noise(like, rows).add_(1.0).div_(2.0)
 
     @cached_property
     def different(self) -> Tensor:
         """Which of the attacker's further images differ from which image of the batch, bool [N, M]."""
-        import torch
-
         pool = self.run.others.images
         found = torch.stack([(one != self.ball.clean).flatten(1).any(dim=1) for one in pool], dim=1)
         if not bool(found.any(dim=1).all()):
@@ -119,11 +132,12 @@ class Scene:
                               "attack several images, or give it others")
         return found
 
-    def other(self, rows: Tensor) -> Tensor:
-        """For every row a random one of the further images that differ from image `rows[i]`."""
+    def other(self, rows: Tensor, share: Tensor) -> Tensor:
+        """For every row that one of the further images that differ from image `rows[i]` which lies `share` [R] of the
+        way through them."""
         allowed = self.different[rows]
         count = allowed.sum(dim=1)
-        place = (self.noise(self.ball.clean.new_empty(len(rows), 1), rows)[:, 0] * count).long()
+        place = (share * count).long()
         chosen = (allowed.cumsum(dim=1) == place[:, None] + 1).long().argmax(dim=1)
         return self.run.others.images[chosen]
 

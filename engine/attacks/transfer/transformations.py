@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from engine.attacks.base import Draw
+from engine.attacks.networks.style import StyleNet, load_style
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from engine.attacks.transfer.scene import Scene
 
 
 class Transformation(ABC):
-    """Makes `copies` copies of an image; the gradient of each comes back through it. `draws`: it is random."""
+    """Makes `copies` copies of an image; the gradient of each comes back through it."""
 
     copies: int
-    draws: ClassVar[bool] = True
+
+    def draws(self, points: Tensor) -> tuple[Draw, ...]:
+        """The random numbers that one copy of points [R, C, H, W] takes."""
+        return ()
 
     @abstractmethod
-    def __call__(self, points: Tensor, rows: Tensor, number: int, scene: Scene) -> Tensor:
-        """Copy `number` of points [R, C, H, W] near the images `rows`, differentiable."""
+    def __call__(self, points: Tensor, rows: Tensor, number: int, drawn: Sequence[Tensor], scene: Scene) -> Tensor:
+        """Copy `number` of points [R, C, H, W] near the images `rows`, differentiable; `drawn` are its `draws`."""
+
+
+def shares(noise: Tensor) -> Tensor:
+    """Uniform numbers in [-1, 1), in place, as such in [0, 1)."""
+    return noise.add_(1.0).div_(2.0)
 
 
 @dataclass(frozen=True)
@@ -28,9 +41,8 @@ class Scales(Transformation):
     """Scale invariance (Lin et al. 2020): the image divided by 1, 2, 4, 8 ..."""
 
     copies: int = 5
-    draws: ClassVar[bool] = False
 
-    def __call__(self, points: Tensor, rows: Tensor, number: int, scene: Scene) -> Tensor:
+    def __call__(self, points: Tensor, rows: Tensor, number: int, drawn: Sequence[Tensor], scene: Scene) -> Tensor:
         return points / 2**number
 
 
@@ -42,11 +54,14 @@ class Diversity(Transformation):
     probability: float = 0.5
     copies: int = 1
 
-    def __call__(self, points: Tensor, rows: Tensor, number: int, scene: Scene) -> Tensor:
-        drawn = scene.noise(points.new_empty(len(points), 4), rows)
-        plays = drawn[:, 3] < self.probability
-        vertical = self._along(points.shape[2], drawn[:, 0], drawn[:, 1], plays)
-        horizontal = self._along(points.shape[3], drawn[:, 0], drawn[:, 2], plays)
+    def draws(self, points: Tensor) -> tuple[Draw, ...]:
+        return (Draw((4,)),)
+
+    def __call__(self, points: Tensor, rows: Tensor, number: int, drawn: Sequence[Tensor], scene: Scene) -> Tensor:
+        size, top, left, playing = shares(drawn[0]).unbind(dim=1)
+        plays = playing < self.probability
+        vertical = self._along(points.shape[2], size, top, plays)
+        horizontal = self._along(points.shape[3], size, left, plays)
         return vertical[:, None] @ points @ horizontal[:, None].mT
 
     def _along(self, side: int, size: Tensor, place: Tensor, plays: Tensor) -> Tensor:
@@ -55,8 +70,6 @@ class Diversity(Transformation):
         `size` and `place` in [0, 1) choose the new size and where it starts. As matrices every image has its own in
         one product, and the way back is exact and gives the same bytes on every device, unlike grid sampling's.
         """
-        import torch
-
         low = max(1, int(side * self.smallest))
         sizes = torch.where(plays, low + (size * (side - low + 1)).long(), side)
         starts = (place * (side - sizes + 1)).long()
@@ -94,10 +107,13 @@ class MixedScales(Transformation):
     def copies(self) -> int:  # type: ignore[override]
         return self.scales * self.masks
 
-    def __call__(self, points: Tensor, rows: Tensor, number: int, scene: Scene) -> Tensor:
+    def draws(self, points: Tensor) -> tuple[Draw, ...]:
+        return (Draw((1,)),)
+
+    def __call__(self, points: Tensor, rows: Tensor, number: int, drawn: Sequence[Tensor], scene: Scene) -> Tensor:
         step = number % self.scales / max(1, self.scales - 1)
         scale = self.lowest + (self.highest - self.lowest) * step
-        mask = scene.other(rows).mul(2 * self.mix).add_(1 - self.mix)
+        mask = scene.other(rows, shares(drawn[0])[:, 0]).mul(2 * self.mix).add_(1 - self.mix)
         copy = points.detach().mul(scale).mul_(mask).clamp_(0, 1)
         return points + (copy - points.detach())
 
@@ -116,12 +132,15 @@ class Styles(Transformation):
     reach: float = 2.0
     style: str = "phantom"
 
-    def __call__(self, points: Tensor, rows: Tensor, number: int, scene: Scene) -> Tensor:
-        from engine.attacks.networks.style import load_style
+    def draws(self, points: Tensor) -> tuple[Draw, ...]:
+        return Draw((self._network(points).codes,), normal=True), Draw(tuple(points.shape[1:]))
 
-        network = load_style(self.style, points.device)
-        code = scene.run.normal(points.new_empty(len(points), network.codes), rows)
+    def _network(self, points: Tensor) -> StyleNet:
+        return load_style(self.style, points.device)
+
+    def __call__(self, points: Tensor, rows: Tensor, number: int, drawn: Sequence[Tensor], scene: Scene) -> Tensor:
+        code, noise = drawn
         here = points.detach()
-        styled = network.restyled(here, code)
-        noise = scene.run.noise(here, rows).mul_(self.reach * scene.ball.eps)
+        styled = self._network(points).restyled(here, code)
+        noise.mul_(self.reach * scene.ball.eps)
         return points + (self.own * here + styled.mul_(1 - self.own).add_(noise) - here)
