@@ -15,7 +15,8 @@ help:
 	@echo "make test        run every test: unit, pages, browser, comparisons with other libraries"
 	@echo "make test-quick  the same without the browser"
 	@echo "make peers       the comparisons with other libraries on 200 real X-rays (PERTURBSCOPE_PEER_XRAYS) instead of 40"
-	@echo "make claims      what the attacks' papers claim, measured on real data; writes CLAIMS.md (about four hours)"
+	@echo "make claims      what the attacks' papers claim, measured on real data; writes CLAIMS.md (takes many hours;"
+	@echo "                 stopped and started again it goes on where it was; one claim: ARGS=nonsign-kermany)"
 	@echo "make check       ruff, mypy on engine/, import-linter"
 	@echo "make bench       measure speed against the other libraries and write BENCHMARKS.md"
 	@echo "make clean       remove caches; make distclean: $(VENV) too"
@@ -33,8 +34,8 @@ test-quick: $(VENV)/installed-test
 peers: $(VENV)/installed-test
 	PERTURBSCOPE_PEER_XRAYS=$${PERTURBSCOPE_PEER_XRAYS:-200} $(BIN)/python -m pytest tests/peers $(ARGS)
 
-claims: $(VENV)/installed-test
-	PERTURBSCOPE_CLAIMS=$${PERTURBSCOPE_CLAIMS:-$(CURDIR)/.claims} $(BIN)/python -m pytest tests/claims $(ARGS)
+claims: $(VENV)/installed-run
+	$(BIN)/python -m engine claims --out CLAIMS.md $(ARGS)
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff check .

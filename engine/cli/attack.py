@@ -93,14 +93,13 @@ def _print(facts: dict[str, Any], result: Rows) -> None:
 
 def _files(facts: dict[str, Any], rows: Rows, units: list[Unit], bench: Bench) -> dict[str, Writer]:
     from engine.data.raster import printable
-    from engine.experiments.units import images_task
+    from engine.experiments.units import images_of, images_task
 
-    learned = dict(bench.result(images_task(units[0], bench.device)).arrays)
-    adversarial = learned.pop("adversarial")
+    adversarial, learned = images_of(bench.result(images_task(units[0], bench.device)))
     shape = (len(rows.labels), *adversarial.shape[1:])
     arrays: dict[str, np.ndarray | Pieces] = {
         "clean": Pieces(shape, lambda: (unit.seen.images(unit.indices) for unit in units)),
-        "adversarial": Pieces(shape, lambda: (bench.result(images_task(unit, bench.device)).arrays["adversarial"]
+        "adversarial": Pieces(shape, lambda: (images_of(bench.result(images_task(unit, bench.device)))[0]
                                               for unit in units)),
         "labels": rows.labels, "predicted_clean": rows.predicted_clean,
         "predicted_adversarial": rows.predicted_adversarial, **learned}

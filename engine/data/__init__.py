@@ -1,16 +1,18 @@
 """Data sets: `load` opens one by name."""
 
 # Each registers itself; this is the order in which they are offered, the default first.
-from engine.data import phantom_cxr, kermany, covid_ct, folder  # noqa: F401, I001
+from engine.data import phantom_cxr, kermany, covid_ct, folder, shrunk  # noqa: F401, I001
 from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
 
 __all__ = ["DATASETS", "Dataset", "DatasetEntry", "DatasetInfo", "find", "load"]
 
 
 def find(name: str) -> DatasetEntry:
-    """The data set `name`, registered or folder:PATH; raises EngineError."""
+    """The data set `name`, registered, or so with @SIDE for smaller pictures, or folder:PATH; raises EngineError."""
     if name.startswith(folder.PREFIX):
         return folder.entry(name.removeprefix(folder.PREFIX))
+    if shrunk.SEPARATOR in name:
+        return shrunk.entry(name)
     return DATASETS[name]
 
 

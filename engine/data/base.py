@@ -40,7 +40,10 @@ class StoredUnits:
 
 
 class Dataset(ABC):
-    """One split of a data set. `labels` is int64 [N]; images are float32 [C, 224, 224] in [0,1], C 1 (grey) or 3."""
+    """One split of a data set. `labels` is int64 [N]; images are float32 [C, 224, 224] in [0,1], C 1 (grey) or 3.
+
+    Those of a shrunk data set have fewer pixels a side, and so have their marks.
+    """
 
     def __init__(self, info: DatasetInfo, split: str, labels: np.ndarray) -> None:
         self.info = info

@@ -39,7 +39,7 @@ def _sized(dimensions: int, low: float = -np.inf, high: float = np.inf) -> Calla
 
 _KEPT_ASIDE = Field(exclude=True)  # arrays are no facts
 Image = Annotated[np.ndarray, _KEPT_ASIDE, AfterValidator(_sized(3, 0, 1))]
-Images = Annotated[np.ndarray, _KEPT_ASIDE, AfterValidator(_sized(4, 0, 1))]
+Images = Annotated[np.ndarray, _KEPT_ASIDE, AfterValidator(_sized(4))]
 Heat = Annotated[np.ndarray, _KEPT_ASIDE, AfterValidator(_sized(2))]
 Numbers = Annotated[np.ndarray, _KEPT_ASIDE, AfterValidator(_sized(1))]
 Learned = Annotated[np.ndarray, AfterValidator(_sized(3))]

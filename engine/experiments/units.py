@@ -170,6 +170,17 @@ def learned_arrays(learned: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {LEARNED + name: values for name, values in learned.items()}
 
 
+def images_payload(result: AttackResult) -> Payload:
+    """The images of a result as they are kept."""
+    return Payload({}, {"adversarial": result.adversarial, **learned_arrays(result.trace.learned)})
+
+
+def images_of(payload: Payload) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The adversarial images that `images_payload` wrote, and what was learned, under its names."""
+    learned = dict(payload.arrays)
+    return learned.pop("adversarial"), learned
+
+
 # ---- kinds of work
 
 
@@ -179,7 +190,7 @@ def _attack(unit: Unit, bench: Bench) -> Payload:
     return payload_of(attacked(unit, bench).rows)
 
 
-@kind("images", Unit)
+@kind("images", Unit, reads=images_of)
 def _images(unit: Unit, bench: Bench) -> Payload:
     """The adversarial images [N, C, H, W] of a unit and what was learned for them, by the name "learned_...". The rows
     are kept as well."""
@@ -205,8 +216,3 @@ def rows_task(unit: Unit, device: str = "auto") -> Task:
 def images_task(unit: Unit, device: str = "auto") -> Task:
     """The job that gives the adversarial images of the unit."""
     return Task("images", unit, f"images of {unit.title}", device)
-
-
-def images_payload(result: AttackResult) -> Payload:
-    """The images of a result as they are kept."""
-    return Payload({}, {"adversarial": result.adversarial, **learned_arrays(result.trace.learned)})

@@ -9,3 +9,13 @@ def interval(counted: int, of: int) -> tuple[float, float]:
 
     found = binomtest(counted, of).proportion_ci(method="wilson")
     return float(found.low), float(found.high)
+
+
+def chance(some: int, others: int) -> float:
+    """How likely it is that `some` + `others` tossed coins fall at least so unevenly: the exact sign test, two-sided,
+    and McNemar's where each is a pair of yes and no. 1 where there are none."""
+    if some + others == 0:
+        return 1.0
+    from scipy.stats import binomtest  # as above
+
+    return float(binomtest(some, some + others).pvalue)

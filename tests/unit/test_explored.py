@@ -17,7 +17,7 @@ from engine.experiments.explored import Explained, Explored, Measured, Ran
 from engine.experiments.fooling import fooling_task
 from engine.experiments.minimal import minimal_task
 from engine.experiments.sources import Source
-from engine.experiments.units import rows_task, unit_of
+from engine.experiments.units import images_task, rows_task, unit_of
 from engine.work.jobs import Jobs
 from engine.work.kinds import Task
 from engine.work.results import Result
@@ -62,6 +62,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "fooling": lambda: fooling_task(explored(uap()), limit=6),
     "minimal": lambda: minimal_task(SICK, MODEL, pgd(), "cpu"),
     "rows": lambda: rows_task(unit_of(SICK, MODEL, pgd()), "cpu"),
+    "images": lambda: images_task(unit_of(SICK, MODEL, pgd()), "cpu"),
 }
 FORMS: dict[str, type[Result]] = {"steps": Explored, "walk": Explored, "learned": Explored, "heatmaps": Explained,
                                   "fooling": Measured}
@@ -106,7 +107,7 @@ def without(payload: Payload, name: str) -> Payload:
 @pytest.mark.parametrize(("name", "part"), [(name, part) for name, parts in {
     "steps": ("run", "size", "steps", "layers", "clean", "snapshots"), "walk": ("walk", "film"),
     "learned": ("learned_pattern",), "heatmaps": ("shift", "before"), "fooling": ("fooling_interval", "indices"),
-    "minimal": ("found", "adversarial"), "rows": ("tally", "labels"),
+    "minimal": ("found", "adversarial"), "rows": ("tally", "labels"), "images": ("adversarial",),
 }.items() for part in parts])
 def test_a_kept_result_that_lacks_something_is_none(name: str, part: str, tmp_path: Path) -> None:
     task, payload = TASKS[name](), done(name)

@@ -1,0 +1,95 @@
+"""How a claim is declared. Does not import torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.attacks import ATTACKS
+from engine.attacks.base import Paper
+from engine.attacks.spec import AttackSpec, make_spec
+from engine.experiments.claims.measures import Measure
+from engine.registry import Registry
+
+SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of that architecture which is trained on the claim's data set, once for every seed."""
+
+    arch: str
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """A model that there is already, of which there is but one."""
+
+    model: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is compared: an attack at every budget of the claim, and the paper that it is of."""
+
+    label: str
+    specs: tuple[AttackSpec, ...]
+    paper: Paper
+
+
+def entry(attack: str, budgets: Iterable[Mapping[str, Any]], label: str = "", paper: Paper | None = None) -> Entry:
+    """That attack with these options of `make_spec` at each budget; label and paper are its own unless given."""
+    info = ATTACKS[attack].info
+    return Entry(label or info.title, tuple(make_spec(attack, **budget) for budget in budgets), paper or info.paper)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What some papers say, and how it is measured here.
+
+    Of `contests` each pair names the entry that is claimed to be the better by `measure`, and the other one, at every
+    one of `budgets` (in words, one for each of an entry's specs). Attacked are up to `pictures` of the split, spread
+    evenly over the classes, that every network involved reads correctly; the attacks are made on the `surrogate` where
+    there is one. `notes` is what a reader of the numbers must know, `because` why the claim does not hold here, as far
+    as that is known.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    dataset: str
+    target: Network | Bundled
+    pictures: int
+    budgets: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    contests: tuple[tuple[str, str], ...]
+    measure: Measure
+    surrogate: Network | None = None
+    split: str = "test"
+    notes: str = ""
+    because: str = ""
+
+    @property
+    def seeds(self) -> int:
+        """How many networks there are of each kind, unless somebody asks for another number."""
+        return self.seeds_of(SEEDS)
+
+    def seeds_of(self, asked: int) -> int:
+        """How many there are where so many are asked for."""
+        return asked if isinstance(self.target, Network) else 1
+
+    @property
+    def papers(self) -> tuple[Paper, ...]:
+        """Who claims it: the papers of the attacks that are said to be better."""
+        better = {label for label, _ in self.contests}
+        return tuple(dict.fromkeys(one.paper for one in self.entries if one.label in better))
+
+
+CLAIMS: Registry[Claim] = Registry("claim")
+
+
+def declare(claim: Claim) -> None:
+    """Make the claim known by its name."""
+    CLAIMS.add(claim.name, claim)

@@ -1,0 +1,58 @@
+"""In what one attack may be better than another: a number a picture, and how such numbers are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.attacks.rows import Rows
+from engine.metrics.rates import interval
+
+
+@dataclass(frozen=True)
+class Measure:
+    """`values` [N] of N attacked pictures, of which the greater is the better.
+
+    `table` says what stands in a table's cells, which `pooled` writes of all networks' values together, and `own` of
+    one network's.
+    """
+
+    table: str
+    better: str
+    values: Callable[[Rows], np.ndarray]
+    pooled: Callable[[np.ndarray], str]
+    own: Callable[[np.ndarray], str]
+
+    def cell(self, parts: list[np.ndarray]) -> str:
+        """All networks' values, together and one by one."""
+        together = self.pooled(np.concatenate(parts))
+        return together if len(parts) == 1 else f"{together}: {', '.join(map(self.own, parts))}"
+
+
+def _share(fooled: np.ndarray) -> str:
+    low, high = interval(int(fooled.sum()), len(fooled))
+    return f"{fooled.mean():.1%} ({low:.0%} to {high:.0%})"
+
+
+def _nearness(rows: Rows) -> np.ndarray:
+    """The L2 distance of what fools the model, below zero; -inf where nothing does."""
+    return np.where(rows.success, -rows.l2, -np.inf)
+
+
+FOOLED = Measure(
+    table="how many are fooled, with the 95 % interval (Wilson)",
+    better="fools more",
+    values=lambda rows: rows.success.astype(float),
+    pooled=_share,
+    own=lambda fooled: f"{fooled.mean():.0%}",
+)
+
+NEARNESS = Measure(
+    table="mean / median L2 distance of what fools the model",
+    better="gets nearer",
+    values=_nearness,
+    pooled=lambda nearness: f"{-nearness.mean():.3f} / {-np.median(nearness):.3f}",
+    own=lambda nearness: f"{-np.median(nearness):.3f}",
+)

@@ -1,0 +1,63 @@
+"""The networks on which claims are measured: trained when first asked for, and kept. Does not import torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from engine import digest
+from engine.data.shrunk import SEPARATOR
+from engine.device import load_libraries
+from engine.errors import EngineError
+from engine.experiments.claims.declared import Bundled, Network
+from engine.params import values_of
+from engine.training.spec import TrainSpec
+from engine.work.kinds import Bench
+from engine.zoo.cards import read_card
+from engine.zoo.registry import trained_path
+
+
+def name_of(network: Network | Bundled, dataset: str, seed: int) -> str:
+    """The name under which the network is kept among the models."""
+    if isinstance(network, Bundled):
+        return network.model
+    return f"claims/{dataset.replace(SEPARATOR, '-')}-{network.arch}-s{seed}"
+
+
+def ready(network: Network | Bundled, dataset: str, seed: int, bench: Bench) -> str:
+    """The network's name, once it is there: trained now unless it was before; raises EngineError and Cancelled."""
+    name = name_of(network, dataset, seed)
+    if isinstance(network, Network):
+        spec, path = _spec(network, dataset, seed, name), trained_path(name)
+        with bench.store.lease(digest.of_spec({"network": name}), bench.progress):
+            if not _kept(path, spec):
+                _train(spec, path, bench)
+    return name
+
+
+def _spec(network: Network, dataset: str, seed: int, name: str) -> TrainSpec:
+    """In float32: a processor that knows no bfloat16 takes eight times as long for that."""
+    command = (f"python -m engine train --dataset {dataset} --arch {network.arch} --name {name} --epochs "
+               f"{network.epochs} --full-size-epochs {network.epochs} --seed {seed} --precision float32")
+    return TrainSpec(dataset=dataset, arch=network.arch, name=name, epochs=network.epochs, seed=seed, command=command,
+                     full_size_epochs=network.epochs, precision="float32",
+                     limits="Trained to measure on it what papers claim.")
+
+
+def _kept(path: Path, spec: TrainSpec) -> bool:
+    """Whether the network is there, trained as the spec says."""
+    if not os.path.isfile(path):
+        return False
+    try:
+        card = read_card(path)
+    except EngineError:
+        return False
+    return (card.dataset, card.arch, card.training.get("settings")) == (spec.dataset, spec.arch, values_of(spec))
+
+
+def _train(spec: TrainSpec, path: Path, bench: Bench) -> None:
+    bench.progress.report(0.0, f"training {spec.name}")
+    load_libraries()
+    from engine.training.train import train
+
+    train(spec, path, bench.progress, bench.device)
