@@ -3,9 +3,11 @@
 import os
 
 # Before anything imports torch or numpy: parallel tests with a thread for every core each only slow one another down.
-WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+# A worker inherits what was set for the process that started it.
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, "2" if WORKERS == 1 else "1")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ[variable] = "1"
+    os.environ.setdefault(variable, "2")
 
 from collections.abc import Iterator
 from pathlib import Path
