@@ -39,15 +39,16 @@ from engine.zoo.registry import load_model, trained_path
 from tests import nets
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = "phantom-cxr@32"
+SMALL = "striped@32"
 SIZE = 96  # images of every split
+INFO = replace(phantom_cxr.INFO, name="striped")
 
 
 class Striped(Dataset):
     """Pictures of which a tiny network soon learns the class: brighter above, in the middle or below."""
 
     def __init__(self, split: str) -> None:
-        super().__init__(phantom_cxr.INFO, split, np.arange(SIZE, dtype=np.int64) % 3)
+        super().__init__(INFO, split, np.arange(SIZE, dtype=np.int64) % 3)
 
     def image(self, index: int) -> np.ndarray:
         pixels = np.random.default_rng(index).uniform(0.2, 0.3, (1, 224, 224)).astype(np.float32)
@@ -96,9 +97,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, networks: Path) -> Pat
 
 
 def prepare(patch: pytest.MonkeyPatch, home: Path) -> None:
-    opened.cache_clear()
     patch.setenv("PERTURBSCOPE_HOME", str(home))
-    patch.setitem(DATASETS._items, "phantom-cxr", DatasetEntry(DATASETS["phantom-cxr"].info, Striped))
+    patch.setitem(DATASETS._items, INFO.name, DatasetEntry(INFO, Striped))
     nets.register(patch)
 
 
@@ -224,7 +224,7 @@ def test_every_model_concerned_reads_the_pictures(home: Path, claim: Claim, monk
 
 def test_every_seed_has_a_network_of_its_own_and_none_is_trained_twice(
         home: Path, claim: Claim, trained: list[str], attacked: list[float | None]) -> None:
-    first, second = (f"claims/phantom-cxr-32-small-cnn-s{seed}" for seed in range(2))
+    first, second = (f"claims/striped-32-small-cnn-s{seed}" for seed in range(2))
     trained_path(second).unlink()
     measured(claim, home)
     assert trained == [] and len(attacked) == UNITS
@@ -241,14 +241,14 @@ def test_every_seed_has_a_network_of_its_own_and_none_is_trained_twice(
 def test_a_network_that_was_trained_otherwise_is_trained_again(home: Path, claim: Claim, trained: list[str]) -> None:
     for _ in range(2):
         measured(replace(claim, target=Network("small-cnn", POOR)), home)
-    assert trained == ["claims/phantom-cxr-32-small-cnn-s0"]
+    assert trained == ["claims/striped-32-small-cnn-s0"]
 
 
 def test_the_pictures_are_the_model_s_where_it_is_bundled(home: Path, claim: Claim, trained: list[str]) -> None:
-    bundled = replace(claim, target=Bundled("claims/phantom-cxr-32-small-cnn-s0"))
+    bundled = replace(claim, target=Bundled("claims/striped-32-small-cnn-s0"))
     assert bundled.seeds == bundled.seeds_of(5) == 1
     text = section(bundled, measured(bundled, home))
-    assert "The model is claims/phantom-cxr-32-small-cnn-s0." in text and trained == []
+    assert "The model is claims/striped-32-small-cnn-s0." in text and trained == []
 
 
 def test_it_can_be_stopped_and_what_there_was_is_kept(home: Path, claim: Claim, attacked: list[float | None],
@@ -337,7 +337,7 @@ def test_the_report_says_all_of_it(home: Path, claim: Claim) -> None:
     better = contests(claim, found)[1].score.better
     assert f"| strong over weak | much | {better} | 0 | " in text and "| 2 of 2 | holds |" in text
     assert "Claim: the strong fools more than the weak (Goodfellow" in text
-    assert "2 networks (Small CNN, trained on phantom-cxr@32, 30 epochs" in text
+    assert "2 networks (Small CNN, trained on striped@32, 30 epochs" in text
     assert "Of 2: in 1 it holds, in 1 there is no difference." in text
     assert "Why not everywhere: without a budget nobody is strong." in text
     assert "shared out among 2" in text and "`python -m engine claims strong`" in text
@@ -419,9 +419,9 @@ from engine.experiments.claims import CLAIMS
 from engine.work.store import Store
 from engine.zoo.architectures import ARCHITECTURES, Architecture
 from tests import nets
-from tests.unit.test_claims import CLAIM, Striped
+from tests.unit.test_claims import CLAIM, INFO, Striped
 ARCHITECTURES.add("small-cnn", Architecture("small-cnn", "", "", "", nets.small_cnn, head="head", cam_layers=("conv",)))
-DATASETS._items["phantom-cxr"] = DatasetEntry(DATASETS["phantom-cxr"].info, Striped)
+DATASETS.add(INFO.name, DatasetEntry(INFO, Striped))
 CLAIMS.add("strong", CLAIM)
 put, kept = Store.put, []
 

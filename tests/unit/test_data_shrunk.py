@@ -1,13 +1,14 @@
 """`NAME@SIDE`: the same pictures made smaller, wherever a data set's name is taken."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engine.cli import main
-from engine.data import DATASETS, find, load
+from engine.data import DATASETS, find, load, phantom_cxr
 from engine.data.base import DatasetEntry
 from engine.data.marks import marked
 from engine.data.phantom_cxr import PhantomCxr
@@ -19,16 +20,18 @@ SMALL = "phantom-cxr@32"
 class Few(PhantomCxr):
     """The first dozen of every split."""
 
+    INFO = replace(phantom_cxr.INFO, name="few")
+
     def __init__(self, split: str) -> None:
         super().__init__(split)
-        self.labels = self.labels[:12]
+        self.info, self.labels = self.INFO, self.labels[:12]
 
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """A small architecture, and a phantom data set that is quickly read."""
     monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
-    monkeypatch.setitem(DATASETS._items, "phantom-cxr", DatasetEntry(DATASETS["phantom-cxr"].info, Few))
+    monkeypatch.setitem(DATASETS._items, "few", DatasetEntry(Few.INFO, Few))
     return nets.register(monkeypatch)
 
 
@@ -110,18 +113,18 @@ def test_a_folder_may_have_an_at_sign_in_its_name(tmp_path: Path) -> None:
 
 def test_from_training_to_a_curve_on_small_pictures(capsys: pytest.CaptureFixture[str], few: str,
                                                     tmp_path: Path) -> None:
-    assert main(["train", "--dataset", SMALL, "--arch", few, "--name", "small", "--epochs", "2", "--full-size-epochs",
-                 "1", "--device", "cpu", "--json"]) == 0
+    data = ["--dataset", "few@32", "--device", "cpu", "--json"]
+    assert main(["train", *data, "--arch", few, "--name", "small", "--epochs", "2", "--full-size-epochs", "1"]) == 0
     card = json.loads(capsys.readouterr().out)
-    assert card["dataset"] == SMALL and [epoch["size"] for epoch in card["training"]["history"]] == [32, 32]
-    argv = ["--dataset", SMALL, "--model", "small", "--device", "cpu", "--json", "--limit", "3", "--out", str(tmp_path)]
+    assert card["dataset"] == "few@32" and [epoch["size"] for epoch in card["training"]["history"]] == [32, 32]
+    argv = [*data, "--model", "small", "--limit", "3", "--out", str(tmp_path)]
     assert main(["attack", "--attack", "pgd", "--mask", "lung", *argv]) == 0
     assert json.loads(capsys.readouterr().out)["n"] == 3
     with np.load(tmp_path / "adversarial.npz") as kept:
         assert kept["adversarial"].shape == kept["clean"].shape == (3, 1, 32, 32)
         changed = (kept["adversarial"] != kept["clean"])[:, 0]
-    data = load(SMALL, "test")
-    assert changed.any() and not any((changed[i] & ~data.lungs(index)).any()  # type: ignore[operator]
+    split = load("few@32", "test")
+    assert changed.any() and not any((changed[i] & ~split.lungs(index)).any()  # type: ignore[operator]
                                      for i, index in enumerate((2, 6, 10)))
     assert main(["curve", "--attack", "fgsm", "--eps", "0,8/255", *argv]) == 0
     assert [point["eps"] for point in json.loads(capsys.readouterr().out)["points"]] == [0, 8 / 255]
