@@ -29,7 +29,7 @@ test: test-quick browser
 	$(BIN)/python -m pytest -m e2e $(ARGS) || test $$? = 5
 
 test-quick: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m "not e2e" -n auto --maxprocesses 4 --dist loadfile $(ARGS) || test $$? = 5
+	$(BIN)/python -m pytest -m "not e2e" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS) || test $$? = 5
 
 peers: $(VENV)/installed-test
 	PERTURBSCOPE_PEER_XRAYS=$${PERTURBSCOPE_PEER_XRAYS:-200} $(BIN)/python -m pytest tests/peers $(ARGS)
