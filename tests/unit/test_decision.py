@@ -16,6 +16,7 @@ from engine.attacks.base import Budget, Goal, Knowledge, Others, Run
 from engine.attacks.coroutines import Subject, cosines
 from engine.attacks.decision import attack as start
 from engine.attacks.decision import boundary, geoda, geometry, hopskipjump, opt
+from engine.attacks.decision.hopskipjump import corrected
 from engine.attacks.declared.decision import GBBA, OPT, SignOPT
 from engine.attacks.runner import Resources
 from engine.errors import Cancelled
@@ -403,7 +404,7 @@ def test_a_model_with_a_random_defense_inside_ends_within_the_budget(name: str) 
 def test_gbba_takes_the_part_along_the_change_out(correction: str, direction: list[float],
                                                   expected: list[float]) -> None:
     change = torch.tensor([0.5, 0.0]).view(1, 1, 1, 2)
-    adjusted = GBBA(correction=correction).adjust(torch.tensor(direction).view(1, 1, 1, 2), change)
+    adjusted = corrected(GBBA(correction=correction), torch.tensor(direction).view(1, 1, 1, 2), change)
     assert adjusted.flatten().tolist() == pytest.approx(expected)
 
 
