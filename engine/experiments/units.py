@@ -85,8 +85,8 @@ def unit_of(source: Source, model: str, attack: AttackSpec) -> Unit:
     if not source.upload:
         return units_of(source.dataset, source.split, [source.index], model, attack)[0]
     dataset = seen(source.dataset, source.split, model)
-    return replace(_unit(dataset, source.dataset, [], model, attack, further_of(dataset, [], attack)),
-                   images=digest.of_arrays(chosen.image), upload=source.upload)
+    common = _common(dataset, source.dataset, model, attack, further_of(dataset, [], attack))
+    return replace(common, images=digest.of_arrays(chosen.image), upload=source.upload)
 
 
 def units_of(dataset: str, split: str, indices: Sequence[int], model: str, attack: AttackSpec,
@@ -98,8 +98,8 @@ def units_of(dataset: str, split: str, indices: Sequence[int], model: str, attac
     chosen = seen(dataset, split, model, names)
     if further is None:
         further = further_of(chosen, indices, attack)
-    batches = [indices[start:start + attack.batch] for start in range(0, len(indices), attack.batch)]
-    return [_unit(chosen, dataset, batch, model, attack, further) for batch in batches]
+    common = _common(chosen, dataset, model, attack, further)
+    return [_on(indices[start:start + attack.batch], common, chosen) for start in range(0, len(indices), attack.batch)]
 
 
 def further_of(dataset: Dataset, indices: Sequence[int], attack: AttackSpec) -> tuple[int, ...]:
@@ -108,18 +108,23 @@ def further_of(dataset: Dataset, indices: Sequence[int], attack: AttackSpec) -> 
     return chosen_others(dataset, indices, each)[1] if each else ()
 
 
-def _unit(dataset: Dataset, name: str, indices: Sequence[int], model: str, attack: AttackSpec,
-          further: Sequence[int]) -> Unit:
+def _common(dataset: Dataset, name: str, model: str, attack: AttackSpec, further: Sequence[int]) -> Unit:
+    """What all units of a run have in common: a unit without images."""
     class_map = class_map_of(dataset)
     return Unit(
-        name, dataset.split, tuple(indices), model, attack, dataset.digest_of(indices), model_digest(model),
+        name, dataset.split, (), model, attack, "", model_digest(model),
         surrogates=tuple(model_digest(other.strip()) for other in attack.surrogate.split(",") if other),
         further=tuple(further),
         others=training_split(dataset).digest_of(further) if further else "",
-        mask=_mask_digest(attack.mask, dataset, indices),
         files=tuple(build(ATTACKS[attack.attack], attack.params).files().items()),
         names=() if class_map.trivial else tuple(class_map.names.items()),
     )
+
+
+def _on(indices: Sequence[int], common: Unit, dataset: Dataset) -> Unit:
+    """The unit on these images of `dataset`."""
+    return replace(common, indices=tuple(indices), images=dataset.digest_of(indices),
+                   mask=_mask_digest(common.attack.mask, dataset, indices))
 
 
 def _mask_digest(mask: str, dataset: Dataset, indices: Sequence[int]) -> str:
@@ -137,9 +142,9 @@ def unchanged(unit: Unit) -> Unit:
     if unit.upload:
         now = unit_of(unit.source, unit.model, unit.attack)
     else:
-        now, = units_of(unit.dataset, unit.split, unit.indices, unit.model,
-                        replace(unit.attack, batch=max(unit.attack.batch, len(unit.indices))), unit.names, unit.further)
-        now = replace(now, attack=unit.attack)
+        dataset = unit.seen
+        common = _common(dataset, unit.dataset, unit.model, unit.attack, unit.further)
+        now = _on(unit.indices, common, dataset)
     if now != unit:
         raise EngineError("the images or the model have changed since this was asked for; ask for it again")
     return unit
