@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from engine.cli.options import add_attack_options, bench, class_map_of, number, spec_of, sweep_of, target_of
+from engine.cli.options import add_attack_options, asked, bench, class_map_of, number, spec_of, sweep_of, target_of
 from engine.cli.output import Pieces, Writer, as_json, as_npz, out_folder, print_json, write
 from engine.cli.parser import Commands
 
@@ -43,8 +43,7 @@ def _run(arguments: argparse.Namespace) -> None:
     units, = sweep.plan()  # before there is the folder of --out, which may lie in that of the images
     out, where = out_folder(arguments.out), bench(arguments)
     rows = _rows(units, where, with_images=out is not None)
-    facts = {**rows.facts(), "dataset": arguments.dataset, "split": sweep.split, "model": arguments.model,
-             "attack": arguments.attack, "map": class_map.names, "indices": list(sweep.indices)}
+    facts = {**rows.facts(), **asked(arguments, sweep, class_map)}
     if arguments.json:
         print_json(facts)
     else:

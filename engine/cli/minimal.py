@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from engine.cli.options import add_attack_options, bench, class_map_of, number, spec_of, sweep_of, target_of
+from engine.cli.options import add_attack_options, asked, bench, class_map_of, number, spec_of, sweep_of, target_of
 from engine.cli.output import as_json, out_folder, print_json, write
 from engine.cli.parser import Commands
 
@@ -35,8 +35,7 @@ def _run(arguments: argparse.Namespace) -> None:
     sweep = sweep_of(arguments, class_map, [spec])
     (units,), out = sweep.plan(), out_folder(arguments.out)
     found = _found(units, high, tolerance, bench(arguments))
-    facts = {**found.summary(), "dataset": arguments.dataset, "split": sweep.split, "model": arguments.model,
-             "attack": arguments.attack, "map": class_map.names, "indices": list(sweep.indices)}
+    facts = {**found.summary(), **asked(arguments, sweep, class_map)}
     if arguments.json:
         print_json(facts)
     else:
@@ -48,9 +47,8 @@ def _run(arguments: argparse.Namespace) -> None:
 def _found(units: list[Unit], high: float, tolerance: float, bench: Bench) -> Minimal:
     from engine.experiments.minimal import joined, minimal_of, search_task
 
-    parts = [bench.part(number / len(units), (number + 1) / len(units)) for number in range(len(units))]
-    return joined([minimal_of(part.result(search_task(unit, high, tolerance, bench.device)))
-                   for part, unit in zip(parts, units, strict=True)])
+    return joined([minimal_of(bench.piece(number, len(units)).result(search_task(unit, high, tolerance, bench.device)))
+                   for number, unit in enumerate(units)])
 
 
 def _print(facts: dict[str, Any]) -> None:

@@ -103,6 +103,12 @@ def sweep_of(arguments: argparse.Namespace, class_map: ClassMap, attacks: Iterab
     return Sweep(arguments.dataset, split, indices, (arguments.model,), tuple(attacks), tuple(class_map.names.items()))
 
 
+def asked(arguments: argparse.Namespace, sweep: Sweep, class_map: ClassMap) -> dict[str, object]:
+    """What was asked for, as results say it."""
+    return {"dataset": arguments.dataset, "split": sweep.split, "model": arguments.model, "attack": arguments.attack,
+            "map": class_map.names, "indices": list(sweep.indices)}
+
+
 def bench(arguments: argparse.Namespace) -> Bench:
     """Where commands work: what a page or a command has computed before is found, and what is computed is kept."""
     from engine.home import home

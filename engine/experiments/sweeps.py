@@ -44,7 +44,7 @@ def performed(runs: Sequence[Sequence[Unit]], bench: Bench, with_images: bool = 
              if place < len(units)]
     rows: dict[tuple[int, int], Rows] = {}
     for number, (run, place) in enumerate(order):
-        part, unit = bench.part(number / len(order), (number + 1) / len(order)), runs[run][place]
+        part, unit = bench.piece(number, len(order)), runs[run][place]
         if with_images:
             part.result(images_task(unit, bench.device))
         rows[run, place] = rows_of(part.result(rows_task(unit, bench.device)))

@@ -70,6 +70,10 @@ class Bench:
         """The same for a piece of the work that fills `start` to `end` of its progress."""
         return replace(self, progress=self.progress.part(start, end))
 
+    def piece(self, number: int, of: int) -> "Bench":
+        """The same for piece `number` (from 0) of so many equal ones."""
+        return self.part(number / of, (number + 1) / of)
+
 
 # What a kind's function gives: the result; or, of long work, the result after a yield between its units, where
 # something else may have its turn.

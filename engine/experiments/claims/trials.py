@@ -37,7 +37,7 @@ def trials(claim: Claim, seeds: int, bench: Bench) -> Generator[None, None, list
     """
     found = []
     for seed in range(seeds):
-        found.append((yield from _trial(claim, seed, bench.part(seed / seeds, (seed + 1) / seeds))))
+        found.append((yield from _trial(claim, seed, bench.piece(seed, seeds))))
     return found
 
 
@@ -45,7 +45,7 @@ def _trial(claim: Claim, seed: int, bench: Bench) -> Generator[None, None, Trial
     wanted = [network for network in (claim.target, claim.surrogate) if network is not None]
     models = []
     for number, network in enumerate(wanted):
-        part = bench.part(_TRAINED * number / len(wanted), _TRAINED * (number + 1) / len(wanted))
+        part = bench.part(0.0, _TRAINED).piece(number, len(wanted))
         models.append(ready(network, claim.dataset, seed, part))
         yield
     indices = yield from read_by_all(claim, tuple(models), bench.part(_TRAINED, _READ))
