@@ -1,0 +1,229 @@
+"""What attacked images mean, in words: for people who read no matrix, and what an accuracy hides. From rows alone."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from engine.attacks import ATTACKS
+from engine.attacks.norms import NORMS
+from engine.attacks.rows import Rows
+from engine.experiments.evaluate import AFTER, BEFORE, SIDES, said
+from engine.metrics.rates import chance, interval
+
+# The largest change of every pixel that the visibility metric finds invisible (engine.metrics.visibility).
+UNSEEN = 1 / 255
+ALWAYS = 0.95  # of the answers being one class, from which a model has collapsed
+MOST = 0.65  # of the images showing one class, from which an accuracy misleads
+FEW = 10  # images of a class
+_HEALTHY = re.compile(r"(normal|healthy|no|non|not|negative|benign|control)(?![a-z])|non", re.IGNORECASE)
+
+
+def title(rows: Rows) -> str:
+    """A run for people: attack and budget."""
+    spec = rows.spec
+    budget = "" if spec.eps is None else f" at {NORMS[spec.norm].text(spec.eps, '.3g')}"
+    aim = "" if spec.target is None else f", aimed at {rows.classes[spec.target]}"
+    return f"{ATTACKS[spec.attack].info.title}{budget}{aim}"
+
+
+def percent(value: float) -> str:
+    return f"{value:.1%}".replace("%", " %")
+
+
+# ---- for clinicians
+
+
+def sentences(runs: Sequence[Rows]) -> list[str]:
+    """What the strongest of `runs`, which differ in eps alone, does to every class, findings first, and what the
+    largest eps did already that nobody sees."""
+    largest = max(runs, key=lambda rows: rows.spec.eps or 0.0)
+    smaller = [rows for rows in runs if rows is not largest]
+    order = sorted(range(len(largest.classes)), key=lambda k: healthy(largest.classes[k]))
+    return [sentence for k in order if (sentence := _of_class(largest, smaller, k))]
+
+
+def healthy(name: str) -> bool:
+    """Whether a class is called as those are that show no finding."""
+    return _HEALTHY.match(name.strip()) is not None
+
+
+def _of_class(rows: Rows, smaller: Sequence[Rows], k: int) -> str:
+    found = (rows.labels == k) & (rows.predicted_clean == k)
+    total, lost = int(found.sum()), _lost(rows, k)
+    if not total:
+        return ""
+    name = rows.classes[k]
+    known, gone = ("recognised", "no longer recognised") if healthy(name) else ("found", "missed")
+    low, high = interval(lost, total)
+    where = ", ".join(f"{count} called {rows.classes[other]}" for other, count in _called(rows, found, k))
+    spread = f"{percent(lost / total)}, 95 % interval {percent(low)} to {percent(high)}"
+    count = "none is" if not lost else "1 is" if lost == 1 else f"{lost} are"
+    detail = f"{spread}; {where}" if where else spread
+    return (f"Of {_images(total)} of {name} {known} before, {count} now {gone} ({detail})"
+            f"{_earlier(rows, smaller, k)}.")
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def _lost(rows: Rows, k: int) -> int:
+    """How many images of the class were found before and are called something else now."""
+    after = rows.predicted_adversarial
+    return int(((rows.labels == k) & (rows.predicted_clean == k) & (after != k) & (after >= 0)).sum())
+
+
+def _called(rows: Rows, found: np.ndarray, k: int) -> list[tuple[int, int]]:
+    """What the lost images are called now, the most frequent first."""
+    after = rows.predicted_adversarial[found]
+    counts = np.bincount(after[after >= 0], minlength=len(rows.classes))
+    return [(int(other), int(counts[other])) for other in np.argsort(-counts, kind="stable")
+            if other != k and counts[other]]
+
+
+def _earlier(rows: Rows, smaller: Sequence[Rows], k: int) -> str:
+    """What a smaller change does already."""
+    if unseen(rows):
+        return ", by a change that nobody sees"
+    invisible = [less for less in smaller if unseen(less)]
+    if not invisible:
+        return ""
+    least = max(invisible, key=lambda less: less.spec.eps or 0.0)
+    count = _lost(least, k)
+    return f"; at {NORMS[least.spec.norm].text(least.spec.eps or 0.0, '.3g')}, which nobody sees, {already(count)}"
+
+
+def already(count: int) -> str:
+    return f"already {count}" if count else "none"
+
+
+def unseen(rows: Rows) -> bool:
+    """Whether the budget keeps every pixel within what the eye does not notice."""
+    return rows.spec.norm == "linf" and rows.spec.eps is not None and rows.spec.eps <= UNSEEN * (1 + 1e-9)
+
+
+# ---- what an accuracy hides
+
+
+def remarks(runs: Sequence[Rows]) -> list[str]:
+    """What a reader of these runs on the same images must know, one line each."""
+    return list(dict.fromkeys(_remarks(runs)))
+
+
+def _remarks(runs: Sequence[Rows]) -> Iterator[str]:
+    yield from about_images(runs[0])
+    for rows in runs:
+        who = f"{rows.provenance.model}, {title(rows)}"
+        for side in (BEFORE, AFTER):
+            if line := collapsed(rows, side):
+                yield f"{rows.provenance.model if side == BEFORE else who}: {line}"
+        for line in (*refusals(rows), *too_few(rows)):
+            yield f"{who}: {line}"
+    yield from indistinguishable(runs)
+
+
+def collapsed(rows: Rows, side: str) -> str:
+    """That the model says one class whatever it is shown; "" where it does not."""
+    answers = said(rows, side)
+    answered = answers >= 0
+    if not answered.any():
+        return ""
+    counts = np.bincount(answers[answered], minlength=len(rows.classes))
+    top = int(counts.argmax())
+    share, really = counts[top] / answered.sum(), float((rows.labels[answered] == top).mean())
+    if share < ALWAYS or really == 1 or (share < 1 and share - really < 1 - ALWAYS):
+        return ""
+    name, accuracy = rows.classes[top], float((answers == rows.labels).mean())
+    when = f"{SIDES[side].title} the attack"
+    if share < 1:
+        return (f"{when} the model says {name} for {percent(share)} of the images, of which {percent(really)} show it; "
+                f"its accuracy of {percent(accuracy)} says little else")
+    exactly = "exactly the share of images that show it" if answered.all() else "the share of those that show it"
+    return f"{when} the model always says {name}: its accuracy of {percent(accuracy)} is {exactly}, and nothing more"
+
+
+def about_images(rows: Rows) -> Iterator[str]:
+    """Classes that hardly occur, or nearly always."""
+    counts = np.bincount(rows.labels, minlength=len(rows.classes))
+    top, total = int(counts.argmax()), len(rows.labels)
+    if counts[top] / total >= MOST and counts[top] < total:
+        yield (f"{percent(counts[top] / total)} of the images show {rows.classes[top]}: a model that always says so is "
+               "right as often; read the recall of each class and the macro means")
+    for k, count in enumerate(counts):
+        if 0 < count < FEW and total > count:
+            yield (f"only {_images(int(count))} show{'s' if count == 1 else ''} {rows.classes[k]}: each moves its "
+                   f"recall by {percent(1 / count)}")
+        elif not count:
+            yield f"no image here shows {rows.classes[k]}; the means leave it out unless the model says it"
+
+
+def refusals(rows: Rows) -> Iterator[str]:
+    """What became of refused images."""
+    for side in (BEFORE, AFTER):
+        if refused := int((said(rows, side) < 0).sum()):
+            yield (f"{refused} of {_images(len(rows.labels))} got no answer {SIDES[side].title} the attack; a refusal "
+                   "is neither right nor a success of the attack")
+
+
+def too_few(rows: Rows) -> Iterator[str]:
+    """Where the images are too few for the difference that the attack makes."""
+    right = [said(rows, side) == rows.labels for side in (BEFORE, AFTER)]
+    if line := _unsure(*right):
+        yield f"accuracy {percent(right[0].mean())} before and {percent(right[1].mean())} after {line}"
+
+
+def indistinguishable(runs: Sequence[Rows], most: int = 3) -> Iterator[str]:
+    """Runs at the same budget whose accuracies differ by no more than chance explains."""
+    found = [line for a, b in combinations(runs, 2)
+             if a.spec.eps == b.spec.eps and a.spec.norm == b.spec.norm and (line := _pair(a, b))]
+    yield from found[:most]
+    if len(found) > most:
+        yield f"{len(found) - most} further pairs of runs cannot be told apart with so few images either"
+
+
+def _pair(one: Rows, other: Rows) -> str:
+    right = [rows.predicted_adversarial == rows.labels for rows in (one, other)]
+    line = _unsure(*right)
+    names = [f"{rows.provenance.model} under {title(rows)} (seed {rows.spec.seed})" for rows in (one, other)]
+    return line and (f"accuracy {percent(right[0].mean())} of {names[0]} and {percent(right[1].mean())} of {names[1]} "
+                     f"{line}")
+
+
+def _unsure(one: np.ndarray, other: np.ndarray) -> str:
+    """That chance explains a difference between two times right or wrong on the same images; "" where it does not, or
+    there is none."""
+    lost, won = int((one & ~other).sum()), int((~one & other).sum())
+    if lost == won or chance(lost, won) < 0.05:
+        return ""
+    return (f"differ by what chance explains with {_images(len(one))}; some {_rounded(needed(lost, won, len(one)))} "
+            "would tell")
+
+
+def needed(lost: int, won: int, of: int) -> int:
+    """How many images McNemar's test needs to find, 4 times in 5, a difference as large as that of `lost` against `won`
+    among `of` (Connor 1987)."""
+    difference, discordant = abs(lost - won) / of, (lost + won) / of
+    spread = 1.959964 * math.sqrt(discordant) + 0.841621 * math.sqrt(discordant - difference**2)
+    return math.ceil((spread / difference) ** 2)
+
+
+def _rounded(count: int) -> str:
+    """With two digits, upwards."""
+    step = 10 ** max(0, len(str(count)) - 2)
+    return f"{math.ceil(count / step) * step:,}"
+
+
+def by_budget(runs: Iterable[Rows]) -> list[list[Rows]]:
+    """Runs that differ in eps alone, together, in the order in which they come."""
+    found: dict[object, list[Rows]] = {}
+    for rows in runs:
+        spec = rows.spec
+        key = (rows.provenance.model, spec.attack, tuple(sorted(spec.params.items())), spec.norm, spec.target,
+               spec.seed, spec.defenses, spec.attacker, spec.surrogate, spec.mask)
+        found.setdefault(key, []).append(rows)
+    return list(found.values())
