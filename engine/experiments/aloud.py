@@ -12,7 +12,7 @@ import numpy as np
 from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows
-from engine.experiments.evaluate import AFTER, BEFORE, SIDES, said
+from engine.experiments.evaluate import AFTER, BEFORE, SIDES, alike, said
 from engine.metrics.rates import chance, interval
 
 # The largest change of every pixel that the visibility metric finds invisible (engine.metrics.visibility).
@@ -111,12 +111,12 @@ def unseen(rows: Rows) -> bool:
 
 
 def remarks(runs: Sequence[Rows]) -> list[str]:
-    """What a reader of these runs on the same images must know, one line each."""
+    """What a reader of these runs on the same images (as far as they are known) must know, one line each."""
     return list(dict.fromkeys(_remarks(runs)))
 
 
 def _remarks(runs: Sequence[Rows]) -> Iterator[str]:
-    yield from about_images(runs[0])
+    yield from about_images(max(runs, key=lambda rows: len(rows.labels)))
     for rows in runs:
         who = f"{rows.provenance.model}, {title(rows)}"
         for side in (BEFORE, AFTER):
@@ -187,7 +187,8 @@ def indistinguishable(runs: Sequence[Rows], most: int = 3) -> Iterator[str]:
 
 
 def _pair(one: Rows, other: Rows) -> str:
-    right = [rows.predicted_adversarial == rows.labels for rows in (one, other)]
+    right = [(rows.predicted_adversarial == rows.labels)[places]
+             for rows, places in zip((one, other), alike(one, other), strict=True)]
     line = _unsure(*right)
     names = [f"{rows.provenance.model} under {title(rows)} (seed {rows.spec.seed})" for rows in (one, other)]
     return line and (f"accuracy {percent(right[0].mean())} of {names[0]} and {percent(right[1].mean())} of {names[1]} "

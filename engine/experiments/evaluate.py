@@ -198,23 +198,32 @@ def confidence(rows: Rows, side: str) -> Confidence:
 
 @dataclass(frozen=True)
 class Standing:
-    """How one image, number `place` in the rows, fared: attacked in so many runs, fooled in so many of them; `margin`
-    is what its true class kept over the best other one after the attack, on average, -1 to 1."""
+    """How one image fared: attacked in so many runs, fooled in so many of them; `margin` is what its true class kept
+    over the best other one after the attack, -1 to 1, on average over those runs."""
 
-    place: int
-    label: int
+    image: str
     attacked: int
     fooled: int
     margin: float
 
 
 def standings(runs: Sequence[Rows]) -> list[Standing]:
-    """The images that were attacked in any of the runs, about the same images each, the most robust first."""
-    attacked, fooled = (np.sum([getattr(rows, name) for rows in runs], axis=0) for name in ("attacked", "success"))
-    margins = np.mean([_margins(rows) for rows in runs], axis=0)
-    found = [Standing(int(place), int(runs[0].labels[place]), int(attacked[place]), int(fooled[place]),
-                      float(margins[place])) for place in np.flatnonzero(attacked)]
-    return sorted(found, key=lambda one: (one.fooled / one.attacked, -one.margin))
+    """The images that were attacked in any of the runs, by their identities, the most robust first."""
+    seen: dict[str, list[tuple[bool, float]]] = {}
+    for rows in runs:
+        margins = _margins(rows)
+        for place in np.flatnonzero(rows.attacked):
+            seen.setdefault(rows.identities[place], []).append((bool(rows.success[place]), float(margins[place])))
+    found = [Standing(image, len(fates), sum(fooled for fooled, _ in fates),
+                      sum(margin for _, margin in fates) / len(fates)) for image, fates in seen.items()]
+    return sorted(found, key=lambda one: (one.fooled / one.attacked, -one.margin, one.image))
+
+
+def alike(one: Rows, other: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the rows of both that are about the same images, image by image."""
+    places = {image: place for place, image in enumerate(one.identities)}
+    both = [(places[image], place) for place, image in enumerate(other.identities) if image in places]
+    return np.array([p for p, _ in both], int), np.array([p for _, p in both], int)
 
 
 def _margins(rows: Rows) -> np.ndarray:
