@@ -36,7 +36,7 @@ def pneumonia() -> Rows:
 
 def exported(found: Rows, when: str) -> tuple[np.ndarray, np.ndarray]:
     """Labels and answers as a reader of the exported rows has them, by class number, -1 where refused."""
-    table = frame([found])
+    table = frame([found], found.identities)
     return tuple(np.array([-1 if name is None or name != name else found.classes.index(name) for name in table[column]])
                  for column in ("label", f"predicted_{when}"))  # type: ignore[return-value]
 
@@ -94,7 +94,7 @@ def test_every_image_is_in_one_cell(found: Rows) -> None:
 @given(RANDOM)
 @settings(max_examples=40, deadline=None)
 def test_every_score_is_scikit_learns_on_the_exported_rows(found: Rows) -> None:
-    table, count = frame([found]), len(found.classes)
+    table, count = frame([found], found.identities), len(found.classes)
     for side in (BEFORE, AFTER):
         labels, answers = exported(found, side)
         got, known = evaluate.scores(found, side), list(range(count))
@@ -273,5 +273,5 @@ def test_the_summary_is_json_and_complete(pneumonia: Rows) -> None:
 
 def test_probabilities_are_those_of_the_exported_rows() -> None:
     found = random_rows(5, 20, 3)
-    table = frame([found])[[f"p_clean_{name}" for name in found.classes]]
+    table = frame([found], found.identities)[[f"p_clean_{name}" for name in found.classes]]
     np.testing.assert_allclose(evaluate.probabilities(found, BEFORE), pd.DataFrame(table).to_numpy(), atol=1e-6)
