@@ -143,10 +143,17 @@ def _print(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any]) -> None:
 
 def _files(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any], repeats: str) -> dict[str, Writer]:
     from engine.experiments import evaluation_plots as plots
-    from engine.experiments.evaluation_tables import as_latex, confusion_table, overview, scores_table
+    from engine.experiments import evaluation_tables as tabled
+    from engine.experiments.evaluate import subgroups
     from engine.experiments.frames import write_parquet
+    from engine.experiments.sources import opened
 
-    tables = {"overview": overview(runs), "scores": scores_table(runs), "confusion": confusion_table(runs)}
+    known = subgroups(opened(sweep.dataset, sweep.split), sweep.indices)
+    tables = {"overview": tabled.overview(runs), "scores": tabled.scores_table(runs),
+              "confusion": tabled.confusion_table(runs),
+              "images": tabled.standings_table(runs, dict(zip(runs[0].identities, sweep.images, strict=True)))}
+    if known:
+        tables["subgroups"] = tabled.groups_table(runs, known)
     figures: dict[str, Callable[[], Figure]] = {"accuracy": lambda: plots.accuracies(runs)}
     figures |= {f"confusion-{place + 1:02}": lambda rows=rows: plots.confusion(rows)  # type: ignore[misc]
                 for place, rows in enumerate(runs)}
@@ -155,7 +162,7 @@ def _files(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any], repeats: s
         "evaluate.json": as_json(facts),
         "sweep.toml": lambda file: file.write(repeats.encode()),
         **{f"{name}.csv": _csv(table) for name, table in tables.items()},
-        **{f"{name}.tex": _text(as_latex(table)) for name, table in tables.items()},
+        **{f"{name}.tex": _text(tabled.as_latex(table)) for name, table in tables.items()},
         **{f"{name}.{form}": _drawn(draw, form) for name, draw in figures.items() for form in plots.FORMATS},
     }
 

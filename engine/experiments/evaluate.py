@@ -14,12 +14,15 @@ import numpy as np
 from scipy.special import softmax
 
 from engine.attacks.rows import Rows
+from engine.data import Dataset
 from engine.metrics.calibration import Bin, calibration_error, reliability
-from engine.metrics.rates import interval
+from engine.metrics.rates import Estimate, interval, share
 
 if TYPE_CHECKING:
-    from engine.metrics.scores import Estimate, Scores
+    from engine.metrics.scores import Scores
 
+# The scores that every class has, and what they are called.
+TITLES = {"precision": "Precision", "recall": "Recall", "specificity": "Specificity", "f1": "F1", "auc": "AUC"}
 REFUSED = "(refused)"  # the column of those that got no answer
 BARS = 20  # of a confidence histogram
 
@@ -147,11 +150,11 @@ class Success:
 
     @property
     def of_attacked(self) -> Estimate:
-        return _share(self.fooled, self.attacked)
+        return share(self.fooled, self.attacked)
 
     @property
     def of_all(self) -> Estimate:
-        return _share(self.there, self.n)
+        return share(self.there, self.n)
 
 
 def success(rows: Rows) -> Success:
@@ -159,12 +162,6 @@ def success(rows: Rows) -> Success:
     answers, target = rows.predicted_adversarial, rows.spec.target
     there = (answers != rows.labels) & (answers >= 0) if target is None else answers == target
     return Success(int(rows.success.sum()), int(rows.attacked.sum()), int(there.sum()), len(rows.labels))
-
-
-def _share(counted: int, of: int) -> Estimate:
-    from engine.metrics.scores import share
-
-    return share(counted, of)
 
 
 # ---- confidence
@@ -238,6 +235,13 @@ def _margins(rows: Rows) -> np.ndarray:
 # ---- subgroups
 
 
+def subgroups(dataset: Dataset, indices: Sequence[int]) -> dict[str, tuple[str, ...]]:
+    """For each way in which the data group these images, the group of each ("": none)."""
+    known = [dataset.groups(index) for index in indices]
+    titles = dict.fromkeys(title for names in known for title in names)
+    return {title: tuple(names.get(title, "") for names in known) for title in titles}
+
+
 @dataclass(frozen=True)
 class Group:
     """The images of one subgroup: accuracy before and after, and success over those classified correctly before."""
@@ -258,8 +262,8 @@ def groups(rows: Rows, names: Sequence[str]) -> list[Group]:
 def _group(rows: Rows, name: str, inside: np.ndarray) -> Group:
     right = [int((said(rows, side) == rows.labels)[inside].sum()) for side in (BEFORE, AFTER)]
     total = int(inside.sum())
-    return Group(name, total, _share(right[0], total), _share(right[1], total),
-                 _share(int(rows.success[inside].sum()), int(rows.attacked[inside].sum())))
+    return Group(name, total, share(right[0], total), share(right[1], total),
+                 share(int(rows.success[inside].sum()), int(rows.attacked[inside].sum())))
 
 
 # ---- the command line's contract, and tables

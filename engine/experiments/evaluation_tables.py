@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.attacks.rows import Rows
-from engine.experiments.evaluate import AFTER, BEFORE, SIDES, matrix, scores, success
-from engine.metrics.scores import TITLES, Estimate
+from engine.experiments.evaluate import AFTER, BEFORE, SIDES, TITLES, groups, matrix, scores, standings, success
+from engine.metrics.rates import Estimate
 
 if TYPE_CHECKING:
     import pandas
@@ -53,8 +53,7 @@ def _scores(rows: Rows, side: str) -> Iterator[dict[str, Any]]:
     for k, name in enumerate((*rows.classes, MACRO, WEIGHTED)):
         mean = k >= len(rows.classes)
         counts = {"images": len(rows.labels) if mean else found.support[k], "said": None if mean else found.said[k]}
-        each = {metric: (score.macro if name == MACRO else score.weighted) if mean else score.classes[k]
-                for metric, score in found.scores.items()}
+        each = {metric: score.all[k] for metric, score in found.scores.items()}
         yield {**run_of(rows), "when": SIDES[side].title, "class": name, **counts,
                **{key: value for metric in TITLES for key, value in _spread(metric, each[metric]).items()}}
 
@@ -75,6 +74,26 @@ def _cells(rows: Rows, side: str) -> Iterator[dict[str, Any]]:
             yield {**run_of(rows), "when": SIDES[side].title, "shows": name, "says": column,
                    "images": int(whole[shows, says]), "percent_of_row": by_row[shows, says],
                    "percent_of_column": by_column[shows, says]}
+
+
+def groups_table(runs: Sequence[Rows], subgroups: Mapping[str, Sequence[str]]) -> pandas.DataFrame:
+    """A row a run and subgroup: accuracy before and after, and success, with their intervals. `subgroups` are the names
+    of the images' groups, image by image, for each way of grouping them."""
+    import pandas
+
+    return pandas.DataFrame([
+        {**run_of(rows), "grouping": name, "group": one.name, "n": one.n, **_spread("accuracy_clean", one.before),
+         **_spread("accuracy_adversarial", one.after), **_spread("success_rate", one.success)}
+        for rows in runs for name, names in subgroups.items() for one in groups(rows, names)])
+
+
+def standings_table(runs: Sequence[Rows], images: Mapping[str, str]) -> pandas.DataFrame:
+    """A row an image, the most robust first: in how many runs it was attacked, and fooled. `images` are the images'
+    names by their identities."""
+    import pandas
+
+    return pandas.DataFrame([{"image": images[one.image], "attacked": one.attacked, "fooled": one.fooled,
+                              "margin": one.margin} for one in standings(runs)])
 
 
 def as_latex(table: pandas.DataFrame) -> str:

@@ -12,20 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import precision_recall_fscore_support, recall_score, roc_auc_score
 
-from engine.metrics.rates import interval
+from engine.metrics.rates import Estimate, interval, share
 from engine.metrics.resampling import areas, draws, middle
-
-# The scores that every class has, and what they are called.
-TITLES = {"precision": "Precision", "recall": "Recall", "specificity": "Specificity", "f1": "F1", "auc": "AUC"}
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number and its 95 % interval; all None where it is not defined."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -36,11 +24,16 @@ class Score:
     macro: Estimate
     weighted: Estimate
 
+    @property
+    def all(self) -> tuple[Estimate, ...]:
+        """Of the classes, and then the means."""
+        return (*self.classes, self.macro, self.weighted)
+
 
 @dataclass(frozen=True)
 class Scores:
     """Of `n` images, `refused` of which got no answer. `support` images show each class, and of so many it is `said`;
-    `scores` has those of TITLES."""
+    `scores` are by name: precision, recall, specificity, f1, auc."""
 
     n: int
     refused: int
@@ -48,11 +41,6 @@ class Scores:
     support: tuple[int, ...]
     said: tuple[int, ...]
     scores: Mapping[str, Score]
-
-
-def share(counted: int, of: int) -> Estimate:
-    """A counted share with Wilson's interval; not defined where there was nothing to count."""
-    return Estimate(counted / of, *interval(counted, of)) if of else Estimate()
 
 
 def scores(labels: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray) -> Scores:

@@ -87,6 +87,10 @@ def test_tables_and_figures_are_there(out: Path, facts: dict) -> None:
     assert after.tolist() == pytest.approx([run["recall"]["adversarial"]["macro"] for run in facts["runs"]])
     assert pd.read_csv(out / "confusion.csv")["images"].sum() == 8 * 2 * 6
     assert "\\toprule" in (out / "scores.tex").read_text() and "\\bottomrule" in (out / "overview.tex").read_text()
+    sizes = pd.read_csv(out / "subgroups.csv")
+    assert set(sizes["grouping"]) == {"Size of the lesion"} and sizes["n"].sum() == 8 * 4, "normal images have none"
+    images = pd.read_csv(out / "images.csv")
+    assert images["attacked"].max() == 8 and (images["fooled"] <= images["attacked"]).all()
     for name in ("accuracy", "confusion-01", "confusion-08"):
         assert Image.open(out / f"{name}.png").size[0] > 800
         assert "<svg" in (out / f"{name}.svg").read_text()
