@@ -44,6 +44,8 @@ def matrices(rows: Rows, form: str) -> go.Figure:
     figure.update_xaxes(title="the model says", side="bottom", showgrid=False, zeroline=False, showspikes=False)
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False, showspikes=False)
     figure.update_yaxes(title="the image shows", ticklabelstandoff=6, col=1)
+    figure.update_yaxes(ticks="", col=2)
+    figure.update_yaxes(ticks="", col=3)
     figure.update_layout(height=150 + 68 * len(rows.classes), margin={"l": 0, "r": 8, "t": 30, "b": 0},
                          showlegend=False, clickmode="event+select", dragmode=False)
     return figure
@@ -73,12 +75,16 @@ def _panel(figure: go.Figure, column: int, side: str, one: Matrix, values: np.nd
     digits = f"{sign}.0f" if form == "counts" else f"{sign}.1f"
     figure.add_scatter(
         x=[says[place] for _, place in cells], y=[shows[row] for row, _ in cells], mode="markers+text", row=1,
-        col=column, text=["–" if np.isnan(value) else f"{value:{digits}}" for value in values.flat],
+        col=column, text=[_number(value, digits) for value in values.flat],
         textfont={"color": list(colours), "size": 15}, marker={"symbol": "square", "size": 46, "opacity": 0},
         selected={"marker": {"opacity": 0.0}}, unselected={"marker": {"opacity": 0.0}, "textfont": {}},
         customdata=[[side, row, -1 if one.columns[place] == REFUSED else place, int(one.whole[row, place])]
                     for row, place in cells],
         hovertemplate="shows %{y}, said %{x}: %{customdata[3]} images<br>click: the images<extra></extra>")
+
+
+def _number(value: float, digits: str) -> str:
+    return "–" if np.isnan(value) else f"{value:{digits}}" if value else "0"
 
 
 # ---- shares with their intervals
@@ -93,7 +99,7 @@ def runs(shown: Sequence[Rows], names: Sequence[str]) -> go.Figure:
               _COLOURS[side], symbol)
     _dots(figure, "success", [success_of(rows).of_attacked for rows in shown], labels, PALETTE[3], "x")
     figure.update_layout(
-        height=110 + 34 * len(shown), margin={"l": 0, "r": 8, "t": 28, "b": 0}, legend=_LEGEND,
+        height=110 + 34 * len(shown), margin={"l": 0, "r": 24, "t": 28, "b": 0}, legend=_LEGEND,
         xaxis={"range": [-0.02, 1.02], "tickformat": ".0%"}, yaxis={"autorange": "reversed", "ticklabelstandoff": 6})
     return figure
 
@@ -105,7 +111,7 @@ def recalls(rows: Rows) -> go.Figure:
         _dots(figure, SIDES[side].title, list(scores(rows, side).scores["recall"].classes), labels, _COLOURS[side],
               symbol)
     figure.update_layout(
-        height=110 + 40 * len(labels), margin={"l": 0, "r": 8, "t": 28, "b": 0}, legend=_LEGEND,
+        height=110 + 40 * len(labels), margin={"l": 0, "r": 24, "t": 28, "b": 0}, legend=_LEGEND,
         xaxis={"range": [-0.02, 1.02], "tickformat": ".0%", "title": "recall"},
         yaxis={"autorange": "reversed", "ticklabelstandoff": 6})
     return figure
@@ -146,7 +152,7 @@ def reliability(rows: Rows) -> go.Figure:
             customdata=[one.count for one in bins],
             hovertemplate="%{customdata} images, sure to %{x:.1%}, right in %{y:.1%}<extra></extra>")
     figure.update_layout(
-        height=320, margin={"l": 0, "r": 8, "t": 28, "b": 0}, legend=_LEGEND,
+        height=320, margin={"l": 0, "r": 24, "t": 28, "b": 0}, legend=_LEGEND,
         xaxis={"range": [-0.02, 1.02], "tickformat": ".0%", "title": "how sure the model is", "showspikes": False},
         yaxis={"range": [-0.02, 1.05], "tickformat": ".0%", "title": "how often it is right"})
     return figure
@@ -154,8 +160,7 @@ def reliability(rows: Rows) -> go.Figure:
 
 def histograms(rows: Rows) -> go.Figure:
     """How sure the model is of right and of wrong answers, before and after."""
-    figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.16,
-                           subplot_titles=[SIDES[side].title for side in (BEFORE, AFTER)])
+    figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.12)
     for place, side in enumerate((BEFORE, AFTER)):
         found = confidence(rows, side)
         middles = (found.edges[:-1] + found.edges[1:]) / 2
@@ -165,11 +170,12 @@ def histograms(rows: Rows) -> go.Figure:
                            legendgroup=name, marker={"color": colour, "pattern": {"shape": pattern}},
                            width=middles[1] - middles[0],
                            hovertemplate="sure to about %{x:.0%}: %{y} " + name + "<extra></extra>")
-    figure.update_layout(height=320, margin={"l": 0, "r": 8, "t": 28, "b": 0}, barmode="stack", bargap=0.05,
-                         legend={"orientation": "h", "y": 1.06, "yanchor": "bottom", "x": 0.4})
+    figure.update_layout(height=320, margin={"l": 0, "r": 24, "t": 28, "b": 0}, barmode="stack", bargap=0.05,
+                         legend=_LEGEND)
     figure.update_xaxes(range=[-0.02, 1.02], tickformat=".0%", showspikes=False)
     figure.update_xaxes(title="how sure the model is", row=2)
-    figure.update_yaxes(title="images", rangemode="tozero")
+    for place, side in enumerate((BEFORE, AFTER)):
+        figure.update_yaxes(title=f"images {SIDES[side].title}", rangemode="tozero", row=place + 1)
     return figure
 
 
