@@ -253,7 +253,8 @@ def _when_wrong(rows: Rows) -> float | None:
 def _flows(rows: Rows) -> None:
     st.subheader("Where predictions go", divider="gray", help="Left what the model says before the attack, right what "
                  "it says after; right or not.")
-    shared.figure(SCOPE, figures.flow(rows), f"flows {_label(rows)}")
+    ink = "#182028" if st.context.theme.type == "light" else "#e4e9ee"
+    shared.figure(SCOPE, figures.flow(rows, ink), f"flows {_label(rows)}")
 
 
 # ---- images
