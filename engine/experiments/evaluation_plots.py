@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from engine.attacks.rows import Rows
 from engine.experiments.aloud import title
-from engine.experiments.evaluate import AFTER, BEFORE, SIDES, Matrix, change, matrix, scores
+from engine.experiments.evaluate import AFTER, BEFORE, SIDES, Matrix, accuracy, change, matrix
 
 # Blue, white, vermilion, centred on white; and from white to blue.
 _SIGNED = LinearSegmentedColormap.from_list("signed", ["#0072b2", "#ffffff", "#d55e00"])
@@ -77,7 +77,7 @@ def accuracies(runs: Sequence[Rows]) -> Figure:
     figure = Figure(figsize=(7, 0.8 + 0.4 * len(runs)), layout="constrained")
     axes = figure.subplots()
     for side, colour, shift in ((BEFORE, _BEFORE, -0.12), (AFTER, _AFTER, 0.12)):
-        found = [scores(rows, side).accuracy for rows in runs]
+        found = [accuracy(rows, side) for rows in runs]
         values = [one.value or 0.0 for one in found]
         spread = [[value - (one.low or 0.0) for one, value in zip(found, values, strict=True)],
                   [(one.high or 0.0) - value for one, value in zip(found, values, strict=True)]]

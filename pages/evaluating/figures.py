@@ -8,7 +8,19 @@ from plotly.subplots import make_subplots
 
 from engine.attacks.rows import Rows
 from engine.experiments.aloud import title
-from engine.experiments.evaluate import AFTER, BEFORE, REFUSED, SIDES, Matrix, change, confidence, flows, matrix, scores
+from engine.experiments.evaluate import (
+    AFTER,
+    BEFORE,
+    REFUSED,
+    SIDES,
+    Matrix,
+    accuracy,
+    change,
+    confidence,
+    flows,
+    matrix,
+    scores,
+)
 from engine.experiments.evaluate import success as success_of
 from engine.metrics.rates import Estimate
 from pages.ui import charts
@@ -95,7 +107,7 @@ def runs(shown: Sequence[Rows], names: Sequence[str]) -> go.Figure:
     labels = [literal(name) for name in names]
     figure = go.Figure()
     for side, symbol in ((BEFORE, "circle"), (AFTER, "diamond")):
-        _dots(figure, f"accuracy {SIDES[side].title}", [scores(rows, side).accuracy for rows in shown], labels,
+        _dots(figure, f"accuracy {SIDES[side].title}", [accuracy(rows, side) for rows in shown], labels,
               _COLOURS[side], symbol)
     _dots(figure, "success", [success_of(rows).of_attacked for rows in shown], labels, PALETTE[3], "x")
     figure.update_layout(

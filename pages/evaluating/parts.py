@@ -217,7 +217,8 @@ def _all_runs(runs: Sequence[Rows]) -> None:
                  "success over those classified correctly before, with 95 % intervals.")
     from engine.experiments.evaluation_tables import overview
 
-    shared.figure(SCOPE, figures.runs(runs, figures.run_names(runs)), "runs", overview(runs))
+    shared.figure(SCOPE, figures.runs(runs, figures.run_names(runs)), "runs",
+                  overview(runs, means=False))
     rows = [(name, success(one)) for name, one in zip(figures.run_names(runs), runs, strict=True)]
     with st.expander("Success in words"):
         st.markdown("\n".join(f"- {plain(_success(name, found))}" for name, found in rows))
