@@ -305,7 +305,8 @@ def _subgroups(known: Known, rows: Rows) -> None:
     st.subheader("By subgroup", divider="gray", help="Whether the attack strikes some of the images more than others, "
                  "as far as the data tell them apart.")
     lines = [{title: one.name, "Images": one.n, "Accuracy before": _text(one.before),
-              "Accuracy after": _text(one.after), "Success": _text(one.success)} for title, each in names.items() for one in groups(rows, each)]
+              "Accuracy after": _text(one.after), "Success": _text(one.success)}
+             for title, each in names.items() for one in groups(rows, each)]
     shared.table(SCOPE, pd.DataFrame(lines), f"subgroups {_label(rows)}")
 
 
