@@ -115,6 +115,17 @@ def test_what_there_is_so_far_is_true_of_so_many(monkeypatch: pytest.MonkeyPatch
     job.end(State.CANCELLED)
 
 
+def test_models_stand_side_by_side_on_the_same_images() -> None:
+    app = finished(opened(images="#0 #1 #2 #3", models="phantom-cxr/resnet18,phantom-cxr/densenet121", attacks="fgsm",
+                          eps="4/255"))
+    offered = app.selectbox(key="evaluate.run").options
+    assert offered[1:] == ["FGSM at 4/255 · phantom-cxr/resnet18", "FGSM at 4/255 · phantom-cxr/densenet121"]
+    app.selectbox(key="evaluate.run").set_value("2").run()
+    assert not app.exception and app.query_params["run"] in ("2", ["2"])
+    table = next(frame.value for frame in app.dataframe if "fooled" in frame.value.columns)
+    assert table["attacked"].max() == 2
+
+
 def test_pictures_that_cost_much_wait_for_a_click(small: AppTest) -> None:
     app = finished(opened(**SMALL))
     assert all(toggle.value for toggle in app.toggle)
