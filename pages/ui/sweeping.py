@@ -77,6 +77,32 @@ def show(scope: Scope, task: Task | None, body: Callable[[Known], None], *, pric
         body(_partly(known, so_far))
 
 
+def inline(scope: Scope, name: str, task: Task, body: Callable[[Known], None], *, explained: str, label: str,
+           by_itself: bool = False, read: Callable[[Payload], Any] = runs_of,
+           so_far: Callable[[Any], Any] = lambda found: found.runs()) -> None:
+    """The same for work in the middle of a page, which its own button `label` starts; `explained` stands above it while
+    nothing is known. `name` tells the page's pieces of work apart."""
+    job = jobs().find(task)
+    if job is None or job.state in (State.CANCELLED, State.FAILED):
+        if job is not None and job.error:
+            st.error(plain(job.error))
+        st.caption(plain(explained))
+        if not (st.button(label, key=scope.key(f"{name} start")) or (job is None and by_itself)):
+            if job is not None and job.found is not None:
+                body(_partly(job, so_far))
+            return
+        job = jobs().submit(task, shell.owner())
+    if job.state.over and job.payload is not None:
+        body(Known(task, read(job.payload)))
+        return
+    left, right = st.columns([5, 1], vertical_alignment="center", gap="small")
+    with left:
+        _progress(job)
+    if right.button("Stop", key=scope.key(f"{name} stop"), width="stretch"):
+        jobs().cancel(job, shell.owner())
+    _growing(job, body, so_far)
+
+
 def _line(task: Task | None, job: Job | None, price: str, shown: Task | None) -> None:
     """One line: how far it is, why there is no result, or what to do to get one."""
     if job is not None and not job.state.over:
