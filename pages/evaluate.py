@@ -14,9 +14,9 @@ from pages.ui.address import Address
 from pages.ui.choosing import Chosen, Wants
 from pages.ui.text import plain
 
-WANTS = Wants(images="24", attacks=("fgsm", "pgd"), budgets=("1/255", "2/255"),
+WANTS = Wants(images="12", attacks=("fgsm", "pgd"), budgets=("1/255", "2/255"),
               models_help="Several are compared on the same images.")
-COSTS_LITTLE = 1200  # gradients and queries up to which a freshly opened page computes by itself
+COSTS_LITTLE = 600  # gradients and queries up to which a freshly opened page computes by itself
 
 
 def runs_by_itself(chosen: Chosen) -> bool:

@@ -20,6 +20,8 @@ UNSEEN = 1 / 255
 ALWAYS = 0.95  # of the answers being one class, from which a model has collapsed
 MOST = 0.65  # of the images showing one class, from which an accuracy misleads
 FEW = 10  # images of a class
+# What is said of an image that is right, and of one and of several that no longer are.
+_HEALTHY_WORDS, _FINDING_WORDS = ("recognised", "a false alarm", "false alarms"), ("found", "missed", "missed")
 _HEALTHY = re.compile(r"(normal|healthy|no|non|not|negative|benign|control)(?![a-z])|non", re.IGNORECASE)
 
 
@@ -58,13 +60,12 @@ def _of_class(rows: Rows, smaller: Sequence[Rows], k: int) -> str:
     if not total:
         return ""
     name = rows.classes[k]
-    known, gone = ("recognised", "no longer recognised") if healthy(name) else ("found", "missed")
+    known, one, many = _HEALTHY_WORDS if healthy(name) else _FINDING_WORDS
     low, high = interval(lost, total)
     where = ", ".join(f"{count} called {rows.classes[other]}" for other, count in _called(rows, found, k))
-    spread = f"{percent(lost / total)}, 95 % interval {percent(low)} to {percent(high)}"
-    count = "none is" if not lost else "1 is" if lost == 1 else f"{lost} are"
-    detail = f"{spread}; {where}" if where else spread
-    return (f"Of {_images(total)} of {name} {known} before, {count} now {gone} ({detail})"
+    spread = f"{lost / total:.0%}, 95 % interval {low:.0%} to {high:.0%}".replace("%", " %").replace("  %", " %")
+    count = f"none is now {one}" if not lost else f"1 is now {one}" if lost == 1 else f"{lost:,} are now {many}"
+    return (f"Of {_images(total)} of {name} {known} before, {count} ({spread}{f'; {where}' if where else ''})"
             f"{_earlier(rows, smaller, k)}.")
 
 
@@ -111,20 +112,44 @@ def unseen(rows: Rows) -> bool:
 
 
 def remarks(runs: Sequence[Rows]) -> list[str]:
-    """What a reader of these runs on the same images (as far as they are known) must know, one line each."""
-    return list(dict.fromkeys(_remarks(runs)))
+    """What a reader of these runs on the same images (as far as they are known) must know, one line each, what weighs
+    most first."""
+    return [*misleading(runs), *uncertain(runs)]
 
 
-def _remarks(runs: Sequence[Rows]) -> Iterator[str]:
-    yield from about_images(max(runs, key=lambda rows: len(rows.labels)))
+def misleading(runs: Sequence[Rows]) -> list[str]:
+    """Where an accuracy says something else than it seems to: models that have collapsed into one class, unbalanced
+    classes, refusals."""
+    lines = [*unbalanced(_longest(runs))]
     for rows in runs:
-        who = f"{rows.provenance.model}, {title(rows)}"
-        for side in (BEFORE, AFTER):
-            if line := collapsed(rows, side):
-                yield f"{rows.provenance.model if side == BEFORE else who}: {line}"
-        for line in (*refusals(rows), *too_few(rows)):
-            yield f"{who}: {line}"
-    yield from indistinguishable(runs)
+        lines += [f"{_who(rows, runs, side)}{line}" for side in (BEFORE, AFTER) if (line := collapsed(rows, side))]
+        lines += [f"{_who(rows, runs)}{line}" for line in refusals(rows)]
+    return _each_once(lines)
+
+
+def uncertain(runs: Sequence[Rows]) -> list[str]:
+    """Where the images are too few for what one would like to say."""
+    lines = [*rare(_longest(runs))]
+    for rows in runs:
+        lines += [f"{_who(rows, runs)}{line}" for line in too_few(rows)]
+    return _each_once([*lines, *indistinguishable(runs)])
+
+
+def _longest(runs: Sequence[Rows]) -> Rows:
+    return max(runs, key=lambda rows: len(rows.labels))
+
+
+def _each_once(lines: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(line[0].upper() + line[1:] for line in lines))
+
+
+def _who(rows: Rows, runs: Sequence[Rows], side: str = AFTER) -> str:
+    """Which run a line is about, as far as there are others."""
+    model = f" on {rows.provenance.model}" if len({one.provenance.model for one in runs}) > 1 else ""
+    seed = f", seed {rows.spec.seed}" if len({one.spec.seed for one in runs}) > 1 else ""
+    if len(runs) == 1 or (side == BEFORE and not model):
+        return ""
+    return f"{model.removeprefix(' ')}: " if side == BEFORE else f"{title(rows)}{model}{seed}: "
 
 
 def collapsed(rows: Rows, side: str) -> str:
@@ -147,19 +172,25 @@ def collapsed(rows: Rows, side: str) -> str:
     return f"{when} the model always says {name}: its accuracy of {percent(accuracy)} is {exactly}, and nothing more"
 
 
-def about_images(rows: Rows) -> Iterator[str]:
-    """Classes that hardly occur, or nearly always."""
+def unbalanced(rows: Rows) -> Iterator[str]:
+    """That nearly all images show one class."""
     counts = np.bincount(rows.labels, minlength=len(rows.classes))
     top, total = int(counts.argmax()), len(rows.labels)
-    if counts[top] / total >= MOST and counts[top] < total:
+    if MOST <= counts[top] / total < 1:
         yield (f"{percent(counts[top] / total)} of the images show {rows.classes[top]}: a model that always says so is "
                "right as often; read the recall of each class and the macro means")
-    for k, count in enumerate(counts):
-        if 0 < count < FEW and total > count:
-            yield (f"only {_images(int(count))} show{'s' if count == 1 else ''} {rows.classes[k]}: each moves its "
-                   f"recall by {percent(1 / count)}")
-        elif not count:
-            yield f"no image here shows {rows.classes[k]}; the means leave it out unless the model says it"
+
+
+def rare(rows: Rows) -> Iterator[str]:
+    """Which classes few images show, or none."""
+    counts = np.bincount(rows.labels, minlength=len(rows.classes))
+    few = {name: int(count) for name, count in zip(rows.classes, counts, strict=True) if 0 < count < FEW}
+    if few:
+        most = percent(1 / min(few.values()))
+        named = ", ".join(f"{name} ({count})" for name, count in few.items())
+        yield f"few images show {named}: one image more or less moves a recall by up to {most}"
+    if absent := [name for name, count in zip(rows.classes, counts, strict=True) if not count]:
+        yield f"no image here shows {' or '.join(absent)}; the means leave out what the model never says either"
 
 
 def refusals(rows: Rows) -> Iterator[str]:
@@ -174,25 +205,25 @@ def too_few(rows: Rows) -> Iterator[str]:
     """Where the images are too few for the difference that the attack makes."""
     right = [said(rows, side) == rows.labels for side in (BEFORE, AFTER)]
     if line := _unsure(*right):
-        yield f"accuracy {percent(right[0].mean())} before and {percent(right[1].mean())} after {line}"
+        yield f"the accuracies before ({percent(right[0].mean())}) and after ({percent(right[1].mean())}) {line}"
 
 
 def indistinguishable(runs: Sequence[Rows], most: int = 3) -> Iterator[str]:
     """Runs at the same budget whose accuracies differ by no more than chance explains."""
     found = [line for a, b in combinations(runs, 2)
-             if a.spec.eps == b.spec.eps and a.spec.norm == b.spec.norm and (line := _pair(a, b))]
+             if a.spec.eps == b.spec.eps and a.spec.norm == b.spec.norm and (line := _pair(a, b, runs))]
     yield from found[:most]
     if len(found) > most:
         yield f"{len(found) - most} further pairs of runs cannot be told apart with so few images either"
 
 
-def _pair(one: Rows, other: Rows) -> str:
+def _pair(one: Rows, other: Rows, runs: Sequence[Rows]) -> str:
     right = [(rows.predicted_adversarial == rows.labels)[places]
              for rows, places in zip((one, other), alike(one, other), strict=True)]
     line = _unsure(*right)
-    names = [f"{rows.provenance.model} under {title(rows)} (seed {rows.spec.seed})" for rows in (one, other)]
-    return line and (f"accuracy {percent(right[0].mean())} of {names[0]} and {percent(right[1].mean())} of {names[1]} "
-                     f"{line}")
+    names = [_who(rows, runs).removesuffix(": ") for rows in (one, other)]
+    return line and (f"the accuracies under {names[0]} ({percent(right[0].mean())}) and {names[1]} "
+                     f"({percent(right[1].mean())}) {line}")
 
 
 def _unsure(one: np.ndarray, other: np.ndarray) -> str:

@@ -48,7 +48,8 @@ class _Separate:
         self._payer: Rows | None = None
         for number, eps in enumerate(ladder.rungs):
             task = rows_task(ladder.at(eps), bench.device)
-            kept = None if ladder.pictures else bench.recall(task)
+            drawn = ladder.pictures and (ladder.reading != INDEPENDENT or eps == ladder.rungs[-1])
+            kept = None if drawn else bench.recall(task)
             if kept is not None:
                 self.runs.append(rows_of(kept))
                 continue

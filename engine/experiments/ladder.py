@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -185,8 +186,7 @@ def _steps(curves: Curves, climb: Sequence[int], device: str) -> Iterator[Step]:
         for place, ladder in enumerate(ladders_of(curves, climb, reading)):
             yield _climbing(ladder, numbers[WORST], place, device)
     if INDEPENDENT in numbers:
-        spec = _spec(curves.sweep, climb[0])
-        straight = build(ATTACKS[spec.attack], spec.params).straight
+        straight = _straight(_spec(curves.sweep, climb[0]))
         for place, ladder in enumerate(ladders_of(curves, climb, INDEPENDENT)):
             if straight:
                 yield _climbing(ladder, numbers[INDEPENDENT], place, device)
@@ -198,6 +198,24 @@ def _steps(curves: Curves, climb: Sequence[int], device: str) -> Iterator[Step]:
 def _climbing(ladder: Ladder, runs: tuple[int, ...], place: int, device: str) -> Step:
     return Step(ladder_task(ladder, device), runs, place, runs_of,
                 before=(pictures_task(ladder, device),) if ladder.pictures else ())
+
+
+def paid_for(curves: Curves) -> list[AttackSpec]:
+    """The attacks that cost at least what the curves do, on every model: one of a straight attack, and for the worst
+    case alone as many as halving takes."""
+    paid: list[AttackSpec] = []
+    for climb in climbs_of(curves.sweep)[:len(curves.sweep.attacks)]:
+        specs = [_spec(curves.sweep, run) for run in climb if run < len(curves.sweep.attacks)]
+        if specs and _straight(specs[0]):
+            specs = specs[:1]
+        elif INDEPENDENT not in curves.readings:
+            specs = specs[-1 - math.ceil(math.log2(len(specs))):]
+        paid += specs
+    return paid
+
+
+def _straight(spec: AttackSpec) -> bool:
+    return build(ATTACKS[spec.attack], spec.params).straight
 
 
 def curves_task(curves: Curves, device: str = "auto") -> Task:

@@ -30,7 +30,7 @@ def runs(shown: Sequence[Rows], names: Sequence[str]) -> go.Figure:
               _COLOURS[side], symbol)
     _dots(figure, "success", [success_of(rows).of_attacked for rows in shown], labels, PALETTE[3], "x")
     figure.update_layout(
-        height=110 + 34 * len(shown), margin={"l": 0, "r": 8, "t": 28, "b": 0}, legend=_LEGEND,
+        height=110 + 34 * len(shown), margin={"l": 0, "r": 24, "t": 28, "b": 0}, legend=_LEGEND,
         xaxis={"range": [-0.02, 1.02], "tickformat": ".0%"}, yaxis={"autorange": "reversed", "ticklabelstandoff": 6})
     return figure
 
@@ -42,7 +42,7 @@ def recalls(rows: Rows) -> go.Figure:
         _dots(figure, SIDES[side].title, list(scores(rows, side).scores["recall"].classes), labels, _COLOURS[side],
               symbol)
     figure.update_layout(
-        height=110 + 40 * len(labels), margin={"l": 0, "r": 8, "t": 28, "b": 0}, legend=_LEGEND,
+        height=110 + 40 * len(labels), margin={"l": 0, "r": 24, "t": 28, "b": 0}, legend=_LEGEND,
         xaxis={"range": [-0.02, 1.02], "tickformat": ".0%", "title": "recall"},
         yaxis={"autorange": "reversed", "ticklabelstandoff": 6})
     return figure
@@ -83,7 +83,7 @@ def reliability(rows: Rows) -> go.Figure:
             customdata=[one.count for one in bins],
             hovertemplate="%{customdata} images, sure to %{x:.1%}, right in %{y:.1%}<extra></extra>")
     figure.update_layout(
-        height=320, margin={"l": 0, "r": 8, "t": 28, "b": 0}, legend=_LEGEND,
+        height=320, margin={"l": 0, "r": 24, "t": 28, "b": 0}, legend=_LEGEND,
         xaxis={"range": [-0.02, 1.02], "tickformat": ".0%", "title": "how sure the model is", "showspikes": False},
         yaxis={"range": [-0.02, 1.05], "tickformat": ".0%", "title": "how often it is right"})
     return figure
@@ -91,8 +91,7 @@ def reliability(rows: Rows) -> go.Figure:
 
 def histograms(rows: Rows) -> go.Figure:
     """How sure the model is of right and of wrong answers, before and after."""
-    figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.16,
-                           subplot_titles=[SIDES[side].title for side in (BEFORE, AFTER)])
+    figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.12)
     for place, side in enumerate((BEFORE, AFTER)):
         found = confidence(rows, side)
         middles = (found.edges[:-1] + found.edges[1:]) / 2
@@ -102,11 +101,12 @@ def histograms(rows: Rows) -> go.Figure:
                            legendgroup=name, marker={"color": colour, "pattern": {"shape": pattern}},
                            width=middles[1] - middles[0],
                            hovertemplate="sure to about %{x:.0%}: %{y} " + name + "<extra></extra>")
-    figure.update_layout(height=320, margin={"l": 0, "r": 8, "t": 28, "b": 0}, barmode="stack", bargap=0.05,
-                         legend={"orientation": "h", "y": 1.06, "yanchor": "bottom", "x": 0.4})
+    figure.update_layout(height=320, margin={"l": 0, "r": 24, "t": 28, "b": 0}, barmode="stack", bargap=0.05,
+                         legend=_LEGEND)
     figure.update_xaxes(range=[-0.02, 1.02], tickformat=".0%", showspikes=False)
     figure.update_xaxes(title="how sure the model is", row=2)
-    figure.update_yaxes(title="images", rangemode="tozero")
+    for place, side in enumerate((BEFORE, AFTER)):
+        figure.update_yaxes(title=f"images {SIDES[side].title}", rangemode="tozero", row=place + 1)
     return figure
 
 

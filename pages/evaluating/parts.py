@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from engine.attacks.rows import Rows
-from engine.experiments.aloud import by_budget, remarks, sentences
+from engine.experiments.aloud import by_budget, misleading, sentences, uncertain
 from engine.experiments.config import config_text
 from engine.experiments.evaluate import (
     AFTER,
@@ -16,6 +18,7 @@ from engine.experiments.evaluate import (
     Success,
     cell,
     confidence,
+    groups,
     matrix,
     probabilities,
     scores,
@@ -70,10 +73,16 @@ def _chosen(found: Sequence[Rows | None], details: Details) -> Rows:
     strongest = max(runs, key=lambda number: success(runs[number]).of_attacked.value or 0.0)
     if len(found) == 1:
         return runs[strongest]
-    chosen = details.choice("run", "Attack looked at closely", ["", *runs], "",
-                            lambda number: names[number] if number else f"the strongest: {names[strongest]}",
-                            "The sentences, matrices and numbers below are of this one.")
+    with _narrow():
+        chosen = details.choice("run", "Attack looked at closely", ["", *runs], "",
+                                lambda number: names[number] if number else f"the strongest: {names[strongest]}",
+                                "The sentences, matrices and numbers below are of this one.")
     return runs[chosen or strongest]
+
+
+def _narrow() -> DeltaGenerator:
+    """A place for a control that needs no whole line."""
+    return st.columns([1.4, 1])[0]
 
 
 def _how_many(rows: Rows, total: int, complete: bool) -> None:
@@ -94,8 +103,15 @@ def _words(runs: Sequence[Rows], rows: Rows) -> None:
     with st.container(key="evaluate-words"):
         st.markdown("  \n".join(f"**{plain(line)}**" if place == 0 else plain(line)
                                 for place, line in enumerate(lines)))
-    if hidden := [*remarks(runs), *(f"{line}." for line in rows.warnings)]:
-        st.warning("\n".join(f"- {plain(line[0].upper() + line[1:])}" for line in hidden))
+    if lines := [*misleading(runs), *rows.warnings]:
+        st.warning(_listed(lines))
+    if lines := uncertain(runs):
+        with st.expander(f"How far these numbers can be trusted ({len(lines)})"):
+            st.markdown(_listed(lines))
+
+
+def _listed(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {plain(line)}" for line in lines)
 
 
 # ---- matrices and the images behind them
@@ -104,7 +120,8 @@ def _words(runs: Sequence[Rows], rows: Rows) -> None:
 def _matrices(known: Known, rows: Rows, details: Details) -> None:
     st.subheader("What it says of what", divider="gray", help="A row is what the images show, a column what the model "
                  "says. Click a cell for the images behind it.")
-    form = details.choice("form", "Numbers", list(FORMS), "counts", FORMS.__getitem__)
+    with _narrow():
+        form = details.choice("form", "Numbers", list(FORMS), "counts", FORMS.__getitem__)
     name = f"confusion {_label(rows)} {form}"
     shared.figure(SCOPE, matrices(rows, form), name, _confusion(rows), on_select=lambda: _clicked(name),
                   selection_mode="points")
@@ -117,7 +134,7 @@ def _label(rows: Rows) -> str:
         f"-seed-{rows.spec.seed}"
 
 
-def _confusion(rows: Rows) -> object:
+def _confusion(rows: Rows) -> pd.DataFrame:
     from engine.experiments.evaluation_tables import confusion_table
 
     return confusion_table([rows])
@@ -176,8 +193,6 @@ def _scores(rows: Rows) -> None:
     with left:
         shared.figure(SCOPE, figures.recalls(rows), f"recall {_label(rows)}")
     with right:
-        import pandas as pd
-
         sides = {side: scores(rows, side) for side in (BEFORE, AFTER)}
         lines = [{"Score": "Accuracy", "Class": "(all)", **{SIDES[side].title.capitalize(): _text(one.accuracy)
                                                             for side, one in sides.items()}}]
@@ -256,8 +271,9 @@ def _standings(known: Known, rows: Rows, details: Details) -> None:
     from engine.experiments.evaluation_tables import standings_table
 
     images = dict(zip(runs[0].identities, sweep.images, strict=True))
-    which = details.choice("ends", f"Images {over}", ["least", "most"], "least",
-                           {"least": "least robust", "most": "most robust"}.__getitem__)
+    with _narrow():
+        which = details.choice("ends", f"Images {over}", ["least", "most"], "least",
+                               {"least": "least robust", "most": "most robust"}.__getitem__)
     ends = found[::-1][:thumbs.PAGE] if which == "least" else found[:thumbs.PAGE]
     st.caption(plain("; ".join(f"{images[one.image]}: fooled in {one.fooled} of {one.attacked}" for one in ends)))
     places = {image: place for place, image in enumerate(rows.identities)}
@@ -274,13 +290,9 @@ def _subgroups(known: Known, rows: Rows) -> None:
         return
     st.subheader("By subgroup", divider="gray", help="Whether the attack strikes some of the images more than others, "
                  "as far as the data tell them apart.")
-    from engine.experiments.evaluation_tables import groups_table
-
-    shared.table(SCOPE, groups_table([rows], names).drop(columns=["model", "defense", "attack", "eps", "norm", "seed"]),
-                 f"subgroups {_label(rows)}",
-                 column_config={name: st.column_config.NumberColumn(format="percent") for name in (
-                     f"{metric}{end}" for metric in ("accuracy_clean", "accuracy_adversarial", "success_rate")
-                     for end in ("", "_low", "_high"))})
+    lines = [{title: one.name, "Images": one.n, "Accuracy before": _text(one.before), "after": _text(one.after),
+              "Success": _text(one.success)} for title, each in names.items() for one in groups(rows, each)]
+    shared.table(SCOPE, pd.DataFrame(lines), f"subgroups {_label(rows)}")
 
 
 # ---- to take away

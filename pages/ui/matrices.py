@@ -32,6 +32,8 @@ def matrices(rows: Rows, form: str, with_change: bool = True) -> go.Figure:
     figure.update_xaxes(title="the model says", side="bottom", showgrid=False, zeroline=False, showspikes=False)
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False, showspikes=False)
     figure.update_yaxes(title="the image shows", ticklabelstandoff=6, col=1)
+    for column in range(2, len(titles) + 1):
+        figure.update_yaxes(ticks="", col=column)
     figure.update_layout(height=150 + 68 * len(rows.classes), margin={"l": 0, "r": 8, "t": 30, "b": 0},
                          showlegend=False, clickmode="event+select", dragmode=False)
     return figure
@@ -68,9 +70,13 @@ def _panel(figure: go.Figure, column: int, side: str, one: Matrix, values: np.nd
     digits = f"{sign}.0f" if form == "counts" else f"{sign}.1f"
     figure.add_scatter(
         x=[says[place] for _, place in cells], y=[shows[row] for row, _ in cells], mode="markers+text", row=1,
-        col=column, text=["–" if np.isnan(value) else f"{value:{digits}}" for value in values.flat],
+        col=column, text=[_number(value, digits) for value in values.flat],
         textfont={"color": list(colours), "size": 15}, marker={"symbol": "square", "size": 46, "opacity": 0},
         selected={"marker": {"opacity": 0.0}}, unselected={"marker": {"opacity": 0.0}, "textfont": {}},
         customdata=[[side, row, -1 if one.columns[place] == REFUSED else place, int(one.whole[row, place])]
                     for row, place in cells],
         hovertemplate="shows %{y}, said %{x}: %{customdata[3]} images<br>click: the images<extra></extra>")
+
+
+def _number(value: float, digits: str) -> str:
+    return "–" if np.isnan(value) else f"{value:{digits}}" if value else "0"

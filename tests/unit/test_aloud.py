@@ -20,10 +20,10 @@ def test_the_clinicians_sentence() -> None:
     weak = at(1 / 255, [0] * 4 + [1] * 6 + [0] * 4)
     found = sentences([weak, strong])
     assert found == [
-        "Of 10 images of Pneumonia found before, 9 are now missed (90.0 %, 95 % interval 59.6 % to 98.2 %; 9 called "
-        "Normal); at 1/255, which nobody sees, already 4.",
-        "Of 4 images of Normal recognised before, 1 is now no longer recognised (25.0 %, 95 % interval 4.6 % to 69.9 "
-        "%; 1 called Pneumonia); at 1/255, which nobody sees, none."]
+        "Of 10 images of Pneumonia found before, 9 are now missed (90 %, 95 % interval 60 % to 98 %; 9 called Normal); "
+        "at 1/255, which nobody sees, already 4.",
+        "Of 4 images of Normal recognised before, 1 is now a false alarm (25 %, 95 % interval 5 % to 70 %; 1 called "
+        "Pneumonia); at 1/255, which nobody sees, none."]
     assert sentences([weak])[0].endswith("4 called Normal), by a change that nobody sees.")
     assert sentences([strong])[0].endswith("9 called Normal).")
 
@@ -35,8 +35,7 @@ def test_a_refused_image_is_not_missed() -> None:
 
 def test_a_class_that_was_never_found_has_no_sentence() -> None:
     assert sentences([rows([0, 1], [0, 0], [0, 0], classes=TWO)]) == [
-        "Of 1 image of Normal recognised before, none is now no longer recognised (0.0 %, 95 % interval 0.0 % to "
-        "79.3 %)."]
+        "Of 1 image of Normal recognised before, none is now a false alarm (0 %, 95 % interval 0 % to 79 %)."]
 
 
 @pytest.mark.parametrize(("name", "is_healthy"), [
@@ -52,7 +51,7 @@ def test_a_collapsed_model_is_told_with_its_share() -> None:
     assert collapsed(found, AFTER) == ("after the attack the model always says Pneumonia: its accuracy of 62.5 % is "
                                        "exactly the share of images that show it, and nothing more")
     assert collapsed(found, BEFORE) == ""
-    assert any("always says Pneumonia" in line for line in remarks([found]))
+    assert remarks([found])[0].startswith("After the attack the model always says Pneumonia")
 
 
 def test_a_nearly_collapsed_model_is_told() -> None:
@@ -76,15 +75,16 @@ def test_a_collapsed_model_that_refuses_some() -> None:
 def test_unbalanced_and_rare_classes_are_told() -> None:
     found = remarks([rows([1] * 30 + [0] * 4, [1] * 30 + [0] * 4, [0] * 30 + [1] * 4)])
     assert any(line.startswith("88.2 % of the images show Pneumonia") for line in found)
-    assert any("only 4 images show Normal: each moves its recall by 25.0 %" in line for line in found)
-    assert any("no image here shows COVID-19" in line for line in found)
+    assert any("Few images show Normal (4): one image more or less moves a recall by up to 25.0 %" in line
+               for line in found)
+    assert any("No image here shows COVID-19" in line for line in found)
 
 
 def test_too_few_images_for_the_difference() -> None:
     before, after = [0] * 20, [0] * 18 + [1] * 2
     found, = (line for line in remarks([rows([0] * 20, before, after)]) if "chance" in line)
-    assert "accuracy 100.0 % before and 90.0 % after differ by what chance explains with 20 images; some 77 would" \
-        in found
+    assert found == ("The accuracies before (100.0 %) and after (90.0 %) differ by what chance explains with 20 "
+                     "images; some 77 would tell")
     # Ten of twenty is no chance.
     assert not any("chance" in line for line in remarks([rows([0] * 20, before, [1] * 10 + [0] * 10)]))
 
@@ -100,11 +100,12 @@ def test_runs_that_cannot_be_told_apart() -> None:
     runs = [rows(labels, labels, [0] * right + [1] * (20 - right), spec=make_spec(name, eps=2 / 255))
             for name, right in (("fgsm", 5), ("pgd", 3), ("bim", 20))]
     found = [line for line in remarks(runs) if "chance" in line]
-    assert len(found) == 1 and "FGSM" in found[0] and "PGD" in found[0]
+    assert found == ["The accuracies under FGSM at 2/255 (25.0 %) and PGD at 2/255 (15.0 %) differ by what chance "
+                     "explains with 20 images; some 77 would tell"]
     # What is known of different images so far is compared on those of both.
     partial = rows(labels[:4], labels[:4], [0] * 4, images=[f"image {i}" for i in range(4)],
                    spec=make_spec("pgd", eps=2 / 255))
-    assert not [line for line in remarks([runs[0], partial]) if "under PGD" in line]
+    assert not [line for line in remarks([runs[0], partial]) if "The accuracies under" in line]
 
 
 def test_runs_of_one_attack_at_several_budgets_stay_together() -> None:
@@ -118,3 +119,14 @@ def test_something_can_be_said_of_any_rows(seed: int) -> None:
     for refused in (0.0, 0.5, 1.0):
         found = random_rows(seed, 12, 3, refused)
         assert all(isinstance(line, str) for line in (*remarks([found, found]), *sentences([found])))
+
+
+def test_only_what_differs_tells_runs_apart() -> None:
+    labels = [1] * 5 + [0] * 3
+    two = [rows(labels, labels, [1] * 8, classes=TWO, model=model) for model in ("a", "b")]
+    assert [line.split(":")[0] for line in remarks(two) if "always says" in line] == [
+        "FGSM at 2/255 on a", "FGSM at 2/255 on b"]
+    blind = [rows(labels, [1] * 8, [0] * 8, classes=TWO, spec=make_spec(name, eps=2 / 255)) for name in ("fgsm", "pgd")]
+    found = [line for line in remarks(blind) if "always says" in line]
+    assert [line.split(":")[0] for line in found] == ["Before the attack the model always says Pneumonia",
+                                                      "FGSM at 2/255", "PGD at 2/255"]

@@ -116,7 +116,7 @@ def test_the_command_line_goes_before_the_file(capsys: pytest.CaptureFixture[str
 def test_people_read_sentences_and_notes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*ASKED, "--seed", "0"]) == 0
     printed = capsys.readouterr().out
-    assert "images of Pneumonia found before" in printed and "note: only 2 images show Normal" in printed
+    assert "images of Pneumonia found before" in printed and "note: Few images show Normal (2)" in printed
     assert "(macro)" in printed and "95 % interval" in printed
 
 
