@@ -385,8 +385,8 @@ def show(made: Rows, spec: AttackSpec, adversarial: Tensor, model: Classifier, i
     chosen = devices.choose(device)
     model = placed(model, chosen)
     started = time.perf_counter()
-    served = Served(model, defenses_from(spec.defenses), spec.seed)
-    said = {name: _verdict(served, x, made.identities, what, max(made.provenance.batches), chosen) for name, what, x in (
+    served, batch = Served(model, defenses_from(spec.defenses), spec.seed), max(made.provenance.batches)
+    said = {name: _verdict(served, x, made.identities, what, batch, chosen) for name, what, x in (
         ("clean", "clean", images), ("adversarial", "adversarial", adversarial),
         ("8bit", "8 bit", (adversarial * 255).round() / 255))}
     nothing = np.zeros(len(images), np.int64)

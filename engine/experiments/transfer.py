@@ -13,6 +13,7 @@ from engine.data.classmap import ClassMap, fits, match
 from engine.device import load_libraries
 from engine.errors import EngineError
 from engine.experiments.gathered import payload_of_runs, runs_of
+from engine.experiments.sources import opened
 from engine.experiments.sweeps import Names, Step, Sweep, performed, sweep_of
 from engine.experiments.units import Unit, images_of, images_task, rows_of, rows_task
 from engine.work.kinds import Bench, Task, kind
@@ -104,6 +105,17 @@ class Transfer:
         return (f"{attacks} on {len(self.indices)} images of {self.dataset}/{self.split}, from "
                 f"{', '.join(self.sources)} to {', '.join(self.targets)}")
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every model once: the targets, then what sources are made of besides."""
+        return tuple(dict.fromkeys((*self.targets, *(one for source in self.sources for one in members(source)))))
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """What the images are called, in their order; raises EngineError."""
+        dataset = opened(self.dataset, self.split)
+        return tuple(dataset.item_name(index) for index in self.indices)
+
     def made_on(self, source: str) -> Sweep:
         """The attacks as they are made on that source; raises EngineError."""
         model = self.targets[0] if JOINT in source else source
@@ -145,7 +157,7 @@ def transfer_of(dataset: str, split: str, indices: Sequence[int], sources: Seque
     for what, listed in (("source", asked.sources), ("target", asked.targets)):
         if len(set(listed)) < len(listed):
             raise EngineError(f"a {what} is named twice; name each once")
-    for model in (*asked.targets, *(member for source in asked.sources for member in members(source))):
+    for model in asked.models:
         classes_of(model, asked.targets[0])
     for attack in asked.attacks:
         if not has_gradients(ATTACKS[attack.attack].info.knowledge):
@@ -154,6 +166,18 @@ def transfer_of(dataset: str, split: str, indices: Sequence[int], sources: Seque
         if attack.surrogate:
             raise EngineError("the sources are the surrogates here; leave the surrogate out")
     return replace(asked, contents=_contents(asked))
+
+
+def ensembles(models: Sequence[str], apart: bool) -> list[str]:
+    """All models together as one source, or, where they are to be kept `apart` from what they fool, for every model all
+    others together. Raises EngineError where there are too few for that."""
+    least = 3 if apart else 2
+    if len(models) < least:
+        raise EngineError(f"an ensemble of {'all others' if apart else 'the sources'} needs {least} models at least; "
+                          "name more, or leave the ensemble out")
+    if not apart:
+        return [JOINT.join(models)]
+    return [JOINT.join(other for other in models if other != model) for model in models]
 
 
 def members(source: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from engine.attacks.rows import Rows
 from engine.attacks.spec import AttackSpec
 from engine.experiments.transfer import Transfer, members
 from engine.metrics.rates import interval
+
+if TYPE_CHECKING:
+    import pandas
 
 RESAMPLED = 1000  # times, for the interval of a mean over pairs that share their images
 
@@ -114,7 +117,7 @@ class Matrix:
             "low": table(lambda cell: cell.fooled.interval[0]),
             "high": table(lambda cell: cell.fooled.interval[1]),
             "fooled": table(lambda cell: cell.fooled.counted),
-            "n": table(lambda cell: cell.fooled.of),
+            "counted": table(lambda cell: cell.fooled.of),
             "both_right": table(lambda cell: None if cell.both is None else cell.both.facts()),
             "white_box": table(lambda cell: cell.relation is Relation.ITSELF),
             "member": table(lambda cell: cell.relation is Relation.MEMBER),
@@ -122,6 +125,35 @@ class Matrix:
                              "pairs": self.elsewhere.pairs},
             "fools_all": [{"source": one.source, **one.share.facts()} for one in self.everyone],
         }
+
+
+def wide(found: Sequence[Matrix]) -> pandas.DataFrame:
+    """The matrices one below the other, a row a source and a column a target; None where nothing was counted."""
+    import pandas
+
+    return pandas.DataFrame([{**_named_by(matrix.attack), "source": source,
+                              **{cell.target: cell.fooled.rate for cell in row}}
+                             for matrix in found for source, row in zip(matrix.sources, matrix.cells, strict=True)])
+
+
+def long(found: Sequence[Matrix]) -> pandas.DataFrame:
+    """A row a cell, with all that is known of it."""
+    import pandas
+
+    return pandas.DataFrame([{**_named_by(matrix.attack), **_cell_facts(cell)}
+                             for matrix in found for cell in matrix.pairs])
+
+
+def _named_by(attack: AttackSpec) -> dict[str, Any]:
+    return {"attack": attack.attack, "eps": attack.eps, "norm": attack.norm, "seed": attack.seed}
+
+
+def _cell_facts(cell: Cell) -> dict[str, Any]:
+    low, high = cell.fooled.interval
+    both = cell.both or Share(0, 0)
+    return {"source": cell.source, "target": cell.target, "relation": cell.relation.name.lower(),
+            "success": cell.fooled.rate, "low": low, "high": high, "fooled": cell.fooled.counted,
+            "counted": cell.fooled.of, "success_both_right": both.rate, "both_right": both.of}
 
 
 def matrices(transfer: Transfer, runs: Sequence[Rows | None]) -> list[Matrix]:

@@ -77,7 +77,7 @@ def test_intervals_are_wilsons() -> None:
     assert matrix.cells[0][1].fooled.interval == pytest.approx((wanted.low, wanted.high))
     facts = matrix.summary()
     assert facts["success"] == [[1.0, 2 / 3], [0.25, 1.0]]
-    assert facts["n"] == [[4, 3], [4, 3]] and facts["low"][0][1] == pytest.approx(wanted.low)
+    assert facts["counted"] == [[4, 3], [4, 3]] and facts["low"][0][1] == pytest.approx(wanted.low)
     assert facts["white_box"] == [[True, False], [False, True]]
 
 
