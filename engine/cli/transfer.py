@@ -169,7 +169,7 @@ def _files(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], facts
     from engine.experiments.transferred import long, wide
 
     return {
-        "rows.parquet": lambda file: write_parquet(runs, file),
+        "rows.parquet": lambda file: write_parquet(runs, asked.images, file),
         "transfer.json": as_json(facts),
         "matrix.csv": lambda file: wide(found).to_csv(file, index=False),
         "pairs.csv": lambda file: long(found).to_csv(file, index=False),

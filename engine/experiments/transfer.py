@@ -132,13 +132,14 @@ class Transfer:
         return (attack * len(self.sources) + source) * len(self.targets) + target
 
     def steps(self, device: str) -> list[Step]:
-        """The work piece by piece; raises EngineError."""
+        """The work piece by piece, one attack on all sources before the next; raises EngineError."""
         weights = tuple(map(model_digest, self.targets))
         everyone = range(len(self.targets))
+        plans = [self.made_on(source).plan() for source in self.sources]
         return [Step(shown_task(Shown(unit, self.targets, weights), device),
                      tuple(self.run(attack, source, target) for target in everyone), place, runs_of)
-                for source, name in enumerate(self.sources) for attack, units in enumerate(self.made_on(name).plan())
-                for place, unit in enumerate(units)]
+                for attack in range(len(self.attacks)) for source, plan in enumerate(plans)
+                for place, unit in enumerate(plan[attack])]
 
     def unchanged(self) -> Transfer:
         """The same, if what it names is still what it was when it was asked for; raises EngineError."""

@@ -58,11 +58,11 @@ def sentences(matrix: Matrix) -> Iterator[str]:
            f"({within(worst.fooled)}){_beside(matrix, worst, names)}.")
     if len(unseen) > 1:
         mean = matrix.elsewhere
-        yield (f"Over all {mean.pairs} pairs of what the attacker has and a model never seen it is "
+        yield (f"Over the {mean.pairs} pairs of what the attacker has and a model never seen it is "
                f"{percent(mean.rate or 0)} on average (95 % interval {percent(mean.low)} to {percent(mean.high)}).")
-    most = max(matrix.everyone, key=lambda one: (len(one.digests), one.of))
+    most = max(matrix.everyone, key=lambda one: (len(one.rows), one.of))
     if len(matrix.targets) > 1 and most.of:
-        yield (f"Of the {most.of} images that all models read correctly, {len(most.digests)} made on "
+        yield (f"Of the {most.of} images that all models read correctly, {len(most.rows)} made on "
                f"{names[most.source]} fool all of them at once.")
 
 
@@ -86,15 +86,15 @@ def explained(alignment: Alignment, matrix: Matrix | None) -> str:
     most = max(known, key=lambda pair: pair[0].mean or 0)
     least = min(known, key=lambda pair: pair[0].mean or 0)
     if len(known) == 1:
-        return (f"{why} Between {names[most[1]]} and {names[most[2]]} the cosine is {_cosine(most[0])} on average: 1 "
-                "would be the same direction, 0 none in common.")
-    return (f"{why} Most alike are {names[most[1]]} and {names[most[2]]} (cosine {_cosine(most[0])})"
-            f"{_fooling(matrix, most[1], most[2])}, least {names[least[1]]} and {names[least[2]]} "
-            f"({_cosine(least[0])}){_fooling(matrix, least[1], least[2])}.")
+        return (f"{why} Between {names[most[1]]} and {names[most[2]]} the cosine is {_cosine(most[0])}: 1 would be the "
+                "same direction, 0 none in common.")
+    return (f"{why} Most alike are {names[most[1]]} and {names[most[2]]}, with a cosine of {_cosine(most[0])}"
+            f"{_fooling(matrix, most[1], most[2])}; least {names[least[1]]} and {names[least[2]]}, with "
+            f"{_cosine(least[0])}{_fooling(matrix, least[1], least[2])}.")
 
 
 def _cosine(cosine: Cosine) -> str:
-    return f"{cosine.mean:.2f}, 95 % interval {cosine.low:.2f} to {cosine.high:.2f}"
+    return f"{cosine.mean:.2f} on average (95 % interval {cosine.low:.2f} to {cosine.high:.2f})"
 
 
 def _fooling(matrix: Matrix | None, one: str, other: str) -> str:

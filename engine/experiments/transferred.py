@@ -44,11 +44,11 @@ class Share:
 
 
 class Relation(Enum):
-    """What the target is to the source."""
+    """What the target is to the source: the very model, one of its ensemble, or one that the attacker never saw."""
 
-    ITSELF = "white-box: the attacker has this very model"
-    MEMBER = "one of the ensemble that the attacker has"
-    OTHER = "transfer: the attacker never saw this model"
+    ITSELF = "white-box"
+    MEMBER = "in the ensemble"
+    OTHER = "transfer"
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Everyone:
-    """Made on one source: which images fool every target, of the `of` that every target classified right before.
-    `digests` are theirs, in the order of the rows."""
+    """Made on one source: the numbers of the `rows` that fool every target, of the `of` that every target classified
+    right before."""
 
     source: str
-    digests: tuple[str, ...]
+    rows: tuple[int, ...]
     of: int
 
     @property
     def share(self) -> Share:
-        return Share(len(self.digests), self.of)
+        return Share(len(self.rows), self.of)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Matrix:
             "member": table(lambda cell: cell.relation is Relation.MEMBER),
             "off_diagonal": {"mean": self.elsewhere.rate, "low": self.elsewhere.low, "high": self.elsewhere.high,
                              "pairs": self.elsewhere.pairs},
-            "fools_all": [{"source": one.source, **one.share.facts()} for one in self.everyone],
+            "fools_all": [{"source": one.source, **one.share.facts(), "rows": list(one.rows)} for one in self.everyone],
         }
 
 
@@ -151,7 +151,7 @@ def _named_by(attack: AttackSpec) -> dict[str, Any]:
 def _cell_facts(cell: Cell) -> dict[str, Any]:
     low, high = cell.fooled.interval
     both = cell.both or Share(0, 0)
-    return {"source": cell.source, "target": cell.target, "relation": cell.relation.name.lower(),
+    return {"source": cell.source, "target": cell.target, "relation": cell.relation.value,
             "success": cell.fooled.rate, "low": low, "high": high, "fooled": cell.fooled.counted,
             "counted": cell.fooled.of, "success_both_right": both.rate, "both_right": both.of}
 
@@ -200,7 +200,7 @@ def _everyone(source: str, own: Sequence[Rows | None]) -> Everyone:
         return Everyone(source, (), 0)
     right = np.logical_and.reduce([rows.attacked for rows in known])
     fooled = right & np.logical_and.reduce([rows.success for rows in known])
-    return Everyone(source, tuple(np.array(known[0].digests)[fooled].tolist()), int(right.sum()))
+    return Everyone(source, tuple(np.flatnonzero(fooled).tolist()), int(right.sum()))
 
 
 def _mean(runs: Sequence[Rows]) -> Mean:
