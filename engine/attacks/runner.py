@@ -19,7 +19,7 @@ from engine import digest
 from engine.attacks.base import ATTACKS, Attack, Budget, Goal, Others
 from engine.attacks.batch import BatchRun, Learned, Memory, Setting
 from engine.attacks.result import AttackResult, Trace, Walk
-from engine.attacks.rows import Provenance, Tally, sizes
+from engine.attacks.rows import Provenance, Rows, Tally, sizes
 from engine.attacks.spec import OBLIVIOUS, AttackSpec, has_gradients
 from engine.defenses.base import defenses_from
 from engine.errors import EngineError
@@ -479,3 +479,41 @@ def _saturated(model: Classifier, clean: _Verdict) -> Counter[str]:
     """Of how many images the model's probabilities have no gradient."""
     lost = int(saturated(model, clean.answered).sum())
     return Counter({SATURATED: lost} if lost else {})
+
+
+def show(made: Rows, spec: AttackSpec, adversarial: Tensor, model: Classifier, images: Tensor, labels: Tensor, *,
+         source: Classifier, device: str = "auto") -> Rows:
+    """What another `model`, of whose classes `labels` are, says of images that an attack has `made` on `source`; raises
+    EngineError.
+
+    These are the rows that `run_attack` would give of that model with that surrogate, for which the attack would be
+    made once more. Here nothing is spent on any image, and what is to be said of the making stays with `made`. `spec`
+    is the attack as this model would be told of it.
+    """
+    images, labels = _checked(images, labels, model, spec.target)
+    chosen = devices.choose(device)
+    model = placed(model, chosen)
+    started = time.perf_counter()
+    served, batch = Served(model, defenses_from(spec.defenses), spec.seed), max(made.provenance.batches)
+    said = {name: _verdict(served, x, made.identities, what, batch, chosen) for name, what, x in (
+        ("clean", "clean", images), ("adversarial", "adversarial", adversarial),
+        ("8bit", "8 bit", (adversarial * 255).round() / 255))}
+    nothing = np.zeros(len(images), np.int64)
+    return Rows(
+        spec=spec,
+        provenance=replace(made.provenance, model=model.name, model_digest=model.digest, versions=versions(),
+                           device=devices.title(chosen), surrogate_digest=source.digest),
+        classes=model.classes,
+        identities=made.identities,
+        digests=made.digests,
+        labels=labels.numpy(),
+        **{f"logits_{name}": verdict.logits for name, verdict in said.items()},
+        **{f"refused_{name}": verdict.refused for name, verdict in said.items()},
+        **{name: getattr(made, name) for name in ("linf", "l2", "l0")},
+        queries=nothing,
+        gradients=nothing,
+        refusals=nothing,
+        tally=Tally(notes=dict(_saturated(model, said["clean"])),
+                    said=tuple(_no_logits(said["clean"], images, model, model))),
+        seconds=time.perf_counter() - started,
+    )
