@@ -16,7 +16,7 @@ from engine import device as devices
 from engine import digest
 from engine.attacks.base import ATTACKS, Attack, Budget, Goal, Others
 from engine.attacks.batch import BatchRun, Learned, Memory, Setting
-from engine.attacks.result import AttackResult, Trace, Walk
+from engine.attacks.result import AttackResult, Finds, Trace, Walk
 from engine.attacks.rows import Provenance, Tally, sizes
 from engine.attacks.spec import OBLIVIOUS, AttackSpec, has_gradients
 from engine.defenses.base import defenses_from
@@ -295,7 +295,8 @@ def _joined_walks(walks: list[Walk | None]) -> Walk | None:
 
     films = [walk.film for walk in known if walk.film is not None]
     return Walk(join([w.queries for w in known]), join([w.distances for w in known]),
-                np.concatenate(films, axis=1) if films else None)
+                np.concatenate(films, axis=1) if films else None,
+                Finds.joined([(walk.finds, walk.queries.shape[1]) for walk in known]))
 
 
 def _provenance(model: Classifier, device: torch.device, batches: tuple[int, ...], resources: Resources,
