@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Sequence
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from engine.cli.parser import Commands
 from engine.errors import EngineError, UnknownName, shortened
 
 if TYPE_CHECKING:
+    from engine.attacks.norms import Norm
     from engine.attacks.spec import AttackSpec
     from engine.data.classmap import ClassMap
     from engine.experiments.querycurves import QueryCurve, Success
@@ -34,8 +36,8 @@ def add(commands: Commands) -> None:
                                                         "decisions")
     parser.add_argument("--eps", default="2/255", help="budgets of those attacks that take one, with commas "
                                                        "(default 2/255)")
-    parser.add_argument("--queries", default="250,1000", help="how many queries an image, with commas; walked to is the "
-                                                              "largest (default 250,1000)")
+    parser.add_argument("--queries", default="250,1000", help="how many queries an image, with commas; the largest is "
+                                                              "walked to (default 250,1000)")
     parser.add_argument("--norms", default="", help="sizes of a change at which success is told, with commas, such as "
                                                     "0.5,1,2 or 1/255,2/255")
     parser.add_argument("--measure", help="linf, l2 or l0: in which norm (default: that of each attack)")
@@ -64,9 +66,9 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(facts)
     else:
-        _print(facts["dataset"], sweep, curves)
+        _print(arguments.dataset, sweep, curves)
     if out is not None:
-        write(out, _files(facts, curves, walks))
+        write(out, _files(facts, curves, walks, sweep.images))
 
 
 def _with(arguments: argparse.Namespace, **changed: object) -> argparse.Namespace:
@@ -141,34 +143,35 @@ def _walked(sweep: Sweep, where: Bench) -> list[Walks]:
 
 def _print(dataset: str, sweep: Sweep, curves: list[QueryCurve]) -> None:
     from engine.attacks.norms import NORMS
+    from engine.experiments.queryfigure import name_of
 
     print(f"{len(sweep.indices)} images of {dataset}/{sweep.split}")
     for curve in curves:
         norm = NORMS[curve.norm]
-        limit = "" if curve.eps is None else f", eps {NORMS[curve.spec_norm].text(curve.eps)}"
-        print(f"{curve.attack}{limit}, seed {curve.seed}, on {curve.model}: {curve.attacked} classified correctly, "
-              f"{curve.norm} of the nearest that fools")
-
-        def shown(size: float | None) -> str:
-            return "-" if size is None else norm.text(size, ".4g")  # noqa: B023  (called in this very round)
-
+        print(f"{name_of(curve)}: {curve.norm} of the nearest that fools, of {curve.attacked} classified correctly")
         for point in curve.points:
-            print(f"  {point.queries:8,} queries   median {shown(point.median):>10} ({shown(point.q25)} to "
-                  f"{shown(point.q75)})   mean {shown(point.mean):>10}   fooled {_share(point.found)}")
+            low, middle, high, mean = (_size(norm, size) for size in (point.q25, point.median, point.q75, point.mean))
+            print(f"  {point.queries:8,} queries   median {middle:>10} ({low} to {high})   mean {mean:>10}   "
+                  f"fooled {_share(point.found)}")
             for success in point.success:
-                print(f"           within {norm.text(success.within):>10}   {_share(success)}")
+                print(f"                     {_share(success)} within {norm.text(success.within)}")
         for warning in curve.warnings:
             print(f"  warning: {warning}")
+
+
+def _size(norm: Norm, size: float | None) -> str:
+    return "-" if size is None else norm.text(size, ".4g")
 
 
 def _share(success: Success) -> str:
     return f"{success.share:6.1%} (95 % interval {success.low:.0%} to {success.high:.0%})"
 
 
-def _files(facts: dict[str, object], curves: list[QueryCurve], walks: list[Walks]) -> dict[str, Writer]:
+def _files(facts: dict[str, object], curves: list[QueryCurve], walks: list[Walks],
+           images: Sequence[str]) -> dict[str, Writer]:
     from engine.experiments.frames import write_parquet
-    from engine.experiments.queryfigure import as_svg
     from engine.experiments.querycurves import as_latex, drawn, table
+    from engine.experiments.queryfigure import as_svg
 
     points = table(curves)
     lines = [drawn(one, curve) for one, curve in zip(walks, curves, strict=True)]
@@ -176,4 +179,4 @@ def _files(facts: dict[str, object], curves: list[QueryCurve], walks: list[Walks
             "query-curve.csv": lambda file: points.to_csv(file, index=False),
             "query-curve.tex": lambda file: file.write(as_latex(points).encode()),
             "query-curve.svg": lambda file: file.write(as_svg(lines)),
-            "rows.parquet": lambda file: write_parquet(walks, file)}
+            "rows.parquet": lambda file: write_parquet(walks, images, file)}

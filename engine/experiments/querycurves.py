@@ -63,12 +63,14 @@ class Point:
 
 @dataclass(frozen=True)
 class QueryCurve:
-    """One run as a curve in `norm`: of `n` images, the `attacked` count, those classified correctly before."""
+    """One run as a curve in `norm`, whatever that of the run was: of `n` images, the `attacked` count, those classified
+    correctly before."""
 
     model: str
     attack: str
     seed: int
     eps: float | None
+    run_norm: str
     norm: str
     limit: int
     n: int
@@ -82,9 +84,10 @@ class QueryCurve:
 
     def summary(self) -> dict[str, Any]:
         """JSON-able."""
-        return {"model": self.model, "attack": self.attack, "seed": self.seed, "eps": self.eps, "norm": self.norm,
-                "limit": self.limit, "n": self.n, "attacked": self.attacked,
-                "points": [point.summary() for point in self.points], "warnings": list(self.warnings)}
+        return {"model": self.model, "attack": self.attack, "seed": self.seed, "eps": self.eps,
+                "run_norm": self.run_norm, "norm": self.norm, "limit": self.limit, "n": self.n,
+                "attacked": self.attacked, "points": [point.summary() for point in self.points],
+                "warnings": list(self.warnings)}
 
 
 def query_curve(walks: Walks, counts: Sequence[int], within: Sequence[float] | None = None,
@@ -99,8 +102,8 @@ def query_curve(walks: Walks, counts: Sequence[int], within: Sequence[float] | N
     distances = walks.distances(norm, counts)[:, walks.attacked]
     sizes = WITHIN[norm] if within is None else tuple(within)
     points = tuple(_point(queries, values, sizes) for queries, values in zip(counts, distances, strict=True))
-    return QueryCurve(walks.provenance.model, spec.attack, spec.seed, spec.eps, norm, walks.limit, len(walks.labels),
-                      int(walks.attacked.sum()), points, tuple(_warnings(walks)))
+    return QueryCurve(walks.provenance.model, spec.attack, spec.seed, spec.eps, spec.norm, norm, walks.limit,
+                      len(walks.labels), int(walks.attacked.sum()), points, tuple(_warnings(walks)))
 
 
 def _point(queries: int, distances: np.ndarray, sizes: Sequence[float]) -> Point:
@@ -142,6 +145,13 @@ def _warnings(walks: Walks) -> Iterator[str]:
         yield f"read at fewer queries than walked to, this is not quite a run with so few: {plans}"
 
 
+def drawn(walks: Walks, curve: QueryCurve) -> QueryCurve:
+    """That curve of those walks with as many points as a line needs."""
+    asked = [point.queries for point in curve.points]
+    return query_curve(walks, grid(walks.limit, asked), [success.within for success in curve.points[0].success],
+                       curve.norm)
+
+
 def grid(limit: int, asked: Sequence[int] = (), first: int = 1) -> list[int]:
     """Counts of queries for a curve to be drawn, evenly spread on a logarithmic axis from `first` to `limit`, and all
     that were `asked` for, in order."""
@@ -154,6 +164,11 @@ def table(curves: Sequence[QueryCurve]) -> pandas.DataFrame:
     import pandas
 
     return pandas.DataFrame([_line(curve, point) for curve in curves for point in curve.points])
+
+
+def as_latex(lines: pandas.DataFrame) -> str:
+    """A table with booktabs' rules and four significant digits."""
+    return str(lines.to_latex(index=False, escape=True, float_format="%.4g"))
 
 
 def _line(curve: QueryCurve, point: Point) -> dict[str, Any]:

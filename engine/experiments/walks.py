@@ -24,7 +24,7 @@ from engine.errors import EngineError
 from engine.experiments import pace
 from engine.experiments.gathered import payload_of_runs, runs_of
 from engine.experiments.sweeps import Step, Sweep, performed
-from engine.experiments.units import Unit, attacked, payload_of, rows_task
+from engine.experiments.units import Unit, attacked, images_payload, images_task, payload_of, rows_task
 from engine.params import build, params_of
 from engine.work.kinds import Bench, Task, kind
 from engine.work.store import Payload
@@ -165,9 +165,10 @@ def walk_task(unit: Unit, device: str = "auto") -> Task:
 
 @kind("walk", Unit, reads=walks_of)
 def _walk(unit: Unit, bench: Bench) -> Payload:
-    """The walks of a unit; its rows are kept as well."""
+    """The walks of a unit. Its rows are kept as well, and its images: to make them again would take as long."""
     result = attacked(unit, bench, keep_steps=True)
     bench.keep(rows_task(unit, bench.device), payload_of(result.rows))
+    bench.keep(images_task(unit, bench.device), images_payload(result))
     count = len(result.labels)
     pace.learn(unit.model, bench.device, Cost(0, math.ceil(result.queries.sum() / count)), result.seconds / count)
     return payload_of_walks([Walks.of(result, finds_of(result), _films(unit, result))])

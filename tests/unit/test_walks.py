@@ -1,7 +1,7 @@
 """Walks: how near an attack came after how many queries, by hand and on models so small that it can be run again."""
 
 import math
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,9 @@ import torch
 from engine.attacks import ATTACKS
 from engine.attacks.base import Others
 from engine.attacks.result import AttackResult, Finds
-from engine.attacks.rows import COLUMNS, Rows, Tally
+from engine.attacks.rows import COLUMNS
 from engine.attacks.runner import Resources
-from engine.attacks.spec import AttackSpec, make_spec
+from engine.attacks.spec import make_spec
 from engine.errors import EngineError
 from engine.experiments import pace, walks
 from engine.experiments.querycurves import QueryCurve, grid, quantile, query_curve, table
@@ -38,31 +38,7 @@ from engine.progress import Progress
 from engine.work.kinds import Bench
 from engine.work.store import Store
 from tests.tiny import QUICK, attack, small_net, some_images
-
-HSJ = make_spec("hopskipjump", params={"queries": 1000})
-
-
-def made_up(*ways: list[tuple[int, float, float]], success: list[bool] | None = None, wrong: tuple[int, ...] = (),
-            spec: AttackSpec = HSJ) -> Walks:
-    """Walks of images that went like this: after so many queries so far in L2 and Linf. Images numbered in `wrong` are
-    misclassified as they are."""
-    count = len(ways)
-    fooled = [bool(way) for way in ways] if success is None else success
-    clean = np.array([[0.0, 1.0] if image in wrong else [1.0, 0.0] for image in range(count)])
-    after = np.array([[0.0, 1.0] if yes else [1.0, 0.0] for yes in fooled])
-    never, zeros = np.zeros(count, bool), np.zeros(count, np.int64)
-    provenance = attack("hopskipjump", small_net(classes=2), some_images(1), [0], eps=None, norm="l2",
-                        queries=2).provenance
-    rows = Rows(spec=spec, provenance=replace(provenance, batches=(count,)), classes=("no", "yes"),
-                identities=tuple(map(str, range(count))), digests=tuple(map(str, range(count))), labels=zeros,
-                logits_clean=clean, logits_adversarial=after, logits_8bit=after, refused_clean=never,
-                refused_adversarial=never, refused_8bit=never, linf=np.zeros(count), l2=np.zeros(count), l0=zeros,
-                queries=np.full(count, 1000), gradients=zeros, refusals=zeros, tally=Tally(),
-                seconds=1.0)
-    steps = [(image, *step) for image, way in enumerate(ways) for step in way]
-    image, queries, l2, linf = (np.array([step[column] for step in steps]) for column in range(4))
-    return Walks.of(rows, Finds(image.astype(int), queries.astype(int), linf, l2, np.zeros(len(steps))))
-
+from tests.walked import HSJ, made_up
 
 # ---- by hand
 
