@@ -117,7 +117,7 @@ def _specs(arguments: argparse.Namespace, class_maps: list[ClassMap], queries: i
         raise EngineError("--target is a class of one model, and these have not the same; give them one by one")
     seeds = [_whole("--seed", one, "0,1,2") for one in _listed("--seed", arguments.seed)]
     budgets = [number("--eps", one) for one in _listed("--eps", arguments.eps)]
-    return [walking(spec_of(_with(arguments, seed=seed, batch=arguments.batch or 1), name, eps, target), queries,
+    return [walking(spec_of(_with(arguments, seed=seed, batch=1 if arguments.batch is None else arguments.batch), name, eps, target), queries,
                     arguments.device, arguments.batch)
             for name in _listed("--attack", arguments.attack)
             for eps in (budgets if ATTACKS[name].info.bounded else [None]) for seed in seeds]

@@ -144,7 +144,7 @@ def walking(spec: AttackSpec, queries: int, device: str = "auto", batch: int | N
                           f"{', '.join(walkers())}")
     allowed = next(p for p in params_of(ATTACKS[spec.attack]) if p.name == QUERIES).check(queries)
     return replace(spec, params={**spec.params, QUERIES: allowed}, max_queries=None,
-                   batch=batch or together(queries, device))
+                   batch=together(queries, device) if batch is None else batch)
 
 
 def together(queries: int, device: str) -> int:

@@ -65,8 +65,8 @@ def test_names_say_what_differs_and_no_more() -> None:
 def test_a_clinician_reads_how_many_and_how_much() -> None:
     said, = words.sentences([curve()], 100)
     assert said == ("After at most 100 questions an image, HopSkipJump had changed the model's mind on 4 of the 4 "
-                    "images it read correctly (100.0 %), half of them by an L2 of at most 2.5: 64 of 255 grey levels a pixel, "
-                    "on average. It saw the diagnosis and nothing else.")
+                    "images it read correctly (100.0 %), half of them by an L2 of at most 2.5: 64 of 255 grey "
+                    "levels a pixel, on average. It saw the diagnosis and nothing else.")
     said, = words.sentences([curve((10,))], 100)
     assert "2 of the 4" in said and "too few to say what change half of the images needed" in said
     said, = words.sentences([query_curve(made_up([], []), [10])], 100)
@@ -96,7 +96,7 @@ def test_a_strip_has_the_original_and_a_frame_a_milestone(differences: bool) -> 
     frames[1, 0, 0, 0] = 0.5
     shown = films.strip(Film(3, (100, 130), frames), clean, made_up([(1, 1.0, 0.1)]), differences, "")
     assert [one.title for one in shown] == ["Original", "100 queries", "130 queries"]
-    assert shown[1].caption.startswith("L2 1.6") and shown[2].caption.startswith("L2 0.8")
+    assert shown[1].caption.startswith("L2 1.6") and shown[2].caption.startswith("L2 0.79")
     assert len({one.png for one in shown}) == 3
 
 
