@@ -34,7 +34,7 @@ WANTS = Wants(offers=asks, attacks=("hopskipjump",), images="4", budgets=("2/255
 
 def sweep(chosen: Chosen, asked: Asked) -> Sweep:
     """The walks that are chosen; raises EngineError."""
-    specs = [walking(spec, asked.queries, chosen.device) for spec in chosen.specs()]
+    specs = [walking(spec, asked.queries) for spec in chosen.specs()]
     return sweep_of(chosen.name, chosen.split, chosen.indices, chosen.models, specs)
 
 

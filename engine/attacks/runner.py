@@ -1,5 +1,6 @@
 """Runs any attack: checks, batches, randomness, progress, cancel, the final verdict, and the result."""
 
+import math
 import platform
 import time
 from collections import Counter
@@ -106,7 +107,7 @@ def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tens
         refusals=np.concatenate([p.refusals for p in pieces]),
         trace=_joined([p.trace for p in pieces]),
         tally=Tally(sum(p.zero_gradients for p in pieces), sum(p.nan_gradients for p in pieces),
-                    dict(sum((p.notes for p in pieces), _saturated(model, clean))),
+                    dict(sum((p.notes for p in pieces), _short(spec, batches) + _saturated(model, clean))),
                     (*_slower(spec, attacked_model), *_no_logits(clean, images, model, source),
                      *setting.learned.warnings())),
         seconds=time.perf_counter() - started,
@@ -365,6 +366,15 @@ def _no_logits(clean: _Verdict, images: Tensor, model: Classifier, source: Class
         yield from doubts(model, images)
     if source is not model:
         yield from doubts(source, images)
+
+
+def _short(spec: AttackSpec, batches: Sequence[int]) -> Counter[str]:
+    """Of how many images the memory was short, so that batches were halved."""
+    total = sum(batches)
+    if len(batches) <= math.ceil(total / spec.batch):
+        return Counter()
+    return Counter({f"memory was short: batches of {min(batches)} to {max(batches)} instead of {spec.batch}; results "
+                    "differ slightly": total})
 
 
 def _saturated(model: Classifier, clean: _Verdict) -> Counter[str]:

@@ -42,7 +42,6 @@ def add(commands: Commands) -> None:
                                                     "0.5,1,2 or 1/255,2/255")
     parser.add_argument("--measure", help="linf, l2 or l0: in which norm (default: that of each attack)")
     parser.add_argument("--seed", default="0", help="one or more, with commas")
-    parser.add_argument("--batch", type=int, help="images computed together (default: by what the queries cost)")
     parser.set_defaults(run=_run)
 
 
@@ -117,8 +116,7 @@ def _specs(arguments: argparse.Namespace, class_maps: list[ClassMap], queries: i
         raise EngineError("--target is a class of one model, and these have not the same; give them one by one")
     seeds = [_whole("--seed", one, "0,1,2") for one in _listed("--seed", arguments.seed)]
     budgets = [number("--eps", one) for one in _listed("--eps", arguments.eps)]
-    return [walking(spec_of(_with(arguments, seed=seed, batch=1 if arguments.batch is None else arguments.batch), name, eps, target), queries,
-                    arguments.device, arguments.batch)
+    return [walking(spec_of(_with(arguments, seed=seed), name, eps, target), queries)
             for name in _listed("--attack", arguments.attack)
             for eps in (budgets if ATTACKS[name].info.bounded else [None]) for seed in seeds]
 

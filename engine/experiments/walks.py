@@ -24,7 +24,15 @@ from engine.errors import EngineError
 from engine.experiments import pace
 from engine.experiments.gathered import payload_of_runs, runs_of
 from engine.experiments.sweeps import Step, Sweep, performed
-from engine.experiments.units import Unit, attacked, images_payload, images_task, payload_of, rows_task
+from engine.experiments.units import (
+    Unit,
+    attacked,
+    images_payload,
+    images_task,
+    payload_of,
+    rows_task,
+    units_of,
+)
 from engine.params import build, params_of
 from engine.work.kinds import Bench, Task, kind
 from engine.work.store import Payload
@@ -34,8 +42,8 @@ if TYPE_CHECKING:
 
 MOST_FILMS = 4  # of one run
 QUERIES = "queries"  # what every black-box attack calls the queries that it may spend on an image
-FEWEST, MOST = 4, 16  # images of a unit on a CPU
-AT_ONCE = 4_000  # about so many queries a unit on a CPU: a minute, which is lost where the process dies
+AT_ONCE = 2_000  # about so many queries a unit on a CPU: half a minute, which is lost where the process dies
+FEWEST = 2  # images of a unit
 _FIND, _FILM = "find_", "film_"
 
 
@@ -136,23 +144,28 @@ def limit_of(spec: AttackSpec) -> int:
     return declared if spec.max_queries is None else min(declared, spec.max_queries)
 
 
-def walking(spec: AttackSpec, queries: int, device: str = "auto", batch: int | None = None) -> AttackSpec:
-    """`spec` to so many queries an image, `batch` images at a time (default: by what that costs); raises
-    EngineError."""
+def walking(spec: AttackSpec, queries: int) -> AttackSpec:
+    """`spec` to so many queries an image; raises EngineError."""
     if has_gradients(ATTACKS[spec.attack].info.knowledge):
         raise EngineError(f"{ATTACKS[spec.attack].info.title} has the model and counts no questions; choose one of "
                           f"{', '.join(walkers())}")
     allowed = next(p for p in params_of(ATTACKS[spec.attack]) if p.name == QUERIES).check(queries)
-    return replace(spec, params={**spec.params, QUERIES: allowed}, max_queries=None,
-                   batch=together(queries, device) if batch is None else batch)
+    return replace(spec, params={**spec.params, QUERIES: allowed}, max_queries=None)
 
 
-def together(queries: int, device: str) -> int:
-    """How many images are walked from at a time. Many fill the model's batches; but on a CPU, a unit is to be over
-    soon, as it is what a crash costs and what others wait for."""
-    if devices.resolved(device) != "cpu":
-        return MOST
-    return max(FEWEST, min(MOST, AT_ONCE // max(1, queries)))
+def together(spec: AttackSpec, device: str) -> int:
+    """How many images are a unit. Who sees decisions asks about many rows at a time and fills the model's batches with
+    few images, so that on a CPU a unit is over soon: it is what a crash costs and what others wait for. Who sees more
+    asks about one row after another, and needs a batch of images to fill one; but it ends where the model is fooled."""
+    if devices.resolved(device) != "cpu" or ATTACKS[spec.attack].info.knowledge is not Knowledge.DECISION:
+        return spec.batch
+    return min(spec.batch, max(FEWEST, AT_ONCE // limit_of(spec)))
+
+
+def plan(sweep: Sweep, device: str) -> list[list[Unit]]:
+    """The units of every run, model by model and attack by attack; raises EngineError."""
+    return [units_of(sweep.dataset, sweep.split, sweep.indices, model, attack, sweep.names, sweep.further,
+                     together(attack, device)) for model in sweep.models for attack in sweep.attacks]
 
 
 # ---- kinds of work
@@ -203,8 +216,11 @@ def query_curve_task(sweep: Sweep, device: str = "auto") -> Task:
 @kind("query-curve", Sweep, reads=walks_of)
 def _query_curve(sweep: Sweep, bench: Bench) -> Generator[None, None, Payload]:
     bench.progress.report(0.0, "planning")
-    steps = [Step(walk_task(unit, bench.device), (run,), place, walks_of)
-             for run, units in enumerate(sweep.unchanged().plan()) for place, unit in enumerate(units)]
+    runs = plan(sweep.unchanged(), bench.device)
+    # Places are those of the first images: the units of one run may be larger than those of another.
+    first = {index: place for place, index in enumerate(sweep.indices)}
+    steps = [Step(walk_task(unit, bench.device), (run,), first[unit.indices[0]], walks_of)
+             for run, units in enumerate(runs) for unit in units]
     found = yield from performed(steps, bench, walks_joined)
     return payload_of_walks(cast(list[Walks], found))
 

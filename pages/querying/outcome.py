@@ -12,7 +12,7 @@ from engine.attacks.norms import NORMS
 from engine.experiments.querycurves import WITHIN, QueryCurve, drawn, query_curve, table
 from engine.experiments.sources import opened
 from engine.experiments.sweeps import Sweep
-from engine.experiments.walks import Walks
+from engine.experiments.walks import Walks, plan
 from pages.querying import films, plots, words
 from pages.querying.asking import Asked
 from pages.querying.scope import SCOPE
@@ -20,6 +20,7 @@ from pages.ui import figures, thumbs
 from pages.ui.charts import counted
 from pages.ui.sweeping import Known
 from pages.ui.text import plain
+from pages.ui.thumbs import Cell
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +104,13 @@ def _pictures(it: Shown, line: int) -> None:
     found = np.flatnonzero(np.isfinite(walks.distances(walks.spec.norm, [point.queries])[0]))
     st.markdown(plain(f"{counted(len(found), 'picture')} fooled within {counted(point.queries, 'query', 'queries')}, "
                       "as they were in the end:"))
-    thumbs.show(SCOPE, thumbs.cells_of(it.sweep, walks, found.tolist()), f"fooled {line}", it.known.task.device)
+    thumbs.show(SCOPE, _cells(it, run, found.tolist()), f"fooled {line}", it.known.task.device)
+
+
+def _cells(it: Shown, run: int, chosen: Sequence[int]) -> list[Cell]:
+    """The pictures of those rows of a run, each with those that it was attacked together with."""
+    places = [(unit, place) for unit in plan(it.sweep, it.known.task.device)[run] for place in range(len(unit.indices))]
+    return [Cell(*places[row], it.walks[run], row) for row in chosen]
 
 
 def readable(curves: Sequence[QueryCurve]) -> pd.DataFrame:

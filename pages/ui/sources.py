@@ -28,7 +28,7 @@ DEFAULT_DATASET = "phantom-cxr"
 # What a newcomer sees first: a pneumonia whose diagnosis flips to normal.
 FIRST_PICTURE = {"phantom-cxr": 8}
 # What is no widget's: which picture, which upload, which page of thumbnails, what an upload did wrong.
-INDEX, UPLOAD, FIRST, TROUBLE = "index", "upload", "first", "upload trouble"
+INDEX, UPLOAD, COMPANY, FIRST, TROUBLE = "index", "upload", "company", "first", "upload trouble"
 
 
 def dataset(address: Address) -> tuple[Dataset, str]:
@@ -242,6 +242,24 @@ def source(address: Address, data: Dataset, split: str) -> Source:
     address.note("index", str(index))
     address.note("upload", upload or None)
     return Source(data.info.name, split, index, upload)
+
+
+def company(address: Address, data: Dataset, chosen: Source) -> tuple[int, ...]:
+    """The images that the chosen one is attacked with, where a link from a table asks for that."""
+    def read(text: str) -> tuple[int, ...]:
+        try:
+            numbers = tuple(data.checked(int(word)) for word in text.split("."))
+        except ValueError as error:
+            raise error if isinstance(error, EngineError) else EngineError("it must be image numbers such as 3.17") \
+                from None
+        if len(numbers) > runs.MOST_COMPANY or chosen.index not in numbers:
+            raise EngineError(f"it must name at most {runs.MOST_COMPANY} images, among them the chosen one")
+        return numbers
+
+    numbers = address.value("company", address.scope.control(COMPANY), read, (),
+                            lambda numbers: not numbers or (chosen.index in numbers and not chosen.upload))
+    address.note("company", ".".join(map(str, numbers)) or None)
+    return numbers
 
 
 def chooser(scope: Scope, data: Dataset, chosen: Source) -> None:

@@ -99,9 +99,7 @@ def _card(cell: Cell, task: Task) -> None:
                          pictures.difference_png(adversarial - clean, gain, f"{key} difference"))], columns=3)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.page_link(shell.file("explore"), label="Open in Explore", query_params=_texts(cell, data),
-                     help="The same attack on this picture, with everything that can be seen of it. Attacked alone it "
-                          "may differ in the last digits from what it is in its batch of "
-                          f"{len(cell.unit.indices)}.")
+                     help="This very picture, with everything that can be seen of it.")
         truth = data.classes[cell.rows.labels[cell.row]]
         st.caption(plain(f"{data.item_name(source.index)}, true class {truth}"))
 
@@ -116,5 +114,6 @@ def _says(cell: Cell, logits: np.ndarray) -> str:
 
 
 def _texts(cell: Cell, data: Dataset) -> dict[str, str]:
-    """Explore's address for the picture: the attack by itself, as pages cannot set everything that a sweep can."""
-    return runs.texts(Settings(cell.source, cell.rows.provenance.model, cell.rows.spec, "auto"), data.classes)
+    """Explore's address for the picture as it came out in its batch."""
+    return runs.texts(Settings(cell.source, cell.rows.provenance.model, cell.rows.spec, "auto", cell.unit.indices),
+                      data.classes)

@@ -11,14 +11,15 @@ import torch
 from engine.attacks import ATTACKS
 from engine.attacks.base import Others
 from engine.attacks.result import AttackResult, Finds
-from engine.attacks.rows import COLUMNS
-from engine.attacks.runner import Resources
+from engine.attacks.rows import COLUMNS, joined
+from engine.attacks.runner import Resources, run_attack
 from engine.attacks.spec import make_spec
 from engine.errors import EngineError
 from engine.experiments import pace, walks
 from engine.experiments.querycurves import QueryCurve, grid, quantile, query_curve, table
+from engine.experiments.sources import opened
 from engine.experiments.sweeps import sweep_of
-from engine.experiments.units import rows_of, rows_task
+from engine.experiments.units import rows_of, rows_task, units_of
 from engine.experiments.walks import (
     Film,
     Walks,
@@ -37,6 +38,7 @@ from engine.metrics.rates import interval
 from engine.progress import Progress
 from engine.work.kinds import Bench
 from engine.work.store import Store
+from engine.zoo.registry import load_model
 from tests.tiny import QUICK, attack, small_net, some_images
 from tests.walked import HSJ, made_up
 
@@ -223,19 +225,19 @@ INDICES = (0, 3, 9, 12, 20)
 
 
 def test_a_sweep_gives_what_its_units_give_and_grows(home: Path) -> None:
-    specs = [walking(make_spec("hopskipjump"), 130, "cpu", batch=2),
-             walking(make_spec("square", eps=8 / 255), 130, "cpu", batch=2)]
+    specs = [walking(make_spec("hopskipjump", batch=2), 130),
+             walking(make_spec("square", eps=8 / 255, batch=3), 130)]
     sweep = sweep_of("phantom-cxr", "test", INDICES, ["phantom-cxr/resnet18"], specs)
     shown: list[object] = []
     at = bench(home, shown)
     found = walks_of(at.result(query_curve_task(sweep, "cpu")))
-    for run, units in zip(found, sweep.plan(), strict=True):
+    for run, units in zip(found, walks.plan(sweep, "cpu"), strict=True):
         alone = walks_joined([walks_of(at.result(walk_task(unit, "cpu")))[0] for unit in units])
         assert same(run, alone)
         rows = rows_of(at.recall(rows_task(units[0], "cpu")))  # type: ignore[arg-type]
-        assert rows.queries.tolist() == run.queries[:2].tolist(), "who asks for the rows alone has them"
+        assert rows.queries.tolist() == run.queries[:len(rows.queries)].tolist(), "who asks for the rows alone has them"
     growing, = shown
-    assert growing.done == growing.steps == 6 and all(map(same, growing.runs(), found))  # type: ignore[attr-defined]
+    assert growing.done == growing.steps == 5 and all(map(same, growing.runs(), found))  # type: ignore[attr-defined]
     hopskipjump, square = found
     assert hopskipjump.films and hopskipjump.films[0].queries[:1] == (100,) and hopskipjump.films[0].index in INDICES
     assert hopskipjump.queries.max() <= 130 and square.queries.max() <= 130
@@ -246,7 +248,7 @@ def test_a_sweep_gives_what_its_units_give_and_grows(home: Path) -> None:
 
 def test_no_attack_is_made_twice(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same sweep with more images walks only from those that are new."""
-    spec = walking(make_spec("hopskipjump"), 30, "cpu", batch=1)
+    spec = walking(make_spec("hopskipjump", batch=1), 30)
     made: list[tuple[int, ...]] = []
     real = walks.attacked
     monkeypatch.setattr(walks, "attacked", lambda unit, *rest, **options: made.append(unit.indices)
@@ -270,14 +272,30 @@ def test_only_who_asks_the_model_walks() -> None:
         walking(HSJ, 10**6)
 
 
-def test_long_walks_are_made_from_few_images_at_a_time() -> None:
-    assert [together(queries, "cpu") for queries in (100, 500, 1000, 20_000)] == [16, 8, 4, 4]
-    assert together(20_000, "cuda") == 16
+def test_units_are_small_where_walks_are_long_and_few_images_fill_a_batch() -> None:
+    def size(name: str, queries: int, device: str = "cpu", batch: int = 16) -> int:
+        eps = 2 / 255 if ATTACKS[name].info.bounded else None
+        return together(walking(make_spec(name, eps=eps, batch=batch), queries), device)
+
+    assert [size("hopskipjump", queries) for queries in (100, 250, 1000, 20_000)] == [16, 8, 2, 2]
+    assert size("square", 20_000) == size("hopskipjump", 20_000, "cuda") == 16
+    assert size("opt", 100, batch=4) == 4 and size("opt", 20_000, batch=1) == 1
+
+
+def test_small_units_are_no_sign_of_short_memory(home: Path) -> None:
+    spec = walking(make_spec("hopskipjump"), 1000)
+    data = opened("phantom-cxr", "test")
+    units = units_of("phantom-cxr", "test", (0, 3, 9), "phantom-cxr/resnet18", spec, size=together(spec, "cpu"))
+    assert [unit.indices for unit in units] == [(0, 3), (9,)]
+    few = walking(make_spec("hopskipjump"), 2)
+    rows = joined([run_attack(few, load_model("phantom-cxr/resnet18"), torch.from_numpy(data.images(unit.indices)),
+                              torch.from_numpy(data.labels[list(unit.indices)]), device="cpu").rows for unit in units])
+    assert rows.provenance.batches == (2, 1) and not any("memory" in line for line in rows.warnings)
 
 
 def test_the_estimate_is_queries_and_seconds_where_the_pace_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "_known", {})
-    specs = [walking(make_spec("hopskipjump"), 100, "cpu"), walking(make_spec("opt"), 300, "cpu")]
+    specs = [walking(make_spec("hopskipjump"), 100), walking(make_spec("opt"), 300)]
     unknown = estimate(10, ["a", "b"], specs, "cpu")
     assert (unknown.queries, unknown.seconds) == (2 * 10 * 400, None)
     monkeypatch.setattr(pace, "_known", {("a", "cpu"): pace.Pace(1.0)})
