@@ -52,7 +52,8 @@ class AttackInfo:
     among their parameters. A `patched` attack is bounded but for a region of its own choice. `others` is how many
     further images of each class the attacker needs to have. `builds_on` are sources of what it is put together from.
     `presets` are further settings by name, those of PRESETS, each given as what differs from the defaults.
-    `version` goes up when the same settings give other results than before.
+    `version` goes up when the same settings give other results than before. `plans` says what of its way an attack
+    that counts queries chooses by how many it may ask in all.
     """
 
     name: str
@@ -70,6 +71,7 @@ class AttackInfo:
     builds_on: tuple[Paper, ...] = ()
     presets: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     version: int = 1
+    plans: str = ""
 
     def preset(self, name: str) -> Mapping[str, Value]:
         """The settings of that name; raises EngineError."""
@@ -344,6 +346,11 @@ class Run(ABC):
         Both may lie on the host. `done` is the share of the work done. Call it at the start, after every round (of some
         tens of queries at most) and at the end; raises Cancelled. `images` may be changed in place afterwards.
         """
+
+    @abstractmethod
+    def nearer(self, index: int, image: Tensor, queries: int) -> None:
+        """For attacks that see decisions alone: `image` [1, C, H, W] fools the model in the place of image `index` of
+        the batch, on which `queries` were spent by then, and none that is known lies nearer."""
 
     @abstractmethod
     def note(self, text: str, images: int = 1) -> None:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from engine.attacks.base import Attack, Draw, Knowledge, Others, Run, length
 from engine.attacks.norms import NORMS
-from engine.attacks.result import MILESTONES, Trace, Walk
-from engine.attacks.rows import troubles
+from engine.attacks.result import MILESTONES, Finds, Trace, Walk
+from engine.attacks.rows import sizes, troubles
 from engine.attacks.spec import AttackSpec, has_gradients
 from engine.errors import EngineError
 from engine.progress import Offer, Preview
@@ -139,6 +139,7 @@ class BatchRun(Run):
         self._queries: list[Tensor] = []
         self._distances: list[Tensor] = []
         self._film: Tensor | None = None
+        self._finds: dict[tuple[int, int], dict[str, np.ndarray]] = {}
         self._losses: dict[str, list[float | Tensor]] = {}
         self._curves: dict[str, list[float]] = {}
         self.notes: Counter[str] = Counter()
@@ -189,6 +190,10 @@ class BatchRun(Run):
         text = f"{int(queries.max())} queries an image"
         self._offer(lambda: _preview(images, text))
         self._report(done, text)
+
+    def nearer(self, index: int, image: Tensor, queries: int) -> None:
+        clean = self._clean_beside(image)[index:index + 1]
+        self._finds[index, queries] = sizes(clean.numpy(), image.numpy())  # the nearest of one question is the last
 
     def _clean_beside(self, images: Tensor) -> Tensor:
         """The clean images where `images` are: black-box attacks work on the host."""
@@ -250,7 +255,19 @@ class BatchRun(Run):
         if not self._queries:
             return None
         return Walk(torch.stack(self._queries).cpu().numpy(), torch.stack(self._distances).cpu().numpy(),
-                    None if self._film is None else self._film.numpy())
+                    None if self._film is None else self._film.numpy(), _finds(self._finds))
+
+
+def _finds(found: Mapping[tuple[int, int], Mapping[str, np.ndarray]]) -> Finds:
+    """What was found, by the number of the image and the queries spent."""
+    order = sorted(found)
+    places = np.array(order, np.int64).reshape(-1, 2)
+
+    def column(name: str, dtype: type) -> np.ndarray:
+        return np.array([found[place][name][0] for place in order], dtype)
+
+    return Finds(places[:, 0], places[:, 1], column("linf", np.float32), column("l2", np.float64),
+                 column("l0", np.int64))
 
 
 def _curves(losses: dict[str, list[float | Tensor]]) -> dict[str, list[float]]:

@@ -5,7 +5,6 @@ Runs in pieces give the rows of the whole: every number and every warning is a f
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -145,10 +144,6 @@ class Rows:
             yield f"{lost} of {int(self.success.sum())} successes vanish when the image is saved with 8 bits"
         if refused := int(self.refused_adversarial.sum()):
             yield f"{refused} of {total} adversarial images got no answer: the defended model refused them"
-        planned, sizes = self.spec.batch, self.provenance.batches
-        if len(sizes) > math.ceil(total / planned):
-            yield (f"memory was short: batches of {min(sizes)} to {max(sizes)} instead of {planned}; results differ "
-                   "slightly")
         if not self.attacked.any():
             yield "no image was classified correctly before the attack, so there was nothing to succeed on"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from engine import device as devices
 from engine import digest
 from engine.attacks.base import ATTACKS, Attack, Budget, Goal, Others
 from engine.attacks.batch import BatchRun, Learned, Memory, Setting
-from engine.attacks.result import AttackResult, Trace, Walk
+from engine.attacks.result import AttackResult, Finds, Trace, Walk
 from engine.attacks.rows import Provenance, Rows, Tally, sizes
 from engine.attacks.spec import OBLIVIOUS, AttackSpec, has_gradients
 from engine.defenses.base import defenses_from
@@ -188,7 +189,8 @@ class Arena:
             refusals=np.concatenate([p.refusals for p in pieces]),
             trace=_joined([p.trace for p in pieces]),
             tally=Tally(sum(p.zero_gradients for p in pieces), sum(p.nan_gradients for p in pieces),
-                        dict(sum((p.notes for p in pieces), _saturated(self.model, clean))),
+                        dict(sum((p.notes for p in pieces),
+                                 _short(self.spec, batches) + _saturated(self.model, clean))),
                         (*_slower(self.spec, self.asked), *_no_logits(clean, images, self.model, self.source),
                          *learned.warnings())),
             seconds=time.perf_counter() - started,
@@ -404,7 +406,8 @@ def _joined_walks(walks: list[Walk | None]) -> Walk | None:
 
     films = [walk.film for walk in known if walk.film is not None]
     return Walk(join([w.queries for w in known]), join([w.distances for w in known]),
-                np.concatenate(films, axis=1) if films else None)
+                np.concatenate(films, axis=1) if films else None,
+                Finds.joined([(walk.finds, walk.queries.shape[1]) for walk in known]))
 
 
 def _provenance(model: Classifier, device: torch.device, batches: tuple[int, ...], resources: Resources,
@@ -473,6 +476,15 @@ def _no_logits(clean: _Verdict, images: Tensor, model: Classifier, source: Class
         yield from doubts(model, images)
     if source is not model:
         yield from doubts(source, images)
+
+
+def _short(spec: AttackSpec, batches: Sequence[int]) -> Counter[str]:
+    """Of how many images the memory was short, so that batches were halved."""
+    total = sum(batches)
+    if len(batches) <= math.ceil(total / spec.batch):
+        return Counter()
+    return Counter({f"memory was short: batches of {min(batches)} to {max(batches)} instead of {spec.batch}; results "
+                    "differ slightly": total})
 
 
 def _saturated(model: Classifier, clean: _Verdict) -> Counter[str]:

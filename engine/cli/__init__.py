@@ -12,6 +12,7 @@ from engine.cli import (
     evaluate,
     listing,
     minimal,
+    query_curve,
     store,
     train,
     train_style,
@@ -21,7 +22,7 @@ from engine.cli.parser import Parser
 from engine.errors import Cancelled, EngineError
 
 # In the order in which they are listed.
-COMMANDS = (listing, attack, evaluate, curve, transfer, minimal, train, train_style, claims, store)
+COMMANDS = (listing, attack, evaluate, curve, transfer, query_curve, minimal, train, train_style, claims, store)
 
 
 def _parser() -> Parser:

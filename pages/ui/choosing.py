@@ -32,7 +32,9 @@ _EACH, _ALL, _NUMBERED = "each ", "all", "#"
 @dataclass(frozen=True)
 class Wants:
     """What a page lets choose. `offers` says which attacks it is about; `models` how many are chosen at first, `images`
-    how many; `budgets` are those at first, as the address writes them (none: the page has no control for them)."""
+    how many, `norm` the norm (default: the first that an attack takes); `budgets` are those at first, as the address
+    writes them (none: the page has no control for them). `without` names settings of attacks that the page has a
+    control of its own for."""
 
     offers: Callable[[type[Attack]], bool] = lambda attack: True
     attacks: tuple[str, ...] = ("fgsm", "pgd")
@@ -40,6 +42,8 @@ class Wants:
     images: str = "48"
     budgets: tuple[str, ...] = ("1/255", "2/255")
     models_help: str = ""
+    norm: str = ""
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ def _attackers(address: Address, wants: Wants) -> tuple[str, tuple[Attacker, ...
     offered = [name for k in Knowledge for name in ATTACKS
                if ATTACKS[name].info.knowledge is k and wants.offers(ATTACKS[name])]
     norms = [norm for norm in SCALES if any(norm in ATTACKS[name].info.norms for name in offered)]
-    norm = norms[0]
+    norm = wants.norm or norms[0]
     if len(norms) > 1:
         norm = controls.choice(address, "norm", "What is limited", norms, norm,
                                format_func=lambda name: NORMS[name].title)
@@ -190,11 +194,11 @@ def _attackers(address: Address, wants: Wants) -> tuple[str, tuple[Attacker, ...
         raise EngineError("choose at least one attack")
     attackers = []
     for name in names:
-        if not params_of(ATTACKS[name]):
+        if not {p.name for p in params_of(ATTACKS[name])} - set(wants.without):
             attackers.append(Attacker(name, norm, {}))
             continue
         with st.expander(f"{ATTACKS[name].info.title}: settings"):
-            values = controls.settings(address, ATTACKS[name], norm, f"set.{name}")
+            values = controls.settings(address, ATTACKS[name], norm, f"set.{name}", wants.without)
             attackers.append(Attacker(name, norm, values))
     return norm, tuple(attackers)
 
