@@ -79,12 +79,12 @@ def _list(arguments: argparse.Namespace) -> None:
     wanted = Wanted(arguments.kind, arguments.text, arguments.starred, Order(arguments.order))
     page = store.search(wanted, arguments.limit, arguments.offset)
     if arguments.json:
-        return print_json({"results": [asdict(entry) for entry in page.entries], "total": page.total,
+        return print_json({"results": [known(entry) for entry in page.entries], "total": page.total,
                            "offset": arguments.offset})
     width = max((len(shortened(entry.kind)) for entry in page.entries), default=0)
     for entry in page.entries:
         print(f"{shortened(entry.key[:_SHORT])}  {'*' if entry.starred else ' '} {shortened(entry.kind):{width}}  "
-              f"{_when(entry.created)}  {size_text(entry.bytes):>7}  {shortened(entry.title, _WIDE)}")
+              f"{_when(entry.created)}  {size_text(entry.bytes):>7}  {shortened(entry.called, _WIDE)}")
     if page.entries:
         first = arguments.offset + 1
         print(f"{first} to {first + len(page.entries) - 1} of {page.total}; * is starred")
@@ -101,7 +101,7 @@ def _show(arguments: argparse.Namespace) -> None:
     if facts is None:
         raise EngineError(f"the result {shortened(entry.key)} cannot be read; compute it again")
     if arguments.json:
-        return print_json({**asdict(entry), "facts": facts})
+        return print_json({**known(entry), "facts": facts})
     print(shortened(entry.title, _WIDE))
     print(f"  key      {shortened(entry.key, 80)}")
     print(f"  kind     {shortened(entry.kind)}{', starred' if entry.starred else ''}")
@@ -130,6 +130,12 @@ def _unstar(arguments: argparse.Namespace) -> None:
     for entry in found:
         store.star(entry.key, False)
     _tell(arguments, "unstarred", found)
+
+
+def known(entry: Entry) -> dict[str, Any]:
+    """What is known of a result, JSON-able; a name and a note where somebody gave it any."""
+    facts = asdict(entry)
+    return facts | {name: text for name, text in facts.pop("label").items() if text}
 
 
 def _found(arguments: argparse.Namespace) -> tuple[Store, list[Entry]]:
