@@ -40,11 +40,12 @@ def _run(arguments: argparse.Namespace) -> None:
     sweep = sweep_of(arguments, class_map, specs)
     runs, out = sweep.plan(), out_folder(arguments.out)
     from engine.experiments.curve import curve_of
-    from engine.experiments.sweeps import performed
+    from engine.experiments.sweeps import performed, steps_of
     from engine.work.kinds import to_the_end
 
+    where = bench(arguments)
     found = curve_of(arguments.dataset, sweep.split, arguments.model,
-                     to_the_end(performed(runs, bench(arguments))))
+                     to_the_end(performed(steps_of(runs, where.device), where)))
     facts = {**found.summary(), "map": class_map.names}
     if arguments.json:
         print_json(facts)

@@ -28,6 +28,7 @@ def add_attack_options(parser: argparse.ArgumentParser) -> None:
                              "data set's name=model's name")
     parser.add_argument("--split", help="default: the data set's test split")
     parser.add_argument("--limit", type=int, help="so many images, spread evenly over the split")
+    parser.add_argument("--per-class", type=int, help="so many images of every class instead, spread evenly")
     parser.add_argument("--index", type=int, nargs="+", help="these image numbers instead")
     parser.add_argument("--norm", help="linf, l2 or l0 (default: the attack's first)")
     parser.add_argument("--target", help="the model's class to reach; default: any wrong one")
@@ -86,13 +87,15 @@ def class_map_of(arguments: argparse.Namespace) -> ClassMap:
 def selected(arguments: argparse.Namespace) -> tuple[str, tuple[int, ...]]:
     """Split and chosen image numbers."""
     from engine.data import load
-    from engine.data.splits import evenly
+    from engine.experiments.selection import Selection
 
-    if arguments.limit is not None and arguments.limit < 1:
-        raise EngineError(f"--limit must be at least 1, not {arguments.limit}")
+    for option in ("limit", "per_class"):
+        if (number := getattr(arguments, option)) is not None and number < 1:
+            raise EngineError(f"--{option.replace('_', '-')} must be at least 1, not {number}")
     dataset = load(arguments.dataset, arguments.split)
-    indices = arguments.index or evenly(range(len(dataset)), arguments.limit)
-    return dataset.split, tuple(dataset.checked(i) for i in indices)
+    if arguments.index:
+        return dataset.split, Selection(indices=tuple(arguments.index)).of(dataset)
+    return dataset.split, Selection(arguments.limit, arguments.per_class).of(dataset)
 
 
 def sweep_of(arguments: argparse.Namespace, class_map: ClassMap, attacks: Iterable[AttackSpec]) -> Sweep:

@@ -15,7 +15,7 @@ from engine.data.splits import evenly
 from engine.errors import EngineError
 from engine.experiments.explored import Measured
 from engine.experiments.further import training_split
-from engine.experiments.sweeps import Sweep, performed
+from engine.experiments.sweeps import Sweep, performed, steps_of
 from engine.experiments.units import Unit, unchanged
 from engine.work.kinds import Bench, Task, kind
 from engine.work.specs import canonical, from_json
@@ -54,7 +54,7 @@ def _measure(measuring: Measuring, bench: Bench) -> Generator[None, None, Payloa
     indices = _measured(unit.seen, unit, measuring.limit)
     # What was learned is known by what it was learned from: the further images are those of the explored picture.
     sweep = Sweep(unit.dataset, unit.split, tuple(indices), (unit.model,), (unit.attack,), unit.names, unit.further)
-    rows, = yield from performed(sweep.plan(), bench)
+    rows, = yield from performed(steps_of(sweep.plan(), bench.device), bench)
     return from_json(Measured, {**rows.summary(), "indices": np.array(indices), "labels": rows.labels,
                                 "predicted_clean": rows.predicted_clean,
                                 "predicted_adversarial": rows.predicted_adversarial}).payload()

@@ -85,7 +85,7 @@ def unit_of(source: Source, model: str, attack: AttackSpec) -> Unit:
     if not source.upload:
         return units_of(source.dataset, source.split, [source.index], model, attack)[0]
     dataset = seen(source.dataset, source.split, model)
-    common = _common(dataset, source.dataset, model, attack, further_of(dataset, [], attack))
+    common = common_of(dataset, source.dataset, model, attack, further_of(dataset, [], attack))
     return replace(common, images=digest.of_arrays(chosen.image), upload=source.upload)
 
 
@@ -98,7 +98,7 @@ def units_of(dataset: str, split: str, indices: Sequence[int], model: str, attac
     chosen = seen(dataset, split, model, names)
     if further is None:
         further = further_of(chosen, indices, attack)
-    common = _common(chosen, dataset, model, attack, further)
+    common = common_of(chosen, dataset, model, attack, further)
     return [_on(indices[start:start + attack.batch], common, chosen) for start in range(0, len(indices), attack.batch)]
 
 
@@ -108,7 +108,7 @@ def further_of(dataset: Dataset, indices: Sequence[int], attack: AttackSpec) -> 
     return chosen_others(dataset, indices, each)[1] if each else ()
 
 
-def _common(dataset: Dataset, name: str, model: str, attack: AttackSpec, further: Sequence[int]) -> Unit:
+def common_of(dataset: Dataset, name: str, model: str, attack: AttackSpec, further: Sequence[int]) -> Unit:
     """What all units of a run have in common: a unit without images."""
     class_map = class_map_of(dataset)
     return Unit(
@@ -143,7 +143,7 @@ def unchanged(unit: Unit) -> Unit:
         now = unit_of(unit.source, unit.model, unit.attack)
     else:
         dataset = unit.seen
-        common = _common(dataset, unit.dataset, unit.model, unit.attack, unit.further)
+        common = common_of(dataset, unit.dataset, unit.model, unit.attack, unit.further)
         now = _on(unit.indices, common, dataset)
     if now != unit:
         raise EngineError("the images or the model have changed since this was asked for; ask for it again")

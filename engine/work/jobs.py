@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from engine import device as devices
 from engine.errors import Cancelled, EngineError
@@ -44,7 +45,8 @@ class State(Enum):
 class Job:
     """A task on its way. Pages read it; only its worker writes what it says of the work.
 
-    `owner` is who asked first: whose turn it takes. `steps` is long work that waits for its next turn.
+    `owner` is who asked first: whose turn it takes. `steps` is long work that waits for its next turn, `found` what it
+    has so far.
     """
 
     task: Task
@@ -62,6 +64,7 @@ class Job:
     declined: bool = False
     settle: Callable[[str], None] = lambda key: None
     steps: Generator[None, None, Payload] | None = None
+    found: Any = None
     key: str = ""
     _first_mark: tuple[float, float] | None = None  # when the work first said that it had got on, and how far
     _next_preview: float = 0.0
@@ -106,6 +109,10 @@ class Job:
     def remark(self, line: str) -> None:
         """The work has something to say besides its result."""
         self.note = line
+
+    def publish(self, found: Any) -> None:
+        """Long work shows what it has so far."""
+        self.found = found
 
     def offer(self, make: Callable[[], Preview]) -> None:
         """The work has something to look at: taken now and then, and only while somebody looks."""
@@ -274,7 +281,8 @@ class Jobs:
             if job.steps is None:
                 job.state, job.text = State.RUNNING, "starting"
                 progress = Progress(report, job.cancelled, job.offer)
-                job.steps = _steps(job.task, Bench(job.task.device, self.store, progress, self._recall, job.remark))
+                job.steps = _steps(job.task, Bench(job.task.device, self.store, progress, self._recall, job.remark,
+                                                     job.publish))
             next(job.steps)
             return State.RUNNING
         except StopIteration as end:

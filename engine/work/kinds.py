@@ -30,8 +30,8 @@ class Bench:
     """Where work is done: the device, the store for results, who is told how far it is, and who is told in one line
     that a result cannot be kept.
 
-    `recall` finds what a task gave before, wherever that is. What cannot be kept is remembered for as long as the work
-    goes on.
+    `recall` finds what a task gave before, wherever that is. `publish` shows what long work has so far, which grows
+    while it goes on. What cannot be kept is remembered for as long as that.
     """
 
     device: str
@@ -39,6 +39,7 @@ class Bench:
     progress: Progress
     recall: Callable[["Task"], Payload | None]
     note: Callable[[str], None] = log.warning
+    publish: Callable[[Any], None] = lambda found: None
     unkept: dict[str, Payload] = field(default_factory=dict)
 
     def result(self, task: "Task") -> Payload:

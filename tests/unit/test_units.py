@@ -25,7 +25,7 @@ from engine.experiments.explore import explore_task
 from engine.experiments.fooling import fooling_task
 from engine.experiments.minimal import minimal_task
 from engine.experiments.sources import Source, opened
-from engine.experiments.sweeps import Sweep, coarse_to_fine, performed
+from engine.experiments.sweeps import Sweep, coarse_to_fine, performed, steps_of
 from engine.experiments.units import rows_of, rows_task, units_of
 from engine.progress import Progress
 from engine.work.jobs import Jobs, State
@@ -81,7 +81,7 @@ def sweep(model: str, *attacks: AttackSpec) -> Sweep:
 
 
 def done(plan: Sweep, at: Bench) -> list[Rows]:
-    return to_the_end(performed(plan.plan(), at))
+    return to_the_end(performed(steps_of(plan.plan(), at.device), at))
 
 
 def same(some: Rows, others: Rows) -> bool:
@@ -129,7 +129,7 @@ def test_the_first_units_lie_far_apart(count: int) -> None:
 
 def test_all_attacks_see_some_images_before_any_sees_all(home: Path, model: str) -> None:
     runs = sweep(model, pgd(0.0), pgd(), pgd(4 / 255)).plan()
-    steps, at = performed(runs, bench(home)), bench(home)
+    steps, at = performed(steps_of(runs, "cpu"), bench(home)), bench(home)
     for _ in range(3):
         next(steps)
     assert [sum(at.store.has(rows_task(unit, "cpu").key) for unit in units) for units in runs] == [1, 1, 1]
@@ -237,7 +237,7 @@ def test_a_server_that_is_killed_is_taken_up_where_it_was(home: Path, model: str
 
 def test_a_run_that_was_cancelled_keeps_its_units(home: Path, model: str, attacks: list[int]) -> None:
     stop = threading.Event()
-    steps = performed(sweep(model, pgd()).plan(), bench(home, Progress(cancel=stop)))
+    steps = performed(steps_of(sweep(model, pgd()).plan(), "cpu"), bench(home, Progress(cancel=stop)))
     next(steps)
     stop.set()
     with pytest.raises(Cancelled):

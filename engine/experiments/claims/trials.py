@@ -14,7 +14,7 @@ from engine.errors import EngineError
 from engine.experiments.claims.declared import Claim
 from engine.experiments.claims.networks import ready
 from engine.experiments.sources import opened
-from engine.experiments.sweeps import Sweep, performed
+from engine.experiments.sweeps import Sweep, performed, steps_of
 from engine.work.kinds import Bench
 
 _TRAINED, _READ = 0.3, 0.4  # which part of the work is over when
@@ -52,7 +52,7 @@ def _trial(claim: Claim, seed: int, bench: Bench) -> Generator[None, None, Trial
     surrogate = "".join(models[1:])
     specs = tuple(replace(spec, surrogate=surrogate) for entry in claim.entries for spec in entry.specs)
     sweep = Sweep(claim.dataset, claim.split, indices, (models[0],), specs)
-    rows = yield from performed(sweep.plan(), bench.part(_READ, 1.0))
+    rows = yield from performed(steps_of(sweep.plan(), bench.device), bench.part(_READ, 1.0))
     width = len(claim.budgets)
     return Trial(tuple(models), indices, {entry.label: tuple(rows[place * width:(place + 1) * width])
                                           for place, entry in enumerate(claim.entries)})
@@ -64,7 +64,7 @@ def read_by_all(claim: Claim, models: tuple[str, ...], bench: Bench) -> Generato
     split = opened(claim.dataset, claim.split)
     nothing = make_spec("fgsm", eps=0.0)
     sweep = Sweep(claim.dataset, claim.split, tuple(range(len(split))), models, (nothing,))
-    rows = yield from performed(sweep.plan(), bench)
+    rows = yield from performed(steps_of(sweep.plan(), bench.device), bench)
     read = np.logical_and.reduce([seen.predicted_clean == seen.labels for seen in rows])
     labels = rows[0].labels
     each = claim.pictures // len(np.unique(labels))
