@@ -1,0 +1,50 @@
+"""Runs: the kept results of long work, each a list of rows, from which all else about them follows. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.attacks.rows import Rows
+from engine.errors import EngineError, shortened
+from engine.experiments.gathered import runs_of
+from engine.work.entries import Entry
+from engine.work.kinds import KINDS
+from engine.work.store import Payload, Store
+
+IMPORTED = "-imported"  # how the keys end of runs that were computed elsewhere
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A run as it is kept: what the index knows of it, its payload, and the rows that are in there."""
+
+    entry: Entry
+    payload: Payload
+    runs: list[Rows]
+
+    @property
+    def imported(self) -> bool:
+        return is_imported(self.entry.key)
+
+
+def run_kinds() -> tuple[str, ...]:
+    """The kinds of work whose results are runs."""
+    return tuple(how.name for how in KINDS.values() if how.keep and how.reads is runs_of)
+
+
+def is_imported(key: str) -> bool:
+    """Whether what is kept under this key came as a file from elsewhere: nobody here computed it, and nothing here
+    takes it for what was computed."""
+    return key.endswith(IMPORTED)
+
+
+def read(store: Store, key: str) -> Kept:
+    """The run kept under this key, or under the one key that begins so; raises EngineError."""
+    entry = store.entry(key)
+    if entry.kind not in run_kinds():
+        raise EngineError(f"{shortened(entry.key, 20)} is no run but of the kind {shortened(entry.kind)}; runs are of "
+                          f"the kinds {', '.join(run_kinds())}")
+    payload = store.get(entry.key, check=runs_of)
+    if payload is None:
+        raise EngineError(f"the run {shortened(entry.key, 20)} cannot be read; compute it again")
+    return Kept(entry, payload, runs_of(payload))
