@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.attacks.rows import Rows
+from engine.attacks.rows import COLUMNS, Rows
 from engine.errors import EngineError, shortened
 from engine.experiments.gathered import runs_of
 from engine.work.entries import Entry
@@ -12,11 +12,12 @@ from engine.work.kinds import KINDS
 from engine.work.store import Payload, Store
 
 IMPORTED = "-imported"  # how the keys end of runs that were computed elsewhere
+ARRAYS = ("identities", "digests", "images", *COLUMNS)  # of payload_of_runs; runs may have others besides
 
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """A run as it is kept: what the index knows of it, its payload, and the rows that are in there."""
+    """A run as it is kept: what the index knows of it, its facts and rows, and the rows as they are read."""
 
     entry: Entry
     payload: Payload
@@ -44,7 +45,7 @@ def read(store: Store, key: str) -> Kept:
     if entry.kind not in run_kinds():
         raise EngineError(f"{shortened(entry.key, 20)} is no run but of the kind {shortened(entry.kind)}; runs are of "
                           f"the kinds {', '.join(run_kinds())}")
-    payload = store.get(entry.key, check=runs_of)
+    payload = store.get(entry.key, ARRAYS, check=runs_of)
     if payload is None:
         raise EngineError(f"the run {shortened(entry.key, 20)} cannot be read; compute it again")
     return Kept(entry, payload, runs_of(payload))
