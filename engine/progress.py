@@ -50,3 +50,7 @@ class Progress:
         """A Progress for a piece of the work that fills `start` to `end` of this one."""
         return Progress(lambda fraction, text: self.report(start + (end - start) * fraction, text), self._cancel,
                         self._on_preview)
+
+    def unseen(self) -> "Progress":
+        """The same, without looks at what there is so far."""
+        return Progress(self.report, self._cancel)

@@ -1,10 +1,12 @@
 """Explore: one picture, one attack, and everything that can be seen of it."""
 
 from collections.abc import Sequence
+from dataclasses import astuple
 
 import streamlit as st
 
 from engine.attacks import ATTACKS
+from engine.attacks.base import Cost
 from engine.attacks.spec import AttackSpec
 from engine.data import Dataset
 from engine.errors import EngineError
@@ -34,9 +36,10 @@ def choose(address: Address, dataset: Dataset, source: Source, bar: controls.Bar
     chosen, labelled = seen_by(model, source)
     attack, device = controls.attack_spec(address, labelled.classes, chosen, DEFAULT_ATTACK, sources.others(model),
                                           bar)
+    company = sources.company(address, dataset, source)
     address.carry("cam", "layer")
     address.check_names()
-    return Settings(source, model, attack, device)
+    return Settings(source, model, attack, device, company)
 
 
 def runs_by_itself(attack: AttackSpec) -> bool:
@@ -52,7 +55,8 @@ def started(settings: Settings, job: Job) -> Run:
 def price(settings: Settings) -> str:
     """What the attack will cost, in one line."""
     chosen = ATTACKS[settings.attack.attack](**settings.attack.params)
-    cost = chosen.cost()
+    together = max(1, len(settings.company))
+    cost = Cost(*(together * spent for spent in astuple(chosen.cost())))
     spent = [counted(cost.gradients, "gradient")] if cost.gradients else []
     if cost.queries != cost.gradients:
         spent.append(counted(cost.queries, "query", "queries"))
@@ -179,7 +183,7 @@ def page() -> None:
             slot = st.container()
             source = sources.source(address, dataset, split)
             settings = choose(address, dataset, source, bar)
-            task = explore_task(source, settings.model, settings.attack, settings.device)
+            task = explore_task(source, settings.model, settings.attack, settings.device, settings.company)
         except EngineError as error:
             # Said in the main area: the sidebar is long, and its end often out of sight.
             wrong = str(error)[0].upper() + str(error)[1:]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.attacks.rows import Rows, lock
+from engine.attacks.rows import Rows, Tally, lock
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +26,11 @@ class Walk:
 
     def __post_init__(self) -> None:
         lock(self)
+
+    def of(self, image: int) -> Walk:
+        """That of one image."""
+        own = slice(image, image + 1)
+        return Walk(self.queries[:, own], self.distances[:, own], None if self.film is None else self.film[:, own])
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,13 @@ class Trace:
         for value in self.learned.values():
             value.setflags(write=False)
 
+    def of(self, image: int) -> Trace:
+        """That of one image."""
+        own = slice(image, image + 1)
+        return replace(self, logits=self.logits[:, own], objective=self.objective[:, own],
+                       images=None if self.images is None else self.images[:, own],
+                       walk=None if self.walk is None else self.walk.of(image))
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttackResult(Rows):
@@ -65,6 +77,14 @@ class AttackResult(Rows):
     def rows(self) -> Rows:
         """Everything but the images."""
         return Rows(**{f.name: getattr(self, f.name) for f in fields(Rows)})
+
+    def of(self, image: int) -> AttackResult:
+        """What is known of one image, as it came out in the company of the others; all of them took `seconds`."""
+        total, own = len(self.labels), slice(image, image + 1)
+        arrays = {f.name: getattr(self, f.name)[own] for f in fields(self) if f.type == "np.ndarray"}
+        together = (f"of {total} images attacked together, {count}: {text}" for text, count in self.tally.notes.items())
+        return replace(self, **arrays, identities=self.identities[own], digests=self.digests[own],
+                       trace=self.trace.of(image), tally=Tally(said=(*self.tally.said, *together)))
 
 
 class TensorResult:

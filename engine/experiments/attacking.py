@@ -43,8 +43,10 @@ def attack_unit(unit: Unit, bench: Bench, keep_steps: bool) -> AttackResult:
     """The whole result of a unit; raises EngineError and Cancelled."""
     bench.progress.report(0.0, "reading the images")
     it = loaded(unit)
+    # A look at what there is so far would show the first image, whichever is meant.
+    progress = bench.progress.unseen() if unit.shown else bench.progress
     return run_attack(unit.attack, it.model, it.images, it.labels, resources=it.resources, device=bench.device,
-                      progress=bench.progress, keep_steps=keep_steps, memory=StoredLessons(bench.store))
+                      progress=progress, keep_steps=keep_steps, memory=StoredLessons(bench.store))
 
 
 def search_unit(unit: Unit, high: float, tolerance: float, bench: Bench) -> Minimal:

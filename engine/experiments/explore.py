@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -30,13 +31,15 @@ JPEG_QUALITY = 90
 MOST_SNAPSHOTS = 20
 
 
-def explore_task(source: Source, model: str, attack: AttackSpec, device: str = "auto") -> Task:
-    """The job that attacks one picture; raises EngineError for what can be seen without computing."""
-    return explored_task(unit_of(source, model, attack), device)
+def explore_task(source: Source, model: str, attack: AttackSpec, device: str = "auto", company: Sequence[int] = ()
+                 ) -> Task:
+    """The job that attacks one picture, alone or in its `company` (`unit_of`); raises EngineError for what can be seen
+    without computing."""
+    return explored_task(unit_of(source, model, attack, company), device)
 
 
 def explored_task(unit: Unit, device: str = "auto") -> Task:
-    """The same, for a unit of one picture."""
+    """The same, for a unit of which one picture is shown."""
     return Task("explore", unit, unit.title, device)
 
 
@@ -44,8 +47,10 @@ def explored_task(unit: Unit, device: str = "auto") -> Task:
 def _explore(unit: Unit, bench: Bench) -> Payload:
     progress, chosen = bench.progress, picture(unit.source)
     result = attacked(unit, bench.part(0.0, 0.95), keep_steps=True)
-    bench.keep(rows_task(unit, bench.device), payload_of(result.rows))
-    bench.keep(images_task(unit, bench.device), images_payload(result))
+    bench.keep(rows_task(unit.whole, bench.device), payload_of(result.rows))
+    bench.keep(images_task(unit.whole, bench.device), images_payload(result))
+    if unit.shown is not None:
+        result = result.of(unit.shown)
     import torch
 
     from engine.explain.cam import layers_for
@@ -55,7 +60,7 @@ def _explore(unit: Unit, bench: Bench) -> Payload:
     from engine.zoo.registry import load_model
 
     classifier = load_model(unit.model)
-    if not result.trace.curves:  # otherwise learning may have taken most of the time
+    if not result.trace.curves and unit.shown is None:  # otherwise learning, or others, may have taken most of the time
         pace.learn(unit.model, bench.device, Cost(int(result.gradients[0]), int(result.queries[0])), result.seconds)
     progress.report(0.95, "measuring")
     with torch.no_grad():

@@ -34,7 +34,7 @@ class Measuring:
 
     def canonical(self) -> dict[str, Any]:
         """It belongs to what was learned, which the picture does not decide."""
-        learned = {name: value for name, value in canonical(self.unit).items() if name != "images"}
+        learned = {name: value for name, value in canonical(self.unit).items() if name not in ("images", "shown")}
         return {**learned, "limit": self.limit, "images": self.images}
 
 

@@ -15,25 +15,27 @@ if TYPE_CHECKING:
     import pandas
 
 
-def frame(runs: Sequence[Rows]) -> pandas.DataFrame:
-    """A row an image and run, run by run. Classes are given by name, None where the model refused; eps ([0,1]) is NaN
-    for an attack without a budget; `p_clean_CLASS` and `p_adversarial_CLASS` are the model's probabilities.
+def frame(runs: Sequence[Rows], images: Sequence[str]) -> pandas.DataFrame:
+    """A row an image and run, run by run; all runs are of the same images, which are called `images`.
+
+    Classes are given by name, None where the model refused; eps ([0,1]) is NaN for an attack without a budget;
+    `p_clean_CLASS` and `p_adversarial_CLASS` are the model's probabilities.
 
     `queries` and `gradients` are what was spent for that row, so that their sums are what all of it cost.
     """
     import pandas
 
-    return pandas.concat([_frame(rows) for rows in runs], ignore_index=True)
+    return pandas.concat([_frame(rows, images) for rows in runs], ignore_index=True)
 
 
-def _frame(rows: Rows) -> pandas.DataFrame:
+def _frame(rows: Rows, images: Sequence[str]) -> pandas.DataFrame:
     import pandas
 
     spec, total = rows.spec, len(rows.labels)
     same = {"model": rows.provenance.model, "defense": spec.defenses, "attack": spec.attack, "norm": spec.norm,
             "surrogate": spec.surrogate}
     columns = {
-        "image": rows.identities,
+        "image": list(images),
         "label": _named(rows.labels, rows.classes),
         **{name: pandas.Categorical.from_codes(np.zeros(total, np.int8), [text]) for name, text in same.items()},
         "eps": np.full(total, np.nan if spec.eps is None else spec.eps),
@@ -61,11 +63,7 @@ def _probabilities(prefix: str, logits: np.ndarray, classes: Sequence[str]) -> d
     return {prefix + name: said[:, number] for number, name in enumerate(classes)}
 
 
-def write_parquet(runs: Sequence[Rows], file: Path | IO[bytes]) -> None:
+def write_parquet(runs: Sequence[Rows], images: Sequence[str], file: Path | IO[bytes]) -> None:
     """The table as Parquet."""
-    frame(runs).to_parquet(file, index=False)
+    frame(runs, images).to_parquet(file, index=False)
 
-
-def write_csv(runs: Sequence[Rows], file: Path | IO[bytes]) -> None:
-    """The table as CSV."""
-    frame(runs).to_csv(file, index=False)

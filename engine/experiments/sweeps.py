@@ -13,7 +13,7 @@ from engine.attacks.spec import AttackSpec
 from engine.data.marks import MARKS, marked
 from engine.errors import EngineError
 from engine.experiments.gathered import Gathered, payload_of_runs, runs_of
-from engine.experiments.sources import seen
+from engine.experiments.sources import opened, seen
 from engine.experiments.units import Unit, common_of, further_of, images_task, rows_of, rows_task, units_of
 from engine.work.kinds import Bench, Task, kind
 from engine.work.specs import canonical
@@ -50,6 +50,12 @@ class Sweep:
         attacks = ", ".join(dict.fromkeys(spec.attack for spec in self.attacks))
         return f"{attacks} on {len(self.indices)} images of {self.dataset}/{self.split} with {', '.join(self.models)}"
 
+    @property
+    def images(self) -> tuple[str, ...]:
+        """What the images are called, in their order; raises EngineError."""
+        dataset = opened(self.dataset, self.split)
+        return tuple(dataset.item_name(index) for index in self.indices)
+
     def plan(self) -> list[list[Unit]]:
         """The units of every run, model by model and attack by attack; raises EngineError."""
         return [units_of(self.dataset, self.split, self.indices, model, attack, self.names, self.further)
@@ -74,7 +80,8 @@ def sweep_of(dataset: str, split: str, indices: Sequence[int], models: Sequence[
 
 def _contents(sweep: Sweep) -> str:
     """The digest of what decides the rows of a sweep: less than all of its units', which would be many."""
-    runs, images = [], ""
+    runs: list[Any] = []
+    images = ""
     for model in sweep.models:
         dataset = seen(sweep.dataset, sweep.split, model, sweep.names)
         images = images or dataset.digest_of(sweep.indices)

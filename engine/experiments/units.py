@@ -36,7 +36,8 @@ class Unit:
     seen to be the same later.
 
     `names` are what the model calls the data set's classes, where they are called otherwise; `further` numbers the
-    further images that the attacker has, in the split that they come from.
+    further images that the attacker has, in the split that they come from. `shown` is the place among the images of the
+    one that somebody looks at, where all are attacked together for the sake of the last digits.
     """
 
     dataset: str
@@ -53,17 +54,24 @@ class Unit:
     mask: str = ""
     files: tuple[tuple[str, str], ...] = ()
     names: tuple[tuple[str, str], ...] = ()
+    shown: int | None = None
 
     def canonical(self) -> dict[str, Any]:
         """The digests decide, not the names: an image is the same in whatever folder it lies."""
         return {"attack": canonical(self.attack), "images": self.images, "model": self.model, "weights": self.weights,
                 "surrogates": list(self.surrogates), "others": self.others, "mask": self.mask,
-                "files": dict(self.files), "names": dict(self.names)}
+                "files": dict(self.files), "names": dict(self.names),
+                **({} if self.shown is None else {"shown": self.shown})}
 
     @property
     def source(self) -> Source:
-        """The first image, or the upload."""
-        return Source(self.dataset, self.split, self.indices[0] if self.indices else 0, self.upload)
+        """The image that is looked at, or the first one, or the upload."""
+        return Source(self.dataset, self.split, self.indices[self.shown or 0] if self.indices else 0, self.upload)
+
+    @property
+    def whole(self) -> Unit:
+        """The same, whichever of its images is looked at."""
+        return replace(self, shown=None)
 
     @property
     def seen(self) -> Dataset:
@@ -73,17 +81,25 @@ class Unit:
     @property
     def title(self) -> str:
         """For people."""
-        what = picture(self.source).name if len(self.indices) < 2 else f"{self.dataset}/{self.split}"
+        one = len(self.indices) < 2 or self.shown is not None
+        what = picture(self.source).name if one else f"{self.dataset}/{self.split}"
         return f"{ATTACKS[self.attack.attack].info.title} on {what} with {self.model}"
 
 
-def unit_of(source: Source, model: str, attack: AttackSpec) -> Unit:
-    """That attack on that picture, as they are now; raises EngineError for what can be seen without computing."""
+def unit_of(source: Source, model: str, attack: AttackSpec, company: Sequence[int] = ()) -> Unit:
+    """That attack on that picture, as they are now; raises EngineError for what can be seen without computing.
+
+    `company` numbers the images of a batch, the picture among them, that are attacked together: networks round
+    differently for other batches, and this is how the picture came out in that one.
+    """
     chosen = picture(source)
     if (reason := unmarked(attack.mask, chosen)) is not None:
         raise EngineError(f"{reason}; choose another picture, or another part that may change")
+    if len(company) > attack.batch:
+        raise EngineError(f"{len(company)} images cannot be attacked together in batches of {attack.batch}")
     if not source.upload:
-        return units_of(source.dataset, source.split, [source.index], model, attack)[0]
+        unit = units_of(source.dataset, source.split, company or [source.index], model, attack)[0]
+        return unit if not company else replace(unit, shown=unit.indices.index(source.index))
     dataset = seen(source.dataset, source.split, model)
     common = common_of(dataset, source.dataset, model, attack, further_of(dataset, [], attack))
     return replace(common, images=digest.of_arrays(chosen.image), upload=source.upload)
@@ -144,7 +160,7 @@ def unchanged(unit: Unit) -> Unit:
     else:
         dataset = unit.seen
         common = common_of(dataset, unit.dataset, unit.model, unit.attack, unit.further)
-        now = _on(unit.indices, common, dataset)
+        now = replace(_on(unit.indices, common, dataset), shown=unit.shown)
     if now != unit:
         raise EngineError("the images or the model have changed since this was asked for; ask for it again")
     return unit

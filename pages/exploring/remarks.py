@@ -19,6 +19,9 @@ def of(run: Run) -> list[str]:
 def foreseen(settings: runs.Settings, picture: Picture) -> list[str]:
     """What a reader must know besides, as far as it is known before the attack has run."""
     lines = [*picture.notes, *_confined(settings)]
+    if settings.company:
+        lines.append(f"attacked together with the {len(settings.company) - 1} others of its batch, as it was counted "
+                     "there; choose another picture to attack one alone")
     if settings.source.upload and settings.source.dataset.startswith("phantom"):
         lines.append("this model was trained on phantoms only; choose a data set of real pictures on the left")
     return _sentences(lines)

@@ -11,17 +11,22 @@ from pages.ui.text import literal
 PALETTE = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#0072b2", "#f0e442", "#999999")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash")
 BEFORE, AFTER = "#56b4e9", "#e69f00"
-_CONFIG = {
-    "displaylogo": False,
-    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d",
-                               "resetScale2d"],
-    "toImageButtonOptions": {"format": "svg", "filename": "perturbscope"},
-}
+CAMERA = "figures are saved as"  # where a session remembers what it wants of the cameras
+
+
+def config(name: str = "perturbscope") -> dict[str, object]:
+    """Plotly's settings: few buttons, and a camera that saves as the visitor wishes."""
+    return {
+        "displaylogo": False,
+        "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d",
+                                   "resetScale2d"],
+        "toImageButtonOptions": {"format": st.session_state.get(CAMERA) or "svg", "filename": name, "scale": 2},
+    }
 
 
 def show(figure: go.Figure, key: str) -> None:
-    """Draw a plot; its camera saves it as SVG."""
-    st.plotly_chart(figure, width="stretch", key=key, config=_CONFIG)
+    """Draw a plot; its camera saves it."""
+    st.plotly_chart(figure, width="stretch", key=key, config=config())
 
 
 def probabilities(classes: Sequence[str], before: Sequence[float], after: Sequence[float]) -> go.Figure:

@@ -190,11 +190,12 @@ def goal(address: Address, classes: Sequence[str], truth: int | None) -> int | N
     return None if chosen == away else list(classes).index(chosen)
 
 
-def settings(address: Address, attack: type[Attack], norm: str) -> dict[str, object]:
-    """One control for every parameter the attack declares, and a button for each of its presets."""
+def settings(address: Address, attack: type[Attack], norm: str, prefix: str = "set") -> dict[str, object]:
+    """One control for every parameter the attack declares, and a button for each of its presets. In the address they
+    are called `prefix`.NAME."""
     declared = {_key(address.scope, attack.info, p, norm): NORMS[norm].resolved(p) for p in params_of(attack)}
     _presets(address.scope, attack.info, declared)
-    return {p.name: _param(address, p, key) for key, p in declared.items()}
+    return {p.name: _param(address, p, key, f"{prefix}.{p.name}") for key, p in declared.items()}
 
 
 def _key(scope: Scope, info: AttackInfo, p: Param, norm: str) -> str:
@@ -222,8 +223,7 @@ def _fill(declared: Mapping[str, Param], values: Mapping[str, Value]) -> None:
         force(key, shown(p, values.get(p.name, p.default)))
 
 
-def _param(address: Address, p: Param, key: str) -> Value:
-    name = f"set.{p.name}"
+def _param(address: Address, p: Param, key: str, name: str) -> Value:
     value = p.check(_widget(p, key, address.seed(name, key, lambda text: shown(p, p.check(text)), shown(p, p.default))))
     address.note(name, None if value == p.default else str(value))
     return value

@@ -21,18 +21,20 @@ from pages.ui.controls import SCALES
 
 @dataclass(frozen=True)
 class Settings:
-    """What the sidebar says."""
+    """What the sidebar says; `company` numbers the images of the batch that the picture was attacked in, where that is
+    to be repeated to the last digit."""
 
     source: Source
     model: str
     attack: AttackSpec
     device: str
+    company: tuple[int, ...] = ()
 
 
 def to_json(settings: Settings, explored: Explored) -> str:
     """A run as a file."""
     return json.dumps({"source": asdict(settings.source), "model": settings.model, "device": settings.device,
-                       **specs.to_json(explored)}, indent=2, ensure_ascii=False) + "\n"
+                       "company": settings.company, **specs.to_json(explored)}, indent=2, ensure_ascii=False) + "\n"
 
 
 def address_of(data: bytes) -> dict[str, str]:
@@ -60,15 +62,16 @@ def address_of_facts(facts: Any) -> dict[str, str]:
     if spec.target is not None and spec.target >= len(classes):
         raise EngineError(f"{_NO_RUN}: its target is class {spec.target}, and there are {len(classes)}; {_CHOOSE}")
     source = Source(**{name: facts["source"][name] for name in SAVED_RUN["properties"]["source"]["properties"]})
-    return texts(Settings(replace(source, index=int(source.index)), facts["model"], spec, facts.get("device", "auto")),
-                 classes)
+    return texts(Settings(replace(source, index=int(source.index)), facts["model"], spec, facts.get("device", "auto"),
+                          tuple(map(int, facts.get("company", ())))), classes)
 
 
 def address_of_task(task: Task) -> dict[str, str]:
     """The address of the page on which `task` was asked for; raises EngineError where its data are not here."""
     spec = task.spec if isinstance(task.spec, Unit) else task.spec.unit
     classes = opened(spec.source.dataset, spec.source.split).classes
-    return texts(Settings(spec.source, spec.model, spec.attack, task.device), classes)
+    company = () if spec.shown is None else spec.indices
+    return texts(Settings(spec.source, spec.model, spec.attack, task.device, company), classes)
 
 
 _NO_RUN, _CHOOSE = "this is not a run saved by Perturbscope", "choose the .json saved below a result"
@@ -102,6 +105,7 @@ def _whole(high: int) -> dict[str, Any]:
 
 
 _LONGEST_PATH, _LONGEST_DRAWING = 4096, 20_000
+MOST_COMPANY = 256  # images that are attacked together
 # What of a saved run is read again. Names and numbers are checked further where the page takes them from its address.
 SAVED_RUN: dict[str, Any] = _object({
     "source": _object({"dataset": _text(_LONGEST_PATH), "split": _text(), "index": _whole(10**9),
@@ -117,7 +121,7 @@ SAVED_RUN: dict[str, Any] = _object({
             max_queries={"type": ["integer", "null"]}, surrogate=_text(_LONGEST_PATH), mask=_text(_LONGEST_DRAWING),
             defenses=_text(_LONGEST_PATH), attacker=_text(), draws=_whole(1000)),
     }),
-}, device=_text())
+}, device=_text(), company={"type": "array", "items": _whole(10**9), "maxItems": MOST_COMPANY})
 
 
 def texts(settings: Settings, classes: Sequence[str]) -> dict[str, str]:
@@ -137,6 +141,8 @@ def texts(settings: Settings, classes: Sequence[str]) -> dict[str, str]:
         named[scale.setting] = scale.text(spec.eps * scale.factor)
     if source.upload:
         named["upload"] = source.upload
+    if settings.company:
+        named["company"] = ".".join(map(str, settings.company))
     if spec.target is not None:
         named["target"] = classes[spec.target]
     return {**named, **{f"set.{name}": str(value) for name, value in spec.params.items()}}
@@ -146,8 +152,7 @@ def command(settings: Settings, classes: Sequence[str]) -> str:
     """The command that repeats the run; options that have their default are left out."""
     source, spec = settings.source, settings.attack
     info = ATTACKS[spec.attack].info
-    options = {"dataset": source.dataset, "split": source.split, "index": str(source.index), "model": settings.model,
-               "attack": spec.attack}
+    options = {"dataset": source.dataset, "split": source.split, "model": settings.model, "attack": spec.attack}
     if info.bounded:
         scale = SCALES[spec.norm]
         options["eps"] = scale.text(spec.eps * scale.factor)
@@ -164,6 +169,7 @@ def command(settings: Settings, classes: Sequence[str]) -> str:
     if settings.device != "auto":
         options["device"] = settings.device
     words = [f"--{name} {shlex.quote(value)}" for name, value in options.items()]
+    words.insert(2, f"--index {' '.join(map(str, settings.company or [source.index]))}")
     defaults = {p.name: p.default for p in params_of(ATTACKS[spec.attack])}
     changed = [shlex.quote(f"{name}={value}") for name, value in spec.params.items() if value != defaults[name]]
     words += [f"--set {' '.join(changed)}"] if changed else []

@@ -18,8 +18,8 @@ def main() -> None:
     st.set_page_config(page_title="Perturbscope", page_icon=str(_ROOT / "assets" / "favicon.png"), layout="wide",
                        initial_sidebar_state=352)
     page = st.navigation([
-        st.Page(_ROOT / "pages" / "explore.py", title="Explore", default=True),
-        st.Page(_ROOT / "pages" / "about.py", title="About"),
+        st.Page(file("explore"), title="Explore", default=True),
+        st.Page(file("about"), title="About"),
     ], position="top")
     st.html(f"<style>{_CSS}</style>")
     st.html(f'<div class="ps-standing">{STANDING_LINE}</div>')
@@ -28,6 +28,11 @@ def main() -> None:
         page.run()
     finally:
         _inside.reset(token)
+
+
+def file(page: str) -> Path:
+    """The file of the page of that name, for links to it."""
+    return _ROOT / "pages" / f"{page}.py"
 
 
 def run(page: Callable[[], None]) -> None:

@@ -28,7 +28,7 @@ DEFAULT_DATASET = "phantom-cxr"
 # What a newcomer sees first: a pneumonia whose diagnosis flips to normal.
 FIRST_PICTURE = {"phantom-cxr": 8}
 # What is no widget's: which picture, which upload, which page of thumbnails, what an upload did wrong.
-INDEX, UPLOAD, FIRST, TROUBLE = "index", "upload", "first", "upload trouble"
+INDEX, UPLOAD, COMPANY, FIRST, TROUBLE = "index", "upload", "company", "first", "upload trouble"
 
 
 def dataset(address: Address) -> tuple[Dataset, str]:
@@ -70,6 +70,13 @@ def _typed(key: str) -> None:
         consent.give(path)
 
 
+def _typed_several(key: str) -> None:
+    """The same for a control that takes several."""
+    for name in st.session_state[key]:
+        if (path := _path_in(name)):
+            consent.give(path)
+
+
 def ask(scope: Scope, path: str, texts: dict[str, str]) -> None:
     """The question about a path that a link or a run names, with the button that opens it and all else they ask for."""
     st.warning(plain(f"This link or run asks for {path} on this machine. Nothing there was looked at. Open it only if "
@@ -88,37 +95,79 @@ def _title(name: str) -> str:
 
 def model(address: Address, info: DatasetInfo) -> str:
     """The chosen model among those that know this data set's classes; raises EngineError where there is none."""
-    fitting = {entry.name: entry for entry in _fitting(info)}
-    if not fitting:
-        raise EngineError(_no_model(info))
+    known = _known(info)
     key = address.scope.control("model")
-    names = list(fitting)
-
-    def read(text: str) -> str:
-        if text not in (known := [entry.name for entry in models()]):
-            if not reads_as_file(text):
-                raise UnknownName("model", text, known)
-            consent.check(text)
-        model_digest(text)
-        if not is_path(text) and text not in names:
-            match(info.classes, model_card(text).classes, text)
-        return text
-
-    seed = address.seed("model", key, read, names[0], lambda name: name in names or is_path(name))
+    names = list(known)
+    seed = address.seed("model", key, lambda text: _read_model(info, text), names[0],
+                        lambda name: name in names or is_path(name))
     asked = address.current(key)
     names = list(dict.fromkeys([*names, asked]))
     name: str = st.selectbox("Model", names, place(names, seed), key=key, accept_new_options=True,
                              on_change=_typed, args=(key,),
-                             format_func=lambda n: fitting[n].title if n in fitting else PurePath(n).name,
+                             format_func=lambda n: _model_title(known, n),
                              help="Models that know this data set's classes; or type the path of a checkpoint.  \n"
-                                  + (_card_help(fitting[asked]) if asked in fitting else ""))
+                                  + (_card_help(known[asked]) if asked in known else ""))
     address.note("model", name)
-    if name not in fitting:
+    if name not in known:
         consent.check(name)
     model_digest(name)
-    if name in fitting:
-        st.caption(plain(card_line(fitting[name])))
+    if name in known:
+        st.caption(plain(card_line(known[name])))
     return name
+
+
+def several_models(address: Address, info: DatasetInfo, name: str, label: str, first: int, help: str = ""
+                   ) -> tuple[str, ...]:
+    """Some of the models that know this data set's classes, the `first` few by default; raises EngineError where there
+    is none, or none was chosen."""
+    known = _known(info)
+    key, names = address.scope.control(name), list(known)
+
+    def read(text: str) -> list[str]:
+        return [_read_model(info, one.strip()) for one in text.split(",") if one.strip()]
+
+    def valid(chosen: list[str]) -> bool:
+        return all(one in names or is_path(one) for one in chosen)
+
+    seed = address.seed(name, key, read, names[:first], valid)
+    options = list(dict.fromkeys([*names, *address.current(key)]))
+    chosen: list[str] = st.multiselect(label, options, seed, key=key, accept_new_options=True,
+                                       on_change=_typed_several, args=(key,),
+                                       format_func=lambda n: _model_title(known, n),
+                                       help=f"Models that know this data set's classes; or type the path of a "
+                                            f"checkpoint. {help}".strip())
+    address.note(name, ",".join(chosen))
+    for one in chosen:
+        if one not in known:
+            consent.check(one)
+        model_digest(one)
+    if not chosen:
+        raise EngineError("choose at least one model")
+    return tuple(chosen)
+
+
+def _known(info: DatasetInfo) -> dict[str, ModelEntry]:
+    """The models that know these classes, by name; raises EngineError where there is none."""
+    known = {entry.name: entry for entry in fitting(info)}
+    if not known:
+        raise EngineError(_no_model(info))
+    return known
+
+
+def _read_model(info: DatasetInfo, text: str) -> str:
+    """A model's name or path as the address writes it; raises EngineError."""
+    if text not in (known := [entry.name for entry in models()]):
+        if not reads_as_file(text):
+            raise UnknownName("model", text, known)
+        consent.check(text)
+    model_digest(text)
+    if not is_path(text) and text not in [entry.name for entry in fitting(info)]:
+        match(info.classes, model_card(text).classes, text)
+    return text
+
+
+def _model_title(known: dict[str, ModelEntry], name: str) -> str:
+    return known[name].title if name in known else PurePath(name).name
 
 
 def is_path(name: object) -> bool:
@@ -126,7 +175,7 @@ def is_path(name: object) -> bool:
     return isinstance(name, str) and reads_as_file(name)
 
 
-def _fitting(info: DatasetInfo) -> list[ModelEntry]:
+def fitting(info: DatasetInfo) -> list[ModelEntry]:
     """Models that know these classes by name; first those trained on this data set, then those with no other class,
     small networks before large ones."""
     fitting = [entry for entry in models() if fits(info.classes, entry.card.classes)]
@@ -193,6 +242,24 @@ def source(address: Address, data: Dataset, split: str) -> Source:
     address.note("index", str(index))
     address.note("upload", upload or None)
     return Source(data.info.name, split, index, upload)
+
+
+def company(address: Address, data: Dataset, chosen: Source) -> tuple[int, ...]:
+    """The images that the chosen one is attacked with, where a link from a table asks for that."""
+    def read(text: str) -> tuple[int, ...]:
+        try:
+            numbers = tuple(data.checked(int(word)) for word in text.split("."))
+        except ValueError as error:
+            raise error if isinstance(error, EngineError) else EngineError("it must be image numbers such as 3.17") \
+                from None
+        if len(numbers) > runs.MOST_COMPANY or chosen.index not in numbers:
+            raise EngineError(f"it must name at most {runs.MOST_COMPANY} images, among them the chosen one")
+        return numbers
+
+    numbers = address.value("company", address.scope.control(COMPANY), read, (),
+                            lambda numbers: not numbers or (chosen.index in numbers and not chosen.upload))
+    address.note("company", ".".join(map(str, numbers)) or None)
+    return numbers
 
 
 def chooser(scope: Scope, data: Dataset, chosen: Source) -> None:

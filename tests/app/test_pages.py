@@ -11,7 +11,8 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
 from engine.attacks import ATTACKS
-from engine.experiments.explore import warm_task
+from engine.experiments.explore import explore_task, warm_task
+from engine.experiments.sources import Source
 from engine.params import params_of
 from engine.work.jobs import Job, jobs
 
@@ -202,6 +203,26 @@ def test_a_saved_run_is_an_address_again(first: AppTest) -> None:
     again = opened(**{name.replace(".", "__"): value for name, value in texts.items()})
     assert not again.error and again.session_state["explore shown"].settings == shown.settings
     assert json.loads(saved)["run"]["provenance"]["versions"]["torch"]
+
+
+def test_a_link_from_a_table_shows_the_picture_as_it_came_out_in_its_batch() -> None:
+    link = {"index": "5", "company": "3.5.8", "attack": "fgsm", "eps": "3/255"}
+    app = settled(opened(**link))
+    assert address(app)["company"] == "3.5.8" and not app.error
+    assert any("Attacked together with the 2 others" in caption.value for caption in app.caption)
+    assert "--index 3 5 8 " in app.code[0].value
+    shown = app.session_state["explore shown"]
+    task = explore_task(Source("phantom-cxr", "test", 5), shown.settings.model, shown.settings.attack,
+                        company=(3, 5, 8))
+    assert shown.job.key == task.key and shown.explored.run.n == 1
+
+
+@pytest.mark.parametrize(("company", "line"), [
+    ("3.8", "among them the chosen one"), ("x", "image numbers such as"), ("5.100000", "has images 0 to"),
+    (".".join(map(str, range(20))), "cannot be attacked together in batches of 16")])
+def test_a_company_that_cannot_be_is_told(company: str, line: str) -> None:
+    app = opened(index="5", company=company, attack="fgsm")
+    assert any(line in error.value for error in app.error)
 
 
 def test_about_explains_everything_that_is_registered() -> None:

@@ -15,6 +15,7 @@ from engine.data.upload import read_upload, save_upload
 from engine.errors import Cancelled, EngineError
 from engine.experiments import attacking, explore, sources, units
 from engine.experiments.explore import explore_task, heatmap_task, warm_task
+from engine.experiments.explored import Explored
 from engine.experiments.sources import Source, picture
 from engine.progress import Progress
 from engine.work.kinds import Task
@@ -202,3 +203,33 @@ def test_warming_leaves_nothing_on_disk() -> None:
     task = warm_task(MODEL)
     assert not task.keep
     assert perform(task).arrays == {}
+
+
+def test_a_picture_in_its_company_is_the_one_that_was_counted() -> None:
+    """Networks round differently for other batches: attacked alone it would be another one."""
+    company = (SICK.index + 1, SICK.index + 2, SICK.index, SICK.index + 3)
+    batch, = units.units_of("phantom-cxr", "test", company, MODEL, pgd())
+    images = perform(units.images_task(batch, "cpu")).arrays["adversarial"]
+    task = explore_task(SICK, MODEL, pgd(), "cpu", company)
+    found = Explored.of(perform(task))
+    assert found.adversarial.tobytes() == images[2].tobytes()
+    assert np.array_equal(found.clean, picture(SICK).image) and found.run.n == 1
+    assert task.spec.source == SICK and task.key != explore_task(SICK, MODEL, pgd(), "cpu").key
+    heat = perform(heatmap_task(task, "grad-cam", None))
+    assert heat.arrays["before"].shape == found.clean.shape[1:]
+
+
+def test_nobody_looks_at_another_picture_of_the_company_meanwhile() -> None:
+    looks: list[object] = []
+    progress = Progress(on_preview=lambda make: looks.append(make()))
+    perform(explore_task(SICK, MODEL, pgd(), "cpu", (SICK.index + 1, SICK.index)), progress)
+    assert not looks
+    perform(explore_task(SICK, MODEL, pgd(seed=5), "cpu"), progress)
+    assert looks
+
+
+def test_what_is_said_of_the_company_is_said_to_be_so() -> None:
+    spec = make_spec("hopskipjump", params={"queries": 1})
+    company = (SICK.index, *(i for i in range(40) if phantom.label_of("test", i) and i != SICK.index))[:3]
+    found = Explored.of(perform(explore_task(SICK, MODEL, spec, "cpu", company)))
+    assert any(line.startswith("of 3 images attacked together, ") for line in found.run.warnings)

@@ -20,6 +20,7 @@ from engine.work.kinds import KINDS, Bench, to_the_end
 from engine.work.store import Payload, Store
 
 SPLIT, INDICES = "test", (5, 0, 17, 3, 40)
+NAMES = ("test/5", "test/0", "test/17", "test/3", "test/40")
 
 
 @pytest.fixture
@@ -96,6 +97,7 @@ def test_the_key_is_that_of_what_is_inside(home: Path, monkeypatch: pytest.Monke
     assert evaluation_task(sweep(fgsm()), "cpu").key == key
     assert evaluation_task(sweep(fgsm(4 / 255)), "cpu").key != key
     assert evaluation_task(sweep(fgsm(seed=1)), "cpu").key != key
+    assert sweep(fgsm()).images == NAMES
     other = sweep_of("phantom-cxr", SPLIT, INDICES[:3], ("phantom-cxr/resnet18",), (fgsm(),))
     assert evaluation_task(other, "cpu").key != key
     monkeypatch.setattr("engine.experiments.units.model_digest", lambda name: "other weights")
@@ -110,14 +112,14 @@ def test_a_sweep_of_what_has_changed_since_is_told(home: Path, monkeypatch: pyte
 
 
 def test_the_table_has_a_row_an_image_and_run(runs: list[Rows], tmp_path: Path) -> None:
-    table = frame(runs)
+    table = frame(runs, NAMES)
     assert len(table) == 2 * len(INDICES)
-    assert list(table["image"][:5]) == list(runs[0].identities)
+    assert list(table["image"][:5]) == list(NAMES)
     assert (table["success"] == np.concatenate([rows.success for rows in runs])).all()
     said = table[[f"p_adversarial_{name}" for name in runs[0].classes]].to_numpy()
     assert [runs[0].classes[k] for k in said.argmax(axis=1)] == list(table["predicted_adversarial"])
     assert table["eps"].unique().tolist() == [2 / 255, 8 / 255]
-    write_parquet(runs, tmp_path / "rows.parquet")
+    write_parquet(runs, NAMES, tmp_path / "rows.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "rows.parquet"), table, check_categorical=False,
                                   check_dtype=False)
 
@@ -125,7 +127,7 @@ def test_the_table_has_a_row_an_image_and_run(runs: list[Rows], tmp_path: Path) 
 def test_a_refusal_is_no_class(runs: list[Rows]) -> None:
     refused = runs[0].refused_adversarial.copy()
     refused[1] = True
-    table = frame([replace(runs[0], refused_adversarial=refused)])
+    table = frame([replace(runs[0], refused_adversarial=refused)], NAMES)
     assert table["predicted_adversarial"].isna().tolist() == refused.tolist()
 
 

@@ -1,0 +1,253 @@
+"""What the pages about whole data sets let choose in the sidebar: data set, images, models, attacks, budgets, seeds.
+
+All of it is in the address.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from engine.attacks import ATTACKS
+from engine.attacks.base import Attack, Knowledge
+from engine.attacks.norms import NORMS
+from engine.attacks.spec import AttackSpec, make_spec
+from engine.data import Dataset
+from engine.errors import EngineError, UnknownName
+from engine.experiments import pace
+from engine.experiments.selection import Selection
+from engine.experiments.sweeps import Sweep, sweep_of
+from engine.params import Value, params_of
+from pages.ui import controls, sources
+from pages.ui.address import Address
+from pages.ui.charts import CAMERA, counted, duration
+from pages.ui.controls import KNOWN_AS, SCALES, Scale
+
+MOST_SEEDS = 20
+IMAGES = ("12", "24", "48", "96", "200", "500", "all", "each 10", "each 50")
+_EACH, _ALL, _NUMBERED = "each ", "all", "#"
+
+
+@dataclass(frozen=True)
+class Wants:
+    """What a page lets choose. `offers` says which attacks it is about; `models` how many are chosen at first, `images`
+    how many; `budgets` are those at first, as the address writes them (none: the page has no control for them)."""
+
+    offers: Callable[[type[Attack]], bool] = lambda attack: True
+    attacks: tuple[str, ...] = ("fgsm", "pgd")
+    models: int = 1
+    images: str = "48"
+    budgets: tuple[str, ...] = ("1/255", "2/255")
+    models_help: str = ""
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """An attack with its own settings."""
+
+    name: str
+    norm: str
+    params: Mapping[str, Value]
+
+    @property
+    def bounded(self) -> bool:
+        return ATTACKS[self.name].info.bounded
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the sidebar says; `budgets` are eps in [0,1], smallest first."""
+
+    data: Dataset
+    split: str
+    images: str
+    indices: tuple[int, ...]
+    models: tuple[str, ...]
+    attackers: tuple[Attacker, ...]
+    budgets: tuple[float, ...]
+    seeds: tuple[int, ...]
+    numerics: str
+    device: str
+
+    @property
+    def name(self) -> str:
+        """The data set's."""
+        return self.data.info.name
+
+    def specs(self, budgets: Sequence[float] | None = None, **options: Any) -> tuple[AttackSpec, ...]:
+        """Every attack at every budget (default: the chosen ones) with every seed; once where it takes no budget.
+        `options` are further ones of `make_spec`. Raises EngineError."""
+        at = self.budgets if budgets is None else budgets
+        return tuple(make_spec(one.name, eps=eps, norm=one.norm, seed=seed, numerics=self.numerics,
+                               params=dict(one.params), **options)
+                     for one in self.attackers for eps in (at if one.bounded else (None,)) for seed in self.seeds)
+
+    def sweep(self, budgets: Sequence[float] | None = None, **options: Any) -> Sweep:
+        """Those attacks on the chosen images with the chosen models; raises EngineError."""
+        return sweep_of(self.name, self.split, self.indices, self.models, self.specs(budgets, **options))
+
+    def price(self, specs: Sequence[AttackSpec] | None = None) -> str:
+        """What the attacks will cost at most, on all models, in one line."""
+        seconds: float | None = 0.0
+        gradients = queries = 0
+        for spec in self.specs() if specs is None else specs:
+            cost = ATTACKS[spec.attack](**spec.params).cost()
+            gradients += cost.gradients * len(self.indices) * len(self.models)
+            queries += cost.queries * len(self.indices) * len(self.models)
+            for model in self.models:
+                at = pace.known(model, self.device)
+                seconds = None if at is None or seconds is None else seconds + at.estimate(cost) * len(self.indices)
+        spent = [counted(gradients, "gradient")] if gradients else []
+        spent += [counted(queries, "query", "queries")] if queries != gradients else []
+        time = "" if seconds is None else f", about {duration(seconds)} here"
+        return f"Costs at most {' and '.join(spent) or 'nothing'}{time}."
+
+
+def choose(address: Address, wants: Wants) -> Chosen:
+    """Every control; raises EngineError where one makes the rest impossible. The address is not written yet."""
+    data, split = sources.dataset(address)
+    images, indices = _images(address, data, wants)
+    models = sources.several_models(address, data.info, "models", "Models", wants.models, wants.models_help)
+    norm, attackers = _attackers(address, wants)
+    budgets = _budgets(address, SCALES[norm], wants) if wants.budgets and any(a.bounded for a in attackers) else ()
+    with st.expander("Advanced settings"):
+        seeds = _seeds(address)
+        numerics = controls.numerics(address)
+        device = controls.device(address)
+        st.segmented_control("Cameras save figures as", ("svg", "png"), default="svg", key=CAMERA,
+                             format_func=str.upper, help="SVG stays sharp at any size; PNG opens everywhere.")
+    return Chosen(data, split, images, indices, models, attackers, budgets, seeds, numerics, device)
+
+
+def selection_of(text: str) -> Selection:
+    """Which images "48", "each 10", "all" or "#3 #17" are; raises EngineError."""
+    words = text.strip()
+    try:
+        if words == _ALL:
+            return Selection()
+        if words.startswith(_NUMBERED):
+            return Selection(indices=tuple(int(word.lstrip(_NUMBERED)) for word in words.replace(",", " ").split()))
+        if words.startswith(_EACH):
+            return Selection(per_class=int(words.removeprefix(_EACH)))
+        return Selection(limit=int(words))
+    except ValueError as error:
+        if isinstance(error, EngineError):
+            raise
+        raise EngineError("it must be a number of images such as 48, 'each 10' (of every class), 'all', or the "
+                          "numbers of images such as '#3 #17'") from None
+
+
+def _images(address: Address, data: Dataset, wants: Wants) -> tuple[str, tuple[int, ...]]:
+    key = address.scope.control("images")
+
+    def read(text: str) -> str:
+        selection_of(text).of(data)
+        return text
+
+    seed = address.seed("images", key, read, wants.images, lambda text: isinstance(text, str))
+    options = list(dict.fromkeys([wants.images, *IMAGES, address.current(key)]))
+    text: str = st.selectbox("Images", options, controls.place(options, seed), key=key, accept_new_options=True,
+                             format_func=lambda text: _images_title(text, len(data)),
+                             help="How many images of the split, spread evenly over it. Or type another number, "
+                                  "'each 10' for ten of every class, or the numbers of images: #3 #17.")
+    address.note("images", text)
+    return text, selection_of(text).of(data)
+
+
+def _images_title(text: str, total: int) -> str:
+    if text == _ALL:
+        return f"all {total:,} of the split"
+    if text.startswith(_EACH):
+        return f"{text.removeprefix(_EACH)} of every class"
+    return text if text.startswith(_NUMBERED) else f"{text} of {total:,}"
+
+
+def _attackers(address: Address, wants: Wants) -> tuple[str, tuple[Attacker, ...]]:
+    """The attacks with their settings, and the norm that they have in common."""
+    offered = [name for k in Knowledge for name in ATTACKS
+               if ATTACKS[name].info.knowledge is k and wants.offers(ATTACKS[name])]
+    norms = [norm for norm in SCALES if any(norm in ATTACKS[name].info.norms for name in offered)]
+    norm = norms[0]
+    if len(norms) > 1:
+        norm = controls.choice(address, "norm", "What is limited", norms, norm,
+                               format_func=lambda name: NORMS[name].title)
+    fitting = [name for name in offered if norm in ATTACKS[name].info.norms]
+    key = address.scope.control("attacks")
+
+    def read(text: str) -> list[str]:
+        chosen = [name.strip() for name in text.split(",") if name.strip()]
+        for name in chosen:
+            if name not in offered:
+                raise UnknownName("attack", name, offered)
+        return chosen
+
+    first = [name for name in wants.attacks if name in fitting] or fitting[:1]
+    seed = address.seed("attacks", key, read, first, lambda names: all(name in fitting for name in names))
+    names = st.multiselect("Attacks", fitting, seed, key=key, format_func=_attack_title, help="Type to search.")
+    address.note("attacks", ",".join(names))
+    if not names:
+        raise EngineError("choose at least one attack")
+    attackers = []
+    for name in names:
+        if not params_of(ATTACKS[name]):
+            attackers.append(Attacker(name, norm, {}))
+            continue
+        with st.expander(f"{ATTACKS[name].info.title}: settings"):
+            values = controls.settings(address, ATTACKS[name], norm, f"set.{name}")
+            attackers.append(Attacker(name, norm, values))
+    return norm, tuple(attackers)
+
+
+def _attack_title(name: str) -> str:
+    info = ATTACKS[name].info
+    return f"{info.title} ({KNOWN_AS[info.knowledge]})"
+
+
+def _budgets(address: Address, scale: Scale, wants: Wants) -> tuple[float, ...]:
+    """The budgets, as many as wished."""
+    name = scale.setting
+    key = address.scope.control(name)
+
+    def read(text: str) -> list[str]:
+        return [scale.text(scale.read(one)) for one in text.split(",") if one.strip()]
+
+    default = list(wants.budgets) if scale.norm == "linf" else [scale.text(scale.default)]
+    seed = address.seed(name, key, read, default, lambda texts: isinstance(texts, list))
+    shown = list(dict.fromkeys([*map(scale.text, scale.offered), *address.current(key)]))
+    texts = st.multiselect(scale.label, shown, seed, key=key, accept_new_options=True,
+                           help=f"{scale.help} Several may be chosen; or type another, such as "
+                                f"{scale.text(scale.default)}.")
+    address.note(name, ",".join(texts))
+    try:
+        values = sorted({scale.eps(scale.read(text)) for text in texts})
+    except EngineError as error:
+        raise EngineError(f"{scale.label}: {error}") from None
+    if not values:
+        raise EngineError(f"choose at least one value of {scale.label}")
+    return tuple(values)
+
+
+def _seeds(address: Address) -> tuple[int, ...]:
+    key = address.scope.control("seeds")
+
+    def read(text: str) -> str:
+        _seeds_in(text)
+        return text
+
+    seed = address.seed("seeds", key, read, "0")
+    text = st.text_input("Seeds", seed, key=key,
+                         help="Where an attack uses chance: the same seed gives the same images again. Several, with "
+                              "commas, say how much chance matters.")
+    address.note("seeds", text)
+    return _seeds_in(text)
+
+
+def _seeds_in(text: str) -> tuple[int, ...]:
+    try:
+        seeds = tuple(dict.fromkeys(int(one) for one in text.split(",")))
+    except ValueError:
+        raise EngineError("seeds must be whole numbers with commas, such as 0, 1, 2") from None
+    if len(seeds) > MOST_SEEDS or not all(0 <= seed < 2**31 for seed in seeds):
+        raise EngineError(f"seeds must lie between 0 and 2147483647, and be at most {MOST_SEEDS}")
+    return seeds

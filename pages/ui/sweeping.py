@@ -1,0 +1,113 @@
+"""Long work as a page shows it: Run and Cancel, how far it is, and what it has so far, growing while one looks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from engine.attacks.rows import Rows
+from engine.experiments.gathered import runs_of
+from engine.work.jobs import Job, State, jobs
+from engine.work.kinds import Task
+from engine.work.store import Payload
+from pages.ui import shell
+from pages.ui.charts import duration
+from pages.ui.scope import Scope
+from pages.ui.text import plain
+
+_EVERY = 1.0  # seconds between two looks at what grows
+# What a session remembers of each page: the work shown last, whether it was on the screen yet.
+_SHOWN, _DRAWN = "shown task", "drawn"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of long work: `found` is its result, or what there is of it so far (None: nothing yet), of which
+    `share` is done."""
+
+    task: Task
+    found: Any
+    share: float = 1.0
+
+    @property
+    def complete(self) -> bool:
+        return self.share >= 1
+
+    @property
+    def runs(self) -> list[Rows]:
+        """The runs of which there are rows, where that is what the work gives."""
+        return [rows for rows in self.found or () if rows is not None]
+
+
+def show(scope: Scope, task: Task | None, body: Callable[[Known], None], *, price: str = "", by_itself: bool = False,
+         read: Callable[[Payload], Any] = runs_of, so_far: Callable[[Any], Any] = lambda found: found.runs()) -> None:
+    """The bar with Run and Cancel, and below it `body`, which draws what is known of `task`, again and again while it
+    grows. Where nothing is known of `task`, what was shown last stays.
+
+    `task` is None where the settings make none possible. `by_itself`: it need not wait for a click, when the page is
+    opened. `read` takes the result from a payload, `so_far` from what running work publishes.
+    """
+    session = st.session_state
+    job = None if task is None else jobs().find(task)
+    with st.container(key="bar"):
+        run, cancel, line = st.columns([1.4, 1.1, 7], vertical_alignment="center", gap="small")
+    asked = run.button("Run", type="primary", shortcut="Ctrl+Enter", width="stretch", disabled=task is None,
+                       key=scope.key("run"))
+    first = not session.get(scope.key(_DRAWN))
+    session[scope.key(_DRAWN)] = True
+    if task is not None and (asked or (first and by_itself and job is None)):
+        job = jobs().submit(task, shell.owner())
+    running = job is not None and not job.state.over
+    if cancel.button("Cancel", disabled=not running, width="stretch", key=scope.key("cancel")) and job is not None:
+        jobs().cancel(job, shell.owner())
+    if task is not None and (job is not None and job.state in (State.DONE, State.QUEUED, State.RUNNING)):
+        session[scope.key(_SHOWN)] = task
+    with line:
+        _line(task, job, price, session.get(scope.key(_SHOWN)))
+    shown: Task | None = session.get(scope.key(_SHOWN))
+    if shown is None:
+        return
+    known = jobs().find(shown)
+    if known is not None and not known.state.over:
+        _growing(known, body, so_far)
+    elif known is not None and known.payload is not None:
+        body(Known(shown, read(known.payload)))
+    elif known is not None and known.found is not None:
+        body(_partly(known, so_far))
+
+
+def _line(task: Task | None, job: Job | None, price: str, shown: Task | None) -> None:
+    """One line: how far it is, why there is no result, or what to do to get one."""
+    if job is not None and not job.state.over:
+        _progress(job)
+    elif job is not None and job.state is State.FAILED:
+        st.error(plain(job.error))
+    elif job is not None and job.state is State.CANCELLED:
+        st.info(plain(f"Cancelled. What was computed is kept: **Run** goes on from there. {price}").replace(
+            "&#42;&#42;Run&#42;&#42;", "**Run**"))
+    elif task is not None and job is None:
+        words = "Settings changed: press **Run**; below is what was shown before." if shown else "Press **Run**."
+        st.info(f"{words} {plain(price)}")
+    else:
+        st.caption(plain(price))
+
+
+@st.fragment(run_every=0.4)
+def _progress(job: Job) -> None:
+    job.watch(shell.owner())
+    if job.state.over:
+        st.rerun()
+    left = job.left()
+    time = "" if left is None else f" · about {duration(left)} left"
+    st.progress(job.fraction, text=plain(f"{job.text}{time}"))
+
+
+def _growing(job: Job, body: Callable[[Known], None], so_far: Callable[[Any], Any]) -> None:
+    """What there is so far, drawn again and again."""
+    st.fragment(lambda: body(_partly(job, so_far)), run_every=_EVERY)()
+
+
+def _partly(job: Job, so_far: Callable[[Any], Any]) -> Known:
+    found = None if job.found is None else so_far(job.found)
+    return Known(job.task, found, min(job.fraction, 0.999))

@@ -1,0 +1,119 @@
+"""The pictures behind a number: before, after, the difference, what the model says of each; and the way to Explore."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+
+from engine.attacks.rows import Rows
+from engine.data import Dataset
+from engine.experiments.sources import Source
+from engine.experiments.sweeps import Sweep
+from engine.experiments.units import Unit, images_of, images_task, units_of
+from engine.work.jobs import State, jobs
+from engine.work.kinds import Task
+from pages.ui import pictures, progress, runs, shell
+from pages.ui.charts import percent
+from pages.ui.pictures import Figure
+from pages.ui.runs import Settings
+from pages.ui.scope import Scope
+from pages.ui.text import plain
+from pages.ui.viewer import amplified, auto_gain, strongest_channel
+
+PAGE = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One picture behind a number: image `place` of a unit; row `row` of `rows` says what the model made of it."""
+
+    unit: Unit
+    place: int
+    rows: Rows
+    row: int
+
+    @property
+    def source(self) -> Source:
+        return Source(self.unit.dataset, self.unit.split, self.unit.indices[self.place])
+
+
+def cells_of(sweep: Sweep, rows: Rows, chosen: Sequence[int]) -> list[Cell]:
+    """The pictures of the rows numbered `chosen` of a run of the sweep, all of whose rows are known."""
+    units = units_of(sweep.dataset, sweep.split, sweep.indices, rows.provenance.model, rows.spec, sweep.names,
+                     sweep.further)
+    size = rows.spec.batch
+    return [Cell(units[row // size], row % size, rows, int(row)) for row in chosen]
+
+
+def show(scope: Scope, cells: Sequence[Cell], name: str, device: str = "auto") -> None:
+    """Some of the pictures, with a way to the others; `name` tells the page's galleries apart. Perturbed pictures that
+    were not kept are made again, in the same batch, which gives the same ones."""
+    if not cells:
+        st.caption("There is no such picture.")
+        return
+    pages = -(-len(cells) // PAGE)
+    page = 0
+    if pages > 1:
+        page = int(st.number_input(f"Six of {len(cells)} pictures; page", 1, pages, 1, key=scope.key(f"page {name}"),
+                                   width=220)) - 1
+    shown = cells[page * PAGE:(page + 1) * PAGE]
+    tasks = [images_task(cell.unit, device) for cell in shown]
+    for task in {task.key: task for task in tasks}.values():
+        if not _there(task):
+            return
+    for start in range(0, len(shown), 2):
+        columns = st.columns(2)
+        for column, cell, task in zip(columns, shown[start:start + 2], tasks[start:start + 2], strict=False):
+            with column:
+                _card(cell, task)
+
+
+def _there(task: Task) -> bool:
+    """Whether the pictures are known; if not they are made, and how far that is stands here."""
+    job = jobs().find(task)
+    if job is None or job.state is State.CANCELLED:
+        job = jobs().submit(task, shell.owner())
+    if not progress.finished(job):
+        return False
+    if job.state is not State.DONE:
+        st.error(plain(job.error or "the pictures could not be made; press Run again"))
+        return False
+    return True
+
+
+def _card(cell: Cell, task: Task) -> None:
+    job = jobs().find(task)
+    if job is None or job.payload is None:  # swept out of memory and off the disk meanwhile
+        st.caption("This picture is not kept any more.")
+        return
+    data, source = cell.unit.seen, cell.source
+    clean, adversarial = data.image(source.index), images_of(job.payload)[0][cell.place]
+    change = strongest_channel(adversarial - clean)
+    gain, key = auto_gain(change), f"{task.key} {cell.place}"
+    badge = "SYNTHETIC" if data.info.synthetic else ""
+    before, after = _says(cell, cell.rows.logits_clean), _says(cell, cell.rows.logits_adversarial)
+    pictures.row([Figure("Original", before, pictures.image_png(clean, f"{key} clean"), badge),
+                  Figure("Perturbed", after, pictures.image_png(adversarial, f"{key} adversarial"), badge),
+                  Figure("Difference", amplified(change, gain),
+                         pictures.difference_png(adversarial - clean, gain, f"{key} difference"))], columns=3)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.page_link(shell.file("explore"), label="Open in Explore", query_params=_texts(cell, data),
+                     help="This very picture, with everything that can be seen of it.")
+        truth = data.classes[cell.rows.labels[cell.row]]
+        st.caption(plain(f"{data.item_name(source.index)}, true class {truth}"))
+
+
+def _says(cell: Cell, logits: np.ndarray) -> str:
+    """What the model says, and how sure it is."""
+    values = logits[cell.row].astype(np.float64)
+    if np.isnan(values).any():
+        return "refused"
+    odds = np.exp(values - values.max())
+    return f"{cell.rows.classes[int(values.argmax())]} {percent(float(odds.max() / odds.sum()))}"
+
+
+def _texts(cell: Cell, data: Dataset) -> dict[str, str]:
+    """Explore's address for the picture as it came out in its batch."""
+    return runs.texts(Settings(cell.source, cell.rows.provenance.model, cell.rows.spec, "auto", cell.unit.indices),
+                      data.classes)
