@@ -28,10 +28,9 @@ from engine.attacks.rows import COLUMNS, Rows
 from engine.attacks.spec import AttackSpec, spec_from_facts
 from engine.disk import MAX_JSON, read_json
 from engine.errors import EngineError, shortened
-from engine.experiments.frames import write_parquet
 from engine.experiments.gathered import runs_of
 from engine.experiments.kept import ARRAYS, IMPORTED, Kept, run_kinds
-from engine.experiments.pictures import Pictures, name_of
+from engine.experiments.pictures import PICTURES, Pictures, is_pictures, name_of, table_of
 from engine.work.entries import encodable
 from engine.work.kinds import KINDS
 from engine.work.specs import from_json, to_json
@@ -44,6 +43,7 @@ MOST_BYTES, MOST_UNPACKED, MOST_MEMBERS = 10**9, 2 * 10**9, 5000
 _RATIO, _SMALL = 100, 50 * 10**6  # by so much may a file grow when it is unpacked, beyond so many bytes
 _KNOWN = re.compile(r"(?:spec|facts|versions)\.json|rows\.parquet|arrays/[A-Za-z0-9_]{1,60}\.npy"
                     r"|pictures/[0-9]{1,6}-[0-9]{1,9}\.npy|figures/[A-Za-z0-9_-]{1,80}\.(?:svg|png|csv|tex)")
+_IMPORTED = "imported"  # what is said in the facts of a run that came from elsewhere
 _WRONG = "this is no run exported by Perturbscope"
 log = logging.getLogger(__name__)
 
@@ -61,19 +61,24 @@ def export(store: Store, kept: Kept, file: IO[bytes], pictures: Iterable[Picture
     about = {"format": _FORMAT, "kind": entry.kind, "title": entry.title, "name": entry.label.name,
             "note": entry.label.note, "created": entry.created, "spec": entry.spec}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, said in ((_SPEC, about), (_FACTS, {"runs": payload.facts["runs"]}), (_VERSIONS, _versions(kept))):
+        for name, said in ((_SPEC, about), (_FACTS, _own(payload.facts)), (_VERSIONS, _versions(kept))):
             archive.writestr(name, json.dumps(said, indent=2) + "\n")
         with archive.open(_ROWS, "w") as member:
             table = io.BytesIO()
-            write_parquet(kept.runs, table)
+            table_of(kept).to_parquet(table, index=False)
             member.write(table.getbuffer())
         for name, values in payload.arrays.items():
-            if name in ARRAYS:
+            if _KNOWN.fullmatch(f"arrays/{name}.npy") and not is_pictures(name):
                 _write_array(archive, f"arrays/{name}.npy", values)
         for some in pictures:
             _write_array(archive, f"pictures/{some.run}-{some.start}.npy", some.images)
         for name, data in (figures or {}).items():
             archive.writestr(f"figures/{name}", data)
+
+
+def _own(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the work said, without what was added when it came from elsewhere."""
+    return {name: value for name, value in facts.items() if name not in (_IMPORTED, PICTURES)}
 
 
 def _write_array(archive: zipfile.ZipFile, name: str, values: np.ndarray) -> None:
@@ -110,7 +115,7 @@ class Found:
     def key(self) -> str:
         """Made from all that decides what is seen of it; no task has such a key."""
         arrays = {name: digest.of_arrays(values) for name, values in self.arrays().items()}
-        return digest.of_spec({"kind": self.kind, "spec": self.spec, "runs": self.payload.facts["runs"],
+        return digest.of_spec({"kind": self.kind, "spec": self.spec, "facts": self.payload.facts,
                                "arrays": arrays}) + IMPORTED
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -123,8 +128,8 @@ def imported(store: Store, found: Found) -> str:
     key = found.key
     if store.has(key):
         raise EngineError(f"this run was imported before: {key[:12]}")
-    facts = {"runs": found.payload.facts["runs"], "imported": {"created": found.created},
-             "pictures": [[some.run, some.start] for some in found.pictures]}
+    facts = {**found.payload.facts, _IMPORTED: {"created": found.created},
+             PICTURES: [[some.run, some.start] for some in found.pictures]}
     store.put(key, found.kind, found.title, found.spec, Payload(facts, found.arrays()))
     if found.name or found.note:
         store.call(key, found.name, found.note)
@@ -215,9 +220,11 @@ def _found(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]) -> 
         raise EngineError(f"it is of the kind '{shortened(kind)}', and there are {', '.join(run_kinds())}; a newer "
                           "Perturbscope may know it")
     _fit(math.isfinite(about["created"]) and all(math.isfinite(run["seconds"]) for run in facts["runs"]), "times")
-    arrays = {name: _array(archive, members[f"arrays/{name}.npy"]) for name in ARRAYS}
-    payload = Payload({"runs": facts["runs"]}, arrays)
+    arrays = {name[len("arrays/"):-len(".npy")]: _array(archive, info) for name, info in members.items()
+              if name.startswith("arrays/") and not is_pictures(name[len("arrays/"):])}
+    payload = Payload(_own(facts), arrays)
     spec, runs = from_json(KINDS[kind].spec, about["spec"]), _runs(payload)
+    KINDS[kind].reads(payload)
     for attack in _attacks_in(spec):
         _check_attack(attack)
     pictures = tuple(_pictures(archive, info, runs) for name, info in members.items() if name.startswith("pictures/"))

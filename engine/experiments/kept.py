@@ -28,9 +28,13 @@ class Kept:
         return is_imported(self.entry.key)
 
 
+_MORE = ("query-curve",)  # kinds whose results are rows and more besides, which they read in a way of their own
+
+
 def run_kinds() -> tuple[str, ...]:
-    """The kinds of work whose results are runs."""
-    return tuple(how.name for how in KINDS.values() if how.keep and how.reads is runs_of)
+    """The kinds of long work whose results are runs."""
+    return tuple(how.name for how in KINDS.values()
+                 if how.keep and how.patient and (how.reads is runs_of or how.name in _MORE))
 
 
 def is_imported(key: str) -> bool:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.attacks.rows import Rows
+from engine.errors import EngineError
+from engine.experiments.frames import frame
 from engine.experiments.kept import Kept
+from engine.experiments.sources import opened
 from engine.experiments.sweeps import Sweep
 from engine.experiments.units import Unit, images_of, images_task, units_of
 from engine.work.kinds import KINDS
 from engine.work.specs import from_json
 from engine.work.store import Store
 
-_PREFIX = "pictures"  # how the arrays of imported runs are called that hold images
+if TYPE_CHECKING:
+    import pandas
+
+log = logging.getLogger(__name__)
+# What says in the facts of an imported run which images came with it, and how the arrays are called that hold them.
+PICTURES = "pictures"
+_PREFIX = f"{PICTURES}_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +44,12 @@ class Pictures:
 
 def name_of(run: int, start: int) -> str:
     """Under which name such images are kept with an imported run."""
-    return f"{_PREFIX}_{run}_{start}"
+    return f"{_PREFIX}{run}_{start}"
+
+
+def is_pictures(name: str) -> bool:
+    """Whether such an array holds images that came with an imported run."""
+    return name.startswith(_PREFIX)
 
 
 def sweep_in(spec: Any) -> Sweep | None:
@@ -56,6 +71,27 @@ def units_in(sweep: Sweep, rows: Rows) -> list[Unit]:
                     sweep.further)
 
 
+def image_names(kept: Kept, rows: Rows) -> tuple[str, ...]:
+    """What the images of the rows are called: as in their data set where that is here, else by their identities. Of an
+    imported run no data set is opened, as it may name any folder."""
+    try:
+        spec = spec_of(kept)
+        asked = sweep_in(spec) or spec
+        if not kept.imported and len(asked.indices) == len(rows.labels):
+            dataset = opened(asked.dataset, asked.split)
+            return tuple(dataset.item_name(index) for index in asked.indices)
+    except (EngineError, AttributeError) as error:  # a spec of another form, or data that are gone
+        log.info("images are called by their digests (%s)", error)
+    return rows.identities
+
+
+def table_of(kept: Kept) -> pandas.DataFrame:
+    """All rows of all runs as one table."""
+    import pandas
+
+    return pandas.concat([frame([rows], image_names(kept, rows)) for rows in kept.runs], ignore_index=True)
+
+
 def pictures_of(store: Store, kept: Kept) -> Iterator[Pictures]:
     """What is kept of the run's images, batch by batch; raises EngineError as `units_in`."""
     yield from (_imported if kept.imported else _of_units)(store, kept)
@@ -74,7 +110,7 @@ def _of_units(store: Store, kept: Kept) -> Iterator[Pictures]:
 
 
 def _imported(store: Store, kept: Kept) -> Iterator[Pictures]:
-    for run, start in kept.payload.facts.get("pictures", ()):
+    for run, start in kept.payload.facts.get(PICTURES, ()):
         name = name_of(run, start)
         payload = store.get(kept.entry.key, (name,))
         if payload is not None and name in payload.arrays:

@@ -20,9 +20,8 @@ from engine.attacks.spec import make_spec
 from engine.errors import EngineError
 from engine.experiments import archive
 from engine.experiments.archive import export, imported, open_archive
-from engine.experiments.frames import frame
 from engine.experiments.kept import IMPORTED, read
-from engine.experiments.pictures import Pictures, pictures_of
+from engine.experiments.pictures import Pictures, pictures_of, table_of
 from engine.work.entries import Label
 from engine.work.store import Store
 from tests.made import keep, ladder, made
@@ -99,7 +98,7 @@ def test_the_file_is_for_other_programs_too(store: Store, data: bytes) -> None:
     files = members(data)
     assert {"spec.json", "rows.parquet", "versions.json", "arrays/labels.npy", "pictures/1-2.npy"} <= files.keys()
     kept = read(store, store.recent()[0].key)
-    pd.testing.assert_frame_equal(pd.read_parquet(io.BytesIO(files["rows.parquet"])), frame(kept.runs),
+    pd.testing.assert_frame_equal(pd.read_parquet(io.BytesIO(files["rows.parquet"])), table_of(kept),
                                   check_categorical=False, check_dtype=False)
     spec = json.loads(files["spec.json"])
     assert spec["spec"] == kept.entry.spec and spec["kind"] == "evaluation"
@@ -307,7 +306,7 @@ def test_a_value_that_does_not_belong_there_is_refused_or_read_as_it_is(tmp_path
             continue
         taken += 1
         kept = read(elsewhere, imported(elsewhere, found))
-        assert all(rows.summary() for rows in kept.runs) and frame(kept.runs) is not None
+        assert all(rows.summary() for rows in kept.runs) and len(table_of(kept)) == 12
         assert exported(elsewhere, kept.entry.key)
     assert taken < len(ODD)
 
