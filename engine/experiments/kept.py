@@ -45,11 +45,16 @@ def is_imported(key: str) -> bool:
 
 def read(store: Store, key: str) -> Kept:
     """The run kept under this key, or under the one key that begins so; raises EngineError."""
-    entry = store.entry(key)
-    if entry.kind not in run_kinds():
-        raise EngineError(f"{shortened(entry.key, 20)} is no run but of the kind {shortened(entry.kind)}; runs are of "
-                          f"the kinds {', '.join(run_kinds())}")
+    entry = checked(store.entry(key))
     payload = store.get(entry.key, ARRAYS, check=runs_of)
     if payload is None:
         raise EngineError(f"the run {shortened(entry.key, 20)} cannot be read; compute it again")
     return Kept(entry, payload, runs_of(payload))
+
+
+def checked(entry: Entry) -> Entry:
+    """The entry, if it is a run's; raises EngineError."""
+    if entry.kind not in run_kinds():
+        raise EngineError(f"{shortened(entry.key, 20)} is no run but of the kind {shortened(entry.kind)}; runs are of "
+                          f"the kinds {', '.join(run_kinds())}")
+    return entry
