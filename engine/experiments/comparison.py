@@ -39,20 +39,20 @@ class Difference:
 def differences(specs: Sequence[Mapping[str, Any]]) -> list[Difference]:
     """The settings in which specs (as JSON) differ, in their order. Attacks are compared by their names, wherever in a
     list they stand."""
-    flat = [dict(_settings(spec)) for spec in specs]
-    names = dict.fromkeys(name for settings in flat for name in settings)
-    rows = (Difference(name, tuple(settings.get(name, "") for settings in flat)) for name in names)
+    flat = [dict(settings(spec)) for spec in specs]
+    names = dict.fromkeys(name for own in flat for name in own)
+    rows = (Difference(name, tuple(own.get(name, "") for own in flat)) for name in names)
     return [row for row in rows if len(set(row.values)) > 1]
 
 
-def _settings(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Everything in a spec as a name and a text."""
+def settings(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Everything in a spec (as JSON), as a name and a text."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _settings(inner, f"{place} {name}".strip())
+            yield from settings(inner, f"{place} {name}".strip())
     elif isinstance(value, list | tuple) and any(isinstance(one, Mapping) for one in value):
         for name, inner in _by_name(value):
-            yield from _settings(inner, f"{place} {name}".strip())
+            yield from settings(inner, f"{place} {name}".strip())
     else:
         yield place, _text(value)
 
@@ -65,7 +65,7 @@ def _by_name(listed: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     attacks: dict[str, dict[str, list[str]]] = {}
     for one in listed:
         known = attacks.setdefault(one["attack"], {})
-        for name, text in _settings({**one, "eps": _size(one)}):
+        for name, text in settings({**one, "eps": _size(one)}):
             if name != "attack":
                 known.setdefault(name, []).append(text)
     for attack, known in attacks.items():
@@ -201,12 +201,12 @@ def _point(eps: float, share: Share) -> Point:
 
 def _telling(firsts: Sequence[Rows]) -> list[str]:
     """Besides model and attack, what tells each from the others of the same model and attack."""
-    settings = [{"seed": rows.spec.seed, **{name: getattr(rows.spec, name) for name in ("surrogate", "defenses", "mask",
+    each = [{"seed": rows.spec.seed, **{name: getattr(rows.spec, name) for name in ("surrogate", "defenses", "mask",
                                                                                        "attacker", "numerics")},
                  **rows.spec.params} for rows in firsts]
     told = []
-    for rows, own in zip(firsts, settings, strict=True):
-        alike = [other for one, other in zip(firsts, settings, strict=True)
+    for rows, own in zip(firsts, each, strict=True):
+        alike = [other for one, other in zip(firsts, each, strict=True)
                  if (one.provenance.model, one.spec.attack) == (rows.provenance.model, rows.spec.attack)]
         differing = [name for name in own if any(other.get(name) != own[name] for other in alike)]
         told.append(", ".join(f"{name} {_text(own[name]) or 'none'}" for name in differing))

@@ -19,6 +19,7 @@ def main() -> None:
                        initial_sidebar_state=352)
     page = st.navigation([
         st.Page(file("explore"), title="Explore", default=True),
+        st.Page(file("runs"), title="Runs"),
         st.Page(file("about"), title="About"),
     ], position="top")
     st.html(f"<style>{_CSS}</style>")
