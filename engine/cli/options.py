@@ -45,6 +45,8 @@ def add_attack_options(parser: argparse.ArgumentParser) -> None:
                         help="the part of the image that may change: lesion, lung, cam, or a PNG's path (all that is "
                              "not black)")
     parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
+    parser.add_argument("--executor", default="here", help="where it is computed: here, ray (on this machine, or the "
+                        "cluster that RAY_ADDRESS names) or ray://HOST:PORT")
     parser.add_argument("--out", help="folder for the files")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
@@ -115,11 +117,13 @@ def asked(arguments: argparse.Namespace, sweep: Sweep, class_map: ClassMap) -> d
 def bench(arguments: argparse.Namespace) -> Bench:
     """Where commands work: what a page or a command has computed before is found, and what is computed is kept."""
     from engine.home import home
+    from engine.work.executors import executor_named
     from engine.work.kinds import Bench
     from engine.work.store import store_in
 
     store = store_in(home() / "runs")
-    return Bench(arguments.device, store, shown_progress(), lambda task: task.kept(store), remark)
+    return Bench(arguments.device, store, shown_progress(), lambda task: task.kept(store), remark,
+                 executor=executor_named(getattr(arguments, "executor", "")))
 
 
 def spec_of(arguments: argparse.Namespace, attack: str, eps: float | None, target: int | None) -> AttackSpec:

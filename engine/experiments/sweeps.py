@@ -15,6 +15,7 @@ from engine.errors import EngineError
 from engine.experiments.gathered import Gathered, payload_of_runs, runs_of
 from engine.experiments.sources import opened, seen
 from engine.experiments.units import Unit, common_of, further_of, images_task, rows_of, rows_task, units_of
+from engine.work.executors import Here
 from engine.work.kinds import Bench, Task, kind
 from engine.work.specs import canonical
 from engine.work.store import Payload
@@ -124,11 +125,11 @@ def performed(steps: Sequence[Step], bench: Bench) -> Generator[None, None, list
     rank = {place: number for number, place in enumerate(order)}
     found = Gathered(1 + max(run for step in steps for run in step.runs), len(steps))
     bench.publish(found)
-    for number, step in enumerate(sorted(steps, key=lambda step: rank[step.place])):
-        part = bench.piece(number, len(steps))
-        for task in step.before:
-            part.result(task)
-        found.add(step.runs, step.place, step.read(part.result(step.task)))
+    ordered = sorted(steps, key=lambda step: rank[step.place])
+    executor = bench.executor or Here()
+    for number, payload in executor.results([(*step.before, step.task) for step in ordered], bench):
+        step = ordered[number]
+        found.add(step.runs, step.place, step.read(payload))
         yield
     return found.whole()
 

@@ -4,6 +4,7 @@ What was accepted and not over when a process died is taken up again by the next
 """
 
 import logging
+import os
 import queue
 import threading
 import time
@@ -17,11 +18,13 @@ from engine import device as devices
 from engine.errors import Cancelled, EngineError
 from engine.home import home
 from engine.progress import Preview, Progress
+from engine.work.executors import executor_named
 from engine.work.journal import Accepted, Journal
 from engine.work.kinds import KINDS, Bench, Task
 from engine.work.store import Payload, Store, store_in
 from engine.work.turns import Turns
 
+EXECUTOR = "PERTURBSCOPE_EXECUTOR"  # where whoever runs the dashboard says what does the pieces of long work
 PRESENT = 5.0  # seconds after which someone who no longer looks at a job has left (closed or reloaded the page)
 BETWEEN_PREVIEWS = 1.0  # seconds
 _ENOUGH_TIME, _ENOUGH_DONE = 1.0, 0.005  # seconds and share of the work from which the rest is foretold
@@ -282,7 +285,7 @@ class Jobs:
                 job.state, job.text = State.RUNNING, "starting"
                 progress = Progress(report, job.cancelled, job.offer)
                 job.steps = _steps(job.task, Bench(job.task.device, self.store, progress, self._recall, job.remark,
-                                                     job.publish))
+                                                   job.publish, executor_named(os.environ.get(EXECUTOR, ""))))
             next(job.steps)
             return State.RUNNING
         except StopIteration as end:

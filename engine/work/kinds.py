@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from inspect import isgeneratorfunction
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from engine import device as devices
 from engine import digest
@@ -17,6 +17,9 @@ from engine.progress import Progress
 from engine.registry import Registry
 from engine.work.specs import canonical, from_json, to_json
 from engine.work.store import Payload, Store
+
+if TYPE_CHECKING:
+    from engine.work.executors import Executor
 
 FORMAT = 4  # raise it when the form of kept results changes: old ones are then computed anew
 
@@ -31,7 +34,8 @@ class Bench:
     that a result cannot be kept.
 
     `recall` finds what a task gave before, wherever that is. `publish` shows what long work has so far, which grows
-    while it goes on. What cannot be kept is remembered for as long as that.
+    while it goes on. `executor` does the pieces of long work (None: they are done here). What cannot be kept is
+    remembered for as long as that goes on.
     """
 
     device: str
@@ -40,6 +44,7 @@ class Bench:
     recall: Callable[["Task"], Payload | None]
     note: Callable[[str], None] = log.warning
     publish: Callable[[Any], None] = lambda found: None
+    executor: "Executor | None" = None
     unkept: dict[str, Payload] = field(default_factory=dict)
 
     def result(self, task: "Task") -> Payload:
