@@ -25,7 +25,7 @@ _SHORT, _WIDE = 12, 100  # characters of a key and of a title in a list
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser("runs", help="kept runs of evaluate, curve, transfer, query-curve: list, show, name, "
-                                              "compare, export, import")
+                                              "compare, report, export, import")
     actions = parser.add_subparsers(dest="action", required=True)
 
     listing = action(actions, "list", _list, "runs, a line each")
@@ -52,6 +52,8 @@ def add(commands: Commands) -> None:
     export = _of_one(actions, "export", _export, "a run as one file: spec, rows, versions")
     export.add_argument("--out", metavar="FILE", help="where to (default: the key with the ending of such files, here)")
     export.add_argument("--images", action="store_true", help="with the perturbed images that are kept")
+    report = _of_one(actions, "report", _report, "a report that opens anywhere: HTML or PDF, with everything in it")
+    report.add_argument("--out", metavar="FILE", required=True, help="where to; it ends in .html or .pdf")
     taken = action(actions, "import", _import, "take in files that `runs export` wrote; nothing in them is believed")
     taken.add_argument("files", nargs="+", metavar="FILE")
 
@@ -280,6 +282,19 @@ def _write(out: Path, write: Any) -> None:
         raise EngineError(f"{shortened(str(out))} could not be written {disk.advice(error, '--out')}") from None
     except ValueError:  # bytes that no name has
         raise EngineError(f"--out {shortened(str(out))} is no name of a file; choose another") from None
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from engine.cli.output import shown_progress
+    from engine.experiments.reporting import made
+
+    store, out = kept_store(), expanded(arguments.out)
+    kept = _read(arguments.key, store)
+    file = made(store, kept, out.suffix.lower().removeprefix("."), shown_progress().report)
+    _write(out, lambda aside: aside.write_bytes(file))
+    if arguments.json:
+        return print_json({"report": kept.entry.key, "file": str(out), "bytes": len(file)})
+    print(f"wrote {printable(str(out))}")
 
 
 def _import(arguments: argparse.Namespace) -> None:

@@ -13,9 +13,9 @@ from engine.attacks.rows import Rows
 from engine.errors import EngineError
 from engine.experiments.frames import frame
 from engine.experiments.kept import Kept
-from engine.experiments.sources import opened
+from engine.experiments.sources import opened, seen
 from engine.experiments.sweeps import Sweep
-from engine.experiments.units import Unit, images_of, images_task, units_of
+from engine.experiments.units import Unit, further_of, images_of, images_task, units_of
 from engine.work.kinds import KINDS
 from engine.work.specs import from_json
 from engine.work.store import Store
@@ -65,10 +65,15 @@ def spec_of(kept: Kept) -> Any:
     return from_json(KINDS[kept.entry.kind].spec, kept.entry.spec)
 
 
-def units_in(sweep: Sweep, rows: Rows) -> list[Unit]:
-    """The units of these rows of a run of the sweep; raises EngineError where its data or its model are not here."""
-    return units_of(sweep.dataset, sweep.split, sweep.indices, rows.provenance.model, rows.spec, sweep.names,
-                    sweep.further)
+def units_in(sweep: Sweep, rows: Rows) -> Iterator[Unit]:
+    """The units of these rows of a run of the sweep, one by one, as a look at all images may take long; raises
+    EngineError where its data or its model are not here."""
+    spec, model, further = rows.spec, rows.provenance.model, sweep.further
+    if further is None:
+        further = further_of(seen(sweep.dataset, sweep.split, model, sweep.names), sweep.indices, spec)
+    for start in range(0, len(sweep.indices), spec.batch):
+        yield from units_of(sweep.dataset, sweep.split, sweep.indices[start:start + spec.batch], model, spec,
+                            sweep.names, further)
 
 
 def image_names(kept: Kept, rows: Rows) -> tuple[str, ...]:

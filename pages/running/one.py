@@ -18,7 +18,7 @@ from engine.experiments.pictures import pictures_of, spec_of, table_of
 from engine.experiments.repeating import command
 from engine.work.room import size_text
 from engine.work.store import Store
-from pages.running import plots
+from pages.running import plots, reports
 from pages.running.links import called, way_back
 from pages.running.scope import SCOPE
 from pages.ui import figures, shell
@@ -58,6 +58,7 @@ def _bar(store: Store, kept: Kept) -> None:
                   args=(lambda: store.star(key, not kept.entry.starred),),
                   help="Starred runs never make room for others.")
         _export(store, kept)
+        reports.offer(kept)
         st.button("Delete", key=SCOPE.key(f"delete {key}"), on_click=change, args=(lambda: discard(store, key),),
                   help="It can be had back for a quarter of an hour.")
 
