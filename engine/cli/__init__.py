@@ -13,6 +13,7 @@ from engine.cli import (
     listing,
     minimal,
     query_curve,
+    runs,
     store,
     train,
     train_style,
@@ -22,7 +23,7 @@ from engine.cli.parser import Parser
 from engine.errors import Cancelled, EngineError
 
 # In the order in which they are listed.
-COMMANDS = (listing, attack, evaluate, curve, transfer, query_curve, minimal, train, train_style, claims, store)
+COMMANDS = (listing, attack, evaluate, curve, transfer, query_curve, minimal, train, train_style, claims, runs, store)
 
 
 def _parser() -> Parser:
