@@ -171,7 +171,7 @@ def curve(runs: Sequence[Rows], attack: AttackSpec, label: int | None) -> go.Fig
                            line={"color": charts.AFTER, "dash": "dash"}, marker={"symbol": "diamond"},
                            hovertemplate="%{x:g}" + norm.unit + ": %{y:.1%} found<extra></extra>")
     figure.add_vline(x=(attack.eps or 0.0) * norm.factor, line={"color": "#888888", "width": 1.5, "dash": "dot"},
-                     annotation_text="chosen", annotation_position="top")
+                     annotation={"text": "chosen", "yref": "paper", "y": 0.98, "xanchor": "left", "showarrow": False})
     figure.update_layout(
         height=300, margin={"l": 0, "r": 8, "t": 28, "b": 0}, clickmode="event+select", dragmode=False,
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},

@@ -91,7 +91,8 @@ def inline(scope: Scope, name: str, task: Task, body: Callable[[Known], None], *
             if job is not None and job.found is not None:
                 body(_partly(job, so_far))
             return
-        job = jobs().submit(task, shell.owner())
+        jobs().submit(task, shell.owner())
+        st.rerun()  # without the button
     if job.state.over and job.payload is not None:
         body(Known(task, read(job.payload)))
         return
