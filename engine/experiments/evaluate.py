@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import softmax
 
+from engine import digest
 from engine.attacks.rows import Rows
 from engine.data import Dataset
 from engine.metrics.calibration import Bin, calibration_error, reliability
@@ -124,18 +124,27 @@ def flows(rows: Rows) -> np.ndarray:
 # ---- scores
 
 
+def accuracy(rows: Rows, side: str) -> Estimate:
+    """The share of right answers."""
+    return share(int((said(rows, side) == rows.labels).sum()), len(rows.labels))
+
+
 def scores(rows: Rows, side: str) -> Scores:
-    """Accuracy, and precision, recall, specificity, F1 and AUC, with their intervals."""
-    answers, given = said(rows, side), probabilities(rows, side)
-    return _scores(rows.labels.astype(np.int64).tobytes(), answers.tobytes(), given.tobytes(), given.shape[1])
-
-
-@lru_cache(maxsize=256)
-def _scores(labels: bytes, answers: bytes, given: bytes, count: int) -> Scores:
+    """Accuracy, and precision, recall, specificity, F1 and AUC, with their intervals; those asked for last are
+    remembered."""
     from engine.metrics.scores import scores as all_scores
 
-    return all_scores(np.frombuffer(labels, np.int64), np.frombuffer(answers, np.int64),
-                      np.frombuffer(given, np.float64).reshape(-1, count))
+    answers, given = said(rows, side), probabilities(rows, side)
+    key = digest.of_arrays(rows.labels, answers, given)
+    found = _remembered.pop(key, None) or all_scores(rows.labels, answers, given)
+    _remembered[key] = found
+    for old in list(_remembered)[:-_MOST_REMEMBERED]:
+        _remembered.pop(old, None)
+    return found
+
+
+_remembered: dict[str, Scores] = {}
+_MOST_REMEMBERED = 500
 
 
 @dataclass(frozen=True)
@@ -206,14 +215,22 @@ class Standing:
 
 def standings(runs: Sequence[Rows]) -> list[Standing]:
     """The images that were attacked in any of the runs, by their identities, the most robust first."""
-    seen: dict[str, list[tuple[bool, float]]] = {}
+    places = dict[str, int]()
+    known: list[tuple[tuple[str, ...], np.ndarray]] = []
     for rows in runs:
-        margins = _margins(rows)
-        for place in np.flatnonzero(rows.attacked):
-            seen.setdefault(rows.identities[place], []).append((bool(rows.success[place]), float(margins[place])))
-    found = [Standing(image, len(fates), sum(fooled for fooled, _ in fates),
-                      sum(margin for _, margin in fates) / len(fates)) for image, fates in seen.items()]
-    return sorted(found, key=lambda one: (one.fooled / one.attacked, -one.margin, one.image))
+        where = next((numbers for names, numbers in known if names == rows.identities), None)
+        if where is None:
+            where = np.array([places.setdefault(image, len(places)) for image in rows.identities])
+        known.append((rows.identities, where))
+    attacked, fooled, margin = np.zeros((3, len(places)))
+    for rows, (_, where) in zip(runs, known, strict=True):
+        for total, values in ((attacked, rows.attacked), (fooled, rows.success), (margin, _margins(rows))):
+            np.add.at(total, where, values * rows.attacked)
+    images = np.array(list(places))
+    order = np.lexsort((images, -margin, np.divide(fooled, attacked, out=np.full(len(images), 2.0),
+                                                   where=attacked > 0)))
+    return [Standing(str(images[place]), int(attacked[place]), int(fooled[place]), margin[place] / attacked[place])
+            for place in order if attacked[place]]
 
 
 def alike(one: Rows, other: Rows) -> tuple[np.ndarray, np.ndarray]:

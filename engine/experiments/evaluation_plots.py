@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import IO
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import IO, ParamSpec
 
 import numpy as np
 from matplotlib import rc_context
@@ -13,22 +14,34 @@ from matplotlib.figure import Figure
 
 from engine.attacks.rows import Rows
 from engine.experiments.aloud import title
-from engine.experiments.evaluate import AFTER, BEFORE, SIDES, Matrix, change, matrix, scores
+from engine.experiments.evaluate import AFTER, BEFORE, SIDES, Matrix, accuracy, change, matrix
 
 # Blue, white, vermilion, centred on white; and from white to blue.
 _SIGNED = LinearSegmentedColormap.from_list("signed", ["#0072b2", "#ffffff", "#d55e00"])
 _COUNTS = LinearSegmentedColormap.from_list("counts", ["#ffffff", "#0072b2"])
 _BEFORE, _AFTER = "#56b4e9", "#e69f00"
 FORMATS = ("svg", "png")
+P = ParamSpec("P")
+
+
+def _literal(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Decorator: names from outside are shown as they are, whatever dollars are in them."""
+    @wraps(draw)
+    def drawn(*args: P.args, **options: P.kwargs) -> Figure:
+        with rc_context({"text.parse_math": False}):
+            return draw(*args, **options)
+
+    return drawn
 
 
 def save(figure: Figure, form: str, file: IO[bytes]) -> None:
     """As "svg" or "png"; the same figure gives the same bytes."""
-    with rc_context({"svg.hashsalt": "perturbscope"}):
+    with rc_context({"svg.hashsalt": "perturbscope", "svg.fonttype": "none"}):
         figure.savefig(file, format=form, dpi=200, bbox_inches="tight",
                        metadata={"Date": None} if form == "svg" else {"Software": None})
 
 
+@_literal
 def confusion(rows: Rows) -> Figure:
     """The matrices before and after on one scale of colour, in percent of a row, and the change between them."""
     before, after = (matrix(rows, side) for side in (BEFORE, AFTER))
@@ -58,12 +71,13 @@ def _matrix(axes: Axes, one: Matrix, colours: np.ndarray, name: str, scale: Line
     axes.set_ylabel("the image shows")
 
 
+@_literal
 def accuracies(runs: Sequence[Rows]) -> Figure:
     """Accuracy before and after each run, with its 95 % interval."""
     figure = Figure(figsize=(7, 0.8 + 0.4 * len(runs)), layout="constrained")
     axes = figure.subplots()
     for side, colour, shift in ((BEFORE, _BEFORE, -0.12), (AFTER, _AFTER, 0.12)):
-        found = [scores(rows, side).accuracy for rows in runs]
+        found = [accuracy(rows, side) for rows in runs]
         values = [one.value or 0.0 for one in found]
         spread = [[value - (one.low or 0.0) for one, value in zip(found, values, strict=True)],
                   [(one.high or 0.0) - value for one, value in zip(found, values, strict=True)]]

@@ -6,7 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.attacks.rows import Rows
-from engine.experiments.evaluate import AFTER, BEFORE, SIDES, TITLES, groups, matrix, scores, standings, success
+from engine.experiments.evaluate import (
+    AFTER,
+    BEFORE,
+    SIDES,
+    TITLES,
+    accuracy,
+    groups,
+    matrix,
+    scores,
+    standings,
+    success,
+)
 from engine.metrics.rates import Estimate
 
 if TYPE_CHECKING:
@@ -22,19 +33,20 @@ def run_of(rows: Rows) -> dict[str, Any]:
             "norm": spec.norm, "seed": spec.seed}
 
 
-def overview(runs: Sequence[Rows]) -> pandas.DataFrame:
-    """A row a run: accuracy before and after, success, and the means over the classes after, with their intervals."""
+def overview(runs: Sequence[Rows], means: bool = True) -> pandas.DataFrame:
+    """A row a run: accuracy before and after, success, and the `means` over the classes after, with their intervals."""
     import pandas
 
-    return pandas.DataFrame([_overview(rows) for rows in runs])
+    return pandas.DataFrame([_overview(rows, means) for rows in runs])
 
 
-def _overview(rows: Rows) -> dict[str, Any]:
-    before, after, found = scores(rows, BEFORE), scores(rows, AFTER), success(rows)
-    return {**run_of(rows), "n": len(rows.labels), **_spread("accuracy_clean", before.accuracy),
-            **_spread("accuracy_adversarial", after.accuracy), **_spread("success_rate", found.of_attacked),
-            **{name: value for metric in ("recall", "f1", "auc")
-               for name, value in _spread(f"{metric}_macro_adversarial", after.scores[metric].macro).items()}}
+def _overview(rows: Rows, means: bool) -> dict[str, Any]:
+    macro = {metric: score.macro for metric, score in scores(rows, AFTER).scores.items()} if means else {}
+    return {**run_of(rows), "n": len(rows.labels), **_spread("accuracy_clean", accuracy(rows, BEFORE)),
+            **_spread("accuracy_adversarial", accuracy(rows, AFTER)),
+            **_spread("success_rate", success(rows).of_attacked),
+            **{name: value for metric, one in macro.items()
+               for name, value in _spread(f"{metric}_macro_adversarial", one).items()}}
 
 
 def _spread(name: str, one: Estimate) -> dict[str, float | None]:

@@ -6,14 +6,16 @@ from functools import lru_cache
 
 import numpy as np
 
-TIMES, SEED = 1000, 0
+MOST, LEAST, SEED = 1000, 200, 0  # how many times; fewer where there are many images
+_NUMBERS = 2_000_000
 _AT_ONCE = 1_000_000  # numbers
 
 
 @lru_cache(maxsize=4)
-def draws(count: int, times: int = TIMES, seed: int = SEED) -> np.ndarray:
+def draws(count: int, times: int | None = None, seed: int = SEED) -> np.ndarray:
     """How often each of `count` images is drawn when as many are drawn with replacement: int32 [times, count], the same
     for the same numbers."""
+    times = min(MOST, max(LEAST, _NUMBERS // max(1, count))) if times is None else times
     random = np.random.default_rng(seed)
     drawn = np.empty((times, count), np.int32)
     for row in drawn:

@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from engine.attacks.rows import Rows
 from engine.experiments.aloud import title
-from engine.experiments.evaluate import AFTER, BEFORE, SIDES, confidence, flows, scores
+from engine.experiments.evaluate import AFTER, BEFORE, SIDES, accuracy, confidence, flows, scores
 from engine.experiments.evaluate import success as success_of
 from engine.metrics.rates import Estimate
 from pages.ui import charts
@@ -26,7 +26,7 @@ def runs(shown: Sequence[Rows], names: Sequence[str]) -> go.Figure:
     labels = [literal(name) for name in names]
     figure = go.Figure()
     for side, symbol in ((BEFORE, "circle"), (AFTER, "diamond")):
-        _dots(figure, f"accuracy {SIDES[side].title}", [scores(rows, side).accuracy for rows in shown], labels,
+        _dots(figure, f"accuracy {SIDES[side].title}", [accuracy(rows, side) for rows in shown], labels,
               _COLOURS[side], symbol)
     _dots(figure, "success", [success_of(rows).of_attacked for rows in shown], labels, PALETTE[3], "x")
     figure.update_layout(
@@ -102,7 +102,7 @@ def histograms(rows: Rows) -> go.Figure:
                            width=middles[1] - middles[0],
                            hovertemplate="sure to about %{x:.0%}: %{y} " + name + "<extra></extra>")
     figure.update_layout(height=320, margin={"l": 0, "r": 24, "t": 28, "b": 0}, barmode="stack", bargap=0.05,
-                         legend=_LEGEND)
+                         legend={**_LEGEND, "y": 1.04})
     figure.update_xaxes(range=[-0.02, 1.02], tickformat=".0%", showspikes=False)
     figure.update_xaxes(title="how sure the model is", row=2)
     for place, side in enumerate((BEFORE, AFTER)):
@@ -113,8 +113,8 @@ def histograms(rows: Rows) -> go.Figure:
 # ---- flows
 
 
-def flow(rows: Rows) -> go.Figure:
-    """Where predictions go: from each class before to each class after."""
+def flow(rows: Rows, ink: str) -> go.Figure:
+    """Where predictions go: from each class before to each class after; `ink` is the colour of letters."""
     moved, names = flows(rows), [*map(literal, rows.classes), "refused"]
     count = len(names)
     links = [(before, after, int(moved[before, after])) for before in range(count) for after in range(count)
@@ -124,6 +124,7 @@ def flow(rows: Rows) -> go.Figure:
     places |= {("after", k): len(places) + i for i, k in enumerate(ends[1])}
     colours = [PALETTE[k % len(PALETTE)] if k < count - 1 else "#999999" for k in (*ends[0], *ends[1])]
     figure = go.Figure(go.Sankey(
+        textfont={"color": ink, "size": 13, "shadow": "none"},
         node={"label": [f"{names[k]} ({moved[k].sum()})" for k in ends[0]]
                        + [f"{names[k]} ({moved[:, k].sum()})" for k in ends[1]],
               "color": colours, "pad": 18, "thickness": 16, "line": {"width": 0},

@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from engine.attacks import ATTACKS
 from engine.attacks.rows import Rows
 from engine.experiments.aloud import by_budget, misleading, sentences, uncertain
 from engine.experiments.config import config_text
@@ -42,6 +43,7 @@ from pages.ui.sweeping import Known
 from pages.ui.text import plain
 
 REFUSED = "refused"
+MADE_AGAIN = 200  # passes through the model up to which pictures are made again without being asked for
 _WHEN = {BEFORE: "before the attack", AFTER: "after the attack"}
 
 
@@ -165,7 +167,19 @@ def _behind(known: Known, rows: Rows, details: Details) -> None:
     if not known.complete:
         st.caption("The pictures can be opened once all are computed.")
     elif len(chosen):
-        thumbs.show(SCOPE, thumbs.cells_of(known.task.spec, rows, chosen.tolist()), "cell", known.task.device)
+        _pictures(known, rows, chosen.tolist(), "cell")
+
+
+def _pictures(known: Known, rows: Rows, chosen: Sequence[int], name: str) -> None:
+    """The pictures of these rows; by themselves where those that were not kept are made again in no time."""
+    cells = thumbs.cells_of(known.task.spec, rows, chosen)
+    batches = {cell.unit.indices for cell in cells[:thumbs.PAGE]}
+    cost = ATTACKS[rows.spec.attack](**rows.spec.params).cost()
+    again = max(cost.gradients, cost.queries) * sum(map(len, batches))
+    if st.toggle("Show the pictures", again <= MADE_AGAIN, key=SCOPE.control(f"pictures {name} {_label(rows)}"),
+                 help=f"Pictures that were not kept are made again, in the same batches: at most {again:,} passes of "
+                      "an image through the model."):
+        thumbs.show(SCOPE, cells, name, known.task.device)
 
 
 def _counted(count: int, shows: str, says: str, when: str) -> str:
@@ -218,7 +232,8 @@ def _all_runs(runs: Sequence[Rows]) -> None:
                  "success over those classified correctly before, with 95 % intervals.")
     from engine.experiments.evaluation_tables import overview
 
-    shared.figure(SCOPE, figures.runs(runs, figures.run_names(runs)), "runs", overview(runs))
+    shared.figure(SCOPE, figures.runs(runs, figures.run_names(runs)), "runs",
+                  overview(runs, means=False))
     rows = [(name, success(one)) for name, one in zip(figures.run_names(runs), runs, strict=True)]
     with st.expander("Success in words"):
         st.markdown("\n".join(f"- {plain(_success(name, found))}" for name, found in rows))
@@ -254,7 +269,8 @@ def _when_wrong(rows: Rows) -> float | None:
 def _flows(rows: Rows) -> None:
     st.subheader("Where predictions go", divider="gray", help="Left what the model says before the attack, right what "
                  "it says after; right or not.")
-    shared.figure(SCOPE, figures.flow(rows), f"flows {_label(rows)}")
+    ink = "#182028" if st.context.theme.type == "light" else "#e4e9ee"
+    shared.figure(SCOPE, figures.flow(rows, ink), f"flows {_label(rows)}")
 
 
 # ---- images
@@ -277,8 +293,7 @@ def _standings(known: Known, rows: Rows, details: Details) -> None:
     ends = found[::-1][:thumbs.PAGE] if which == "least" else found[:thumbs.PAGE]
     st.caption(plain("; ".join(f"{images[one.image]}: fooled in {one.fooled} of {one.attacked}" for one in ends)))
     places = {image: place for place, image in enumerate(rows.identities)}
-    thumbs.show(SCOPE, thumbs.cells_of(sweep, rows, [places[one.image] for one in ends]), f"ends {which}",
-                known.task.device)
+    _pictures(known, rows, [places[one.image] for one in ends], f"ends {which}")
     with st.expander("All images"):
         shared.table(SCOPE, standings_table(runs, images), "images")
 

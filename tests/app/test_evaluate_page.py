@@ -8,7 +8,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from engine.cli import main
-from engine.work.jobs import State, jobs
+from engine.experiments.sweeps import performed, steps_of
+from engine.progress import Progress
+from engine.work.jobs import Job, State, jobs
+from engine.work.kinds import Bench, Task
 from pages.evaluating.options import settings_of_sweep
 from tests.app.test_pages import SECONDS
 
@@ -91,6 +94,35 @@ def test_the_images_behind_a_cell(small: AppTest) -> None:
     assert shown, "no picture is shown"
     app.selectbox(key="evaluate.says").set_value("-1").run()
     assert "0 images of Normal got no answer before the attack." in markdown(app)
+
+
+def test_what_there_is_so_far_is_true_of_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that has done the first of two batches under the first of two attacks, and goes on."""
+    def held(task: Task, owner: str = "") -> Job:
+        job = Job(task, state=State.RUNNING, fraction=0.25)
+        at = Bench("cpu", jobs().store, Progress(), lambda task: task.kept(jobs().store), publish=job.publish)
+        next(performed(steps_of(task.spec.plan(), "cpu"), at))
+        jobs()._jobs[job.key] = job
+        return job
+
+    monkeypatch.setattr(jobs(), "submit", held)
+    app = opened(images="20", attacks="fgsm", eps="1/255,4/255")
+    job = next(job for job in jobs()._jobs.values() if job.state is State.RUNNING)
+    assert [len(rows.labels) if rows else None for rows in job.found.runs()] == [16, None]
+    assert "So far 16 of 20 images" in markdown(app) and not app.error
+    assert len(app.get("plotly_chart")) == 5, "one attack alone is not compared"
+    assert "The pictures can be opened once all are computed." in markdown(app)
+    job.end(State.CANCELLED)
+
+
+def test_pictures_that_cost_much_wait_for_a_click(small: AppTest) -> None:
+    app = finished(opened(**SMALL))
+    assert all(toggle.value for toggle in app.toggle)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pages.evaluating.parts.MADE_AGAIN", 5)
+        app = opened(**SMALL)
+    assert app.toggle and not any(toggle.value for toggle in app.toggle)
+    assert not [block for block in app.get("html") if "Perturbed" in block.proto.body]
 
 
 def test_another_attack_is_looked_at(small: AppTest) -> None:

@@ -220,3 +220,11 @@ def test_real_pneumonias_have_a_cause_and_others_none(data_home: Path) -> None:
     for index in range(0, len(data), 20):
         names = data.groups(index)
         assert names.get("Cause of the pneumonia") in (("bacteria", "virus") if data.labels[index] else (None,))
+
+
+def test_names_of_breakhis_carry_slide_and_magnification(tmp_path: Path) -> None:
+    for folder, name in (("benign", "SOB_B_A-14-22549CD-400-006.png"), ("malignant", "picture.png")):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / folder / name)
+    data = engine.data.load(f"folder:{tmp_path}")
+    assert data.groups(0) == {"Slide": "14-22549CD", "Magnification": "400"} and data.groups(1) == {}

@@ -165,11 +165,21 @@ def test_intervals_are_the_same_every_time_and_shrink_with_more_images() -> None
         assert auc.low < auc.value < auc.high
         return auc.high - auc.low
 
-    evaluate._scores.cache_clear()
+    evaluate._remembered.clear()
     first = width(40)
-    evaluate._scores.cache_clear()
+    evaluate._remembered.clear()
     draws.cache_clear()
     assert width(40) == first and width(400) < first / 2
+
+
+def test_scores_are_remembered_for_as_long_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "_MOST_REMEMBERED", 2)
+    evaluate._remembered.clear()
+    some, others, more = (random_rows(seed, 10, 2) for seed in range(3))
+    first = evaluate.scores(some, AFTER)
+    assert evaluate.scores(some, AFTER) is first and evaluate.scores(some, BEFORE) is not first
+    evaluate.scores(others, AFTER), evaluate.scores(more, AFTER)
+    assert len(evaluate._remembered) == 2 and evaluate.scores(some, AFTER) == first
 
 
 @given(st.integers(0, 10**6), st.integers(2, 40))
@@ -223,6 +233,7 @@ def test_reliability_by_hand() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=50))
+@settings(deadline=None)
 def test_reliability_is_scikit_learns(answers: list[tuple[float, bool]]) -> None:
     sure, right = (np.array(column) for column in zip(*answers, strict=True))
     true, predicted = calibration_curve(right, sure, n_bins=10)
