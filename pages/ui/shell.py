@@ -19,11 +19,8 @@ def main() -> None:
                        initial_sidebar_state=352)
     page = st.navigation([
         st.Page(file("explore"), title="Explore", default=True),
-<<<<<<< HEAD
-        st.Page(file("epsilon"), title="Epsilon"),
-=======
         st.Page(file("evaluate"), title="Evaluate"),
->>>>>>> evaluate
+        st.Page(file("epsilon"), title="Epsilon"),
         st.Page(file("about"), title="About"),
     ], position="top")
     st.html(f"<style>{_CSS}</style>")

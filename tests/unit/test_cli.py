@@ -289,3 +289,46 @@ def test_nothing_drawn_and_no_lungs_are_one_line(capsys, folder, checkpoint):
     argv = ["attack", "--dataset", f"folder:{folder}", "--model", str(checkpoint), "--attack", "fgsm", "--limit", "1"]
     assert "nothing is marked" in fails(capsys, *argv, "--mask", "drawn")
     assert "nobody marked the lungs" in fails(capsys, *argv, "--mask", "lung")
+
+
+def test_a_curve_of_several_models_and_seeds_leaves_all_its_files(capsys, folder, checkpoint, tmp_path):
+    import tomllib
+
+    import pandas
+
+    second = tmp_path / "second.safetensors"
+    for suffix in (".safetensors", ".json"):
+        second.with_suffix(suffix).write_bytes(checkpoint.with_suffix(suffix).read_bytes())
+    argv = ["curve", "--dataset", f"folder:{folder}", "--model", f"{checkpoint},{second}", "--attack", "fgsm,pgd",
+            "--eps", "0,8/255", "--seed", "0,1", "--set", "pgd.steps=2", "--limit", "2"]
+    for reading in ("independent", "worst"):
+        out = tmp_path / reading
+        assert main([*argv, "--reading", reading, "--out", str(out), "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert len(found["points"]) == 2 * 2 * 2 * 2 and found["reading"] == reading
+        assert all(0 <= p["low"] <= p["accuracy"] <= p["high"] <= 1 for p in found["points"])
+        assert {p.name for p in out.iterdir()} == {"rows.parquet", "curve.json", "curve.csv", "curve.svg", "curve.png",
+                                                   "sweep.toml"}
+        rows = pandas.read_parquet(out / "rows.parquet")
+        by_point = rows.groupby(["model", "attack", "seed", "eps"], observed=True)
+        right = by_point.apply(lambda some: float((some["label"] == some["predicted_adversarial"]).mean()))
+        spent = rows["gradients"].sum()
+        assert len(rows) == 16 * 2 and spent == sum(p["gradients"] for p in found["points"])
+        for p in found["points"]:
+            assert right[p["model"], p["attack"], p["seed"], p["eps"]] == p["accuracy"]
+        kept = tomllib.loads((out / "sweep.toml").read_text())
+        assert kept["reading"] == reading and main(["curve", "--config", str(out / "sweep.toml"), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["points"] == found["points"]
+        # FGSM takes a gradient an image, model and seed, whatever the number of eps.
+        assert rows[rows["attack"] == "fgsm"]["gradients"].sum() == 2 * 2 * 2
+        if reading == "worst":
+            for _, line in right.groupby(level=[0, 1, 2]):
+                assert line.is_monotonic_decreasing
+            assert rows[rows["attack"] == "pgd"]["gradients"].sum() <= 2 * 2 * 2 * 2, "nothing is tried at eps 0"
+
+
+def test_a_curve_needs_attacks_with_a_budget(capsys, folder, checkpoint):
+    argv = ["curve", "--dataset", f"folder:{folder}", "--model", str(checkpoint)]
+    assert "deepfool has no eps" in fails(capsys, *argv, "--attack", "deepfool")
+    assert "choose from" in fails(capsys, *argv, "--attack", "fgsm", "--reading", "best")
+    assert "at least one value" in fails(capsys, *argv, "--attack", "fgsm", "--eps", ",")
