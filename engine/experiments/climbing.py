@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,7 +12,7 @@ from engine.attacks.rows import OUTCOME, Rows, Tally, added, within
 from engine.attacks.runner import Arena
 from engine.attacks.spec import AttackSpec
 from engine.experiments.attacking import loaded
-from engine.experiments.ladder import INDEPENDENT, WORST, Climbed, Ladder, sharing, unpaid
+from engine.experiments.ladder import INDEPENDENT, WORST, Climbed, Ladder, further, most_tries, sharing, unpaid
 from engine.experiments.units import payload_of, rows_of, rows_task
 from engine.progress import Progress
 from engine.work.kinds import Bench
@@ -100,14 +99,13 @@ class _Halving:
         self._images = self._untouched.clean.copy()
 
     def run(self, progress: Progress) -> Climbed:
-        top, rounds = len(self._rungs) - 1, 1 + math.ceil(math.log2(len(self._rungs)))
+        top, most = len(self._rungs) - 1, most_tries(len(self._rungs))
         playing = np.flatnonzero(self._untouched.attacked & (self._low < top))
         rung = np.full(len(playing), top)
-        for number in range(rounds):
-            self._round(playing, rung, progress.part(number / rounds, (number + 1) / rounds))
+        for number in range(most):
+            self._round(playing, rung, progress.part(number / most, (number + 1) / most))
             playing = np.flatnonzero((self._high <= top) & (self._high - self._low > 1))
-            # Rounded up: at a larger eps an image is fooled in fewer steps.
-            rung = (self._low[playing] + self._high[playing] + 1) // 2
+            rung = self._low[playing] + further(self._high[playing] - self._low[playing])
         runs = [tries.rows(self._arena.at(eps).spec) for tries, eps in zip(self._tries, self._rungs, strict=True)]
         return Climbed(within(runs, self._untouched.rows), self._images)
 

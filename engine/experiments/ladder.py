@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -81,6 +80,24 @@ def unpaid(runs: Sequence[Rows]) -> list[Rows]:
     """Runs whose cost is counted elsewhere."""
     return [replace(rows, queries=np.zeros_like(rows.queries), gradients=np.zeros_like(rows.gradients),
                     tally=replace(rows.tally, zero_gradients=0, bad_gradients=0)) for rows in runs]
+
+
+def further(left: Any) -> Any:
+    """How many rungs above the highest that an image resists the next try is, where `left` are above that, the last of
+    which fools it: rather more than half, as an attack that soon succeeds costs less than one that fails."""
+    return np.minimum(left - 1, -(-3 * left // 5))
+
+
+def most_tries(rungs: int) -> int:
+    """How often an image is tried at most: at the largest eps, and as long as more than one rung is left."""
+    return 1 + _deepest(rungs)
+
+
+def _deepest(left: int) -> int:
+    if left < 2:
+        return 0
+    step = int(further(left))
+    return 1 + max(_deepest(step), _deepest(left - step))
 
 
 # ---- kinds of work
@@ -209,7 +226,7 @@ def paid_for(curves: Curves) -> list[AttackSpec]:
         if specs and _straight(specs[0]):
             specs = specs[:1]
         elif INDEPENDENT not in curves.readings:
-            specs = specs[-1 - math.ceil(math.log2(len(specs))):]
+            specs = specs[-most_tries(len(specs)):]
         paid += specs
     return paid
 

@@ -24,8 +24,10 @@ from engine.experiments.ladder import (
     curve_steps,
     curves_of,
     curves_task,
+    further,
     ladder_of,
     ladder_task,
+    most_tries,
     pictures_of,
     pictures_task,
 )
@@ -234,6 +236,17 @@ def test_what_is_spent_is_what_passes_through_the_model() -> None:
     found = halved(arena, (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6), Progress())
     assert sum(int(rows.gradients.sum()) for rows in found.runs) == sum(counted.backwards)
     assert found.runs[-1].gradients[3] == 0, "nothing can be done to an image that is wrong as it is"
+
+
+@pytest.mark.parametrize("rungs", range(1, 20))
+def test_every_rung_is_found_within_the_tries_that_are_foreseen(rungs: int) -> None:
+    for smallest in range(rungs):
+        low, high, tries = -1, rungs - 1, 1
+        while high - low > 1:
+            rung, tries = low + int(further(high - low)), tries + 1
+            assert low < rung < high
+            low, high = (low, rung) if rung >= smallest else (rung, high)
+        assert high == smallest and tries <= most_tries(rungs)
 
 
 def test_images_that_resist_the_largest_eps_are_tried_once() -> None:
