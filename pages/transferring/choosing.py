@@ -18,7 +18,7 @@ def offered(attack: type[Attack]) -> bool:
     return has_gradients(attack.info.knowledge)
 
 
-WANTS = Wants(offers=offered, attacks=("fgsm", "mifgsm"), models=2, images="12", budgets=("4/255",),
+WANTS = Wants(offers=offered, attacks=("fgsm",), models=2, images="12", budgets=("4/255",),
               models_help="These are to be fooled; where nothing else is said, they are also what the attacker has.")
 TOGETHER, OTHERS = "together", "others"
 _ENSEMBLES = {"": "none", TOGETHER: "all sources as one", OTHERS: "for every model all others as one"}

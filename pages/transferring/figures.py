@@ -65,13 +65,14 @@ def means(matrices: Sequence[Matrix]) -> go.Figure:
     figure.add_bar(
         y=[literal(name) for name, _ in known], x=rates, orientation="h", marker={"color": PALETTE[0]},
         text=[percent(rate) for rate in rates], textposition="inside", insidetextanchor="start",
+        insidetextfont={"color": "#10151b"},
         error_x={"type": "data", "symmetric": False, "array": [mean.high - (mean.rate or 0) for _, mean in known],
                  "arrayminus": [(mean.rate or 0) - mean.low for _, mean in known], "color": "#888888"},
         customdata=[[mean.low, mean.high, mean.pairs] for _, mean in known],
         hovertemplate="%{y}: %{x:.1%}, 95 % interval %{customdata[0]:.1%} to %{customdata[1]:.1%}, "
                       "%{customdata[2]} pairs<extra></extra>")
-    figure.update_layout(height=90 + 44 * len(known), margin={"l": 0, "r": 8, "t": 8, "b": 0}, showlegend=False,
-                         xaxis={"range": [0, 1], "tickformat": ".0%",
+    figure.update_layout(height=90 + 44 * len(known), margin={"l": 0, "r": 30, "t": 8, "b": 0}, showlegend=False,
+                         xaxis={"range": [0, 1], "tickvals": [0, 0.25, 0.5, 0.75, 1], "tickformat": ".0%",
                                 "title": "success on models never seen, mean of all pairs"},
                          yaxis={"autorange": "reversed", "ticklabelstandoff": 6})
     return figure
