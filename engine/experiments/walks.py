@@ -17,7 +17,7 @@ import numpy as np
 from engine import device as devices
 from engine.attacks import ATTACKS
 from engine.attacks.base import Cost, Knowledge
-from engine.attacks.result import MILESTONES, Finds
+from engine.attacks.result import FRAMES, Finds
 from engine.attacks.rows import Rows, joined
 from engine.attacks.spec import AttackSpec, has_gradients
 from engine.errors import EngineError
@@ -197,13 +197,13 @@ def finds_of(result: AttackResult) -> Finds:
 
 
 def _films(unit: Unit, result: AttackResult) -> tuple[Film, ...]:
-    """The way of the first image that counts, as frames at the milestones that were reached, and its end."""
+    """The way of the first image that counts, as it stood at FRAMES that it reached, and at its end."""
     walk, chosen = result.trace.walk, np.flatnonzero(result.attacked)[:1]
     if walk is None or walk.film is None or not len(chosen):
         return ()
     image = int(chosen[0])
     spent = int(result.queries[image])
-    reached = [milestone for milestone in MILESTONES if milestone < spent]
+    reached = [frame for frame in FRAMES if frame < spent]
     frames = [*walk.film[:len(reached), image], result.adversarial[image]]
     return (Film(unit.indices[image], (*reached, spent), np.stack(frames).astype(np.float16)),)
 
