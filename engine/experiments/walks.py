@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 MOST_FILMS = 4  # of one run
 QUERIES = "queries"  # what every black-box attack calls the queries that it may spend on an image
-AT_ONCE = 2_000  # about so many queries a unit on a CPU: half a minute, which is lost where the process dies
+AT_ONCE = 250  # about so many queries a unit on a CPU: a few seconds, after which others have their turn
 FEWEST = 2  # images of a unit
 _FIND, _FILM = "find_", "film_"
 
