@@ -9,8 +9,8 @@ import math
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, cast
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -218,9 +218,8 @@ def _query_curve(sweep: Sweep, bench: Bench) -> Generator[None, None, Payload]:
     bench.progress.report(0.0, "planning")
     runs = plan(sweep.unchanged(), bench.device)
     # Places are those of the first images: the units of one run may be larger than those of another.
-    first = {index: place for place, index in enumerate(sweep.indices)}
-    steps = [Step(walk_task(unit, bench.device), (run,), first[unit.indices[0]], walks_of)
-             for run, units in enumerate(runs) for unit in units]
+    steps = [Step(walk_task(unit, bench.device), (run,), place, walks_of) for run, units in enumerate(runs)
+             for unit, place in zip(units, accumulate((len(unit.indices) for unit in units), initial=0), strict=False)]
     found = yield from performed(steps, bench, walks_joined)
     return payload_of_walks(cast(list[Walks], found))
 
@@ -234,10 +233,6 @@ class Estimate:
 
     queries: int
     seconds: float | None
-
-    def summary(self) -> dict[str, Any]:
-        """JSON-able."""
-        return {"queries": self.queries, "seconds": self.seconds}
 
 
 def estimate(images: int, models: Sequence[str], attacks: Iterable[AttackSpec], device: str) -> Estimate:
