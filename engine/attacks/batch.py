@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.attacks.base import Attack, Draw, Knowledge, Others, Run, length
 from engine.attacks.norms import NORMS
-from engine.attacks.result import MILESTONES, Finds, Trace, Walk
+from engine.attacks.result import FRAMES, Finds, Trace, Walk
 from engine.attacks.rows import sizes, troubles
 from engine.attacks.spec import AttackSpec, has_gradients
 from engine.errors import EngineError
@@ -184,8 +184,8 @@ class BatchRun(Run):
         if self._setting.keep_steps:
             now = images.detach().cpu()
             if self._film is None:
-                self._film = now[None].repeat(len(MILESTONES), *[1] * now.ndim)
-            before = torch.tensor(MILESTONES)[:, None] >= queries.cpu()
+                self._film = now[None].repeat(len(FRAMES), *[1] * now.ndim)
+            before = torch.tensor(FRAMES)[:, None] >= queries.cpu()
             self._film = now.where(before[:, :, None, None, None], self._film)
         text = f"{int(queries.max())} queries an image"
         self._offer(lambda: _preview(images, text))
@@ -194,6 +194,8 @@ class BatchRun(Run):
     def nearer(self, index: int, image: Tensor, queries: int) -> None:
         clean = self._clean_beside(image)[index:index + 1]
         self._finds[index, queries] = sizes(clean.numpy(), image.numpy())  # the nearest of one question is the last
+        if self._film is not None:
+            self._film[[frame >= queries for frame in FRAMES], index] = image
 
     def _clean_beside(self, images: Tensor) -> Tensor:
         """The clean images where `images` are: black-box attacks work on the host."""

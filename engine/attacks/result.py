@@ -13,7 +13,8 @@ from engine.attacks.rows import Rows, Tally, lock
 if TYPE_CHECKING:
     import torch
 
-MILESTONES = (100, 250, 1_000, 5_000, 10_000, 20_000)  # queries at which a walk's images are kept
+MILESTONES = (100, 250, 1_000, 5_000, 10_000, 20_000)  # queries at which a walk is looked at
+FRAMES = (10, 25, 50, *MILESTONES)  # and at which its images are kept
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Finds:
 @dataclass(frozen=True)
 class Walk:
     """The way of an attack that sees no logits: `queries` spent [T, N] and `distances` from the clean images in the
-    norm of the run [T, N]; `film` holds the images at MILESTONES [M, N, C, H, W] (or None: not kept). `finds` has each
+    norm of the run [T, N]; `film` holds the images at FRAMES [F, N, C, H, W] (or None: not kept). `finds` has each
     of its steps to the query where the attack sees decisions alone, and nothing where it sees more."""
 
     queries: np.ndarray

@@ -9,15 +9,15 @@ import math
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, cast
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from engine import device as devices
 from engine.attacks import ATTACKS
 from engine.attacks.base import Cost, Knowledge
-from engine.attacks.result import MILESTONES, Finds
+from engine.attacks.result import FRAMES, Finds
 from engine.attacks.rows import Rows, joined
 from engine.attacks.spec import AttackSpec, has_gradients
 from engine.errors import EngineError
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 MOST_FILMS = 4  # of one run
 QUERIES = "queries"  # what every black-box attack calls the queries that it may spend on an image
-AT_ONCE = 2_000  # about so many queries a unit on a CPU: half a minute, which is lost where the process dies
+AT_ONCE = 250  # about so many queries a unit on a CPU: a few seconds, after which others have their turn
 FEWEST = 2  # images of a unit
 _FIND, _FILM = "find_", "film_"
 
@@ -197,13 +197,13 @@ def finds_of(result: AttackResult) -> Finds:
 
 
 def _films(unit: Unit, result: AttackResult) -> tuple[Film, ...]:
-    """The way of the first image that counts, as frames at the milestones that were reached, and its end."""
+    """The way of the first image that counts, as it stood at FRAMES that it reached, and at its end."""
     walk, chosen = result.trace.walk, np.flatnonzero(result.attacked)[:1]
     if walk is None or walk.film is None or not len(chosen):
         return ()
     image = int(chosen[0])
     spent = int(result.queries[image])
-    reached = [milestone for milestone in MILESTONES if milestone < spent]
+    reached = [frame for frame in FRAMES if frame < spent]
     frames = [*walk.film[:len(reached), image], result.adversarial[image]]
     return (Film(unit.indices[image], (*reached, spent), np.stack(frames).astype(np.float16)),)
 
@@ -218,9 +218,8 @@ def _query_curve(sweep: Sweep, bench: Bench) -> Generator[None, None, Payload]:
     bench.progress.report(0.0, "planning")
     runs = plan(sweep.unchanged(), bench.device)
     # Places are those of the first images: the units of one run may be larger than those of another.
-    first = {index: place for place, index in enumerate(sweep.indices)}
-    steps = [Step(walk_task(unit, bench.device), (run,), first[unit.indices[0]], walks_of)
-             for run, units in enumerate(runs) for unit in units]
+    steps = [Step(walk_task(unit, bench.device), (run,), place, walks_of) for run, units in enumerate(runs)
+             for unit, place in zip(units, accumulate((len(unit.indices) for unit in units), initial=0), strict=False)]
     found = yield from performed(steps, bench, walks_joined)
     return payload_of_walks(cast(list[Walks], found))
 
@@ -234,10 +233,6 @@ class Estimate:
 
     queries: int
     seconds: float | None
-
-    def summary(self) -> dict[str, Any]:
-        """JSON-able."""
-        return {"queries": self.queries, "seconds": self.seconds}
 
 
 def estimate(images: int, models: Sequence[str], attacks: Iterable[AttackSpec], device: str) -> Estimate:

@@ -98,6 +98,8 @@ def test_people_read_it_too(models: str, capsys: pytest.CaptureFixture[str]) -> 
     (["--attack", "hopskipjump", "--measure", "l7"], "--measure"),
     (["--attack", "hopskipjump", "--seed", "x"], "--seed takes whole numbers"),
     (["--attack", "hopskipjump", "--batch", "0"], "batch must be at least 1"),
+    (["--attack", "hopskipjump", "--max-queries", "9"], "is said by --queries"),
+    (["--attack", "hopskipjump", "--set", "queries=9"], "is said by --queries"),
     (["--attack", ","], "--attack needs at least one value"),
 ])
 def test_bad_input_is_one_line(argv: list[str], line: str, models: str, capsys: pytest.CaptureFixture[str]) -> None:
