@@ -34,7 +34,7 @@ def made(labels: Sequence[int], before: Sequence[int], after: Sequence[int], *, 
     spec = spec or make_spec("pgd", eps=2 / 255)
     facts: dict[str, Any] = {
         "spec": spec, "classes": classes, "labels": np.array(labels),
-        "provenance": Provenance(model, "d" * 64, "cpu", {"numpy": np.__version__}, (total,)),
+        "provenance": Provenance(model, "d" * 64, "CPU", {"numpy": np.__version__}, (total,)),
         "identities": tuple(f"{names} {number}" for number in range(total)),
         "digests": tuple(f"{number:064x}" for number in range(total)),
         "logits_clean": logits(before, len(classes)), "logits_adversarial": logits(after, len(classes)),

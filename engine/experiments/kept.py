@@ -15,6 +15,14 @@ IMPORTED = "-imported"  # how the keys end of runs that were computed elsewhere
 ARRAYS = ("identities", "digests", "images", *COLUMNS)  # of payload_of_runs; runs may have others besides
 
 
+_DEVICES = {"cpu": "cpu", "apple gpu": "mps"}  # what devices are called in provenances; all others are CUDA's
+
+
+def device_of(rows: Rows) -> str:
+    """The kind of device that these rows were computed on, as tasks name it."""
+    return _DEVICES.get(rows.provenance.device.casefold(), "cuda")
+
+
 @dataclass(frozen=True, eq=False)
 class Kept:
     """A run as it is kept: what the index knows of it, its facts and rows, and the rows as they are read."""

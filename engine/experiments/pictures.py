@@ -12,7 +12,7 @@ import numpy as np
 from engine.attacks.rows import Rows
 from engine.errors import EngineError
 from engine.experiments.frames import frame
-from engine.experiments.kept import Kept
+from engine.experiments.kept import Kept, device_of
 from engine.experiments.sources import opened, seen
 from engine.experiments.sweeps import Sweep
 from engine.experiments.units import Unit, further_of, images_of, images_task, units_of
@@ -108,7 +108,7 @@ def _of_units(store: Store, kept: Kept) -> Iterator[Pictures]:
         assert sweep is not None
         start = 0
         for unit in units_in(sweep, rows):
-            payload = images_task(unit, rows.provenance.device).kept(store)
+            payload = images_task(unit, device_of(rows)).kept(store)
             if payload is not None:
                 yield Pictures(run, start, images_of(payload)[0])
             start += len(unit.indices)

@@ -18,7 +18,7 @@ from engine.data import DATASETS
 from engine.errors import EngineError
 from engine.experiments import report_figures as figures
 from engine.experiments.comparison import Share, accuracy, curves, matrix, settings, success
-from engine.experiments.kept import Kept
+from engine.experiments.kept import Kept, device_of
 from engine.experiments.pictures import spec_of
 from engine.experiments.repeating import Asked, asked, command
 from engine.experiments.samples import Sample
@@ -256,7 +256,7 @@ def _photos(sample: Sample) -> Iterator[Photo]:
 def _repeated(kept: Kept) -> Iterator[Block]:
     first = kept.runs[0]
     try:
-        line = command(kept.entry.kind, spec_of(kept), first.classes, first.provenance.device)
+        line = command(kept.entry.kind, spec_of(kept), first.classes, device_of(first))
     except EngineError:
         return
     if line:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from engine import device as devices
 from engine.attacks import ATTACKS
 from engine.errors import EngineError
-from engine.experiments.kept import Kept
+from engine.experiments.kept import Kept, device_of
 from engine.experiments.pictures import spec_of
 from engine.experiments.repeating import Asked, asked, chosen
 from engine.experiments.selection import Selection
@@ -45,7 +46,7 @@ def way_back(kept: Kept) -> tuple[Maker, dict[str, str]] | None:
         what = asked(spec_of(kept))
     except EngineError:  # of another version
         return None
-    return None if what is None else (maker, texts(what, kept.runs[0].provenance.device))
+    return None if what is None else (maker, texts(what, device_of(kept.runs[0])))
 
 
 def texts(what: Asked, device: str) -> dict[str, str]:
@@ -53,7 +54,8 @@ def texts(what: Asked, device: str) -> dict[str, str]:
     first = what.attacks[0]
     named = {"dataset": what.dataset, "split": what.split, "images": _images(chosen(what)),
              "models": ",".join(what.models), "attacks": ",".join(what.names),
-             "seeds": ",".join(map(str, what.seeds)), "numerics": first.numerics, "device": device}
+             "seeds": ",".join(map(str, what.seeds)), "numerics": first.numerics,
+             "device": "auto" if device == devices.resolved() else device}
     if what.sources and what.sources != what.models:
         named["sources"] = ",".join(source for source in what.sources if "," not in source)
     if len({norm for name in what.names for norm in ATTACKS[name].info.norms}) > 1:

@@ -13,7 +13,7 @@ from engine.attacks.rows import Rows
 from engine.errors import EngineError
 from engine.experiments.archive import SUFFIX, export
 from engine.experiments.comparison import curves, matrix, overview, settings
-from engine.experiments.kept import Kept
+from engine.experiments.kept import Kept, device_of
 from engine.experiments.pictures import pictures_of, spec_of, table_of
 from engine.experiments.repeating import command
 from engine.work.room import size_text
@@ -151,7 +151,7 @@ def name_of(rows: Rows) -> str:
 def _asked(kept: Kept) -> None:
     first = kept.runs[0]
     try:
-        line = command(kept.entry.kind, spec_of(kept), first.classes, first.provenance.device)
+        line = command(kept.entry.kind, spec_of(kept), first.classes, device_of(first))
     except EngineError:  # of another version
         line = ""
     if line:

@@ -103,7 +103,7 @@ def test_the_file_is_for_other_programs_too(store: Store, data: bytes) -> None:
     spec = json.loads(files["spec.json"])
     assert spec["spec"] == kept.entry.spec and spec["kind"] == "evaluation"
     assert json.loads(files["versions.json"])["computed"] == [
-        {"model": "phantom-cxr/resnet18", "device": "cpu", "numpy": np.__version__}]
+        {"model": "phantom-cxr/resnet18", "device": "CPU", "numpy": np.__version__}]
 
 
 def test_refusals_and_models_of_other_classes_come_back(store: Store, tmp_path) -> None:
@@ -330,3 +330,29 @@ def test_what_is_no_json_of_ours_is_told(tmp_path, data: bytes, file: str, text:
 def test_the_ladder_of_these_tests_is_a_run(store: Store) -> None:
     kept = read(store, keep(store, ladder()))
     assert len(kept.runs) == 3 and asdict(kept.runs[0].spec) == asdict(make_spec("pgd", eps=1 / 255))
+
+
+def test_images_that_are_kept_with_the_units_go_along(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path))
+    from engine.experiments.sweeps import evaluation_task, sweep_of
+    from engine.experiments.units import images_task
+    from engine.progress import Progress
+    from engine.work.kinds import Bench
+
+    store = Store(tmp_path / "runs")
+    bench = Bench("cpu", store, Progress(), lambda task: task.kept(store))
+    attacks = [make_spec("fgsm", eps=eps / 255, batch=2) for eps in (1, 2)]
+    sweep = sweep_of("phantom-cxr", "test", (5, 0, 17), ("phantom-cxr/resnet18",), attacks)
+    task = evaluation_task(sweep, "cpu")
+    bench.result(task)
+    images = [bench.result(images_task(unit, "cpu")).arrays["adversarial"] for unit in (sweep.plan()[1][1],
+                                                                                        sweep.plan()[0][0])]
+    kept = read(store, task.key)
+    found = list(pictures_of(store, kept))
+    assert [(some.run, some.start) for some in found] == [(0, 0), (1, 2)]
+    assert np.array_equal(found[0].images, images[1]) and np.array_equal(found[1].images, images[0])
+    elsewhere = Store(tmp_path / "elsewhere")
+    new = read(elsewhere, imported(elsewhere, open_archive(io.BytesIO(exported(store, task.key, tuple(found))))))
+    assert [np.array_equal(a.images, b.images) for a, b in zip(pictures_of(elsewhere, new), found, strict=True)] == [
+        True, True]
+    assert list(table_of(kept)["image"][:3]) == list(sweep.images)
