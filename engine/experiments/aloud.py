@@ -88,10 +88,10 @@ def _called(rows: Rows, found: np.ndarray, k: int) -> list[tuple[int, int]]:
 
 
 def _earlier(rows: Rows, smaller: Sequence[Rows], k: int) -> str:
-    """What a smaller change does already."""
+    """What a smaller change does to the same images already."""
     if unseen(rows):
         return ", by a change that nobody sees"
-    invisible = [less for less in smaller if unseen(less)]
+    invisible = [less for less in smaller if unseen(less) and less.identities == rows.identities]
     if not invisible:
         return ""
     least = max(invisible, key=lambda less: less.spec.eps or 0.0)

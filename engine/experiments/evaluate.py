@@ -229,7 +229,8 @@ def standings(runs: Sequence[Rows]) -> list[Standing]:
     images = np.array(list(places))
     order = np.lexsort((images, -margin, np.divide(fooled, attacked, out=np.full(len(images), 2.0),
                                                    where=attacked > 0)))
-    return [Standing(str(images[place]), int(attacked[place]), int(fooled[place]), margin[place] / attacked[place])
+    return [Standing(str(images[place]), int(attacked[place]), int(fooled[place]),
+                     float(margin[place] / attacked[place]))
             for place in order if attacked[place]]
 
 
@@ -296,6 +297,7 @@ def summary(rows: Rows) -> dict[str, Any]:
         "seed": rows.spec.seed, "defense": rows.spec.defenses, "classes": list(rows.classes), "n": len(rows.labels),
         **{f"accuracy_{name}": one.accuracy.value for name, one in sides.items()},
         **{f"accuracy_{name}_interval": [one.accuracy.low, one.accuracy.high] for name, one in sides.items()},
+        "accuracy_adversarial_8bit": accuracy(rows, "8bit").value,
         "attacked": found.attacked, "success_rate": found.of_attacked.value,
         "success_interval": list(interval(found.fooled, found.attacked)), "success_rate_all": found.of_all.value,
         "confusion_clean": before.counts.tolist(), "confusion_adversarial": after.counts.tolist(),

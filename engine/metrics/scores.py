@@ -45,92 +45,67 @@ class Scores:
 
 def scores(labels: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray) -> Scores:
     """The scores of the answers `predicted` [N] and `probabilities` [N, K] about images that show `labels` [N]."""
-    cells = _cells(labels, predicted, probabilities.shape[1])
-    counts = _Counts(cells.sum(axis=0, keepdims=True))
-    again = _Counts((draws(len(labels)).astype(np.float32) @ cells.reshape(len(labels), -1).astype(np.float32))
-                    .reshape(-1, *cells.shape[1:]).astype(np.int64))
-    found = {name: _score(name, values, counts, again) for name, values in _values(labels, predicted, counts).items()}
+    count = probabilities.shape[1]
+    support, said = (np.bincount(numbers, minlength=count) for numbers in (labels, predicted[predicted >= 0]))
+    present = (support > 0) | (said > 0)
+    found = {name: Score(tuple(classes), _mean(classes, present), _mean(classes, support))
+             for name, classes in _classes(labels, predicted, count).items()}
     return Scores(len(labels), int((predicted < 0).sum()), share(int((labels == predicted).sum()), len(labels)),
-                  tuple(counts.support[0].tolist()), tuple(counts.said[0].tolist()),
+                  tuple(support.tolist()), tuple(said.tolist()),
                   {**found, "auc": _auc(labels, probabilities, predicted >= 0)})
 
 
-def _cells(labels: np.ndarray, predicted: np.ndarray, count: int) -> np.ndarray:
-    """Which cell of the confusion matrix each image is in, bool [N, K, K + 1]; the last column is of those refused."""
-    cells = np.zeros((len(labels), count, count + 1), bool)
-    cells[np.arange(len(labels)), labels, np.where(predicted < 0, count, predicted)] = True
-    return cells
-
-
-class _Counts:
-    """What is counted of confusion matrices [B, K, K + 1], each [B, K]."""
-
-    def __init__(self, matrices: np.ndarray) -> None:
-        answered = matrices[:, :, :-1]
-        everything = matrices.sum(axis=(1, 2))[:, None]
-        self.right = np.einsum("bkk->bk", answered)
-        self.support, self.said = matrices.sum(axis=2), answered.sum(axis=1)
-        self.others = everything - self.support
-        self.kept_out = answered.sum(axis=(1, 2))[:, None] - self.said - answered.sum(axis=2) + self.right
-        self.present = (self.support > 0) | (self.said > 0)
-
-    def of(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """A score of every class as a fraction."""
-        return {"precision": (self.right, self.said), "recall": (self.right, self.support),
-                "specificity": (self.kept_out, self.others), "f1": (2 * self.right, self.said + self.support)}[name]
-
-
-def _values(labels: np.ndarray, predicted: np.ndarray, counts: _Counts) -> dict[str, list[float]]:
-    """Scores of every class, by scikit-learn."""
-    known = np.arange(counts.support.shape[1])
+def _classes(labels: np.ndarray, predicted: np.ndarray, count: int) -> dict[str, list[Estimate]]:
+    """Every class's scores that are counted, by scikit-learn; their intervals are those of the shares that they are."""
+    known = np.arange(count)
+    shows, says = labels[:, None] == known, predicted[:, None] == known
+    right, said, support = (shows & says).sum(axis=0), says.sum(axis=0), shows.sum(axis=0)
+    kept_out = (predicted[:, None] >= 0) & ~says
     precision, recall, f1, _ = precision_recall_fscore_support(labels, predicted, labels=known, zero_division=0.0)
-    kept_out = [recall_score(labels != k, (predicted != k) & (predicted >= 0), zero_division=0.0) for k in known]
-    return {"precision": precision.tolist(), "recall": recall.tolist(), "specificity": kept_out, "f1": f1.tolist()}
+    specificity = [recall_score(~shows[:, k], kept_out[:, k], zero_division=0.0) for k in known]
+    counted = {"precision": (precision, right, said), "recall": (recall, right, support),
+               "specificity": (specificity, (~shows & kept_out).sum(axis=0), (~shows).sum(axis=0))}
+    shares = {name: [Estimate(float(value), *interval(int(some), int(of)))
+                     for value, some, of in zip(*columns, strict=True)] for name, columns in counted.items()}
+    return {**shares, "f1": [_f1(float(value), int(some), int(of))
+                             for value, some, of in zip(f1, right, said + support - right, strict=True)]}
 
 
-def _score(name: str, values: Sequence[float], counts: _Counts, again: _Counts) -> Score:
-    over, under = again.of(name)
-    drawn = np.divide(over, under, out=np.zeros(over.shape), where=under > 0)
-    if name == "f1":
-        classes = [_estimate(value, drawn[:, k]) for k, value in enumerate(values)]
-    else:
-        counted = zip(values, *(side[0].tolist() for side in counts.of(name)), strict=True)
-        classes = [Estimate(value, *interval(some, of)) for value, some, of in counted]
-    return Score(tuple(classes), *(_mean(np.array(values)[None], drawn, weights(counts), weights(again))
-                                   for weights in (lambda c: c.present, lambda c: c.support)))
+def _f1(value: float, right: int, either: int) -> Estimate:
+    """F1 is 2J / (1 + J), where J is the share of right answers among the images that show a class or are said to: so
+    are the ends of its interval."""
+    return Estimate(value, *(2 * end / (1 + end) for end in interval(right, either)))
 
 
-def _estimate(value: float, drawn: np.ndarray) -> Estimate:
-    return Estimate(float(value), *(middle(drawn) or (float(value), float(value))))
-
-
-def _mean(values: np.ndarray, drawn: np.ndarray, weights: np.ndarray, drawn_weights: np.ndarray) -> Estimate:
-    """The mean of a score over the classes, [1, K] and in resamples [B, K]."""
-    value, = _weighted(values, weights)
-    return _estimate(value, _weighted(drawn, drawn_weights))
-
-
-def _weighted(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Means [B] over the classes; what is not defined (NaN) is left out."""
-    known = np.isfinite(values) & (weights > 0)
-    whole = np.where(known, weights, 0).sum(axis=1)
-    return np.divide(np.where(known, values * weights, 0).sum(axis=1), whole, out=np.full(len(values), np.nan),
-                     where=whole > 0)
+def _mean(classes: Sequence[Estimate], weights: np.ndarray) -> Estimate:
+    """The weighted mean over classes, with the interval that follows from theirs as if they were independent (the
+    method of variance estimates recovery, Zou and Donner 2008): unlike that of resamples it does not vanish where all
+    are 0 or 1."""
+    values, lows, highs = np.array([(one.value, one.low, one.high) for one in classes], float).T
+    parts = weights / weights.sum()
+    value = float(parts @ values)
+    down, up = (float(np.sqrt(((parts * (ends - values)) ** 2).sum())) for ends in (lows, highs))
+    return Estimate(value, max(0.0, value - down), min(1.0, value + up))
 
 
 def _auc(labels: np.ndarray, probabilities: np.ndarray, answered: np.ndarray) -> Score:
-    """One class against the rest; not defined for a class that all of the answered images show, or none."""
+    """One class against the rest; not defined for a class that all of the answered images show, or none. The intervals
+    are those of resamples."""
     labels, probabilities = labels[answered], probabilities[answered]
     support = np.bincount(labels, minlength=probabilities.shape[1])
     defined = np.flatnonzero((support > 0) & (support < len(labels)))
     if not len(defined):
         return Score((Estimate(),) * len(support), Estimate(), Estimate())
     again = draws(len(labels))
-    values, drawn = np.full(len(support), np.nan), np.full((len(again), len(support)), np.nan)
-    for k in defined:
-        values[k] = roc_auc_score(labels == k, probabilities[:, k])
-        drawn[:, k] = areas(again, probabilities[:, k], labels == k)
-    classes = tuple(_estimate(value, drawn[:, k]) if np.isfinite(value) else Estimate()
-                    for k, value in enumerate(values))
-    ones, often = np.ones((1, len(support))), support[None]
-    return Score(classes, _mean(values[None], drawn, ones, ones), _mean(values[None], drawn, often, often))
+    values = np.array([roc_auc_score(labels == k, probabilities[:, k]) for k in defined])
+    drawn = np.stack([areas(again, probabilities[:, k], labels == k) for k in defined], axis=1)
+    classes = [Estimate()] * len(support)
+    for place, k in enumerate(defined):
+        classes[k] = _spread(values[place], drawn[:, place])
+    often = support[defined] / support[defined].sum()
+    return Score(tuple(classes), *(_spread(values @ parts, drawn @ parts)
+                                   for parts in (np.full(len(defined), 1 / len(defined)), often)))
+
+
+def _spread(value: float, drawn: np.ndarray) -> Estimate:
+    return Estimate(float(value), *(middle(drawn) or (float(value), float(value))))

@@ -201,8 +201,8 @@ def _fullest(rows: Rows) -> tuple[str, str]:
 
 
 def _scores(rows: Rows) -> None:
-    st.subheader("Scores", divider="gray", help="Each before and after, with its 95 % interval: Wilson's for shares, "
-                 "1,000 resamples for F1, AUC and means.")
+    st.subheader("Scores", divider="gray", help="Each before and after, with its 95 % interval: Wilson's for shares "
+                 "and what follows from it for F1 and means, resamples for the AUC.")
     left, right = st.columns([1, 1.9], gap="medium")
     with left:
         shared.figure(SCOPE, figures.recalls(rows), f"recall {_label(rows)}")
@@ -305,8 +305,9 @@ def _subgroups(known: Known, rows: Rows) -> None:
         return
     st.subheader("By subgroup", divider="gray", help="Whether the attack strikes some of the images more than others, "
                  "as far as the data tell them apart.")
-    lines = [{title: one.name, "Images": one.n, "Accuracy before": _text(one.before), "after": _text(one.after),
-              "Success": _text(one.success)} for title, each in names.items() for one in groups(rows, each)]
+    lines = [{title: one.name, "Images": one.n, "Accuracy before": _text(one.before),
+              "Accuracy after": _text(one.after), "Success": _text(one.success)}
+             for title, each in names.items() for one in groups(rows, each)]
     shared.table(SCOPE, pd.DataFrame(lines), f"subgroups {_label(rows)}")
 
 
@@ -319,7 +320,9 @@ def _take_away(known: Known) -> None:
 
     sweep: Sweep = known.task.spec
     shared.rows_downloads(SCOPE, known.runs, sweep.images, "evaluation")
+    st.caption("Every score of every attack and model:")
     shared.downloads(SCOPE, scores_table(known.runs), "scores-of-all-runs")
+    st.caption("What repeats it on the command line:")
     text = config_text("evaluate", settings_of_sweep(sweep))
     st.download_button("sweep.toml", text, file_name="sweep.toml", on_click="ignore", type="tertiary",
                        key=SCOPE.key("sweep file"), help="Repeats this from the command line.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.test_explore import picture_file
 from tests.serving import settled
 
 if TYPE_CHECKING:
@@ -69,6 +70,22 @@ def test_a_click_on_a_cell_leads_to_its_pictures_and_they_to_explore(page: "Page
     page.get_by_role("link", name="Open in Explore").first.click()
     page.get_by_test_id("verdict").wait_for()
     assert "attack=fgsm" in page.url and "eps=4" in page.url
+
+
+@pytest.mark.parametrize(("width", "height", "scheme"), [(1366, 768, "dark"), (1920, 1080, "light")])
+def test_it_fits_the_screen(browser: "Browser", url: str, width: int, height: int, scheme: str) -> None:
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    context.set_default_timeout(SECONDS)
+    page = context.new_page()
+    page.goto(url + SMALL)
+    rest(page)
+    main = page.get_by_test_id("stMain")
+    assert main.evaluate("area => area.scrollWidth <= area.clientWidth")
+    wide = settled(page, lambda: main.locator(".js-plotly-plot").evaluate_all(
+        "plots => plots.map(plot => plot.getBoundingClientRect().right)"))
+    assert max(wide) <= width
+    picture_file(page, f"evaluate-{width}")
+    context.close()
 
 
 def test_the_tables_and_rows_are_downloaded(page: "Page", url: str, tmp_path: Path) -> None:

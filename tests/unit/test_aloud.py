@@ -28,6 +28,12 @@ def test_the_clinicians_sentence() -> None:
     assert sentences([strong])[0].endswith("9 called Normal).")
 
 
+def test_budgets_are_compared_on_the_same_images_alone() -> None:
+    strong = at(4 / 255, [0] * 9 + [1] + [0, 0, 1, 0])
+    fewer = rows([1] * 5, [1] * 5, [0] * 5, classes=TWO, spec=make_spec("pgd", eps=1 / 255))
+    assert sentences([fewer, strong]) == sentences([strong])
+
+
 def test_a_refused_image_is_not_missed() -> None:
     one, _ = sentences([at(4 / 255, [-1] * 3 + [0] + [1] * 6 + [0] * 4)])
     assert "1 is now missed" in one

@@ -158,6 +158,25 @@ def test_shares_have_wilsons_interval_and_hold_their_value(pneumonia: Rows) -> N
                 assert one.low is not None and one.high is not None and 0 <= one.low <= one.high <= 1
 
 
+def test_intervals_of_f1_and_means_by_hand(pneumonia: Rows) -> None:
+    got = evaluate.scores(pneumonia, AFTER)
+    # COVID-19: 2 right among the 3 images that show it or are said to.
+    low, high = interval(2, 3)
+    f1 = got.scores["f1"].classes[2]
+    assert (f1.low, f1.high) == pytest.approx((2 * low / (1 + low), 2 * high / (1 + high)))
+    recall = got.scores["recall"]
+    ends = [interval(2, 4), interval(0, 4), interval(2, 2)]
+    down = math.sqrt(sum((end[0] - value) ** 2 for end, value in zip(ends, (0.5, 0, 1), strict=True))) / 3
+    up = math.sqrt(sum((end[1] - value) ** 2 for end, value in zip(ends, (0.5, 0, 1), strict=True))) / 3
+    assert (recall.macro.low, recall.macro.high) == pytest.approx((0.5 - down, 0.5 + up))
+
+
+def test_a_mean_of_noughts_is_not_certain() -> None:
+    got = evaluate.scores(rows([0, 1] * 6, [0, 1] * 6, [1, 0] * 6, classes=("a", "b")), AFTER)
+    for name in ("precision", "recall", "f1"):
+        assert got.scores[name].macro.value == 0 and (got.scores[name].macro.high or 0) > 0.2
+
+
 def test_intervals_are_the_same_every_time_and_shrink_with_more_images() -> None:
     def width(total: int) -> float:
         auc = evaluate.scores(random_rows(1, total, 3, refused=0.0), AFTER).scores["auc"].macro

@@ -69,6 +69,8 @@ def test_every_metric_is_scikit_learns_on_the_rows(facts: dict, table: pd.DataFr
             given = rows[[f"p_{side}_{name}" for name in sorted(CLASSES)]].to_numpy(float)
             assert run["auc"][side]["macro"] == pytest.approx(
                 sk.roc_auc_score(labels, given / given.sum(axis=1, keepdims=True), multi_class="ovr"))
+        assert run["accuracy_adversarial_8bit"] == pytest.approx(
+            sk.accuracy_score(rows["label"].astype(str), rows["predicted_8bit"].astype(str)))
         counted = rows["predicted_clean"].astype(str) == rows["label"].astype(str)
         assert run["success_rate"] == pytest.approx(rows["success"].sum() / counted.sum())
         assert run["success_interval"] == pytest.approx(interval(int(rows["success"].sum()), int(counted.sum())))
