@@ -16,7 +16,7 @@ from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows, troubles
 from engine.errors import EngineError
 from engine.experiments.ladder import ASSUMED, INDEPENDENT, WORST
-from engine.metrics.rates import interval
+from engine.metrics.rates import Estimate, interval, share
 from engine.params import build
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def table_of(points: Sequence[Point]) -> pandas.DataFrame:
     import pandas
 
     rows = [asdict(replace(point, recall={})) for point in points]
-    shares = [{f"recall_{name}": share for name, share in point.recall.items()} for point in points]
+    shares = [{f"recall_{name}": value for name, value in point.recall.items()} for point in points]
     return pandas.DataFrame([{**row, **own} for row, own in zip(rows, shares, strict=True)]).drop(columns="recall")
 
 
@@ -104,11 +104,11 @@ def curve_of(dataset: str, split: str, model: str, runs: Sequence[Rows], reading
 
 def point_of(rows: Rows) -> Point:
     """The numbers of one run; raises EngineError for an attack without eps."""
-    facts, right = rows.summary(), int((rows.predicted_adversarial == rows.labels).sum())
-    low, high = interval(right, len(rows.labels))
+    facts = rows.summary()
+    low, high = interval(int((rows.predicted_adversarial == rows.labels).sum()), len(rows.labels))
     return Point(rows.spec.attack, eps_of(rows), facts["accuracy_adversarial"], facts["accuracy_adversarial_8bit"],
                  facts["success_rate"], facts["l2_mean"], facts["seconds"], low, high, rows.provenance.model,
-                 rows.spec.seed, len(rows.labels), {name: share for name, (share, _, _) in recalls(rows).items()},
+                 rows.spec.seed, len(rows.labels), {name: found.value for name, found in recalls(rows).items()},
                  auc_of(rows), int(rows.queries.sum()), int(rows.gradients.sum()))
 
 
@@ -128,14 +128,11 @@ def _accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
     return float((predicted == labels).mean())
 
 
-def recalls(rows: Rows) -> dict[str, tuple[float | None, float, float]]:
-    """Of every class the share that is recognised when attacked, with its 95 % interval; None where it never occurs."""
-    found: dict[str, tuple[float | None, float, float]] = {}
-    for number, name in enumerate(rows.classes):
-        own = rows.labels == number
-        right = int((rows.predicted_adversarial[own] == number).sum())
-        found[name] = (right / int(own.sum()) if own.any() else None, *interval(right, int(own.sum())))
-    return found
+def recalls(rows: Rows) -> dict[str, Estimate]:
+    """Of every class the share that is recognised when attacked; not defined where it never occurs."""
+    own = {name: rows.predicted_adversarial[rows.labels == number] == number
+           for number, name in enumerate(rows.classes)}
+    return {name: share(int(right.sum()), len(right)) for name, right in own.items()}
 
 
 def auc_of(rows: Rows) -> float | None:

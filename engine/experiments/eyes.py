@@ -15,6 +15,7 @@ from engine.errors import EngineError
 from engine.experiments.curve import eps_of
 from engine.experiments.sources import opened
 from engine.metrics.rates import interval
+from engine.metrics.resampling import SEED, TIMES
 from engine.metrics.visibility import LEVELS, POOLING, noticeable_difference, visibility
 from engine.work.kinds import Bench, Task, kind
 from engine.work.store import Payload
@@ -22,7 +23,6 @@ from engine.work.store import Payload
 LEVEL = "visible"
 # From so many just-noticeable differences on a change counts as seen: what Explore calls visible.
 SEEN = next(score for score, level in LEVELS if level == LEVEL)
-TIMES, SEED = 1000, 0  # how often images are drawn again for an interval, and the random numbers' seed
 PORTION = 32  # images between two turns
 
 

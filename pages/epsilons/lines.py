@@ -10,9 +10,10 @@ import numpy as np
 from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS, Norm
 from engine.attacks.rows import Rows
-from engine.experiments.curve import accuracy, auc_of, eps_of, lines_of, recalls, rises
+from engine.experiments.curve import eps_of, lines_of, recalls, rises
+from engine.experiments.evaluate import AFTER, scores
 from engine.experiments.eyes import Zone
-from engine.metrics.rates import interval
+from engine.metrics.rates import Estimate, share
 from pages.ui.charts import percent
 
 ACCURACY, AUC = "Accuracy", "AUC"
@@ -61,23 +62,13 @@ _PARTS = {
 }
 
 
-@dataclass(frozen=True)
-class Value:
-    """A number and its 95 % interval; None where it is not defined, or has none."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-def measured(rows: Rows, measure: str) -> Value:
+def measured(rows: Rows, measure: str) -> Estimate:
     """ACCURACY, AUC, or RECALL with a class's name."""
     if measure == ACCURACY:
-        right = int((rows.predicted_adversarial == rows.labels).sum())
-        return Value(accuracy(rows), *interval(right, len(rows.labels)))
+        return share(int((rows.predicted_adversarial == rows.labels).sum()), len(rows.labels))
     if measure == AUC:
-        return Value(auc_of(rows), None, None)
-    return Value(*recalls(rows)[measure.removeprefix(RECALL)])
+        return scores(rows, AFTER).scores["auc"].macro
+    return recalls(rows)[measure.removeprefix(RECALL)]
 
 
 def measures(classes: Sequence[str]) -> list[str]:

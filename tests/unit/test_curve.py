@@ -25,6 +25,7 @@ from engine.experiments.eyes import (
     zone_of,
 )
 from engine.experiments.ladder import ASSUMED, INDEPENDENT, WORST
+from engine.metrics.rates import Estimate
 from engine.metrics.visibility import LEVELS, visibility
 from tests.working import perform
 
@@ -70,7 +71,7 @@ def test_a_point_is_what_scikit_learn_says_of_its_rows() -> None:
 
 def test_a_class_that_never_occurs_has_no_recall() -> None:
     assert recalls(rows([0, 0, 1], [0, 1, 1])) == {
-        "no": (1.0, *interval(1, 1)), "maybe": (0.5, *interval(1, 2)), "yes": (None, 0.0, 1.0)}
+        "no": Estimate(1.0, *interval(1, 1)), "maybe": Estimate(0.5, *interval(1, 2)), "yes": Estimate()}
     assert point_of(rows([0, 0], [0, 0])).auc is None, "only one class"
 
 

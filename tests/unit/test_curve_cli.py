@@ -62,7 +62,7 @@ def test_it_says_in_words_what_it_found(models: list[str], capsys: pytest.Captur
     assert main(argv(models[:1], "--attack", "pgd", "--set", "steps=2", "--eps", "1/255,8/255", "--limit", "2",
                      "--reading", "worst")) == 0
     said = capsys.readouterr().out
-    assert "eps    1/255" in said and "it is assumed, not proven" in said and "gradients" in said
+    assert "1/255   accuracy" in said and "it is assumed, not proven" in said and "gradients" in said
 
 
 def test_a_curve_needs_attacks_with_a_budget(models: list[str], capsys: pytest.CaptureFixture[str]) -> None:
