@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import IO, TYPE_CHECKING, Any
 
 from engine.cli.options import add_attack_options, bench, class_map_of, number, selected, spec_of, target_of
 from engine.cli.output import Writer, as_json, out_folder, print_json, printable, write
-from engine.cli.parser import Commands
+from engine.cli.parser import Commands, add_config
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from engine.attacks.rows import Rows
     from engine.attacks.spec import AttackSpec
     from engine.experiments.alignment import Alignment
@@ -40,15 +42,18 @@ def add(commands: Commands) -> None:
                         help="also the cosine between the models' input gradients, which explains who fools whom")
     parser.add_argument("--seed", default="0", help="one or more, with commas (default 0)")
     parser.add_argument("--surrogate", default="", help=argparse.SUPPRESS)  # that is what the sources are
+    add_config(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from engine.experiments.config import config_text, settings_of
     from engine.experiments.gathered import runs_of
     from engine.experiments.transfer import transfer_task
     from engine.experiments.transferred import matrices
 
     asked = _asked(arguments)
+    repeats = config_text("transfer", settings_of(vars(arguments)))
     out, where = out_folder(arguments.out), bench(arguments)
     runs = runs_of(where.result(transfer_task(asked, arguments.device)))
     found, alignment = matrices(asked, runs), _alignment(arguments, asked)
@@ -58,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> None:
     else:
         _print(asked, runs, found, alignment)
     if out is not None:
-        write(out, _files(asked, runs, found, facts))
+        write(out, _files(asked, runs, found, facts) | {"sweep.toml": lambda file: file.write(repeats.encode())})
 
 
 def _asked(arguments: argparse.Namespace) -> Transfer:
@@ -165,12 +170,27 @@ def _table(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence
 
 
 def _files(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], facts: dict[str, Any]) -> dict[str, Writer]:
+    from engine.experiments import transfer_plots as plots
     from engine.experiments.frames import write_parquet
     from engine.experiments.transferred import long, wide
 
+    table = wide(found)
+    figures: dict[str, Callable[[], Figure]] = {"matrix": lambda: plots.heat(found),
+                                                "means": lambda: plots.means(found)}
     return {
         "rows.parquet": lambda file: write_parquet(runs, asked.images, file),
         "transfer.json": as_json(facts),
-        "matrix.csv": lambda file: wide(found).to_csv(file, index=False),
+        "matrix.csv": lambda file: table.to_csv(file, index=False),
+        "matrix.tex": lambda file: file.write(table.to_latex(index=False, escape=True, float_format="%.3g").encode()),
         "pairs.csv": lambda file: long(found).to_csv(file, index=False),
+        **{f"{name}.{form}": _drawn(draw, form) for name, draw in figures.items() for form in plots.FORMATS},
     }
+
+
+def _drawn(draw: Callable[[], Figure], form: str) -> Writer:
+    def write(file: IO[bytes]) -> None:
+        from engine.experiments.transfer_plots import save
+
+        save(draw(), form, file)
+
+    return write

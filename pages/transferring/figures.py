@@ -21,16 +21,21 @@ _SIGNED = ((0.0, "#d55e00"), (0.5, "#f4f6f8"), (1.0, "#0072b2"))
 
 
 def heat(matrix: Matrix, names: Mapping[str, str]) -> go.Figure:
-    """Success by source and target, with how it was counted; a frame marks what was made on the target itself. The
-    second trace has a mark for every cell, source by source, which can be clicked."""
+    """Success by source and target, with how it was counted; a frame marks what was made on the target itself.
+
+    The second trace has an unseen mark in every cell, source by source, which takes the pointer and the clicks from
+    anywhere near: those on a heat map are told to nobody.
+    """
     rows, columns = ([literal(names[name]) for name in listed] for listed in (matrix.sources, matrix.targets))
     figure = _grid(rows, columns, [[cell.fooled.rate for cell in row] for row in matrix.cells],
                    [[_counted(cell) for cell in row] for row in matrix.cells],
-                   [[_hover(cell, names) for cell in row] for row in matrix.cells], _SHARES, 0)
+                   None, _SHARES, 0)
     places = [(row, column) for row in range(len(rows)) for column in range(len(columns))]
     figure.add_scatter(x=[column for _, column in places], y=[row for row, _ in places], mode="markers",
-                       hoverinfo="skip", showlegend=False, opacity=0,
-                       marker={"symbol": "square", "size": _MARK})
+                       customdata=[_hover(cell, names) for cell in matrix.pairs],
+                       hovertemplate="%{customdata}<extra></extra>", showlegend=False, opacity=0,
+                       marker={"symbol": "square", "size": _MARK, "color": "#0072b2"})
+    figure.update_layout(hovermode="closest", hoverdistance=-1)
     for (row, column), cell in zip(places, matrix.pairs, strict=True):
         if cell.relation in _DASHES:
             figure.add_shape(type="rect", x0=column - 0.48, x1=column + 0.48, y0=row - 0.46, y1=row + 0.46,
@@ -79,14 +84,17 @@ def means(matrices: Sequence[Matrix]) -> go.Figure:
 
 
 def _grid(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]],
-          texts: Sequence[Sequence[str]], hovers: Sequence[Sequence[str]], scale: Sequence[tuple[float, str]],
+          texts: Sequence[Sequence[str]], hints: Sequence[Sequence[str]] | None, scale: Sequence[tuple[float, str]],
           low: float) -> go.Figure:
-    """Cells with a colour, a text and a hint each, rows from the top down."""
+    """Cells with a colour, a text and perhaps a hint each, rows from the top down."""
     figure = go.Figure(go.Heatmap(z=[list(row) for row in values], text=[list(row) for row in texts],
-                                  texttemplate="%{text}", customdata=[list(row) for row in hovers],
-                                  hovertemplate="%{customdata}<extra></extra>", hoverongaps=False, showscale=False,
+                                  texttemplate="%{text}", hoverongaps=False, showscale=False,
                                   colorscale=[list(stop) for stop in scale], zmin=low, zmax=1, xgap=3, ygap=3,
                                   textfont={"size": 14}))
+    if hints is None:
+        figure.update_traces(hoverinfo="skip")
+    else:
+        figure.update_traces(customdata=[list(row) for row in hints], hovertemplate="%{customdata}<extra></extra>")
     figure.update_layout(
         height=_ABOVE + _CELL * len(rows), margin={"l": 0, "r": 8, "t": 0, "b": 0},
         xaxis={"side": "top", "tickvals": list(range(len(columns))), "ticktext": list(columns), "showgrid": False,

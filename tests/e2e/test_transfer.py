@@ -30,18 +30,21 @@ def page(browser: "Browser", start_streamlit: Server, tmp_path: Path) -> "Iterat
 
 
 def test_who_fools_whom_is_seen_clicked_and_opened(page: "Page") -> None:
+    from playwright.sync_api import expect
+
     page.goto("/transfer?images=%238+%2318+%2393")
     words = page.get_by_text(re.compile("An attacker who has resnet18|An attacker who has densenet121"))
     words.first.wait_for()
     page.get_by_text("An attack follows the source's gradient").wait_for()
-    page.get_by_text(PAIR.format("resnet18", "densenet121")).first.wait_for()
+    pair = page.get_by_role("combobox", name="Pair")
+    expect(pair).to_have_value(PAIR.format("resnet18", "densenet121"), timeout=SECONDS)
     # The last mark of the matrix: made on DenseNet-121, shown to itself.
     marks = page.locator(".js-plotly-plot").first.locator(".scatterlayer .point")
     assert marks.count() == 4
     box = marks.nth(3).bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.get_by_text(PAIR.format("densenet121", "densenet121")).first.wait_for()
+    expect(pair).to_have_value(PAIR.format("densenet121", "densenet121"), timeout=SECONDS)
     page.get_by_text("Open in Explore").first.click()
     page.get_by_test_id("verdict").wait_for()
     assert "model=phantom-cxr%2Fdensenet121" in page.url and "company=" in page.url

@@ -83,6 +83,22 @@ def test_the_files_say_what_was_printed(models: list[str], capsys: pytest.Captur
     assert pd.read_csv(tmp_path / "pairs.csv")["counted"].tolist() == np.ravel(facts["counted"]).tolist()
 
 
+def test_papers_have_the_matrix_as_latex_and_as_figures(models: list[str], tmp_path: Path) -> None:
+    assert main([*command(models[:2]), "--attack", "fgsm,mifgsm", "--out", str(tmp_path)]) == 0
+    latex = (tmp_path / "matrix.tex").read_text()
+    assert "\\toprule" in latex and "mifgsm" in latex
+    for name in ("matrix", "means"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in (tmp_path / f"{name}.svg").read_text()
+
+
+def test_the_file_left_behind_repeats_the_command(models: list[str], capsys: pytest.CaptureFixture[str],
+                                                  tmp_path: Path) -> None:
+    argv = [*command(models), "--ensemble", "others", "--sources", ",".join(models), "--seed", "0,1", "--alignment"]
+    facts = printed(capsys, *argv, "--out", str(tmp_path))
+    assert printed(capsys, "transfer", "--config", str(tmp_path / "sweep.toml")) == facts
+
+
 def test_ensembles_are_sources(models: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     a, b, c = models
     together = printed(capsys, *command(models), "--ensemble")

@@ -19,11 +19,11 @@ def matrix() -> Matrix:
 
 
 def test_the_heat_map_says_what_was_counted(matrix: Matrix) -> None:
-    heat = figures.heat(matrix, NAMES).data[0]
+    heat, marks = figures.heat(matrix, NAMES).data
     assert [list(row) for row in heat.z] == [[1.0, 2 / 3], [0.25, 1.0]]
     assert "2 of 3" in heat.text[0][1] and "66.7 %" in heat.text[0][1]
     assert "white-box" in heat.text[0][0] and "white-box" not in heat.text[0][1]
-    assert "95 % interval 21 % to 94 %" in heat.customdata[0][1] and "of the 3 that net b" in heat.customdata[0][1]
+    assert "95 % interval 21 % to 94 %" in marks.customdata[1] and "of the 3 that net b" in marks.customdata[1]
     assert (heat.zmin, heat.zmax) == (0, 1)
 
 
