@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROUNDING = 1e-6  # sizes of float32 images, of which one that is to be within 1/255 may be more by so much
 POINTS = 48  # of a curve that is drawn, spread evenly on a logarithmic axis
 # Sizes of a change at which success is told where nobody says otherwise.
-WITHIN = {"l2": (0.5, 1.0, 2.0), "linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255), "l0": (10.0, 100.0, 1000.0)}
+WITHIN = {"l2": (1.0, 3.0, 10.0), "linf": (2 / 255, 8 / 255, 16 / 255), "l0": (10.0, 100.0, 1000.0)}
 
 
 @dataclass(frozen=True)
