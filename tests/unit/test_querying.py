@@ -6,7 +6,7 @@ import pytest
 from engine.attacks.spec import make_spec
 from engine.errors import EngineError
 from engine.experiments.querycurves import QueryCurve, query_curve
-from engine.experiments.queryfigure import as_svg
+from engine.experiments.queryfigure import FORMATS, as_file
 from engine.experiments.walks import Estimate, Film
 from pages.blackbox import price
 from pages.querying import films, plots, words
@@ -119,5 +119,6 @@ def test_the_price_warns_where_it_takes_long() -> None:
 
 def test_the_same_curves_give_the_same_file() -> None:
     curves = [curve(), curve(norm="linf")]
-    svg = as_svg(curves)
-    assert svg == as_svg(curves) and svg.startswith(b"<?xml") and b"<svg" in svg
+    files = {form: as_file(curves, form) for form in FORMATS}
+    assert files == {form: as_file(curves, form) for form in FORMATS}
+    assert b"<svg" in files["svg"] and files["png"].startswith(b"\x89PNG")
