@@ -18,8 +18,8 @@ from pages.ui.text import plain
 
 INTRODUCTION = ("Whoever has no access to a model can still ask it, again and again. How many questions does it take "
                 "until a picture that looks the same is read wrongly?")
-FIRST_QUERIES = "25, 50, 100"
-BY_ITSELF = 500  # queries in all, up to which a freshly opened page walks by itself
+FIRST_QUERIES = "20, 40, 80"
+BY_ITSELF = 640  # queries in all, up to which a freshly opened page walks by itself
 PATIENCE = 60  # seconds from which the page says what else one could do
 MANY = 5_000  # queries from which it does so where it does not know how long they take
 
@@ -29,7 +29,8 @@ def asks(attack: type[Attack]) -> bool:
     return not has_gradients(attack.info.knowledge)
 
 
-WANTS = Wants(offers=asks, attacks=("hopskipjump",), images="4", budgets=("2/255",), norm="l2", without=("queries",))
+# One that sees probabilities and one that sees the diagnosis alone.
+WANTS = Wants(offers=asks, attacks=("square", "hopskipjump"), images="4", budgets=("8/255",), without=("queries",))
 
 
 def sweep(chosen: Chosen, asked: Asked) -> Sweep:

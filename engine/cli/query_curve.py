@@ -10,8 +10,8 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 from engine.cli.options import add_attack_options, bench, class_map_of, number, selected, spec_of, target_of
-from engine.cli.output import Writer, as_json, out_folder, print_json, write
-from engine.cli.parser import Commands
+from engine.cli.output import Writer, as_json, out_folder, print_json, printable, write
+from engine.cli.parser import Commands, add_config
 from engine.errors import EngineError, UnknownName, shortened
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def add(commands: Commands) -> None:
                                                     "0.5,1,2 or 1/255,2/255")
     parser.add_argument("--measure", help="linf, l2 or l0: in which norm (default: that of each attack)")
     parser.add_argument("--seed", default="0", help="one or more, with commas")
+    add_config(parser)
     parser.set_defaults(run=_run)
 
 
@@ -56,6 +57,9 @@ def _run(arguments: argparse.Namespace) -> None:
     class_maps = [class_map_of(_with(arguments, model=model)) for model in models]
     specs = _specs(arguments, class_maps, max(counts))
     sweep = _sweep(arguments, models, class_maps, specs)
+    from engine.experiments.config import config_text, settings_of
+
+    repeats = config_text("query-curve", settings_of(vars(arguments)))
     out, where = out_folder(arguments.out), bench(arguments)
     walks = _walked(sweep, where)
     from engine.experiments.querycurves import query_curve
@@ -70,7 +74,8 @@ def _run(arguments: argparse.Namespace) -> None:
     else:
         _print(arguments.dataset, sweep, curves)
     if out is not None:
-        write(out, _files(facts, curves, walks, sweep.images))
+        write(out, _files(facts, curves, walks, sweep.images) | {
+            "sweep.toml": lambda file: file.write(repeats.encode())})
 
 
 def _with(arguments: argparse.Namespace, **changed: object) -> argparse.Namespace:
@@ -146,10 +151,11 @@ def _print(dataset: str, sweep: Sweep, curves: list[QueryCurve]) -> None:
     from engine.attacks.norms import NORMS
     from engine.experiments.queryfigure import name_of
 
-    print(f"{len(sweep.indices)} images of {dataset}/{sweep.split}")
+    print(printable(f"{len(sweep.indices)} images of {dataset}/{sweep.split}"))
     for curve in curves:
         norm = NORMS[curve.norm]
-        print(f"{name_of(curve)}: {curve.norm} of the nearest that fools, of {curve.attacked} classified correctly")
+        print(printable(f"{name_of(curve)}: {curve.norm} of the nearest that fools, of {curve.attacked} classified "
+                        "correctly"))
         for point in curve.points:
             low, middle, high, mean = (_size(norm, size) for size in (point.q25, point.median, point.q75, point.mean))
             print(f"  {point.queries:8,} queries   median {middle:>10} ({low} to {high})   mean {mean:>10}   "
@@ -157,7 +163,7 @@ def _print(dataset: str, sweep: Sweep, curves: list[QueryCurve]) -> None:
             for success in point.success:
                 print(f"                     {_share(success)} within {norm.text(success.within)}")
         for warning in curve.warnings:
-            print(f"  warning: {warning}")
+            print(printable(f"  warning: {warning}"))
 
 
 def _size(norm: Norm, size: float | None) -> str:
@@ -172,12 +178,13 @@ def _files(facts: dict[str, object], curves: list[QueryCurve], walks: list[Walks
            images: Sequence[str]) -> dict[str, Writer]:
     from engine.experiments.frames import write_parquet
     from engine.experiments.querycurves import as_latex, drawn, table
-    from engine.experiments.queryfigure import as_svg
+    from engine.experiments.queryfigure import FORMATS, as_file
 
     points = table(curves)
     lines = [drawn(one, curve) for one, curve in zip(walks, curves, strict=True)]
     return {"query-curve.json": as_json(facts),
             "query-curve.csv": lambda file: points.to_csv(file, index=False),
             "query-curve.tex": lambda file: file.write(as_latex(points).encode()),
-            "query-curve.svg": lambda file: file.write(as_svg(lines)),
+            **{f"query-curve.{form}": lambda file, form=form: file.write(as_file(lines, form))  # type: ignore[misc]
+               for form in FORMATS},
             "rows.parquet": lambda file: write_parquet(walks, images, file)}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROUNDING = 1e-6  # sizes of float32 images, of which one that is to be within 1/255 may be more by so much
 POINTS = 48  # of a curve that is drawn, spread evenly on a logarithmic axis
 # Sizes of a change at which success is told where nobody says otherwise.
-WITHIN = {"l2": (0.5, 1.0, 2.0), "linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255), "l0": (10.0, 100.0, 1000.0)}
+WITHIN = {"l2": (1.0, 3.0, 10.0), "linf": (2 / 255, 8 / 255, 16 / 255), "l0": (10.0, 100.0, 1000.0)}
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,11 @@ def table(curves: Sequence[QueryCurve]) -> pandas.DataFrame:
 
 
 def as_latex(lines: pandas.DataFrame) -> str:
-    """A table with booktabs' rules and four significant digits."""
-    return str(lines.to_latex(index=False, escape=True, float_format="%.4g"))
+    """A table with booktabs' rules and four significant digits; intervals, and settings that all lines share, are left
+    to the spreadsheet."""
+    shared = [name for name in ("model", "eps", "seed", "norm", "images") if lines[name].nunique(dropna=False) == 1]
+    bounds = [name for name in lines if name.endswith(("_low", "_high"))]
+    return str(lines.drop(columns=[*shared, *bounds]).to_latex(index=False, escape=True, float_format="%.4g"))
 
 
 def _line(curve: QueryCurve, point: Point) -> dict[str, Any]:
@@ -176,8 +179,9 @@ def _line(curve: QueryCurve, point: Point) -> dict[str, Any]:
              "queries": point.queries, "images": curve.attacked}
     sizes = {name: math.inf if (value := getattr(point, name)) is None else value
              for name in ("median", "q25", "q75")}
-    shares: dict[str, Any] = {"mean": point.mean, **sizes, "found": point.found.share, "found_low": point.found.low,
-                              "found_high": point.found.high}
+    found = point.found
+    shares: dict[str, Any] = {"mean": point.mean, **sizes, "found": found.count, "found_share": found.share,
+                              "found_low": found.low, "found_high": found.high}
     for success in point.success:
         name = f"within_{success.within:.6g}"
         shares |= {name: success.share, f"{name}_low": success.low, f"{name}_high": success.high}

@@ -16,24 +16,26 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours; lines of one colour differ in their dashes.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 DASHES = ("-", "--", ":", "-.")
+FORMATS = ("svg", "png")
 
 
-def as_svg(curves: Sequence[QueryCurve]) -> bytes:
+def as_file(curves: Sequence[QueryCurve], form: str) -> bytes:
     """Norm against queries (median, the band between the quartiles, and the mean of those found), and success against
-    queries at the chosen sizes; a row a norm."""
+    queries at the chosen sizes, a row a norm; in one of FORMATS."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     norms = list(dict.fromkeys(curve.norm for curve in curves))
-    # Without the time of day, and with names that do not change, the same curves give the same file.
-    with rc_context({"svg.hashsalt": "perturbscope"}):
+    # Without the time of day, and with names that do not change, the same curves give the same file; names from outside
+    # are shown as they are, whatever dollars are in them.
+    with rc_context({"svg.hashsalt": "perturbscope", "text.parse_math": False}):
         figure = Figure(figsize=(11, 4.2 * len(norms)), layout="constrained")
         for (left, right), norm in zip(figure.subplots(len(norms), 2, squeeze=False), norms, strict=True):
             own = [(curve, COLOURS[number % 8]) for number, curve in enumerate(curves) if curve.norm == norm]
             _norm_against_queries(left, own)
             _success_against_queries(right, own)
         file = io.BytesIO()
-        figure.savefig(file, format="svg", metadata={"Date": None})
+        figure.savefig(file, format=form, dpi=150, metadata={"Date": None} if form == "svg" else None)
     return file.getvalue()
 
 

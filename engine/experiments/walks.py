@@ -18,7 +18,7 @@ from engine import device as devices
 from engine.attacks import ATTACKS
 from engine.attacks.base import Cost, Knowledge
 from engine.attacks.result import FRAMES, Finds
-from engine.attacks.rows import Rows, joined
+from engine.attacks.rows import Rows, joined, sizes
 from engine.attacks.spec import AttackSpec, has_gradients
 from engine.errors import EngineError
 from engine.experiments import pace
@@ -50,10 +50,11 @@ _FIND, _FILM = "find_", "film_"
 @dataclass(frozen=True, eq=False)
 class Film:
     """The way of one image in pictures: its number in the split, and the `frames` float16 [F, C, H, W] after `queries`
-    [F]. The last frame is the image returned."""
+    [F], each so far from the original in the norm of the run: `sizes` [F]. The last frame is the image returned."""
 
     index: int
     queries: tuple[int, ...]
+    sizes: tuple[float, ...]
     frames: np.ndarray
 
 
@@ -91,8 +92,8 @@ class Walks(Rows):
         found = np.full((len(counts), len(self.labels)), np.inf)
         for image in np.flatnonzero(self.success):
             way = self._ways[image]
-            sizes = np.array([np.inf, *getattr(self.finds, norm)[way]])
-            found[:, image] = sizes[np.searchsorted(self.finds.queries[way], counts, side="right")]
+            far = np.array([np.inf, *getattr(self.finds, norm)[way]])
+            found[:, image] = far[np.searchsorted(self.finds.queries[way], counts, side="right")]
         return found
 
 
@@ -106,7 +107,7 @@ def payload_of_walks(walks: Sequence[Walks]) -> Payload:
     """Walks as they are kept: as rows are, and what they have besides."""
     kept = payload_of_runs(walks)
     finds = {_FIND + f.name: np.concatenate([getattr(one.finds, f.name) for one in walks]) for f in fields(Finds)}
-    films = [{"run": run, "index": film.index, "queries": list(film.queries)}
+    films = [{"run": run, "index": film.index, "queries": list(film.queries), "sizes": list(film.sizes)}
              for run, one in enumerate(walks) for film in one.films]
     frames = {f"{_FILM}{number}": film.frames
               for number, film in enumerate(film for one in walks for film in one.films)}
@@ -121,8 +122,8 @@ def walks_of(payload: Payload) -> list[Walks]:
         counts, films = payload.facts["finds"], payload.facts["films"]
         columns = {f.name: payload.arrays[_FIND + f.name] for f in fields(Finds)}
         ends = np.cumsum([0, *counts]).tolist()
-        pictures = [Film(film["index"], tuple(film["queries"]), payload.arrays[f"{_FILM}{number}"])
-                    for number, film in enumerate(films)]
+        pictures = [Film(film["index"], tuple(film["queries"]), tuple(film["sizes"]),
+                         payload.arrays[f"{_FILM}{number}"]) for number, film in enumerate(films)]
         return [Walks.of(rows, Finds(**{name: values[start:end] for name, values in columns.items()}),
                          tuple(picture for film, picture in zip(films, pictures, strict=True) if film["run"] == run))
                 for run, (rows, (start, end)) in enumerate(zip(runs, pairwise(ends), strict=True))]
@@ -204,8 +205,9 @@ def _films(unit: Unit, result: AttackResult) -> tuple[Film, ...]:
     image = int(chosen[0])
     spent = int(result.queries[image])
     reached = [frame for frame in FRAMES if frame < spent]
-    frames = [*walk.film[:len(reached), image], result.adversarial[image]]
-    return (Film(unit.indices[image], (*reached, spent), np.stack(frames).astype(np.float16)),)
+    frames = np.stack([*walk.film[:len(reached), image], result.adversarial[image]])
+    far = sizes(np.broadcast_to(result.clean[image], frames.shape), frames)[result.spec.norm]
+    return (Film(unit.indices[image], (*reached, spent), tuple(far.tolist()), frames.astype(np.float16)),)
 
 
 def query_curve_task(sweep: Sweep, device: str = "auto") -> Task:

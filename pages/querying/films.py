@@ -17,8 +17,7 @@ from pages.ui.pictures import Figure
 from pages.ui.text import plain
 from pages.ui.viewer import amplified, auto_gain, strongest_channel
 
-COLUMNS = 7
-LEAST = 1e-3  # a change that is more than the rounding of a film
+COLUMNS = 5  # at least, so that short films are no larger
 
 
 def show(walks: Sequence[Walks], curves: Sequence[QueryCurve], data: Dataset) -> None:
@@ -37,16 +36,17 @@ def show(walks: Sequence[Walks], curves: Sequence[QueryCurve], data: Dataset) ->
     for film in walks[chosen].films:
         st.caption(plain(f"{data.item_name(film.index)}, true class {data.classes[data.labels[film.index]]}"))
         pictures.row(strip(film, data.image(film.index), walks[chosen], differences,
-                           "SYNTHETIC" if data.info.synthetic else ""), columns=COLUMNS)
+                           "SYNTHETIC" if data.info.synthetic else ""), columns=max(COLUMNS, 1 + len(film.queries)))
 
 
 def strip(film: Film, clean: np.ndarray, walks: Walks, differences: bool, badge: str) -> list[Figure]:
     """The original, then every frame with the size of its change in the norm of the run."""
+    norm = NORMS[walks.spec.norm]
     changes = [frame.astype(np.float32) - clean for frame in film.frames]
     key = f"{walks.provenance.model_digest} {walks.spec} {film.index}"
     figures = [Figure("Original", "", pictures.image_png(clean, f"{key} clean"), badge)]
-    for queries, frame, change in zip(film.queries, film.frames, changes, strict=True):
-        size = size_of(change, walks.spec.norm)
+    for queries, frame, change, far in zip(film.queries, film.frames, changes, film.sizes, strict=True):
+        size = f"{'L2 ' if norm.name == 'l2' else ''}{norm.text(far, '.3g')}"
         if differences:
             gain = auto_gain(strongest_channel(change))
             figures.append(Figure(counted(queries, "query", "queries"),
@@ -56,10 +56,3 @@ def strip(film: Film, clean: np.ndarray, walks: Walks, differences: bool, badge:
             figures.append(Figure(counted(queries, "query", "queries"), size,
                                   pictures.image_png(frame.astype(np.float32), f"{key} {queries}"), badge))
     return figures
-
-
-def size_of(change: np.ndarray, norm: str) -> str:
-    """How large a change [C, H, W] is, to the three digits that a film keeps."""
-    sizes = {"linf": np.abs(change).max(), "l2": np.linalg.norm(change.astype(np.float64)),
-             "l0": (np.abs(change) > LEAST).any(axis=0).sum()}
-    return f"{'L2 ' if norm == 'l2' else ''}{NORMS[norm].text(float(sizes[norm]), '.3g')}"

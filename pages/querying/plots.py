@@ -12,17 +12,18 @@ from pages.ui.charts import DASHES, PALETTE
 from pages.ui.text import literal
 
 TICKS = [lead * 10**power for power in range(6) for lead in (1, 2, 5)]
+SIZES = [lead * 10.0**power for power in range(-4, 5) for lead in (1, 2, 5)]
 _MARGIN = {"l": 0, "r": 8, "t": 28, "b": 0}
 
 
 def names_of(curves: Sequence[QueryCurve]) -> list[str]:
     """What tells each curve from the others: the attack, and of budget, model and seed those that differ."""
-    several = {what: len({getattr(curve, what) for curve in curves}) > 1 for what in ("model", "seed", "eps")}
+    several = {what: len({getattr(curve, what) for curve in curves} - {None}) > 1 for what in ("model", "seed", "eps")}
 
     def name(curve: QueryCurve) -> Iterator[str]:
         yield ATTACKS[curve.attack].info.title
         if curve.eps is not None and several["eps"]:
-            yield NORMS[curve.run_norm].text(curve.eps)
+            yield f"eps {NORMS[curve.run_norm].text(curve.eps)}"
         if several["model"]:
             yield f"on {curve.model}"
         if several["seed"]:
@@ -54,8 +55,9 @@ def norm_against_queries(curves: Sequence[QueryCurve], asked: Sequence[int]) -> 
         figure.add_scatter(x=[p.queries for p in marked], y=_sizes(marked, "median", norm.factor), mode="markers",
                            showlegend=False, legendgroup=group, hoverinfo="skip",
                            marker={"color": colour, "size": 8, "symbol": number % 8})
-    figure.update_layout(height=380, margin=_MARGIN, legend=_LEGEND, xaxis=_queries(), showlegend=True,
-                         yaxis={"title": norm.noun, "type": "log", "minor": {"showgrid": False}})
+    figure.update_layout(height=_height(curves), margin=_MARGIN, legend=_LEGEND, xaxis=_queries(), showlegend=True,
+                         yaxis={"title": norm.noun, "type": "log", "tickvals": SIZES,
+                                "ticktext": [f"{size:,g}" for size in SIZES]})
     return figure
 
 
@@ -78,12 +80,17 @@ def success_against_queries(curves: Sequence[QueryCurve], asked: Sequence[int]) 
                 marker={"color": PALETTE[number % 8], "size": 7, "symbol": number % 8},
                 error_y={"array": [one.high - one.share for _, one in marked], "symmetric": False, "width": 3,
                          "arrayminus": [one.share - one.low for _, one in marked], "thickness": 1})
-    figure.update_layout(height=380, margin=_MARGIN, legend=_LEGEND, xaxis=_queries(), showlegend=True,
+    figure.update_layout(height=_height(curves), margin=_MARGIN, legend=_LEGEND, xaxis=_queries(), showlegend=True,
                          yaxis={"title": "share of images fooled", "range": [-0.03, 1.03], "tickformat": ".0%"})
     return figure
 
 
 _LEGEND = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0}
+
+
+def _height(curves: Sequence[QueryCurve]) -> int:
+    """Of both plots, so that they stand side by side: the longer legend may take a line for each of its names."""
+    return 320 + 20 * sum(len(curve.points[0].success) for curve in curves)
 
 
 def _queries() -> dict[str, object]:

@@ -32,9 +32,8 @@ _EACH, _ALL, _NUMBERED = "each ", "all", "#"
 @dataclass(frozen=True)
 class Wants:
     """What a page lets choose. `offers` says which attacks it is about; `models` how many are chosen at first, `images`
-    how many, `norm` the norm (default: the first that an attack takes); `budgets` are those at first, as the address
-    writes them (none: the page has no control for them). `without` names settings of attacks that the page has a
-    control of its own for."""
+    how many; `budgets` are those at first, as the address writes them (none: the page has no control for them).
+    `without` names settings of attacks that the page has a control of its own for."""
 
     offers: Callable[[type[Attack]], bool] = lambda attack: True
     attacks: tuple[str, ...] = ("fgsm", "pgd")
@@ -42,7 +41,6 @@ class Wants:
     images: str = "48"
     budgets: tuple[str, ...] = ("1/255", "2/255")
     models_help: str = ""
-    norm: str = ""
     without: tuple[str, ...] = ()
 
 
@@ -172,7 +170,7 @@ def _attackers(address: Address, wants: Wants) -> tuple[str, tuple[Attacker, ...
     offered = [name for k in Knowledge for name in ATTACKS
                if ATTACKS[name].info.knowledge is k and wants.offers(ATTACKS[name])]
     norms = [norm for norm in SCALES if any(norm in ATTACKS[name].info.norms for name in offered)]
-    norm = wants.norm or norms[0]
+    norm = norms[0]
     if len(norms) > 1:
         norm = controls.choice(address, "norm", "What is limited", norms, norm,
                                format_func=lambda name: NORMS[name].title)

@@ -9,7 +9,7 @@ from engine.experiments.walks import walks_of
 from engine.work.jobs import State, jobs
 from tests.app.test_pages import APP, SECONDS
 
-FEW = {"images": "#160 #9", "queries": "5, 20", "attacks": "hopskipjump"}
+FEW = {"images": "#160 #9", "queries": "5, 20", "attacks": "hopskipjump", "norm": "l2"}
 
 
 @pytest.fixture(autouse=True)

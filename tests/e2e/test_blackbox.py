@@ -14,7 +14,7 @@ pytestmark = pytest.mark.e2e
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 SECONDS = 240_000  # a cold start imports PyTorch, and other tests may run beside this one
-SMALL = "/blackbox?images=%23160+%239&queries=5,20"
+SMALL = "/blackbox?images=%23160+%239&queries=5,20&attacks=hopskipjump&norm=l2"
 
 Server = Callable[..., AbstractContextManager[str]]
 

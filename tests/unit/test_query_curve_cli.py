@@ -59,7 +59,7 @@ def test_every_model_attack_and_seed_has_its_curve(models: str, tmp_path: Path,
             assert (success["low"], success["high"]) == interval(success["count"], curve["attacked"])
     assert any(curve["points"][-1]["found"] for curve in facts["curves"]), "nothing was fooled: this shows nothing"
     assert {path.name for path in out.iterdir()} >= {"query-curve.json", "query-curve.csv", "query-curve.tex",
-                                                     "query-curve.svg", "rows.parquet"}
+                                                     "query-curve.svg", "query-curve.png", "rows.parquet", "sweep.toml"}
     assert len(pd.read_csv(out / "query-curve.csv")) == 16
     assert r"\toprule" in (out / "query-curve.tex").read_text()
 
@@ -79,6 +79,18 @@ def test_asked_again_at_fewer_queries_nothing_is_walked(models: str, capsys: pyt
     assert main([*run(*argv), "--measure", "linf", "--norms", "8/255"]) == 0
     other = json.loads(capsys.readouterr().out)["curves"][0]
     assert other["norm"] == "linf" and other["points"][-1]["found"] == first["points"][-1]["found"]
+
+
+def test_what_it_leaves_repeats_it(models: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = ["--model", models.split(",")[0], "--attack", "hopskipjump", "--seed", "3", "--json"]
+    assert main([*run(*argv), "--out", str(tmp_path / "out")]) == 0
+    first = json.loads(capsys.readouterr().out)
+    from engine.experiments import walks
+
+    monkeypatch.setattr(walks, "attacked", lambda *_, **__: pytest.fail("it was walked again"))
+    assert main(["query-curve", "--config", str(tmp_path / "out" / "sweep.toml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == first
 
 
 def test_people_read_it_too(models: str, capsys: pytest.CaptureFixture[str]) -> None:

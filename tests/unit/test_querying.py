@@ -6,7 +6,7 @@ import pytest
 from engine.attacks.spec import make_spec
 from engine.errors import EngineError
 from engine.experiments.querycurves import QueryCurve, query_curve
-from engine.experiments.queryfigure import as_svg
+from engine.experiments.queryfigure import FORMATS, as_file
 from engine.experiments.walks import Estimate, Film
 from pages.blackbox import price
 from pages.querying import films, plots, words
@@ -94,9 +94,9 @@ def test_a_strip_has_the_original_and_a_frame_a_milestone(differences: bool) -> 
     clean = np.full((1, 8, 8), 0.5, np.float32)
     frames = np.stack([clean + 0.2, clean + 0.1]).astype(np.float16)
     frames[1, 0, 0, 0] = 0.5
-    shown = films.strip(Film(3, (100, 130), frames), clean, made_up([(1, 1.0, 0.1)]), differences, "")
+    shown = films.strip(Film(3, (100, 130), (1.6, 0.8), frames), clean, made_up([(1, 1.0, 0.1)]), differences, "")
     assert [one.title for one in shown] == ["Original", "100 queries", "130 queries"]
-    assert shown[1].caption.startswith("L2 1.6") and shown[2].caption.startswith("L2 0.79")
+    assert shown[1].caption.startswith("L2 1.6") and shown[2].caption.startswith("L2 0.8")
     assert len({one.png for one in shown}) == 3
 
 
@@ -119,5 +119,6 @@ def test_the_price_warns_where_it_takes_long() -> None:
 
 def test_the_same_curves_give_the_same_file() -> None:
     curves = [curve(), curve(norm="linf")]
-    svg = as_svg(curves)
-    assert svg == as_svg(curves) and svg.startswith(b"<?xml") and b"<svg" in svg
+    files = {form: as_file(curves, form) for form in FORMATS}
+    assert files == {form: as_file(curves, form) for form in FORMATS}
+    assert b"<svg" in files["svg"] and files["png"].startswith(b"\x89PNG")

@@ -220,7 +220,7 @@ def same(some: Walks, others: Walks) -> bool:
 
 
 def test_what_is_kept_of_walks_is_all_of_them() -> None:
-    film = Film(7, (100, 250), np.random.default_rng(0).random((2, 1, 4, 4)).astype(np.float16))
+    film = Film(7, (100, 250), (3.0, 1.5), np.random.default_rng(0).random((2, 1, 4, 4)).astype(np.float16))
     first, second = made_up([(10, 4.0, 0.4), (100, 2.0, 0.2)], []), made_up([(50, 6.0, 0.6)])
     first = Walks.of(first, first.finds, (film,))
     kept = walks_of(payload_of_walks([first, second]))
