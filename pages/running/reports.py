@@ -1,7 +1,5 @@
 """A run's report: one click makes it, with its progress, and another keeps the file."""
 
-from dataclasses import asdict
-
 import streamlit as st
 
 from engine.errors import EngineError
@@ -10,8 +8,6 @@ from engine.experiments.reporting import FORMS, Form, made
 from engine.work.store import Store
 from pages.running.scope import SCOPE
 from pages.ui.text import plain
-
-_MADE = SCOPE.key("report")  # the last report that this visitor made, and of what
 
 
 def offer(store: Store, kept: Kept) -> None:
@@ -27,7 +23,7 @@ def offer(store: Store, kept: Kept) -> None:
 
 
 def _form(store: Store, kept: Kept, form: Form) -> None:
-    what = kept.entry.key, asdict(kept.entry.label), form.ending
+    what, remembered = (kept.entry.key, kept.entry.label), SCOPE.key(f"last {form.ending}")
     if st.button(f"Make the {form.title}", key=SCOPE.key(f"report {form.ending} {kept.entry.key}")):
         bar = st.progress(0.0, text="starting")
         try:
@@ -36,8 +32,8 @@ def _form(store: Store, kept: Kept, form: Form) -> None:
             st.error(plain(error))
             return
         bar.empty()
-        st.session_state[_MADE] = what, file
-    last, file = st.session_state.get(_MADE, (None, b""))
+        st.session_state[remembered] = what, file
+    last, file = st.session_state.get(remembered, (None, b""))
     if last == what:
         st.download_button(f"Download the {form.title}", file, mime=form.mime, on_click="ignore", type="primary",
                            file_name=f"perturbscope-{kept.entry.key[:12]}.{form.ending}",
