@@ -28,6 +28,7 @@ DISCLAIMER = ("For research and teaching, not for diagnosis. No number here says
               "attack works on these models does not mean that it works on a product, and that it fails does not mean "
               "that a model is safe.")
 MOST_MATRICES, MOST_LINES, MOST_WORDS = 12, 200, 24
+_BESIDE = 3  # images in a row
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _blocks(kept: Kept, samples: Iterable[Sample]) -> Iterator[Block]:
     yield from _figures(runs)
     yield from _gallery(samples)
     yield Heading("What was asked for")
-    yield Table(("setting", "value"), tuple(settings(kept.entry.spec)))
+    yield Table(("setting", "value"), tuple(line for line in settings(kept.entry.spec) if line[1]))
     yield from _repeated(kept)
     yield from _cards(kept, what)
     yield Heading("With what it was computed")
@@ -232,9 +233,16 @@ def _gallery(samples: Iterable[Sample]) -> Iterator[Block]:
     if not found:
         return
     yield Heading("Sample images")
-    yield Gallery(tuple(tuple(_photos(sample)) for sample in found))
+    yield Gallery(tuple(_in_rows([tuple(_photos(sample)) for sample in found])))
     yield Words("The difference is amplified, about a grey that means no change. What is not shown is not kept with "
                 "the run, or its data set is not here.")
+
+
+def _in_rows(photos: Sequence[tuple[Photo, ...]]) -> Iterator[tuple[Photo, ...]]:
+    """A row an image; those of which there is no original stand side by side."""
+    yield from (own for own in photos if len(own) > 1)
+    alone = [photo for own in photos if len(own) == 1 for photo in own]
+    yield from (tuple(alone[start:start + _BESIDE]) for start in range(0, len(alone), _BESIDE))
 
 
 def _photos(sample: Sample) -> Iterator[Photo]:

@@ -116,9 +116,10 @@ def _table(pages: FPDF, table: Table) -> None:
                for place, head in enumerate(table.head)]
     pages.set_font(_FONT, size=6.6 if len(table.head) > 5 else 8)
     pages.set_draw_color(200)
+    pages.set_fill_color(255)
     align = tuple("RIGHT" if place in table.numbers else "LEFT" for place in range(len(table.head)))
-    with pages.table(borders_layout="HORIZONTAL_LINES", col_widths=tuple(max(each, 7) for each in longest),
-                     text_align=align, padding=0.8, cell_fill_mode="NONE",
+    with pages.table(borders_layout="HORIZONTAL_LINES", col_widths=tuple(max(each, 9) for each in longest),
+                     text_align=align, padding=0.8,
                      headings_style=FontFace(emphasis="BOLD", fill_color=(238, 242, 245))) as drawn:
         for texts in (table.head, *table.rows):
             row = drawn.row()

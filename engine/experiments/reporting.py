@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
-from engine import digest
 from engine.errors import UnknownName
-from engine.experiments.kept import Kept, read
+from engine.experiments.kept import Kept
 from engine.experiments.samples import samples
-from engine.work.kinds import Bench, Task, kind
-from engine.work.specs import to_json
-from engine.work.store import Payload, Store
+from engine.work.store import Store
 
 
 @dataclass(frozen=True)
@@ -46,29 +41,3 @@ def made(store: Store, kept: Kept, form: str, tell: Callable[[float, str], None]
     from engine.experiments.report_html import as_html
 
     return as_html(report)
-
-
-@dataclass(frozen=True)
-class Reporting:
-    """The report of the run `key` in one of FORMS; `label` is the digest of what people call it and noted of it."""
-
-    key: str
-    form: str
-    label: str
-
-
-def report_task(kept: Kept, form: str) -> Task:
-    """The job whose payload `file_of` turns into the report."""
-    spec = Reporting(kept.entry.key, form, digest.of_spec(to_json(kept.entry.label)))
-    return Task("report", spec, f"report of {kept.entry.called}")
-
-
-def file_of(payload: Payload) -> bytes:
-    """The file that the job made."""
-    return payload.arrays["file"].tobytes()
-
-
-@kind("report", Reporting, keep=False)
-def _report(asked: Reporting, bench: Bench) -> Payload:
-    file = made(bench.store, read(bench.store, asked.key), asked.form, bench.progress.report)
-    return Payload({}, {"file": np.frombuffer(file, np.uint8)})

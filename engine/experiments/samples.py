@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -19,6 +20,7 @@ from engine.experiments.repeating import Asked, asked
 from engine.experiments.sources import opened
 from engine.work.store import Store
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 MOST, EACH = 6, 2  # samples in all, and of one batch of images
 
 
@@ -77,7 +79,8 @@ def _sample(kept: Kept, rows: Rows, some: Pictures, row: int, data: Dataset | No
         clean = image if image.shape == perturbed.shape else None
     spec = rows.spec
     eps = "" if spec.eps is None else f" at {NORMS[spec.norm].text(spec.eps)}"
-    return Sample(image_names(kept, rows)[row][:80], rows.classes[rows.labels[row]],
+    name = image_names(kept, rows)[row]
+    return Sample(name[:12] if _DIGEST.fullmatch(name) else name[:80], rows.classes[rows.labels[row]],
                   f"{ATTACKS[spec.attack].info.title}{eps}", _said(rows, rows.predicted_clean[row]),
                   _said(rows, rows.predicted_adversarial[row]), clean, perturbed)
 

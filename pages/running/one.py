@@ -58,7 +58,7 @@ def _bar(store: Store, kept: Kept) -> None:
                   args=(lambda: store.star(key, not kept.entry.starred),),
                   help="Starred runs never make room for others.")
         _export(store, kept)
-        reports.offer(kept)
+        reports.offer(store, kept)
         st.button("Delete", key=SCOPE.key(f"delete {key}"), on_click=change, args=(lambda: discard(store, key),),
                   help="It can be had back for a quarter of an hour.")
 

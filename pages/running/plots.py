@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
+import streamlit as st
 
 from engine.attacks.norms import NORMS
 from engine.experiments.comparison import Line, Matrix, Subtracted
@@ -56,6 +57,11 @@ def change(shown: Subtracted, title: str) -> go.Figure:
     return _heatmap(shown.values, text, shown.classes, shown.columns, title, _SIGNED, -most, most)
 
 
+def _ink() -> str:
+    """The colour of text in the visitor's theme: Plotly's annotations are paler."""
+    return "#182028" if st.context.theme.type == "light" else "#e4e9ee"
+
+
 def _heatmap(values: np.ndarray, text: list[list[str]], rows: Sequence[str], columns: Sequence[str], title: str,
              scale: list[list[object]], low: float, high: float) -> go.Figure:
     names, across = [literal(name) for name in rows], [literal(name) for name in columns]
@@ -64,7 +70,7 @@ def _heatmap(values: np.ndarray, text: list[list[str]], rows: Sequence[str], col
         hovertemplate="is %{y}, said %{x}: %{text}<extra></extra>"))
     for row, texts in enumerate(text):
         for column, said in enumerate(texts):  # in the page's own colour: these cells are translucent
-            figure.add_annotation(x=column, y=row, text=said, showarrow=False, font={"size": 13})
+            figure.add_annotation(x=column, y=row, text=said, showarrow=False, font={"size": 13, "color": _ink()})
     figure.update_layout(
         height=110 + 58 * len(rows), margin={"l": 0, "r": 8, "t": 34, "b": 0}, title={"text": literal(title), "x": 0},
         xaxis={"title": "the model says", "showgrid": False, "zeroline": False},

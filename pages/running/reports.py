@@ -2,26 +2,39 @@
 
 import streamlit as st
 
+from engine.errors import EngineError
 from engine.experiments.kept import Kept
-from engine.experiments.reporting import FORMS, Form, file_of, report_task
-from engine.work.store import Payload
+from engine.experiments.reporting import FORMS, Form, made
+from engine.work.store import Store
 from pages.running.scope import SCOPE
-from pages.ui import progress
+from pages.ui.text import plain
 
 
-def offer(kept: Kept) -> None:
-    """The button for it, and what it opens."""
+def offer(store: Store, kept: Kept) -> None:
+    """A button for each form of report, and for the file once it is made.
+
+    It is made here and now: it takes seconds, needs no network and no PyTorch, and must not wait for a sweep.
+    """
     with st.popover("Report"):
         st.markdown("Everything about this run in one file that opens anywhere, offline: settings, data and model "
                     "cards, figures, tables, sample images, warnings, versions, and the command that repeats it.")
         for form in FORMS.values():
-            payload = progress.on_request(SCOPE, report_task(kept, form.ending), "", f"Make the {form.title}",
-                                          f"report {form.ending} {kept.entry.key}")
-            if payload is not None:
-                _download(kept, form, payload)
+            _form(store, kept, form)
 
 
-def _download(kept: Kept, form: Form, payload: Payload) -> None:
-    st.download_button(f"Download the {form.title}", file_of(payload), mime=form.mime, on_click="ignore",
-                       file_name=f"perturbscope-{kept.entry.key[:12]}.{form.ending}", type="primary",
-                       key=SCOPE.key(f"report file {form.ending} {kept.entry.key}"))
+def _form(store: Store, kept: Kept, form: Form) -> None:
+    what, remembered = (kept.entry.key, kept.entry.label), SCOPE.key(f"last {form.ending}")
+    if st.button(f"Make the {form.title}", key=SCOPE.key(f"report {form.ending} {kept.entry.key}")):
+        bar = st.progress(0.0, text="starting")
+        try:
+            file = made(store, kept, form.ending, lambda share, text: bar.progress(share, text=text))
+        except EngineError as error:
+            st.error(plain(error))
+            return
+        bar.empty()
+        st.session_state[remembered] = what, file
+    last, file = st.session_state.get(remembered, (None, b""))
+    if last == what:
+        st.download_button(f"Download the {form.title}", file, mime=form.mime, on_click="ignore", type="primary",
+                           file_name=f"perturbscope-{kept.entry.key[:12]}.{form.ending}",
+                           key=SCOPE.key(f"report file {form.ending} {kept.entry.key}"))

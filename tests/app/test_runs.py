@@ -162,3 +162,13 @@ def test_an_address_that_asks_for_what_is_not_there_is_told(store: Store, query:
     keep(store)
     app = opened(**query)
     assert any("The address asks for" in block.value for block in app.error) and len(listed(app)) == 1
+
+
+def test_a_report_is_made_by_a_click(store: Store) -> None:
+    key = keep(store)
+    app = opened(runs=key[:16])
+    button(app, "Make the HTML")()
+    assert [one.proto.label for one in app.get("download_button") if "HTML" in one.proto.label] == ["Download the HTML"]
+    button(app, "Make the PDF")()
+    assert [one.proto.label for one in app.get("download_button") if "Download the" in one.proto.label] == [
+        "Download the HTML", "Download the PDF"]

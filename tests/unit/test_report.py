@@ -23,12 +23,11 @@ from engine.experiments.report import DISCLAIMER, Drawing, Gallery, Table, repor
 from engine.experiments.report_figures import difference_png, gain, image_png, literal
 from engine.experiments.report_html import as_html
 from engine.experiments.report_pdf import as_pdf
-from engine.experiments.reporting import file_of, made, report_task
+from engine.experiments.reporting import made
 from engine.experiments.samples import Sample, samples
 from engine.work.store import Store
 from tests.made import keep, ladder
 from tests.made import made as rows_made
-from tests.working import perform
 
 NASTY = "<script>alert('x')</script> & $\\frac{1}{$ \"q\" \x1b[2J \u202e ✓ 肺"
 
@@ -185,14 +184,11 @@ def test_images_keep_their_values_and_differences_their_signs() -> None:
     assert literal("a$b\x1b") == r"a\$b" + "\N{REPLACEMENT CHARACTER}" and len(literal("x" * 500)) < 70
 
 
-def test_the_job_and_the_command_give_the_same_report(store: Store, tmp_path, capsys) -> None:
+def test_the_command_gives_the_same_report_again(store: Store, tmp_path, capsys) -> None:
     key = keep(store)
-    kept = read(store, key)
-    page = file_of(perform(report_task(kept, "html")))
-    assert page == made(store, kept, "html") and b"Perturbscope" in page
-    before = report_task(kept, "html").key
-    store.call(key, "renamed")
-    assert report_task(read(store, key), "html").key != before
+    kept, told = read(store, key), []
+    page = made(store, kept, "html", lambda share, text: told.append(share))
+    assert page == made(store, kept, "html") and b"Perturbscope" in page and told == sorted(told) and len(told) > 2
     for form, begins in (("html", b"<!DOCTYPE html>"), ("pdf", b"%PDF")):
         out = tmp_path / f"report.{form}"
         assert main(["runs", "report", key[:9], "--out", str(out), "--json"]) == 0
