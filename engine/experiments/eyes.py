@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from scipy.special import betainc
 
 from engine.attacks.rows import Rows
 from engine.errors import EngineError
 from engine.experiments.curve import eps_of
 from engine.experiments.sources import opened
 from engine.metrics.rates import interval
-from engine.metrics.resampling import SEED, TIMES
 from engine.metrics.visibility import LEVELS, POOLING, noticeable_difference, visibility
 from engine.work.kinds import Bench, Task, kind
 from engine.work.store import Payload
@@ -57,18 +57,18 @@ def smallest_eps_of(worst: Sequence[Rows]) -> np.ndarray:
 
 
 def middle(values: np.ndarray) -> tuple[float, float, float] | None:
-    """The median of `values` [N], where infinite ones count as large, and its 95 % interval by drawing them again
-    (Efron 1979), the same numbers at every call; None where there are none."""
-    if not len(values):
+    """The median of `values` [N], up to which half of them lie, and its 95 % bootstrap interval (Efron 1979); infinite
+    ones count as large. None where there are none.
+
+    Nothing is drawn: how likely it is that the median of a resample is at most each of the ordered values is known.
+    """
+    count, ordered = len(values), np.sort(values)
+    if not count:
         return None
-    drawn = np.random.default_rng(SEED).choice(values, (TIMES, len(values)))
-    low, high = np.quantile(_medians(drawn), [0.025, 0.975], method="inverted_cdf")
-    return float(_medians(values[None])[0]), float(low), float(high)
-
-
-def _medians(rows: np.ndarray) -> np.ndarray:
-    """The upper median of each row: with it half of the values are reached."""
-    return np.sort(rows, axis=1)[:, (rows.shape[1] - 1) // 2]
+    half = (count + 1) // 2
+    below = betainc(half, count - half + 1, np.arange(1, count + 1) / count)
+    low, high = (ordered[min(count - 1, int(np.searchsorted(below, edge)))] for edge in (0.025, 0.975))
+    return float(ordered[half - 1]), float(low), float(high)
 
 
 @dataclass(frozen=True, eq=False)

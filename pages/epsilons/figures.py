@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from engine.attacks.norms import Norm
 from engine.experiments.eyes import Zone
-from pages.epsilons.lines import ACCURACY, Line, measured
+from pages.epsilons.lines import ACCURACY, AUC, Line, measured
 from pages.ui.charts import DASHES, PALETTE
 from pages.ui.text import literal
 
@@ -43,13 +43,16 @@ AXES = {
 
 def _x_axis(axis: Axis, norm: Norm, largest: float) -> dict[str, object]:
     """With the values of eps written at their places."""
-    known = [tick for tick in TICKS if tick <= largest * 1.001 and (tick > 0 or axis.takes_zero)]
-    if axis is AXES["linear"]:
-        step = max(largest, 1e-9) / 8
-        known = [tick for before, tick in zip([-np.inf, *known], known, strict=False) if tick == 0 or tick >= step]
+    offered = [tick for tick in TICKS if tick <= largest * 1.001 and (tick > 0 or axis.takes_zero)]
+    room = (axis.place(largest) - axis.place(offered[0])) / 12 if offered else 0.0
+    known: list[float] = []
+    for tick in reversed(offered):
+        if not known or axis.place(known[-1]) - axis.place(tick) >= room:
+            known.append(tick)
+    known.reverse()
     return {"title": f"epsilon, in n{norm.unit}" if norm.unit else "epsilon (L2)", "zeroline": False,
             "tickvals": [axis.place(tick) for tick in known], "ticktext": [f"{tick:g}" for tick in known],
-            "showspikes": False}
+            "tickangle": 0, "showspikes": False}
 
 
 def _layout(figure: go.Figure, x: dict[str, object], y: str, height: int) -> go.Figure:
@@ -94,7 +97,8 @@ def curves(lines: Sequence[Line], measure: str, axis: Axis) -> go.Figure:
                                hovertemplate="accuracy rises here: the attack overshoots<extra></extra>")
     largest = max((shown for line in lines for shown in line.shown), default=1.0)
     norm = lines[0].norm if lines else None
-    return _layout(figure, _x_axis(axis, norm, largest) if norm else {}, measure, 360)
+    _layout(figure, _x_axis(axis, norm, largest) if norm else {}, measure, 360)
+    return figure.update_yaxes(tickformat=".1f") if measure == AUC else figure
 
 
 def _range(low: float | None, high: float | None) -> str:

@@ -21,7 +21,7 @@ from pages.epsilons.lines import Line
 from pages.epsilons.scope import SCOPE
 from pages.ui import figures as shared
 from pages.ui import shell, thumbs
-from pages.ui.charts import counted
+from pages.ui.charts import counted, percent
 from pages.ui.sweeping import Known
 from pages.ui.text import plain
 from pages.ui.thumbs import Cell
@@ -44,7 +44,7 @@ def show(known: Known, view: View) -> None:
         return
     worst = by_reading.get(WORST, [])
     zones = [_zone(curves, line, known.complete) for line in worst]
-    _words(worst or by_reading[INDEPENDENT], zones, known)
+    _words(worst or by_reading.get(INDEPENDENT, []), zones, known)
     _curves(by_reading, view)
     for line, zone in zip(worst, zones, strict=True):
         if zone is not None and zone.of:
@@ -52,7 +52,7 @@ def show(known: Known, view: View) -> None:
     if known.complete:
         _pictures(curves, by_reading, known.task.device)
         _behind(curves, by_reading, known.task.device)
-    _files(curves, known.runs)
+        _files(curves, known.runs)
 
 
 def split(curves: Curves, found: Sequence[Rows | None]) -> dict[str, list[Rows]]:
@@ -79,10 +79,11 @@ def _zone(curves: Curves, line: Line, complete: bool) -> Zone | None:
 def _words(shown: Sequence[Line], zones: Sequence[Zone | None], known: Known) -> None:
     """Plain sentences, and how much they are made of."""
     total, images = len(known.task.spec.sweep.indices), len(shown[0].runs[0].labels)
+    if not known.complete:
+        st.caption(f"So far from {counted(images, 'image')} of {total}, {percent(known.share)} of the work; the bands "
+                   "are 95 % intervals.")
     for place, line in enumerate(shown):
         st.markdown(plain(lines.sentence(line, zones[place] if place < len(zones) else None)))
-    if not known.complete:
-        st.caption(f"So far from {counted(images, 'image')} of {total}; the bands are 95 % intervals.")
 
 
 def _curves(by_reading: dict[str, list[Line]], view: View) -> None:
@@ -94,6 +95,9 @@ def _curves(by_reading: dict[str, list[Line]], view: View) -> None:
                                         strict=True):
         with column:
             st.caption(f"**{options.titles(reading)}**: {plain(options.described(reading).partition(': ')[2])}.")
+            if not shown:
+                st.caption("Comes in a moment.")
+                continue
             name = f"{view.measure.lower().replace(' ', '-')}-{reading}"
             shared.figure(SCOPE, figures.curves(shown, view.measure, figures.AXES[view.axis]), name,
                           figures.curves_table(shown, view.measure))
@@ -193,7 +197,5 @@ def behind(curves: Curves, line: Line, place: int, reading: str) -> list[Cell]:
 
 def _files(curves: Curves, runs: Sequence[Rows]) -> None:
     """Everything to be taken away."""
-    sweep = curves.sweep
-    if all(len(rows.labels) == len(sweep.indices) for rows in runs):
-        st.subheader("To take away")
-        shared.rows_downloads(SCOPE, runs, sweep.images, "epsilon")
+    st.subheader("To take away")
+    shared.rows_downloads(SCOPE, runs, curves.sweep.images, "epsilon")

@@ -30,7 +30,7 @@ from pages.ui.text import literal, plain
 TRIED = {"linf": (0.125, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 16), "l2": (0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 4, 8)}
 FEWER = {"linf": (0.25, 0.5, 1, 2, 4, 8, 16), "l2": (0.1, 0.3, 0.5, 1, 2, 4, 8)}
 AT_ONCE = 2.0  # seconds up to which it is drawn without being asked for
-FEW = 30  # gradients up to which it is, where nobody knows yet how long one takes here
+FEW = 40  # gradients and queries up to which it is, where nobody knows yet how long they take here
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ def show(run: Run) -> None:
     task = ladder_task(ladder_of(unit, [scale.eps(level) for level in levels], INDEPENDENT), settings.device)
     cost, at = _cost(attack, len(levels)), pace.known(settings.model, settings.device)
     seconds = None if at is None else at.estimate(cost)
-    if jobs().find(task) is None and (cost.gradients <= FEW if seconds is None else seconds < AT_ONCE):
+    quick = cost.gradients + cost.queries <= FEW if seconds is None else seconds < AT_ONCE
+    if jobs().find(task) is None and quick and not attack.learning_cost(1).queries:
         jobs().submit(task, shell.owner())
     payload = _result(task, cost, seconds)
     if payload is not None:
