@@ -10,8 +10,8 @@ from engine.attacks import ATTACKS
 from engine.errors import EngineError
 from engine.experiments.alignment import Alignment, alignment_task
 from engine.experiments.transfer import Transfer, transfer_task
-from engine.experiments.transfer_words import attack_title, explained, sentences, short
-from engine.experiments.transferred import Cell, Matrix, Relation, long, matrices, wide
+from engine.experiments.transfer_words import attack_title, explained, readable, sentences, short
+from engine.experiments.transferred import Cell, Matrix, Relation, long, matrices
 from engine.work.jobs import State, jobs
 from engine.work.kinds import Task
 from pages.transferring import figures as plots
@@ -38,7 +38,7 @@ def body(known: Known) -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         st.markdown("##### Who fools whom")
-        event = figures.figure(SCOPE, plots.heat(matrix, names), "transfer", wide(found), on_select="rerun",
+        event = figures.figure(SCOPE, plots.heat(matrix, names), "transfer", readable(found), on_select="rerun",
                                selection_mode="points")
         clicked = plots.clicked(matrix, event["selection"]["points"])  # type: ignore[index]
     with right:

@@ -172,15 +172,16 @@ def _table(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence
 def _files(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], facts: dict[str, Any]) -> dict[str, Writer]:
     from engine.experiments import transfer_plots as plots
     from engine.experiments.frames import write_parquet
+    from engine.experiments.transfer_words import readable
     from engine.experiments.transferred import long, wide
 
-    table = wide(found)
+    table = readable(found)
     figures: dict[str, Callable[[], Figure]] = {"matrix": lambda: plots.heat(found),
                                                 "means": lambda: plots.means(found)}
     return {
         "rows.parquet": lambda file: write_parquet(runs, asked.images, file),
         "transfer.json": as_json(facts),
-        "matrix.csv": lambda file: table.to_csv(file, index=False),
+        "matrix.csv": lambda file: wide(found).to_csv(file, index=False),
         "matrix.tex": lambda file: file.write(table.to_latex(index=False, escape=True, float_format="%.3g").encode()),
         "pairs.csv": lambda file: long(found).to_csv(file, index=False),
         **{f"{name}.{form}": _drawn(draw, form) for name, draw in figures.items() for form in plots.FORMATS},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
@@ -12,6 +13,9 @@ from engine.experiments.alignment import Alignment, Cosine
 from engine.experiments.transfer import JOINT, members
 from engine.experiments.transferred import Cell, Matrix, Relation, Share
 from engine.zoo.registry import reads_as_file
+
+if TYPE_CHECKING:
+    import pandas
 
 
 def short(models: Sequence[str]) -> dict[str, str]:
@@ -34,6 +38,17 @@ def attack_title(spec: AttackSpec, others: Sequence[AttackSpec] = ()) -> str:
     budget = "" if spec.eps is None else f", eps {NORMS[spec.norm].text(spec.eps, '.4g')}"
     seed = f", seed {spec.seed}" if len({one.seed for one in others}) > 1 else ""
     return f"{ATTACKS[spec.attack].info.title}{budget}{seed}"
+
+
+def readable(found: Sequence[Matrix]) -> pandas.DataFrame:
+    """The matrices one below the other as a paper would have them: short names, a column a target."""
+    import pandas
+
+    attacks = [matrix.attack for matrix in found]
+    names = short((*found[0].sources, *found[0].targets))
+    return pandas.DataFrame([{"attack": attack_title(matrix.attack, attacks), "made on": names[source],
+                              **{names[cell.target]: cell.fooled.rate for cell in row}}
+                             for matrix in found for source, row in zip(matrix.sources, matrix.cells, strict=True)])
 
 
 def percent(value: float) -> str:

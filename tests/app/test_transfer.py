@@ -1,6 +1,7 @@
 """The Transfer page as Streamlit runs it, without a browser."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -101,3 +102,9 @@ def test_what_costs_more_waits_for_a_click() -> None:
 def test_what_the_address_asks_wrongly_is_told(name: str, value: str, line: str) -> None:
     app = opened(**{**SMALL, name: value})
     assert any(line in error.value for error in app.error), [error.value for error in app.error]
+
+
+def test_a_data_set_with_one_model_says_how_to_come_by_another(data_home: Path) -> None:
+    app = opened(dataset="kermany")
+    assert any("choose another, or train one" in error.value for error in app.error)
+    assert app.multiselect(key="transfer.models").value == ["kermany/densenet121"]

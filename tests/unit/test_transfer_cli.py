@@ -86,7 +86,7 @@ def test_the_files_say_what_was_printed(models: list[str], capsys: pytest.Captur
 def test_papers_have_the_matrix_as_latex_and_as_figures(models: list[str], tmp_path: Path) -> None:
     assert main([*command(models[:2]), "--attack", "fgsm,mifgsm", "--out", str(tmp_path)]) == 0
     latex = (tmp_path / "matrix.tex").read_text()
-    assert "\\toprule" in latex and "mifgsm" in latex
+    assert "\\toprule" in latex and "MI-FGSM, eps 8/255 & m0 & " in latex
     for name in ("matrix", "means"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "<svg" in (tmp_path / f"{name}.svg").read_text()
