@@ -11,7 +11,7 @@ from engine.experiments.gathered import runs_of
 from engine.work.jobs import Job, State, jobs
 from engine.work.kinds import Task
 from engine.work.store import Payload
-from pages.ui import shell
+from pages.ui import own, shell
 from pages.ui.charts import duration
 from pages.ui.scope import Scope
 from pages.ui.text import plain
@@ -63,6 +63,7 @@ def show(scope: Scope, task: Task | None, body: Callable[[Known], None], *, pric
         jobs().cancel(job, shell.owner())
     if task is not None and (job is not None and job.state in (State.DONE, State.QUEUED, State.RUNNING)):
         session[scope.key(_SHOWN)] = task
+        own.note(task.key)
     with line:
         _line(task, job, price, session.get(scope.key(_SHOWN)))
     shown: Task | None = session.get(scope.key(_SHOWN))
