@@ -6,16 +6,15 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
-from engine.cli.options import add_attack_options, bench, class_map_of, number, selected, spec_of, target_of
+from engine.cli.options import add_attack_options, bench
 from engine.cli.output import Writer, as_json, out_folder, print_json, write
 from engine.cli.parser import Commands, add_config
-from engine.errors import EngineError
+from engine.cli.several import add_several, sweep_from
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from engine.attacks.rows import Rows
-    from engine.attacks.spec import AttackSpec
     from engine.experiments.sweeps import Sweep
 
 DEFAULT_EPS = "2/255"
@@ -29,8 +28,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--eps", default=DEFAULT_EPS,
                         help=f"budgets in [0,1], with commas (default {DEFAULT_EPS}); attacks that have none run once")
     add_attack_options(parser)
-    parser.add_argument("--model", required=True, help="one or more, with commas: names, or checkpoints' paths")
-    parser.add_argument("--seed", default="0", help="one or more, with commas (default 0)")
+    add_several(parser)
     add_config(parser)
     parser.set_defaults(run=_run)
 
@@ -40,7 +38,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from engine.experiments.gathered import runs_of
     from engine.experiments.sweeps import evaluation_task
 
-    sweep = _sweep(arguments)
+    sweep = sweep_from(arguments)
     repeats = config_text("evaluate", settings_of(vars(arguments)))
     task, out = evaluation_task(sweep, arguments.device), out_folder(arguments.out)
     runs = runs_of(bench(arguments).result(task))
@@ -51,57 +49,6 @@ def _run(arguments: argparse.Namespace) -> None:
         _print(sweep, runs, facts)
     if out is not None:
         write(out, _files(sweep, runs, facts, repeats))
-
-
-def listed(option: str, text: str) -> list[str]:
-    """The values of an option that takes several with commas, each once; raises EngineError where there is none."""
-    values = list(dict.fromkeys(value.strip() for value in text.split(",") if value.strip()))
-    if not values:
-        raise EngineError(f"--{option} needs at least one value")
-    return values
-
-
-def _sweep(arguments: argparse.Namespace) -> Sweep:
-    from engine.experiments.sweeps import sweep_of
-
-    models = listed("model", arguments.model)
-    names, target = _common(arguments, models)
-    split, indices = selected(arguments)
-    return sweep_of(arguments.dataset, split, indices, models, _specs(arguments, target), names)
-
-
-def _common(arguments: argparse.Namespace, models: Sequence[str]) -> tuple[tuple[tuple[str, str], ...], int | None]:
-    """What the models call the data set's classes, where --map says it, and --target as a class number of them all."""
-    maps = [class_map_of(argparse.Namespace(**{**vars(arguments), "model": model})) for model in models]
-    if arguments.map and len({tuple(one.names.items()) for one in maps}) > 1:
-        raise EngineError(f"the models {' and '.join(models)} call the classes differently, so one --map cannot serve "
-                          "them all; evaluate them one by one")
-    targets = {target_of(arguments.target, one) for one in maps}
-    if len(targets) > 1:
-        raise EngineError(f"--target is not the same class number for all of {', '.join(models)}; evaluate them one "
-                          "by one")
-    return tuple(maps[0].names.items()) if arguments.map else (), targets.pop()
-
-
-def _specs(arguments: argparse.Namespace, target: int | None) -> list[AttackSpec]:
-    """Every attack at every budget with every seed."""
-    from engine.attacks import ATTACKS
-    from engine.attacks.base import Budget
-
-    budgets: list[float | None] = [number("--eps", text) for text in listed("eps", arguments.eps)]
-    for eps in budgets:
-        Budget(arguments.norm or "linf", eps)
-    seeds = [argparse.Namespace(**{**vars(arguments), "seed": _seed(text)}) for text in listed("seed", arguments.seed)]
-    return [spec_of(seed, attack, eps, target) for attack in listed("attack", arguments.attack)
-            for eps in (sorted(set(budgets)) if ATTACKS[attack].info.bounded else [None])  # type: ignore[type-var]
-            for seed in seeds]
-
-
-def _seed(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise EngineError(f"--seed must be whole numbers with commas, such as 0,1, not '{text}'") from None
 
 
 def _facts(sweep: Sweep, runs: Sequence[Rows]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from pages.ui import figures as shared
 from pages.ui import thumbs
 from pages.ui.address import force
 from pages.ui.charts import counted, percent
+from pages.ui.matrices import FORMS, matrices
 from pages.ui.sweeping import Known
 from pages.ui.text import plain
 
@@ -122,9 +123,9 @@ def _matrices(known: Known, rows: Rows, details: Details) -> None:
     st.subheader("What it says of what", divider="gray", help="A row is what the images show, a column what the model "
                  "says. Click a cell for the images behind it.")
     with _narrow():
-        form = details.choice("form", "Numbers", list(figures.FORMS), "counts", figures.FORMS.__getitem__)
+        form = details.choice("form", "Numbers", list(FORMS), "counts", FORMS.__getitem__)
     name = f"confusion {_label(rows)} {form}"
-    shared.figure(SCOPE, figures.matrices(rows, form), name, _confusion(rows), on_select=lambda: _clicked(name),
+    shared.figure(SCOPE, matrices(rows, form), name, _confusion(rows), on_select=lambda: _clicked(name),
                   selection_mode="points")
     _behind(known, rows, details)
 
