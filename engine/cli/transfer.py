@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from engine.experiments.transferred import Cell, Matrix
 
 DEFAULT_EPS = "2/255"
-TOGETHER, OTHERS = "together", "others"
+ENSEMBLES = ("together", "others")  # as engine.experiments.transfer has them, which takes a moment to import
 
 
 def add(commands: Commands) -> None:
@@ -35,9 +35,9 @@ def add(commands: Commands) -> None:
                         help="the models that are to be fooled, with commas: names, or checkpoints' paths")
     parser.add_argument("--sources", default="", metavar="M1,M2",
                         help="the models that the attacker has, with commas (default: those of --models)")
-    parser.add_argument("--ensemble", nargs="?", const=TOGETHER, default="", choices=("", TOGETHER, OTHERS),
-                        help=f"also as sources: all sources {TOGETHER}, as one (the default where nothing is said), or "
-                             f"for every model all {OTHERS} together")
+    parser.add_argument("--ensemble", nargs="?", const=ENSEMBLES[0], default="", choices=("", *ENSEMBLES),
+                        help="also as sources: all sources together, as one (where nothing else is said), or for every "
+                             "model all others")
     parser.add_argument("--alignment", action="store_true",
                         help="also the cosine between the models' input gradients, which explains who fools whom")
     parser.add_argument("--seed", default="0", help="one or more, with commas (default 0)")
@@ -57,7 +57,7 @@ def _run(arguments: argparse.Namespace) -> None:
     out, where = out_folder(arguments.out), bench(arguments)
     runs = runs_of(where.result(transfer_task(asked, arguments.device)))
     found, alignment = matrices(asked, runs), _alignment(arguments, asked)
-    facts = _facts(asked, found, alignment)
+    facts = _facts(asked, runs, found, alignment)
     if arguments.json:
         print_json(facts)
     else:
@@ -82,7 +82,7 @@ def _sources(arguments: argparse.Namespace, targets: Sequence[str]) -> list[str]
     from engine.experiments.transfer import ensembles
 
     single = _listed("sources", arguments.sources) if arguments.sources else list(targets)
-    return [*single, *(ensembles(single, apart=arguments.ensemble == OTHERS) if arguments.ensemble else ())]
+    return [*single, *(ensembles(single, arguments.ensemble) if arguments.ensemble else ())]
 
 
 def _specs(arguments: argparse.Namespace, target: int | None) -> list[AttackSpec]:
@@ -120,18 +120,19 @@ def _alignment(arguments: argparse.Namespace, asked: Transfer) -> Alignment | No
     return Alignment.of(bench(arguments).result(task))
 
 
-def _facts(asked: Transfer, found: Sequence[Matrix], alignment: Alignment | None) -> dict[str, Any]:
-    from engine.experiments.transfer_words import explained, sentences
+def _facts(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix],
+           alignment: Alignment | None) -> dict[str, Any]:
+    from engine.experiments.transfer_words import explained, remarks, sentences
 
     each = [{**matrix.summary(), "sentences": list(sentences(matrix))} for matrix in found]
     return {"dataset": asked.dataset, "split": asked.split, "n": len(asked.indices), "indices": list(asked.indices),
-            **each[0], "attacks": each,
+            **each[0], "attacks": each, "warnings": list(remarks(asked, runs)),
             "alignment": None if alignment is None else {**alignment.summary(),
                                                          "sentence": explained(alignment, found[0])}}
 
 
 def _print(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], alignment: Alignment | None) -> None:
-    from engine.experiments.transfer_words import attack_title, explained, sentences, short
+    from engine.experiments.transfer_words import attack_title, explained, remarks, sentences, short
 
     names = short((*asked.sources, *asked.targets))
     print(printable(f"{len(asked.indices)} images of {asked.dataset}/{asked.split}; success over those that the target "
@@ -148,7 +149,7 @@ def _print(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], align
         _table(labels, labels, [["-" if cosine.mean is None else f"{cosine.mean:.3f}" for cosine in row]
                                 for row in alignment.matrix()])
         print(printable(f"  {explained(alignment, found[0])}"))
-    for warning in dict.fromkeys(line for rows in runs for line in rows.warnings):
+    for warning in remarks(asked, runs):
         print(printable(f"  warning: {warning}"))
 
 
