@@ -190,10 +190,12 @@ def goal(address: Address, classes: Sequence[str], truth: int | None) -> int | N
     return None if chosen == away else list(classes).index(chosen)
 
 
-def settings(address: Address, attack: type[Attack], norm: str, prefix: str = "set") -> dict[str, object]:
-    """One control for every parameter the attack declares, and a button for each of its presets. In the address they
-    are called `prefix`.NAME."""
-    declared = {_key(address.scope, attack.info, p, norm): NORMS[norm].resolved(p) for p in params_of(attack)}
+def settings(address: Address, attack: type[Attack], norm: str, prefix: str = "set",
+             without: Sequence[str] = ()) -> dict[str, object]:
+    """One control for every parameter the attack declares, but for those `without` one, and a button for each of its
+    presets. In the address they are called `prefix`.NAME."""
+    declared = {_key(address.scope, attack.info, p, norm): NORMS[norm].resolved(p) for p in params_of(attack)
+                if p.name not in without}
     _presets(address.scope, attack.info, declared)
     return {p.name: _param(address, p, key, f"{prefix}.{p.name}") for key, p in declared.items()}
 
@@ -206,7 +208,7 @@ def _key(scope: Scope, info: AttackInfo, p: Param, norm: str) -> str:
 
 def _presets(scope: Scope, info: AttackInfo, declared: Mapping[str, Param]) -> None:
     """Buttons that fill in all settings at once, where there is more to choose from than the defaults."""
-    if not info.presets:
+    if not any(p.name in values for values in info.presets.values() for p in declared.values()):
         return
     offered = {"Quick": {}, **{PRESETS[name]: values for name, values in info.presets.items()}}
     for column, (title, values) in zip(st.columns(len(offered)), offered.items(), strict=True):
