@@ -6,16 +6,15 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
-from engine.cli.options import add_attack_options, bench, class_map_of, number, selected, spec_of, target_of
+from engine.cli.options import add_attack_options, bench, class_map_of, selected, target_of
 from engine.cli.output import Writer, as_json, out_folder, print_json, printable, write
 from engine.cli.parser import Commands, add_config
-from engine.errors import EngineError
+from engine.cli.several import listed, specs_from
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from engine.attacks.rows import Rows
-    from engine.attacks.spec import AttackSpec
     from engine.experiments.alignment import Alignment
     from engine.experiments.transfer import Transfer
     from engine.experiments.transferred import Cell, Matrix
@@ -69,46 +68,20 @@ def _run(arguments: argparse.Namespace) -> None:
 def _asked(arguments: argparse.Namespace) -> Transfer:
     from engine.experiments.transfer import transfer_of
 
-    targets = _listed("models", arguments.models)
+    targets = listed("models", arguments.models)
     first = argparse.Namespace(**{**vars(arguments), "model": targets[0]})
     class_map = class_map_of(first)
     split, indices = selected(arguments)
     return transfer_of(arguments.dataset, split, indices, _sources(arguments, targets), targets,
-                       _specs(arguments, target_of(arguments.target, class_map)),
+                       specs_from(arguments, target_of(arguments.target, class_map)),
                        tuple(class_map.names.items()) if arguments.map else ())
 
 
 def _sources(arguments: argparse.Namespace, targets: Sequence[str]) -> list[str]:
     from engine.experiments.transfer import ensembles
 
-    single = _listed("sources", arguments.sources) if arguments.sources else list(targets)
+    single = listed("sources", arguments.sources) if arguments.sources else list(targets)
     return [*single, *(ensembles(single, arguments.ensemble) if arguments.ensemble else ())]
-
-
-def _specs(arguments: argparse.Namespace, target: int | None) -> list[AttackSpec]:
-    """Every attack at every budget with every seed."""
-    from engine.attacks import ATTACKS
-
-    budgets = sorted({number("--eps", text) for text in _listed("eps", arguments.eps)})
-    return [spec_of(argparse.Namespace(**{**vars(arguments), "seed": _seed(seed)}), attack, eps, target)
-            for attack in _listed("attack", arguments.attack)
-            for eps in (budgets if ATTACKS[attack].info.bounded else (None,))
-            for seed in _listed("seed", arguments.seed)]
-
-
-def _listed(option: str, text: str) -> list[str]:
-    """The values of an option that takes several with commas; raises EngineError where there is none."""
-    values = [value.strip() for value in text.split(",") if value.strip()]
-    if not values:
-        raise EngineError(f"--{option} needs at least one value")
-    return values
-
-
-def _seed(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise EngineError(f"--seed must be whole numbers with commas, such as 0,1, not '{text}'") from None
 
 
 def _alignment(arguments: argparse.Namespace, asked: Transfer) -> Alignment | None:
@@ -172,6 +145,8 @@ def _table(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence
 
 def _files(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], facts: dict[str, Any]) -> dict[str, Writer]:
     from engine.experiments import transfer_plots as plots
+    from engine.experiments.evaluation_plots import FORMATS
+    from engine.experiments.evaluation_tables import as_latex
     from engine.experiments.frames import write_parquet
     from engine.experiments.transfer_words import readable
     from engine.experiments.transferred import long, wide
@@ -183,15 +158,15 @@ def _files(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], facts
         "rows.parquet": lambda file: write_parquet(runs, asked.images, file),
         "transfer.json": as_json(facts),
         "matrix.csv": lambda file: wide(found).to_csv(file, index=False),
-        "matrix.tex": lambda file: file.write(table.to_latex(index=False, escape=True, float_format="%.3g").encode()),
+        "matrix.tex": lambda file: file.write(as_latex(table).encode()),
         "pairs.csv": lambda file: long(found).to_csv(file, index=False),
-        **{f"{name}.{form}": _drawn(draw, form) for name, draw in figures.items() for form in plots.FORMATS},
+        **{f"{name}.{form}": _drawn(draw, form) for name, draw in figures.items() for form in FORMATS},
     }
 
 
 def _drawn(draw: Callable[[], Figure], form: str) -> Writer:
     def write(file: IO[bytes]) -> None:
-        from engine.experiments.transfer_plots import save
+        from engine.experiments.evaluation_plots import save
 
         save(draw(), form, file)
 

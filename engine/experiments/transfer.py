@@ -182,6 +182,15 @@ def ensembles(models: Sequence[str], kind: str) -> list[str]:
     return [JOINT.join(other for other in models if other != model) for model in models]
 
 
+def as_asked(sources: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """The sources that are one model, and which `ensembles` of them the others are ("": none)."""
+    single = tuple(source for source in sources if JOINT not in source)
+    joint = [source for source in sources if JOINT in source]
+    if not joint:
+        return single, ""
+    return single, TOGETHER if joint == [JOINT.join(single)] else OTHERS
+
+
 def members(source: str) -> tuple[str, ...]:
     """The models that a source is made of: one, or those of an ensemble."""
     return tuple(source.split(JOINT))
