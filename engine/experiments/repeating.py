@@ -15,6 +15,7 @@ from engine.errors import EngineError
 from engine.experiments.pictures import sweep_in
 from engine.experiments.selection import Selection
 from engine.experiments.sources import opened
+from engine.experiments.transfer import as_asked
 from engine.params import params_of
 
 # Of each kind of run the command that makes it.
@@ -90,8 +91,11 @@ def command(kind: str, spec: Any, classes: Sequence[str], device: str = "auto") 
         return ""
     first = what.attacks[0]
     options = {"dataset": what.dataset, "split": what.split, "model": ",".join(what.models)}
-    if what.sources and set(what.sources) != set(what.models):
-        options["sources"] = ",".join(what.sources)
+    single, ensemble = as_asked(what.sources)
+    if single and set(single) != set(what.models):
+        options["sources"] = ",".join(single)
+    if ensemble:
+        options["ensemble"] = ensemble
     options["attack"] = ",".join(what.names)
     if what.budgets:
         options["eps"] = ",".join(NORMS[first.norm].text(eps) for eps in what.budgets)

@@ -9,6 +9,7 @@ from engine.experiments.kept import Kept, device_of
 from engine.experiments.pictures import spec_of
 from engine.experiments.repeating import Asked, asked, chosen
 from engine.experiments.selection import Selection
+from engine.experiments.transfer import as_asked
 from pages.ui import shell
 from pages.ui.controls import SCALES
 
@@ -56,8 +57,11 @@ def texts(what: Asked, device: str) -> dict[str, str]:
              "models": ",".join(what.models), "attacks": ",".join(what.names),
              "seeds": ",".join(map(str, what.seeds)), "numerics": first.numerics,
              "device": "auto" if device == devices.resolved() else device}
-    if what.sources and what.sources != what.models:
-        named["sources"] = ",".join(source for source in what.sources if "," not in source)
+    single, ensemble = as_asked(what.sources)
+    if single and single != what.models:
+        named["sources"] = ",".join(single)
+    if ensemble:
+        named["ensemble"] = ensemble
     if len({norm for name in what.names for norm in ATTACKS[name].info.norms}) > 1:
         named["norm"] = first.norm
     if what.budgets and first.norm in SCALES:
