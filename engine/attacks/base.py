@@ -389,6 +389,16 @@ class Attack(ABC):
     def cost(self) -> Cost:
         """Gradients and queries per image."""
 
+    @property
+    def straight(self) -> bool:
+        """Whether all it asks the model for is the gradient at the clean images: one then serves every eps."""
+        return False
+
+    def hasty(self) -> dict[str, Value]:
+        """Settings, of those it has, with which it leaves an image alone as soon as that is fooled; empty where there
+        are none, or it always does."""
+        return {}
+
     def files(self) -> dict[str, str]:
         """Digests of the files, beside models and images, that decide what this attack does; raises EngineError."""
         return {}

@@ -20,7 +20,7 @@ from engine.progress import Offer, Preview
 from engine.serving.crossing import Listed, fetched, sent
 from engine.serving.draws import key_of
 from engine.serving.served import Served
-from engine.serving.threat import DecisionBased, Oracle, ScoreBased, WhiteBox
+from engine.serving.threat import DecisionBased, FirstLook, Oracle, ScoreBased, WhiteBox
 
 MOST_IMAGES = 64  # iterates of one run that are kept as images
 MOST_SENT = 2**25  # random numbers that are drawn and sent together, unless it is a single draw
@@ -88,7 +88,8 @@ class Learned:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all batches of a run have in common; `target` is what the attack asks."""
+    """What all batches of a run have in common; `target` is what the attack asks. `looks` has the gradient at the clean
+    images of each batch, by their identities, where several runs share it."""
 
     spec: AttackSpec
     attack: Attack
@@ -97,6 +98,7 @@ class Setting:
     device: torch.device
     keep_steps: bool
     learned: Learned
+    looks: dict[tuple[str, ...], FirstLook] | None = None
 
     @property
     def max_queries(self) -> int | None:
@@ -110,7 +112,8 @@ class Setting:
         """What the attack asks about the images of one batch."""
         asked = self.target, len(identities), self.max_queries, self.spec.batch, identities
         if has_gradients(self.attack.info.knowledge):
-            return WhiteBox(*asked, draws=self.spec.draws)
+            look = None if self.looks is None else self.looks.setdefault(tuple(identities), FirstLook())
+            return WhiteBox(*asked, draws=self.spec.draws, first_look=look)
         return ORACLES[self.attack.info.knowledge](*asked)
 
 

@@ -207,16 +207,40 @@ def joined(pieces: Sequence[Rows]) -> Rows:
     return Rows(spec=first.spec, provenance=provenance, classes=first.classes,
                 identities=tuple(name for piece in pieces for name in piece.identities),
                 digests=tuple(name for piece in pieces for name in piece.digests),
-                tally=_added([piece.tally for piece in pieces]), seconds=sum(piece.seconds for piece in pieces),
+                tally=added([piece.tally for piece in pieces]), seconds=sum(piece.seconds for piece in pieces),
                 **columns)
 
 
-def _added(tallies: Sequence[Tally]) -> Tally:
+def added(tallies: Sequence[Tally]) -> Tally:
+    """What all of them warn of together."""
     notes: Counter[str] = Counter()
     for tally in tallies:
         notes.update(tally.notes)
     return Tally(sum(t.zero_gradients for t in tallies), sum(t.bad_gradients for t in tallies), dict(notes),
                  tuple(dict.fromkeys(line for tally in tallies for line in tally.said)))
+
+
+# What has become of the images, among the columns.
+OUTCOME = ("logits_adversarial", "logits_8bit", "refused_adversarial", "refused_8bit", "linf", "l2", "l0")
+
+
+def within(runs: Sequence[Rows], untouched: Rows) -> list[Rows]:
+    """The worst case within each budget, from `runs` at ascending eps and from the images as they are (`untouched`).
+
+    The attacker may use less than the budget, and uses what works: an image is what fooled the model at the smallest
+    eps, and stays as it is where nothing has yet. So accuracy cannot rise with eps. What was spent stays each run's
+    own.
+    """
+    best = {name: getattr(untouched, name).copy() for name in OUTCOME}
+    fooled, found = np.zeros(len(untouched.labels), bool), []
+    for run in runs:
+        run = replace(run, logits_clean=untouched.logits_clean, refused_clean=untouched.refused_clean)
+        new = run.success & ~fooled
+        for name, column in best.items():
+            column[new] = getattr(run, name)[new]
+        fooled |= new
+        found.append(replace(run, **{name: column.copy() for name, column in best.items()}))
+    return found
 
 
 def troubles(total: int, zero: int, bad: int, when: str = "") -> Iterator[str]:

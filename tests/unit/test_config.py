@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.cli.parser import Parser, add_config
@@ -96,8 +96,9 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes |
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z][a-z-]*", fullmatch=True), st.one_of(SETTINGS, st.lists(SETTINGS))))
-def test_what_is_written_is_read_again(settings: dict[str, object]) -> None:
-    assert tomllib.loads(config_text("evaluate", settings)) == settings  # type: ignore[arg-type]
+@settings(deadline=None)
+def test_what_is_written_is_read_again(said: dict[str, object]) -> None:
+    assert tomllib.loads(config_text("evaluate", said)) == said  # type: ignore[arg-type]
 
 
 def test_what_was_said_comes_back_from_its_file(tmp_path: Path) -> None:
