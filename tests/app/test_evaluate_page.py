@@ -12,7 +12,7 @@ from engine.experiments.sweeps import performed, steps_of
 from engine.progress import Progress
 from engine.work.jobs import Job, State, jobs
 from engine.work.kinds import Bench, Task
-from pages.evaluating.options import settings_of_sweep
+from pages.ui.options import settings_of_sweep
 from tests.app.test_pages import SECONDS
 
 APP = Path(__file__).resolve().parents[2] / "app.py"

@@ -92,7 +92,7 @@ def test_a_sweep_of_the_page_is_the_same_on_the_command_line() -> None:
 
     from engine.attacks.spec import make_spec
     from engine.experiments.sweeps import Sweep
-    from pages.evaluating.options import settings_of_sweep
+    from pages.ui.options import settings_of_sweep
 
     specs = tuple(make_spec(name, eps=eps, seed=seed, params=params) for name, params in
                   (("pgd", {"steps": 3}), ("fgsm", {})) for eps in (0.3 / 255, 2 / 255) for seed in (0, 4))
