@@ -81,6 +81,6 @@ def test_an_address_says_what_was_asked_for() -> None:
     what = asked(sweep(*(make_spec("pgd", eps=eps / 255, params={"steps": 20}) for eps in (1, 2))))
     assert isinstance(what, Asked)
     named = texts(what, "cuda")
-    wanted = {"dataset": "phantom-cxr", "images": "#3 #17", "models": ",".join(MODELS), "attacks": "pgd", "norm": "linf",
-              "eps": "1/255,2/255", "seeds": "0", "set.pgd.steps": "20", "device": "cuda"}
+    wanted = {"dataset": "phantom-cxr", "images": "#3 #17", "models": ",".join(MODELS), "attacks": "pgd",
+              "norm": "linf", "eps": "1/255,2/255", "seeds": "0", "set.pgd.steps": "20", "device": "cuda"}
     assert named | wanted == named
