@@ -1,6 +1,7 @@
 """`NAME@SIDE`: a registered data set's pictures made smaller, for what would take too long on whole ones."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +29,9 @@ class Shrunk(Dataset):
 
     def origin(self, index: int) -> str:
         return f"{self._whole.origin(index)} by area to {self._side}"
+
+    def groups(self, index: int) -> Mapping[str, str]:
+        return self._whole.groups(index)
 
     def lesion(self, index: int) -> np.ndarray | None:
         return self._mark(self._whole.lesion(index))

@@ -90,13 +90,14 @@ _SORTED = {Order.NEWEST: "created desc, key", Order.OLDEST: "created, key", Orde
 @dataclass(frozen=True)
 class Wanted:
     """Which results are looked for: of one kind, or of one `among` some, with all words of a text in their title, name,
-    note or their spec's values, starred ones alone; by default all."""
+    note or their spec's values, starred ones alone, or of these `keys`; by default all."""
 
     kind: str | None = None
     text: str = ""
     starred: bool = False
     order: Order = Order.NEWEST
     among: tuple[str, ...] | None = None
+    keys: tuple[str, ...] | None = None
 
 
 ALL = Wanted()
@@ -173,12 +174,13 @@ def find(connection: sqlite3.Connection, wanted: Wanted, limit: int, offset: int
     """The lines from the one at `offset` on, at most `limit`, and how many there are in all."""
     which = ("from results where (?1 is null or kind = ?1) and (starred or not ?2) and not exists "
              "(select 1 from json_each(?3) where instr(results.words, value) = 0) "
-             "and (?4 is null or kind in (select value from json_each(?4)))")
+             "and (?4 is null or kind in (select value from json_each(?4))) "
+             "and (?5 is null or key in (select value from json_each(?5)))")
     kind = None if wanted.kind is None else encodable(wanted.kind)
-    among = None if wanted.among is None else json.dumps(wanted.among)
-    values = kind, wanted.starred, json.dumps(encodable(wanted.text).casefold().split()), among
+    among, keys = (None if some is None else json.dumps(some) for some in (wanted.among, wanted.keys))
+    values = kind, wanted.starred, json.dumps(encodable(wanted.text).casefold().split()), among, keys
     (total,) = connection.execute(f"select count(*) {which}", values).fetchone()
-    rows = connection.execute(f"select {COLUMNS} {which} order by {_SORTED[wanted.order]} limit ?5 offset ?6",
+    rows = connection.execute(f"select {COLUMNS} {which} order by {_SORTED[wanted.order]} limit ?6 offset ?7",
                               (*values, min(limit, _MOST), min(offset, _MOST))).fetchall()
     return rows, total
 

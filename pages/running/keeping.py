@@ -12,6 +12,7 @@ from engine.work.store import Store
 from pages.running.links import called
 from pages.running.one import TROUBLE, change
 from pages.running.scope import SCOPE
+from pages.ui import own
 from pages.ui.charts import counted
 from pages.ui.text import plain
 
@@ -26,7 +27,8 @@ def undo(store: Store) -> None:
         st.error(plain(trouble))
     if said := session.pop(SCOPE.key("said"), None):
         st.success(plain(said))
-    deletions = store.deletions()
+    known = own.keys()
+    deletions = [one for one in store.deletions() if known is None or set(one.keys) <= set(known)]
     if not deletions:
         return
     last = deletions[0]
@@ -62,6 +64,7 @@ def _taken(store: Store, key: str) -> None:
             new = imported(store, open_archive(file))
         except EngineError as error:
             raise EngineError(f"{file.name}: {error}") from None
+        own.note(new)
         session[SCOPE.control("runs")] = (new,)
         session[SCOPE.key("said")] = f"{store.entry(new).called} was imported."
 
@@ -70,7 +73,9 @@ def _taken(store: Store, key: str) -> None:
 
 
 def disk(store: Store) -> None:
-    """What all kept results take, and how much they may."""
+    """What all kept results take, and how much they may; on a shared server that is for whoever runs it."""
+    if own.shared():
+        return
     try:
         usage, limit = store.usage(), store.limit
     except EngineError as error:

@@ -14,7 +14,7 @@ from engine.work.room import size_text
 from engine.work.store import Store
 from pages.running.links import called
 from pages.running.scope import SCOPE
-from pages.ui import controls
+from pages.ui import controls, own
 from pages.ui.address import Address
 
 MOST = 500  # runs in the list at a time
@@ -42,7 +42,7 @@ def wanted(address: Address) -> Wanted:
         key = SCOPE.control("starred")
         starred = st.toggle("Starred", address.seed("starred", key, lambda text: text == "yes", False), key=key)
         address.note("starred", "yes" if starred else None)
-    return Wanted(kind or None, text, starred, Order(order), run_kinds())
+    return Wanted(kind or None, text, starred, Order(order), run_kinds(), own.keys())
 
 
 def choose(address: Address, store: Store, which: Wanted) -> list[Entry]:
@@ -77,7 +77,8 @@ def _besides(store: Store, asked: tuple[str, ...], entries: list[Entry]) -> list
     for key in missing:
         try:
             entry = store.entry(key)
-        except EngineError:  # deleted meanwhile
+            own.check(entry.key)
+        except EngineError:  # deleted meanwhile, or somebody else's
             continue
         if entry.kind in run_kinds():
             found.append(entry)

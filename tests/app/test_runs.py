@@ -12,6 +12,7 @@ from engine.experiments.kept import IMPORTED, read
 from engine.work.entries import Label
 from engine.work.room import LIMIT
 from engine.work.store import Store
+from pages.ui import own
 from tests.made import keep, ladder, made
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
@@ -172,3 +173,19 @@ def test_a_report_is_made_by_a_click(store: Store) -> None:
     button(app, "Make the PDF")()
     assert [one.proto.label for one in app.get("download_button") if "Download the" in one.proto.label] == [
         "Download the HTML", "Download the PDF"]
+
+
+# ---- a server for several people
+
+
+def test_on_a_shared_server_a_visitor_sees_own_runs_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [keep(store), keep(store, ladder(attack="fgsm"), contents="b" * 64)]
+    assert "2 runs." in said(opened())
+    monkeypatch.setenv(own.SHARED, "1")
+    assert "Nothing was run yet" in said(opened())
+    link = opened(runs=keys[1])
+    assert "Nothing was run yet" in said(link) and not link.dataframe
+    app = AppTest.from_file(str(APP), default_timeout=120)
+    app.session_state[own._KEYS] = {keys[0]}
+    app.switch_page("pages/runs.py").run()
+    assert not app.exception and "1 run." in said(app) and len(app.dataframe[0].value) == 1
