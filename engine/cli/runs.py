@@ -127,7 +127,8 @@ def _show(arguments: argparse.Namespace) -> None:
     print(f"  kind     {entry.kind}{', starred' if entry.starred else ''}")
     print(f"  kept     {when(entry.created)}")
     _print_runs(kept)
-    print(f"  {printable(command(entry.kind, spec_of(kept), kept.runs[0].classes, device_of(kept.runs[0])))}")
+    for line in command(entry.kind, spec_of(kept), kept.runs[0].classes, device_of(kept.runs[0])).splitlines():
+        print(f"  {printable(line)}")
 
 
 def _print_runs(kept: Kept) -> None:

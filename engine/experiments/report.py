@@ -102,14 +102,15 @@ class Report:
     blocks: tuple[Block, ...]
 
 
-def report_of(kept: Kept, samples: Iterable[Sample] = ()) -> Report:
-    """The report of a run."""
+def report_of(kept: Kept, samples: Iterable[Sample] = (), further: Sequence[Drawing] = ()) -> Report:
+    """The report of a run; `further` are figures of what it has besides rows."""
     entry = kept.entry
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.created)) if 0 <= entry.created < 4e9 else "unknown"
-    return Report(entry.called, f"{entry.kind}, kept {made}, key {entry.key[:16]}", tuple(_blocks(kept, samples)))
+    blocks = tuple(_blocks(kept, samples, further))
+    return Report(entry.called, f"{entry.kind}, kept {made}, key {entry.key[:16]}", blocks)
 
 
-def _blocks(kept: Kept, samples: Iterable[Sample]) -> Iterator[Block]:
+def _blocks(kept: Kept, samples: Iterable[Sample], further: Sequence[Drawing]) -> Iterator[Block]:
     yield Words(DISCLAIMER, loud=True)
     if kept.imported:
         yield Words("This run was imported from a file: it was computed elsewhere, and nothing here has checked its "
@@ -126,6 +127,7 @@ def _blocks(kept: Kept, samples: Iterable[Sample]) -> Iterator[Block]:
     yield _results(runs, kept.readings)
     if len(runs) > MOST_LINES:
         yield Words(f"The first {MOST_LINES} of {len(runs)}; the exported rows have all.")
+    yield from further
     yield from _figures(runs, kept.readings)
     yield from _gallery(samples)
     yield Heading("What was asked for")
