@@ -190,8 +190,8 @@ def behind(curves: Curves, line: Line, place: int, reading: str) -> list[Cell]:
         company = [other for other in range(start, min(start + first.spec.batch, len(first.labels)))
                    if first.queries[other]]
         unit, = units_of(sweep.dataset, sweep.split, [sweep.indices[other] for other in company],
-                         first.provenance.model, first.spec, sweep.names, sweep.further)
-        cells.append(Cell(unit, company.index(row), first, row))
+                         sweep.model_of(first), first.spec, sweep.names, sweep.further)
+        cells.append(Cell(unit, company.index(row), first, row, unit.model))
     return cells
 
 
