@@ -19,7 +19,7 @@ from pages.transferring import figures as plots
 from pages.transferring.choosing import WANTS, transfer
 from pages.transferring.options import settings_of_transfer
 from pages.transferring.scope import SCOPE
-from pages.ui import choosing, figures, progress, shell, sweeping, thumbs
+from pages.ui import choosing, figures, progress, shell, sources, sweeping, thumbs
 from pages.ui.address import Address
 from pages.ui.choosing import Chosen
 from pages.ui.sweeping import Known
@@ -173,6 +173,8 @@ def page() -> None:
         except EngineError as error:
             wrong = str(error)[0].upper() + str(error)[1:]
     address.check_names()
+    for path, texts in address.questions.items():
+        sources.ask(SCOPE, path, texts)
     for line in filter(None, (wrong, *address.problems)):
         st.error(plain(line))
     st.caption("An attacker seldom has the very model. Images that were made to fool one model are shown to others "

@@ -12,7 +12,6 @@ from engine.experiments.sweeps import Sweep
 from engine.experiments.units import Unit, images_of, images_task, units_of
 from engine.work.jobs import State, jobs
 from engine.work.kinds import Task
-from engine.zoo.registry import model_digest
 from pages.ui import pictures, progress, runs, shell
 from pages.ui.charts import percent
 from pages.ui.pictures import Figure
@@ -42,16 +41,9 @@ class Cell:
 
 def cells_of(sweep: Sweep, rows: Rows, chosen: Sequence[int]) -> list[Cell]:
     """The pictures of the rows numbered `chosen` of a run of the sweep, all of whose rows are known."""
-    model = _asked_for(sweep, rows)
+    model, size = sweep.model_of(rows), rows.spec.batch
     units = units_of(sweep.dataset, sweep.split, sweep.indices, model, rows.spec, sweep.names, sweep.further)
-    size = rows.spec.batch
     return [Cell(units[row // size], row % size, rows, int(row), model) for row in chosen]
-
-
-def _asked_for(sweep: Sweep, rows: Rows) -> str:
-    """The run's model as the sweep names it: of a checkpoint given by its path, rows know but the file's name."""
-    return next((name for name in sweep.models if model_digest(name) == rows.provenance.model_digest),
-                rows.provenance.model)
 
 
 def show(scope: Scope, cells: Sequence[Cell], name: str, device: str = "auto") -> None:

@@ -104,6 +104,11 @@ def test_what_the_address_asks_wrongly_is_told(name: str, value: str, line: str)
     assert any(line in error.value for error in app.error), [error.value for error in app.error]
 
 
+def test_a_path_that_a_link_names_is_not_opened_without_a_question() -> None:
+    app = opened(models="phantom-cxr/resnet18,/nowhere/x.safetensors")
+    assert any("This link or run asks for /nowhere/x.safetensors" in block.value for block in app.warning)
+
+
 def test_a_data_set_with_one_model_says_how_to_come_by_another(data_home: Path) -> None:
     app = opened(dataset="kermany")
     assert any("choose another, or train one" in error.value for error in app.error)
