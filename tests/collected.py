@@ -1,0 +1,46 @@
+"""Small data sets on disk in the layouts of large ones."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+BREAKHIS_TYPES = {"benign": ("adenosis", "fibroadenoma"), "malignant": ("ductal_carcinoma", "lobular_carcinoma")}
+BREAKHIS_CODES = {"adenosis": "B_A", "fibroadenoma": "B_F", "ductal_carcinoma": "M_DC", "lobular_carcinoma": "M_LC"}
+
+
+def noise(seed: int, colour: bool = False, side: int = 24) -> np.ndarray:
+    """A picture of its own, uint8 [side, side] or [side, side, 3]."""
+    return np.random.default_rng(seed).integers(0, 256, (side, side, 3) if colour else (side, side), np.uint8)
+
+
+def save(path: Path, pixels: np.ndarray) -> Path:
+    """Write a picture, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def breakhis(root: Path, slides: int = 6) -> int:
+    """The original tree, with one tile a slide and magnification; returns how many tiles there are."""
+    tiles = list(_tiles(slides))
+    for number, (place, name) in enumerate(tiles):
+        save(root / "histology_slides" / "breast" / place / name, noise(number, colour=True))
+    return len(tiles)
+
+
+def _tiles(slides: int) -> Iterator[tuple[str, str]]:
+    for label, types in BREAKHIS_TYPES.items():
+        for kind in types:
+            for slide in range(slides):
+                # Two slides of every patient.
+                named = f"{BREAKHIS_CODES[kind]}-14-{kind_number(kind)}{slide // 2}{'AB' if slide % 2 else 'CD'}"
+                for zoom in (40, 100, 200, 400):
+                    folder = f"{label}/SOB/{kind}/SOB_{named.replace('-', '_', 1)}/{zoom}X"
+                    yield folder, f"SOB_{named}-{zoom}-001.png"
+
+
+def kind_number(kind: str) -> int:
+    """A slide number's first digits, other ones for every kind."""
+    return 2254 + list(BREAKHIS_CODES).index(kind)

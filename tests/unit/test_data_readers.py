@@ -1,0 +1,132 @@
+"""Every published data set is read in the layouts in which it comes, parted by patient, in spite of damage."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import engine.data
+from engine.data import DATASETS, breakhis
+from engine.data.base import Dataset
+from engine.errors import EngineError
+from tests import collected
+
+PARTS = ("train", "validation", "test")
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty PERTURBSCOPE_DATA."""
+    monkeypatch.setenv("PERTURBSCOPE_DATA", str(tmp_path))
+    return tmp_path
+
+
+def names(data: Dataset) -> list[str]:
+    return [data.item_name(i) for i in range(len(data))]
+
+
+def groups(data: Dataset) -> set[str]:
+    return {group for i in range(len(data)) if (group := data.group(i))}
+
+
+def parted(name: str, scheme: str = "") -> list[Dataset]:
+    """The three parts of a data set, checked: no patient is in two, no picture in none or two."""
+    parts = [engine.data.load(name, f"{scheme}{part}") for part in PARTS]
+    if not scheme:
+        patients = [groups(part) for part in parts]
+        assert all(patients) and sum(map(len, patients)) == len(set.union(*patients))
+    every = [name for part in parts for name in names(part)]
+    assert len(every) == len(set(every))
+    return parts
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS if not DATASETS[name].info.synthetic])
+def test_a_data_set_says_what_it_is_and_how_to_get_it(name: str, data: Path) -> None:
+    info = DATASETS[name].info
+    assert all([info.modality, info.source, info.terms, info.obtain, info.layouts, info.grouping])
+    missing = DATASETS[name].missing()
+    assert missing is not None and info.obtain in missing and "PERTURBSCOPE_DATA" in missing
+    with pytest.raises(EngineError, match="PERTURBSCOPE_DATA"):
+        engine.data.load(name)
+
+
+@pytest.mark.parametrize("layout", ["", "BreaKHis_v1", "breakhis/BreaKHis_v1"])
+def test_breakhis_in_its_own_tree(layout: str, data: Path) -> None:
+    count = collected.breakhis(data / layout, slides=12)
+    parts = parted("breakhis")
+    assert sum(map(len, parts)) == count == 192
+    tile = parts[0]
+    assert tile.classes == ("Benign", "Malignant") and tile.image(0).shape == (3, 224, 224)
+    assert all(("malignant" in name) == bool(label) for name, label in zip(names(tile), tile.labels, strict=True))
+    assert tile.thumbnails([0, 1]).shape == (2, 96, 96, 3)
+
+
+def test_a_magnification_of_breakhis_is_a_data_set_of_its_own(data: Path) -> None:
+    count = collected.breakhis(data / "BreaKHis_v1")
+    whole = set(names(engine.data.load("breakhis", "all")))
+    zooms = [set(names(engine.data.load(f"breakhis-{zoom}x", "all"))) for zoom in (40, 100, 200, 400)]
+    assert set.union(*zooms) == whole and [len(zoom) for zoom in zooms] == [count // 4] * 4
+    assert all("-100-" in name for name in zooms[1])
+
+
+def test_slides_of_one_breakhis_patient_stay_together() -> None:
+    for letters in ("AB", "CD", "G", ""):
+        assert breakhis.slide(f"SOB_B_A-14-22549{letters}-40-001.png") == "14-22549"
+    assert breakhis.slide("SOB_M_DC-14-17614-400-014.png") == "14-17614"
+    assert breakhis.slide("benign (3).png") == "benign (3).png"
+
+
+def test_breakhis_as_the_paper_counted_it(data: Path) -> None:
+    collected.breakhis(data / "BreaKHis_v1", slides=50)
+    parts = parted("breakhis", "paper-")
+    assert [np.bincount(part.labels).tolist() for part in parts] == [[80, 40], [10, 5], [10, 5]]
+    assert all("-100-" in name and "lobular" not in name for part in parts for name in names(part))
+    both = [len(engine.data.load("breakhis-100x", f"paper-blackbox-{part}")) for part in ("train", "test")]
+    assert both == [120, 30]
+
+
+def test_breakhis_in_flat_class_folders(data: Path) -> None:
+    for label in ("benign", "malignant"):
+        for i in range(10):
+            collected.save(data / "breakhis" / label / f"{i}.png", collected.noise(i, colour=True))
+    assert np.bincount(engine.data.load("breakhis", "all").labels).tolist() == [10, 10]
+    with pytest.raises(EngineError, match=r"too few pictures here.*use the split all"):
+        engine.data.load("breakhis-40x", "test")
+
+
+def test_the_real_tiles_of_breakhis(data_home: Path) -> None:
+    tiles = engine.data.load("breakhis-400x", "all")
+    assert np.bincount(tiles.labels).tolist() == [4, 4]
+    assert tiles.image(0).shape == (3, 224, 224) and np.ptp(tiles.image(0), axis=0).mean() > 0.05  # pink and violet
+    assert groups(tiles) == {"14-16184", "14-19440", "14-9146", "14-22549", "14-22704", "14-17614", "14-20629"}
+
+
+def test_damaged_files_are_listed_and_left_out(data: Path) -> None:
+    count = collected.breakhis(data / "BreaKHis_v1")
+    tiles = sorted((data / "BreaKHis_v1").rglob("*-40-001.png"))
+    tiles[0].write_bytes(b"")
+    tiles[1].write_bytes(tiles[2].read_bytes()[:-100])
+    tiles[3].write_bytes(b"no picture at all" * 100)
+    whole = engine.data.load("breakhis", "all")
+    assert len(whole) == count - 3 and len(whole.images(range(4))) == 4
+    assert [damaged.name.rpartition("/")[2] for damaged in whole.gaps.damaged] == [
+        tiles[i].name for i in (0, 1, 3)]
+    assert whole.gaps.damaged[0].reason == "it is empty" and "no" in whole.gaps.damaged[1].reason
+    collected.save(tiles[0], collected.noise(5, colour=True))  # mended: there again, without a new start
+    assert len(engine.data.load("breakhis", "all")) == count - 2
+
+
+def test_damage_moves_no_other_file_to_another_part(data: Path) -> None:
+    collected.breakhis(data / "BreaKHis_v1", slides=12)
+    before = [names(part) for part in parted("breakhis")]
+    (data / "BreaKHis_v1" / "histology_slides" / "breast" / before[0][0]).write_bytes(b"")
+    after = [names(part) for part in parted("breakhis")]
+    assert after == [before[0][1:], *before[1:]]
+
+
+def test_nothing_but_damage_is_an_error(data: Path) -> None:
+    for label in ("benign", "malignant"):
+        (data / "breakhis" / label).mkdir(parents=True)
+        (data / "breakhis" / label / "1.png").write_bytes(b"")
+    with pytest.raises(EngineError, match=r"all 2 pictures .* damaged.*1\.png: it is empty"):
+        engine.data.load("breakhis", "all")
