@@ -44,3 +44,17 @@ def _tiles(slides: int) -> Iterator[tuple[str, str]]:
 def kind_number(kind: str) -> int:
     """A slide number's first digits, other ones for every kind."""
     return 2254 + list(BREAKHIS_CODES).index(kind)
+
+
+def medmnist(file: Path, counts: tuple[int, int, int], side: int = 28, classes: int = 2, colour: bool = False,
+             findings: int = 0) -> dict[str, np.ndarray]:
+    """A file in MedMNIST's form; returns its arrays."""
+    rng, arrays = np.random.default_rng(sum(counts)), {}
+    for part, count in zip(("train", "val", "test"), counts, strict=True):
+        shape = (count, side, side, 3) if colour else (count, side, side)
+        arrays[f"{part}_images"] = rng.integers(0, 256, shape, np.uint8)
+        arrays[f"{part}_labels"] = (rng.integers(0, 2, (count, findings), np.uint8) if findings else
+                                    (np.arange(count, dtype=np.uint8) % classes)[:, None])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(file, **arrays)
+    return arrays

@@ -150,11 +150,15 @@ def eight_bit(image: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """How the registry finds a data set. `missing()` says in one line why it is not here, or None."""
+    """How the registry finds a data set. `missing()` says in one line why it is not here, or None.
+
+    `sized(side)` is the same data set as its authors publish it in another size; without it pictures are shrunk.
+    """
 
     info: DatasetInfo
     open: Callable[[str], Dataset]
     missing: Callable[[], str | None] = lambda: None
+    sized: "Callable[[int], DatasetEntry] | None" = None
 
     def load(self, split: str | None = None) -> Dataset:
         """Open one split; raises EngineError where the files are missing or the split is unknown."""

@@ -50,6 +50,8 @@ def entry(name: str) -> DatasetEntry:
     if not re.fullmatch("[1-9][0-9]{0,3}", side) or not LEAST <= int(side) <= SIZE:
         raise EngineError(f"after {whole_name}{SEPARATOR} stands how many pixels a side its pictures shall have, a "
                           f"whole number from {LEAST} to {SIZE}, not '{shortened(side)}'")
+    if whole.sized is not None:
+        return whole.sized(int(side))
     info = replace(whole.info, name=name, title=f"{whole.info.title}, {side} x {side}",
                    sentence=f"{whole.info.sentence} Shrunk to {side} x {side} pixels.")
     return DatasetEntry(info, lambda split: Shrunk(whole.load(split), int(side)), whole.missing)

@@ -1,12 +1,13 @@
 """Every published data set is read in the layouts in which it comes, parted by patient, in spite of damage."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import engine.data
-from engine.data import DATASETS, breakhis
+from engine.data import DATASETS, breakhis, find, medmnist
 from engine.data.base import Dataset
 from engine.errors import EngineError
 from tests import collected
@@ -130,3 +131,78 @@ def test_nothing_but_damage_is_an_error(data: Path) -> None:
         (data / "breakhis" / label / "1.png").write_bytes(b"")
     with pytest.raises(EngineError, match=r"all 2 pictures .* damaged.*1\.png: it is empty"):
         engine.data.load("breakhis", "all")
+
+
+@pytest.mark.parametrize(("name", "place"), [
+    ("pneumoniamnist", "medmnist"), ("bloodmnist", ""), ("octmnist", "MedMNIST"), ("retinamnist", "medmnist"),
+])
+def test_a_set_of_medmnist(name: str, place: str, data: Path) -> None:
+    facts = medmnist.SETS[name]
+    kept = collected.medmnist(data / place / f"{name}.npz", (20, 9, 12), classes=len(facts.classes),
+                              colour=facts.colour)
+    parts = [engine.data.load(name, part) for part in PARTS]
+    assert [len(part) for part in parts] == [20, 9, 12]
+    assert np.array_equal(parts[2].labels, kept["test_labels"][:, 0]) and parts[2].labels.dtype == np.int64
+    image, stored = parts[2].image(3), kept["test_images"][3]
+    assert image.shape == ((3, 28, 28) if facts.colour else (1, 28, 28)) and image.dtype == np.float32
+    assert np.array_equal(np.rint(image * 255), stored.transpose(2, 0, 1) if facts.colour else stored[None])
+    assert parts[2].thumbnails([0, 1]).shape[:3] == (2, 96, 96)
+    assert names(parts[1])[:2] == ["validation/0", "validation/1"]
+
+
+def test_medmnist_in_other_sizes_is_read_and_not_shrunk(data: Path) -> None:
+    kept = collected.medmnist(data / "medmnist" / "pathmnist_64.npz", (4, 4, 4), side=64, classes=9, colour=True)
+    larger = engine.data.load("pathmnist@64")
+    assert larger.info.name == "pathmnist@64" and larger.image(0).shape == (3, 64, 64)
+    assert np.array_equal(np.rint(larger.image(1) * 255), kept["test_images"][1].transpose(2, 0, 1))
+    assert "pathmnist_128.npz" in (find("pathmnist@128").missing() or "") and DATASETS["pathmnist"].missing()
+    with pytest.raises(EngineError, match="28, 64, 128, 224 pixels a side, not with 100"):
+        engine.data.load("pathmnist@100")
+
+
+def test_a_large_split_is_read_from_the_disk(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(medmnist, "IN_MEMORY", 1000)
+    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
+    kept = collected.medmnist(data / "octmnist.npz", (4, 4, 4), classes=4)
+    split = engine.data.load("octmnist")
+    assert isinstance(split._images, np.memmap)  # type: ignore[attr-defined]
+    assert np.array_equal(np.rint(split.image(2)[0] * 255), kept["test_images"][2])
+    assert len(list((tmp_path / "home" / "unpacked").iterdir())) == 1
+    kept = collected.medmnist(data / "octmnist.npz", (5, 4, 5), classes=4)  # another file under the same name
+    assert np.array_equal(np.rint(engine.data.load("octmnist").image(4)[0] * 255), kept["test_images"][4])
+
+
+def test_chestmnist_has_any_finding_or_none(data: Path) -> None:
+    kept = collected.medmnist(data / "chestmnist.npz", (3, 3, 40), findings=14)["test_labels"]
+    split = engine.data.load("chestmnist")
+    assert split.labels.tolist() == kept.any(axis=1).astype(int).tolist()
+    assert isinstance(split, medmnist.MedMnist)
+    assert split.findings(5) == tuple(n for n, there in zip(medmnist.FINDINGS, kept[5], strict=True) if there) != ()
+
+
+def test_the_real_pneumoniamnist(data_home: Path) -> None:
+    lengths = [len(engine.data.load("pneumoniamnist", part)) for part in PARTS]
+    assert lengths == [3882, 524, 624]
+    assert np.bincount(engine.data.load("pneumoniamnist").labels).tolist() == [234, 390]
+
+
+@pytest.mark.parametrize(("harm", "says"), [
+    (lambda file: file.write_bytes(file.read_bytes()[:-200]), "damaged or cut off"),
+    (lambda file: file.write_bytes(b"nothing"), "damaged or cut off"),
+    (lambda file: np.savez(file, test_images=np.zeros((3, 28, 28), np.uint8)), "damaged or cut off"),
+    (lambda file: np.savez(file, test_images=np.array([{}]), test_labels=np.zeros((1, 1), np.uint8)), "damaged"),
+    (lambda file: np.savez(file, test_images=np.zeros((3, 9, 9), np.uint8), test_labels=np.zeros((3, 1), np.uint8)),
+     r"shape \(3, 9, 9\), not \(N, 28, 28\)"),
+    (lambda file: np.savez(file, test_images=np.zeros((3, 28, 28), np.uint8), test_labels=np.full((3, 1), 7, np.uint8)),
+     "labels that do not belong"),
+    (lambda file: np.savez(file, test_images=np.zeros((3, 28, 28), np.uint8), test_labels=np.zeros((4, 1), np.uint8)),
+     "labels that do not belong"),
+    (lambda file: np.savez_compressed(file, test_images=np.zeros((90_000, 28, 28), np.uint8),
+                                      test_labels=np.zeros((1, 1), np.uint8)), "more than was published"),
+])
+def test_a_file_that_is_not_medmnist_is_one_line(harm: Callable[[Path], object], says: str, data: Path) -> None:
+    file = data / "pneumoniamnist.npz"
+    collected.medmnist(file, (3, 3, 3))
+    harm(file)
+    with pytest.raises(EngineError, match=says):
+        engine.data.load("pneumoniamnist")
