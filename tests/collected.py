@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.dicoms import dicom
+
 BREAKHIS_TYPES = {"benign": ("adenosis", "fibroadenoma"), "malignant": ("ductal_carcinoma", "lobular_carcinoma")}
 BREAKHIS_CODES = {"adenosis": "B_A", "fibroadenoma": "B_F", "ductal_carcinoma": "M_DC", "lobular_carcinoma": "M_LC"}
 
@@ -58,3 +60,24 @@ def medmnist(file: Path, counts: tuple[int, int, int], side: int = 28, classes: 
     file.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(file, **arrays)
     return arrays
+
+
+def rsna(root: Path, count: int = 20, side: int = 64) -> list[str]:
+    """The challenge's layout with `count` images, every third with pneumonia, and with two boxes where it is sixth too;
+    returns their names."""
+    (root / "stage_2_train_images").mkdir(parents=True)
+    names = [f"{number:08x}-1ca0-4b1f" for number in range(count)]
+    labels = ["patientId,x,y,width,height,Target"]
+    for number, name in enumerate(names):
+        (root / "stage_2_train_images" / f"{name}.dcm").write_bytes(dicom(noise(number, side=side)))
+        half, quarter = side / 2, side / 4
+        if number % 3 == 0:
+            labels.append(f"{name},{half},{quarter},{quarter},{half},1")
+        if number % 6 == 0:
+            labels.append(f"{name},0.0,0.0,{quarter},{quarter},1")
+        if number % 3:
+            labels.append(f"{name},,,,,0")
+    (root / "stage_2_train_labels.csv").write_text("\n".join(labels))
+    details = (f"{name},{'Lung Opacity' if number % 3 == 0 else 'Normal'}" for number, name in enumerate(names))
+    (root / "stage_2_detailed_class_info.csv").write_text("\n".join(["patientId,class", *details]))
+    return names

@@ -1,7 +1,7 @@
 """Data sets of picture files: what each file shows, and the ways in which the files are parted."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.data import splits
@@ -22,12 +22,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Listing:
-    """A data set's files, and how many labels have no file, or files no label. `extra` is whatever else was read."""
+    """A data set's files, and how many labels have no file, or files no label."""
 
     items: tuple[Item, ...]
     without_file: int = 0
     without_label: int = 0
-    extra: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import engine.data
-from engine.data import DATASETS, breakhis, find, medmnist
+from engine.data import DATASETS, breakhis, files, find, medmnist, rsna
 from engine.data.base import Dataset
 from engine.errors import EngineError
 from tests import collected
@@ -206,3 +206,70 @@ def test_a_file_that_is_not_medmnist_is_one_line(harm: Callable[[Path], object],
     harm(file)
     with pytest.raises(EngineError, match=says):
         engine.data.load("pneumoniamnist")
+
+
+@pytest.mark.parametrize("layout", ["rsna", "rsna-pneumonia-detection-challenge", ""])
+def test_rsna_with_its_boxes_as_lesions(layout: str, data: Path) -> None:
+    file_names = collected.rsna(data / layout, 40)
+    assert sum(map(len, parted("rsna"))) == 40
+    whole = engine.data.load("rsna", "all")
+    assert isinstance(whole, rsna.Rsna) and whole.labels.tolist() == [int(i % 3 == 0) for i in range(40)]
+    assert Path(whole.item_name(7)).stem == file_names[7] and whole.image(7).shape == (1, 224, 224)
+    two, one = np.zeros((224, 224), bool), np.zeros((224, 224), bool)
+    one[56:168, 112:168] = two[56:168, 112:168] = two[:56, :56] = True
+    for index, expected in ((0, two), (6, two), (3, one), (9, one)):
+        lesion = whole.lesion(index)
+        assert lesion is not None and np.array_equal(lesion, expected)
+    assert whole.lesion(1) is None and len(whole.boxes(6)) == 2
+    assert (whole.detail(0), whole.detail(1)) == ("Lung Opacity", "Normal")
+    small = engine.data.load("rsna@56", "all").lesion(0)
+    assert small is not None and small.sum() == two.sum() / 16
+
+
+def test_rsna_counts_what_does_not_belong_together(data: Path) -> None:
+    file_names = collected.rsna(data / "rsna", 20)
+    images, labels = data / "rsna" / rsna.IMAGES, data / "rsna" / rsna.LABELS
+    (images / f"{file_names[0]}.dcm").unlink()
+    (images / f"{file_names[1]}.dcm").unlink()
+    (images / "nobody.dcm").write_bytes((images / f"{file_names[2]}.dcm").read_bytes())
+    (images / f"{file_names[3]}.dcm").write_bytes(b"")
+    labels.write_text(labels.read_text() + f"\n../../secret,,,,,0\n{file_names[4]},,,,,9")
+    whole = engine.data.load("rsna", "all")
+    assert len(whole) == 17 and whole.gaps.without_file == 3 and whole.gaps.without_label == 1
+    assert [damaged.reason for damaged in whole.gaps.damaged] == ["it is empty"]
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("", "no column patientId"), ("patientId,x\n1,2", "no column Target"), ("patientId,Target\n\"1,2", "no CSV file"),
+])
+def test_rsna_with_a_table_that_is_none(text: str, says: str, data: Path) -> None:
+    collected.rsna(data / "rsna", 3)
+    (data / "rsna" / rsna.LABELS).write_text(text)
+    with pytest.raises(EngineError, match=says):
+        engine.data.load("rsna", "all")
+
+
+def test_rsna_is_read_as_it_is_asked_for(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    collected.rsna(data / "rsna", 30)
+    asked: list[Path] = []
+    read = files.read_picture
+    monkeypatch.setattr(files, "read_picture", lambda path, colour=False: asked.append(path) or read(path, colour))
+    whole = engine.data.load("rsna", "all")
+    assert whole.digest and not asked
+    first = whole.image(3)
+    first[:] = 0  # what is handed out is the caller's own
+    assert whole.image(3).any() and len(asked) == 1
+
+
+def test_a_real_image_of_rsna(data_home: Path, data: Path) -> None:
+    (real,) = (data_home / "dicom").glob("*.dcm")
+    (data / "rsna" / rsna.IMAGES).mkdir(parents=True)
+    (data / "rsna" / rsna.IMAGES / "one.dcm").write_bytes(real.read_bytes())
+    (data / "rsna" / rsna.LABELS).write_text("patientId,x,y,width,height,Target\none,512,256,256,512,1\n")
+    whole = engine.data.load("rsna", "all")
+    lesion = whole.lesion(0)
+    assert lesion is not None and lesion.sum() == 56 * 112 and lesion[56:168, 112:168].all()  # of 1024 x 1024
+    assert whole.image(0).std() > 0.1
+    (data / "rsna" / rsna.IMAGES / "one.dcm").write_bytes(real.read_bytes()[:-5000])
+    with pytest.raises(EngineError, match=r"damaged.*one\.dcm: it is cut off"):
+        engine.data.load("rsna", "all")
