@@ -81,3 +81,24 @@ def rsna(root: Path, count: int = 20, side: int = 64) -> list[str]:
     details = (f"{name},{'Lung Opacity' if number % 3 == 0 else 'Normal'}" for number, name in enumerate(names))
     (root / "stage_2_detailed_class_info.csv").write_text("\n".join(["patientId,class", *details]))
     return names
+
+
+def covidx(root: Path, each: int = 10) -> None:
+    """COVIDx with so many images of a class in train, two of every patient, and three of a class in test."""
+    for part, count in (("train", each), ("test", 3)):
+        lines = []
+        for label in ("positive", "negative"):
+            for number in range(count):
+                file = f"{label} {part}-{number}.png" if number == 1 else f"{label}_{part}_{number}.png"
+                save(root / part / file, noise(number))
+                lines.append(f"{part}{label[0]}{number // 2} {file} {label} cohen")
+        (root / f"{part}.txt").write_text("\n".join(lines) + "\n")
+
+
+def kermany(root: Path, each: int = 12) -> None:
+    """Kermany's tree with so many training images of a class, two of every child, and two of a class in test."""
+    for part, count in (("train", each), ("test", 2)):
+        for number in range(count):
+            child = number // 2 + (5000 if part == "test" else 0)
+            save(root / part / "NORMAL" / f"IM-{child:04}-{number:04}.jpeg", noise(number))
+            save(root / part / "PNEUMONIA" / f"person{child}_virus_{number}.jpeg", noise(number))

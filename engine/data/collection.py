@@ -12,7 +12,7 @@ from engine.errors import EngineError
 
 @dataclass(frozen=True)
 class Item:
-    """A picture file. `group` is what splits keep together, the patient where known; `part` is the published one."""
+    """A picture file. `group` is whom splits keep together, the patient ("": unknown); `part` is the published one."""
 
     path: Path
     label: int
@@ -43,7 +43,7 @@ def grouped(what: str, note: str = "") -> Scheme:
     return Scheme({"train": f"80 % of each class, whole {what} together.{note}",
                    "validation": f"10 % of each class by {what}, for choosing the epoch.",
                    "test": f"10 % of each class by {what}, never trained on."},
-                  lambda items: splits.draw_by_class([i.group for i in items], [i.label for i in items]))
+                  lambda items: splits.draw_by_class([i.group or i.path.name for i in items], [i.label for i in items]))
 
 
 def at_random() -> Scheme:

@@ -129,7 +129,7 @@ class FileDataset(Dataset):
         return path.relative_to(self.root).as_posix()
 
     def group(self, index: int) -> str | None:
-        return self.groups[index] if self.groups else None
+        return (self.groups[index] or None) if self.groups else None
 
     def origin(self, index: int) -> str:
         """The file's bytes, and how they are read; raises EngineError."""

@@ -1,5 +1,6 @@
 """Every published data set is read in the layouts in which it comes, parted by patient, in spite of damage."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 
 import engine.data
-from engine.data import DATASETS, breakhis, files, find, medmnist, rsna
+from engine.data import DATASETS, breakhis, covidx, files, find, medmnist, rsna
 from engine.data.base import Dataset
+from engine.data.collection import Item
 from engine.errors import EngineError
 from tests import collected
 
@@ -273,3 +275,64 @@ def test_a_real_image_of_rsna(data_home: Path, data: Path) -> None:
     (data / "rsna" / rsna.IMAGES / "one.dcm").write_bytes(real.read_bytes()[:-5000])
     with pytest.raises(EngineError, match=r"damaged.*one\.dcm: it is cut off"):
         engine.data.load("rsna", "all")
+
+
+@pytest.mark.parametrize(("text", "found"), [
+    ("101 101_1.png positive cohen", ("101", "101_1.png", 1)), ("7 SARS-10 a.png negative", ("7", "SARS-10 a.png", 0)),
+    ("ANON3 a b c.png Positive sirm", ("ANON3", "a b c.png", 1)), ("", None), ("3 positive", None),
+    ("3 a.png maybe cohen", None),
+])
+def test_a_line_of_covidx(text: str, found: tuple[str, str, int] | None) -> None:
+    assert covidx.line(text) == found
+
+
+@pytest.mark.parametrize("layout", ["covidx", "covidx-cxr2", ""])
+def test_covidx_as_published(layout: str, data: Path) -> None:
+    collected.covidx(data / layout, 30)
+    assert sum(map(len, parted("covidx-cxr2"))) == 66
+    official = engine.data.load("covidx-cxr2", "official-test")
+    assert np.bincount(official.labels).tolist() == [3, 3] and official.classes == ("No COVID-19", "COVID-19")
+    assert all(("positive" in name) == bool(label) for name, label in
+               zip(names(official), official.labels, strict=True))
+    (data / layout / "train" / "positive_train_0.png").unlink()
+    collected.save(data / layout / "test" / "nobody.png", collected.noise(1))
+    covidx._listing.cache_clear()
+    gaps = engine.data.load("covidx-cxr2", "all").gaps
+    assert (gaps.without_file, gaps.without_label) == (1, 1)
+
+
+def test_covidx_with_kermany_as_the_paper_put_them_together(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(covidx, "EACH", 20)
+    collected.covidx(data / "covidx", 30)
+    assert "kermany" in (DATASETS["covidx"].missing() or "")
+    collected.kermany(data / "chest_xray", 40)
+    assert DATASETS["covidx"].missing() is None
+    assert sum(map(len, parted("covidx"))) == 60
+    whole = engine.data.load("covidx", "all")
+    assert whole.classes == ("Normal", "Pneumonia", "COVID-19") and np.bincount(whole.labels).tolist() == [20] * 3
+    assert all(("/NORMAL/", "/PNEUMONIA/", "/positive")[label] in name
+               for name, label in zip(names(whole), whole.labels, strict=True))
+    train, test = (set(names(engine.data.load("covidx", f"paper-{part}"))) for part in ("train", "test"))
+    assert len(train) == 48 and len(test) == 12 and not train & test
+    fit = [set(names(engine.data.load("covidx", f"paper-fit-{part}"))) for part in PARTS]
+    assert fit[0] | fit[1] == train and fit[2] == test and len(fit[1]) == 6
+
+
+def test_the_papers_three_classes_have_the_papers_counts() -> None:
+    schemes = covidx.SCHEMES
+    items = [Item(Path(f"{label}-{i}.png"), label, "") for label in range(3) for i in range(covidx.EACH)]
+    counts = {name: Counter(schemes[name].part(items)) for name in ("paper", "paper-fit")}
+    assert counts == {"paper": {"train": 3600, "test": 900},
+                      "paper-fit": {"train": 3240, "validation": 360, "test": 900}}
+
+
+@pytest.mark.parametrize("layout", ["sars-cov-2-ct", "SARS-COV-2-Ct-Scan", ""])
+def test_sars_cov_2_ct(layout: str, data: Path) -> None:
+    for label, title in (("COVID", "Covid"), ("non-COVID", "Non-Covid")):
+        for i in range(20):
+            collected.save(data / layout / label / f"{title} ({i}).png", collected.noise(i))
+    parts = [engine.data.load("sars-cov-2-ct", part) for part in PARTS]
+    assert [np.bincount(part.labels).tolist() for part in parts] == [[16, 16], [2, 2], [2, 2]]
+    assert all(("non-COVID" in name) == (label == 0) for part in parts
+               for name, label in zip(names(part), part.labels, strict=True))
+    assert groups(parts[0]) == set()  # the names say nothing of patients
