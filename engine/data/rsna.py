@@ -83,7 +83,8 @@ def _labels(root: Path) -> Labels:
         if row["target"] not in ("0", "1"):
             continue  # counted as a file without a label
         targets[name] = max(targets.get(name, 0), int(row["target"]))
-        if row["target"] == "1" and (box := numbers(row, ("x", "y", "width", "height"))):
+        cells = [row.get(side, "") for side in ("x", "y", "width", "height")]
+        if row["target"] == "1" and (box := numbers(cells)):
             found[name].append(Box(*box))
     details = {}
     if os.path.isfile(root / DETAILS):

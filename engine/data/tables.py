@@ -1,7 +1,7 @@
 """Tables of labels as CSV: read as text, with the columns that are needed, or one line that says what is wrong."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from engine.errors import EngineError
@@ -23,9 +23,8 @@ def rows(path: Path, needed: Sequence[str]) -> Iterator[dict[str, str]]:
                                   "name the columns")
             for row in reader:
                 if row:
-                    cells = dict.fromkeys(heading, "") | {name: cell.strip() for name, cell in zip(heading, row,
-                                                                                                   strict=False)}
-                    yield cells
+                    given = zip(heading, (cell.strip() for cell in row), strict=False)
+                    yield {**dict.fromkeys(heading, ""), **dict(given)}
     except OSError as error:
         raise EngineError(f"{path.name} cannot be read ({error.strerror}); change its permissions, or choose another"
                           ) from None
@@ -33,10 +32,10 @@ def rows(path: Path, needed: Sequence[str]) -> Iterator[dict[str, str]]:
         raise EngineError(f"{path.name} is no CSV file in UTF-8 ({error}); save it as one") from None
 
 
-def numbers(row: dict[str, str], names: Sequence[str]) -> tuple[float, ...] | None:
-    """Some cells of a row as finite numbers, or None where one is none."""
+def numbers(cells: Iterable[str]) -> tuple[float, ...] | None:
+    """Some cells as numbers, or None where one is none that a picture's pixels can be counted with."""
     try:
-        found = tuple(float(row[name]) for name in names)
+        found = tuple(map(float, cells))
     except ValueError:
         return None
     return found if all(abs(number) < 1e9 for number in found) else None
