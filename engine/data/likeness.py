@@ -9,7 +9,8 @@ from scipy import fft
 SIDE, LOW = 64, 16  # pixels a side that are looked at, and how many of the slow waves each way
 BITS = LOW * LOW
 # Of 256 bits. X-rays of different children differ in 44 or more (over a million pairs of Kermany), an X-ray and its
-# copy as JPEG of quality 40, at half the size or with another gamma in 14 or fewer; neighbouring CT slices in 16 and more.
+# copy as JPEG of quality 40, at half the size or with another gamma in 14 or fewer; neighbouring CT slices in 16 and
+# more.
 NEAR = 36
 _CHUNK = 2**22
 
