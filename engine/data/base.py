@@ -93,8 +93,8 @@ class Dataset(ABC):
     def item_name(self, index: int) -> str:
         """A short name without patient identifiers, such as 'test/17' or a public file name."""
 
-    def group(self, index: int) -> str | None:
-        """Whom or what image `index` shows, or None where nobody knows: to be compared, never to be shown."""
+    def patient(self, index: int) -> str | None:
+        """Whom image `index` shows, or None where nobody knows: to be compared, never to be shown."""
         return None
 
     def lesion(self, index: int) -> np.ndarray | None:
@@ -104,6 +104,10 @@ class Dataset(ABC):
     def lungs(self, index: int) -> np.ndarray | None:
         """The true lungs as bool [224, 224], or None where nobody knows them."""
         return None
+
+    def groups(self, index: int) -> Mapping[str, str]:
+        """What subgroups the image is in, where the data know any: a name for each way of grouping them."""
+        return {}
 
     def images(self, indices: Sequence[int]) -> np.ndarray:
         """Several images as float32 [N, C, 224, 224] in [0,1]."""

@@ -1,14 +1,14 @@
 """Histology tiles of breast tumours of Spanhol et al. (IEEE TBME 2016), in colour, at four magnifications."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from engine.data.base import DatasetInfo
 from engine.data.collection import Collection, Item, Listing, at_random, counted, grouped, whole
-from engine.data.files import find_layout, images_below
+from engine.data.files import FileDataset, find_layout, images_below
 
 CLASSES = ("benign", "malignant")
 MAGNIFICATIONS = (40, 100, 200, 400)
@@ -61,6 +61,14 @@ def _listing(root: Path) -> Listing:
     return Listing(tuple(items))
 
 
+class Tiles(FileDataset):
+    """The tiles, of which the file names tell the kind of tumour and the magnification."""
+
+    def groups(self, index: int) -> Mapping[str, str]:
+        named = NAME.match(self.paths[index].name)
+        return {"Kind of tumour": named[2].upper(), "Magnification": named[4]} if named else {}
+
+
 def _at(zoom: int | None) -> Callable[[Path], Listing]:
     """The listing of one magnification's tiles, or of all."""
     def listing(root: Path) -> Listing:
@@ -96,4 +104,5 @@ for _zoom in (None, *MAGNIFICATIONS):
         INFO, name=f"breakhis-{_zoom}x", title=f"BreakHis histology, {_zoom}x",
         sentence=f"Colour microscope tiles of breast tumours at a magnification of {_zoom}, benign or malignant.")
     Collection(_named, find, _at(_zoom),
-               {**SCHEMES, **(PAPER if _zoom in (None, 100) else {}), "all": whole()}, colour=True).register()
+               {**SCHEMES, **(PAPER if _zoom in (None, 100) else {}), "all": whole()}, colour=True,
+               opened=Tiles).register()

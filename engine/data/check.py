@@ -134,7 +134,7 @@ def _hashes(datasets: Sequence[Dataset], progress: Progress) -> tuple[dict[str, 
 
 def _part(dataset: Dataset) -> Part:
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
-    patients = {dataset.group(i) for i in range(len(dataset))} - {None}
+    patients = {dataset.patient(i) for i in range(len(dataset))} - {None}
     return Part(dataset.split, len(dataset), dict(zip(dataset.classes, counts.tolist(), strict=True)),
                 len(patients) or None)
 
@@ -153,4 +153,4 @@ def _leak(one: Dataset, other: Dataset, hashes: Mapping[str, np.ndarray]) -> Lea
 def _whose(dataset: Dataset) -> dict[str, str]:
     """A picture of every patient."""
     return {group: dataset.item_name(i) for i in reversed(range(len(dataset)))
-            if (group := dataset.group(i)) is not None}
+            if (group := dataset.patient(i)) is not None}

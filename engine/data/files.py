@@ -96,18 +96,18 @@ def _decoded(path: Path, colour: bool, modified: int, size: int) -> np.ndarray:
 class FileDataset(Dataset):
     """Images read from files as they are asked for, grey unless `colour`; damaged files are left out.
 
-    `groups` says whom or what each file shows, `gaps` what is wrong with the data set's other files.
+    `patients` says whom each file shows ("": unknown), `gaps` what is wrong with the data set's other files.
     """
 
     def __init__(self, info: DatasetInfo, split: str, paths: Sequence[Path], labels: Sequence[int], root: Path,
-                 colour: bool = False, groups: Sequence[str] | None = None, gaps: Gaps | None = None) -> None:
+                 colour: bool = False, patients: Sequence[str] | None = None, gaps: Gaps | None = None) -> None:
         faults = [fault(path) for path in paths]
         whole = [i for i, reason in enumerate(faults) if reason is None]
         super().__init__(info, split, np.asarray([labels[i] for i in whole], dtype=np.int64))
         self.paths = [paths[i] for i in whole]
         self.root = root
         self.colour = colour
-        self.groups = None if groups is None else [groups[i] for i in whole]
+        self.patients = None if patients is None else [patients[i] for i in whole]
         self.gaps = replace(gaps or Gaps(), damaged=tuple(
             Damaged(self._name(path), reason) for path, reason in zip(paths, faults, strict=True) if reason))
         if not whole and paths:
@@ -128,8 +128,8 @@ class FileDataset(Dataset):
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 
-    def group(self, index: int) -> str | None:
-        return (self.groups[index] or None) if self.groups else None
+    def patient(self, index: int) -> str | None:
+        return (self.patients[index] or None) if self.patients else None
 
     def origin(self, index: int) -> str:
         """The file's bytes, and how they are read; raises EngineError."""

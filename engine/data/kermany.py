@@ -1,14 +1,14 @@
 """Paediatric chest X-rays of Kermany et al., Cell 172 (2018): normal and pneumonia."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from engine.data import splits
 from engine.data.base import DatasetInfo
 from engine.data.collection import Collection, Item, Listing, Scheme, counted, published
-from engine.data.files import find_layout, image_files
+from engine.data.files import FileDataset, find_layout, image_files
 
 FOLDERS = ("NORMAL", "PNEUMONIA")
 # The layouts of the original download (the Mendeley archive and its Kaggle copy) and of a 224 x 224 copy.
@@ -35,6 +35,20 @@ def patient(file_name: str) -> str:
     if match := re.match(r"(person\d+|(?:NORMAL2-)?IM-\d+)", file_name):
         return match.group(1)
     return Path(file_name).stem
+
+
+def cause(file_name: str) -> str:
+    """The cause of a pneumonia that a file name tells: "bacteria", "virus", or ""."""
+    match = re.search(r"_(bacteria|virus)_", file_name)
+    return match.group(1) if match else ""
+
+
+class Kermany(FileDataset):
+    """The X-rays, of whose pneumonias the file names tell the cause."""
+
+    def groups(self, index: int) -> Mapping[str, str]:
+        name = cause(self.paths[index].name)
+        return {"Cause of the pneumonia": name} if name else {}
 
 
 def find() -> Path | None:
@@ -75,5 +89,5 @@ KERMANY = Collection(INFO, find, _listing, {
     }, lambda items: splits.draw([item.path.name for item in items])),
     "paper": counted({"train": (1264, 3376), "validation": (158, 422), "test": (158, 422)}, "Yang 2024, table 3-2"),
     "paper-blackbox": counted({"train": (1264, 3376), "test": (316, 844)}, "Yang 2024, table 5-1"),
-})
+}, opened=Kermany)
 KERMANY.register()

@@ -43,13 +43,15 @@ class Line:
     boxes: tuple[Box, ...] = ()
 
 
+Marks = dict[Path, tuple[Path | None, tuple[Box, ...]]]  # by file, its mask and its boxes
+
+
 class Listed(FileDataset):
     """Pictures of a manifest with what it says is the lesion. `marks` says by file what marks it."""
 
     def __init__(self, info: DatasetInfo, split: str, paths: Sequence[Path], labels: Sequence[int], root: Path,
-                 colour: bool, groups: Sequence[str], gaps: Gaps, marks: dict[Path, tuple[Path | None, tuple[Box, ...]]]
-                 ) -> None:
-        super().__init__(info, split, paths, labels, root, colour, groups, gaps)
+                 colour: bool, patients: Sequence[str], gaps: Gaps, marks: Marks) -> None:
+        super().__init__(info, split, paths, labels, root, colour, patients, gaps)
         self._marks = marks
 
     def lesion(self, index: int) -> np.ndarray | None:

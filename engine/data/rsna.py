@@ -56,6 +56,9 @@ class Rsna(FileDataset):
         """"Normal", "Lung Opacity", "No Lung Opacity / Not Normal", or "" where the table is missing."""
         return _labels(self.root).details.get(self.paths[index].stem, "")
 
+    def groups(self, index: int) -> Mapping[str, str]:
+        return {"Radiologists' class": detail} if (detail := self.detail(index)) else {}
+
     def lesion(self, index: int) -> np.ndarray | None:
         found = self.boxes(index)
         return boxes.mask(found, *_size(self.paths[index])) if found else None

@@ -1,6 +1,7 @@
 """`NAME@SIDE`: a registered data set's pictures made smaller, for what would take too long on whole ones."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ class Shrunk(Dataset):
 
     def __init__(self, whole: Dataset, side: int) -> None:
         super().__init__(replace(whole.info, name=f"{whole.info.name}{SEPARATOR}{side}"), whole.split, whole.labels)
-        self._whole, self._side = whole, side
+        self._whole, self._side, self.gaps = whole, side, whole.gaps
 
     def image(self, index: int) -> np.ndarray:
         return np.stack([_means(channel, self._side) for channel in self._whole.image(index)])
@@ -28,6 +29,12 @@ class Shrunk(Dataset):
 
     def origin(self, index: int) -> str:
         return f"{self._whole.origin(index)} by area to {self._side}"
+
+    def patient(self, index: int) -> str | None:
+        return self._whole.patient(index)
+
+    def groups(self, index: int) -> Mapping[str, str]:
+        return self._whole.groups(index)
 
     def lesion(self, index: int) -> np.ndarray | None:
         return self._mark(self._whole.lesion(index))

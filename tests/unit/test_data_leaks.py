@@ -110,6 +110,6 @@ def test_a_class_missing_from_a_split_is_told(tmp_path: Path) -> None:
 def test_random_splits_of_kermany_share_children_and_those_by_patient_do_not(data_home: Path) -> None:
     random, by_patient = ([engine.data.load("kermany", f"{scheme}{part}") for part in ("train", "test")]
                           for scheme in ("random-", ""))
-    shared = [len({one.group(i) for i in range(len(one))} & {other.group(i) for i in range(len(other))})
+    shared = [len({one.patient(i) for i in range(len(one))} & {other.patient(i) for i in range(len(other))})
               for one, other in (random, by_patient)]
     assert shared[0] > 100 and shared[1] == 0

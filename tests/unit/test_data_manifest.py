@@ -34,7 +34,7 @@ def test_pictures_with_labels(tmp_path: Path) -> None:
     data = engine.data.load(name)
     assert data.split == "all" and data.classes == ("healthy", "sick") and data.labels.tolist() == [0, 1] * 20
     assert data.item_name(3) == "pictures/3.png" and data.image(3).shape == (1, 224, 224)
-    assert data.lesion(0) is None and data.group(0) is None
+    assert data.lesion(0) is None and data.patient(0) is None
     parts = [engine.data.load(name, part) for part in PARTS]
     assert [np.bincount(part.labels).tolist() for part in parts] == [[16, 16], [2, 2], [2, 2]]
 
@@ -44,7 +44,7 @@ def test_patients_stay_together_and_are_not_named(tmp_path: Path) -> None:
     name = written(tmp_path, *(f"{file},{'ab'[i // 3 % 2]},MRN-{i // 3}" for i, file in enumerate(files)),
                    heading="Path,Label,Patient")
     parts = [engine.data.load(name, part) for part in PARTS]
-    patients = [{part.group(i) for i in range(len(part))} for part in parts]
+    patients = [{part.patient(i) for i in range(len(part))} for part in parts]
     assert sum(map(len, patients)) == len(set.union(*patients)) == 20 and all(patients)
     assert parts[0].image(0).shape == (3, 224, 224)
     assert "MRN" not in repr([part.item_name(i) for part in parts for i in range(len(part))] + [parts[0].info])

@@ -29,7 +29,12 @@ def names(data: Dataset) -> list[str]:
 
 
 def groups(data: Dataset) -> set[str]:
-    return {group for i in range(len(data)) if (group := data.group(i))}
+    return {group for i in range(len(data)) if (group := data.patient(i))}
+
+
+def groupings(data: Dataset) -> set[str]:
+    """The kinds of tumours."""
+    return {data.groups(i)["Kind of tumour"] for i in range(len(data))}
 
 
 def parted(name: str, scheme: str = "") -> list[Dataset]:
@@ -62,6 +67,7 @@ def test_breakhis_in_its_own_tree(layout: str, data: Path) -> None:
     assert tile.classes == ("Benign", "Malignant") and tile.image(0).shape == (3, 224, 224)
     assert all(("malignant" in name) == bool(label) for name, label in zip(names(tile), tile.labels, strict=True))
     assert tile.thumbnails([0, 1]).shape == (2, 96, 96, 3)
+    assert tile.groups(0)["Magnification"] in ("40", "100", "200", "400") and len(groupings(tile)) == 4
 
 
 def test_a_magnification_of_breakhis_is_a_data_set_of_its_own(data: Path) -> None:
@@ -224,6 +230,7 @@ def test_rsna_with_its_boxes_as_lesions(layout: str, data: Path) -> None:
         assert lesion is not None and np.array_equal(lesion, expected)
     assert whole.lesion(1) is None and len(whole.boxes(6)) == 2
     assert (whole.detail(0), whole.detail(1)) == ("Lung Opacity", "Normal")
+    assert whole.groups(1) == {"Radiologists' class": "Normal"}
     small = engine.data.load("rsna@56", "all").lesion(0)
     assert small is not None and small.sum() == two.sum() / 16
 
