@@ -14,6 +14,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty PERTURBSCOPE_DATA, and models of a small architecture."""
     monkeypatch.setenv("PERTURBSCOPE_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
+    (tmp_path / "data").mkdir()
     nets.register(monkeypatch)
     return tmp_path
 
