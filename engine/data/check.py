@@ -10,6 +10,7 @@ import numpy as np
 from engine.data import find as find_dataset
 from engine.data import likeness, load
 from engine.data.base import Damaged, Dataset
+from engine.data.files import FileDataset
 from engine.data.splits import PARTS
 from engine.errors import EngineError
 from engine.progress import Progress
@@ -82,7 +83,8 @@ def _several(count: int, one: str, many: str) -> str:
 
 
 def check(name: str, progress: Progress | None = None) -> Checked:
-    """Read every picture of a data set once, and compare its splits; raises EngineError and Cancelled."""
+    """Read every picture of a data set once, and compare its splits; those that cannot be read are left out from then
+    on. Raises EngineError and Cancelled."""
     progress = progress or Progress()
     datasets = {split: data for split in find_dataset(name).info.splits if (data := _opened(name, split)) is not None}
     if not datasets:
@@ -129,6 +131,8 @@ def _hashes(datasets: Sequence[Dataset], progress: Progress) -> tuple[dict[str, 
                 seen[name] = likeness.seen(dataset.image(index))
             except EngineError as error:
                 unread[name] = Damaged(name, str(error))
+                if isinstance(dataset, FileDataset):
+                    dataset.leave_out(index, str(error))
     return seen, list(unread.values())
 
 

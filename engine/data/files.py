@@ -1,5 +1,6 @@
 """Data sets that lie in folders, one folder a class."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ import numpy as np
 
 from engine import digest
 from engine.data.base import SIZE, Damaged, Dataset, DatasetInfo, Gaps
-from engine.data.damage import fault
+from engine.data.damage import fault, remember
 from engine.data.raster import enough_memory, grey, open_raster, resized, to_array
 from engine.errors import EngineError
 from engine.home import expanded
@@ -127,6 +128,11 @@ class FileDataset(Dataset):
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
+
+    def leave_out(self, index: int, reason: str) -> None:
+        """Image `index` cannot be read: it is left out when the data set is opened again."""
+        with contextlib.suppress(OSError):  # it will be found again
+            remember(self.paths[index], reason)
 
     def patient(self, index: int) -> str | None:
         return (self.patients[index] or None) if self.patients else None

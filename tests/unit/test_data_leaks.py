@@ -12,6 +12,7 @@ import engine.data
 from engine.cli import main
 from engine.data import likeness
 from engine.data.check import check
+from engine.errors import EngineError
 from tests import collected
 
 
@@ -90,6 +91,24 @@ def test_the_command_warns(leaky: str, capsys: pytest.CaptureFixture[str]) -> No
     out = capsys.readouterr().out
     assert "WARNING: train and test share 1 patient or case, and 1 pair of" in out and "MRN" not in out
     assert main(["data", "check", "kermani"]) == 2 and "kermany" in capsys.readouterr().err
+
+
+def test_what_is_damaged_inside_is_left_out_once_it_was_found(leaky: str, tmp_path: Path,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
+    before = engine.data.load(leaky, "all")
+    broken = next(i for i in range(len(before)) if before.item_name(i) == "p/8.png")
+    with pytest.raises(EngineError, match=r"8\.png"):
+        before.image(broken)
+    check(leaky)
+    after = engine.data.load(leaky, "all")
+    assert len(after) == len(before) - 1 and len(after.images(range(len(after)))) == len(after)
+    assert [damaged.name for damaged in after.gaps.damaged] == ["p/7.png", "p/8.png"]
+    assert check(leaky).damaged[1].name == "p/8.png"
+    collected.save(tmp_path / "p" / "8.png", waves(8))  # put back
+    assert len(engine.data.load(leaky, "all")) == len(before)
+    (tmp_path / "home" / "damaged.json").write_text("[nonsense")
+    assert len(engine.data.load(leaky, "all")) == len(before)
 
 
 def test_a_clean_data_set_has_no_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
