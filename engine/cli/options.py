@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def add_attack_options(parser: argparse.ArgumentParser) -> None:
     """What an attack and a curve have in common."""
     parser.add_argument("--dataset", required=True,
-                        help="a registered name (NAME@64: its pictures shrunk to 64 x 64), or folder:PATH")
+                        help="a registered name (NAME@64: its pictures shrunk to 64 x 64), folder:PATH, or "
+                             "manifest:PATH")
     parser.add_argument("--model", required=True, help="a bundled or trained name, or a checkpoint's path")
     parser.add_argument("--map", default="", metavar="CLASS=CLASS,...",
                         help="which of the model's classes a class of the data set is, where their names differ: "

@@ -147,7 +147,7 @@ class Labelled(Dataset):
     def __init__(self, inner: Dataset, class_map: ClassMap) -> None:
         super().__init__(replace(inner.info, classes=class_map.model), inner.split,
                          np.array(class_map.places, np.int64)[inner.labels])
-        self.inner, self.class_map = inner, class_map
+        self.inner, self.class_map, self.gaps = inner, class_map, inner.gaps
 
     def image(self, index: int) -> np.ndarray:
         return self.inner.image(index)
@@ -169,6 +169,9 @@ class Labelled(Dataset):
 
     def lungs(self, index: int) -> np.ndarray | None:
         return self.inner.lungs(index)
+
+    def patient(self, index: int) -> str | None:
+        return self.inner.patient(index)
 
     def groups(self, index: int) -> Mapping[str, str]:
         return self.inner.groups(index)
