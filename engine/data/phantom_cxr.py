@@ -5,18 +5,15 @@ from functools import lru_cache
 import numpy as np
 
 from engine.data import phantom
-from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
+from engine.data.base import DATASETS, DatasetEntry, DatasetInfo
+from engine.data.phantom_common import PhantomSet
 
 INFO = DatasetInfo(
     name="phantom-cxr",
     title="Phantom chest X-rays (SYNTHETIC)",
     sentence="Radiographs computed from random anatomy: normal, pneumonia or COVID-19, with the lesion known.",
     classes=phantom.CLASSES,
-    splits={
-        "train": f"{phantom.SPLIT_SIZES['train']:,} phantoms, a third of each class.",
-        "validation": f"{phantom.SPLIT_SIZES['validation']:,} other phantoms, for choosing the epoch.",
-        "test": f"{phantom.SPLIT_SIZES['test']:,} other phantoms, never trained on.",
-    },
+    splits=phantom.SERIES.sentences(),
     source="computed by this program",
     terms="free to use; no patient is shown",
     synthetic=True,
@@ -28,21 +25,14 @@ def _render(split: str, index: int) -> phantom.Phantom:
     return phantom.render(split, index)
 
 
-class PhantomCxr(Dataset):
+class PhantomCxr(PhantomSet):
     """Phantoms rendered as they are asked for, about 20 ms each."""
 
     def __init__(self, split: str) -> None:
-        labels = [phantom.label_of(split, i) for i in range(phantom.SPLIT_SIZES[split])]
-        super().__init__(INFO, split, np.asarray(labels, dtype=np.int64))
+        super().__init__(INFO, phantom.SERIES, phantom.VERSION, split)
 
     def image(self, index: int) -> np.ndarray:
         return _render(self.split, index).image[None].astype(np.float32) / np.float32(255)
-
-    def item_name(self, index: int) -> str:
-        return f"{self.split}/{index}"
-
-    def origin(self, index: int) -> str:
-        return f"phantom-cxr {phantom.VERSION} {self.item_name(index)}"
 
     def lesion(self, index: int) -> np.ndarray | None:
         return _render(self.split, index).lesion if self.labels[index] else None
