@@ -1,7 +1,7 @@
 """Data sets: `load` opens one by name."""
 
 # Each registers itself; this is the order in which they are offered, the default first.
-from engine.data import phantom_cxr, kermany, covid_ct, folder, shrunk  # noqa: F401, I001
+from engine.data import phantom_cxr, phantom_ct, phantom_histology, kermany, covid_ct, folder, shrunk  # noqa: F401, I001
 from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
 
 __all__ = ["DATASETS", "Dataset", "DatasetEntry", "DatasetInfo", "find", "load"]

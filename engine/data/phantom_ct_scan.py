@@ -1,7 +1,7 @@
 """Synthetic chest CT slices (`phantom-ct`): a section of a random patient in Hounsfield units, with its lesions' mask.
 
 A section is drawn (`phantom_ct_anatomy`), lesions fill a share of the lung's air, and the scan is simulated: partial
-volume, the reconstruction's kernel, noise with its grain, streaks, the field of view, whole HU of 12 bits, a lung window.
+volume, the reconstruction's kernel, noise with its grain, streaks, the field of view, whole HU, a lung window.
 Anatomy, lesions and scan have random streams of their own, so nothing but the lesions can tell the classes apart.
 """
 
@@ -68,7 +68,8 @@ def _innocent(patient: Patient, plane: Section, healthy: Chest, rng: Rng) -> Fie
     share = np.zeros((SIZE, SIZE), np.float32)
     if rng.random() < 0.6:  # the lung that was lain upon
         depth = rng.uniform(0.3, 1.4)
-        band = np.exp(-np.maximum(healthy.rim, 0) * np.float32(1 / depth)) * ramp(plane.y - np.float32(0.62 * patient.back), 2.0)
+        low = ramp(plane.y - np.float32(0.62 * patient.back), 2.0)
+        band = low * np.exp(-np.maximum(healthy.rim, 0) * np.float32(1 / depth))
         share = np.float32(rng.uniform(0.08, 0.34)) * band * (1 + 0.25 * texture(rng, 3.0))
     blobs = []
     for _ in range(rng.poisson(0.5)):  # nodules
@@ -133,7 +134,8 @@ def _net(rng: Rng) -> Field:
 def _grain(number: int) -> np.ndarray:
     """Noise as filtered backprojection leaves it: little of the low frequencies, none above the kernel's."""
     f = np.hypot(np.fft.fftfreq(TILE)[:, None], np.fft.rfftfreq(TILE)[None])
-    return filtered(np.random.default_rng([number, 77]), np.sqrt(f) * np.exp(-np.square(f / (0.16, 0.24, 0.34)[number])))
+    sharpness = (0.16, 0.24, 0.34)[number]
+    return filtered(np.random.default_rng([number, 77]), np.sqrt(f) * np.exp(-np.square(f / sharpness)))
 
 
 @lru_cache(maxsize=1)
@@ -175,5 +177,6 @@ def _viewed(hu: Field, rng: Rng) -> Field:
 
 def _window(rng: Rng) -> StoredUnits:
     """A lung window as readers set it."""
-    centre, width = round(rng.normal(-560, 60)), round(float(rng.choice([1000, 1200, 1400, 1500])) + rng.normal(0, 60))
+    centre = round(rng.normal(-560, 60))
+    width = round(float(rng.choice([1000, 1200, 1400, 1500])) + rng.normal(0, 60))
     return StoredUnits("HU", centre - width / 2, float(width))

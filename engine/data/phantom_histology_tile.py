@@ -100,7 +100,7 @@ def _fitted(glands: list[Gland], candidate: Gland) -> bool:
 def _placed(count: int, make: Callable[[tuple[float, float]], Gland], rng: Rng) -> list[Gland]:
     """Up to `count` glands that do not touch, the first of them well in the picture."""
     glands: list[Gland] = []
-    for attempt in range(14 * count):
+    for _ in range(14 * count):
         margin = 30 if not glands else -25
         place = rng.uniform(margin, SIZE - margin, 2)
         gland = make((float(place[0]), float(place[1])))

@@ -112,7 +112,8 @@ def stroma(rng: Rng) -> tuple[Tissue, Stroma]:
     loose = rng.uniform(0, 1)
     myxoid = ramp(texture(rng, 3.4) + np.float32(1.6 * loose - 1.3), 0.8)
     grain = texture(rng, 2.0)
-    pink = np.float32(rng.uniform(0.3, 0.72)) * (1 + np.float32(rng.uniform(0.2, 0.42)) * fibre + 0.1 * grain) * (1 - 0.5 * myxoid)
+    pink = 1 + np.float32(rng.uniform(0.2, 0.42)) * fibre + 0.1 * grain
+    pink = np.float32(rng.uniform(0.3, 0.72)) * pink * (1 - 0.5 * myxoid)
     blue = np.float32(rng.uniform(0.04, 0.12)) * (1 + 0.25 * grain) + np.float32(rng.uniform(0.02, 0.10)) * myxoid
     gaps = ramp(-fibre - np.float32(rng.uniform(1.0, 2.4)) + np.float32(0.5 * loose) * texture(rng, 3.0), 0.25)
     tissue = Tissue(blue * (1 - gaps), np.maximum(pink, 0.05) * (1 - 0.93 * gaps), np.zeros((SIZE, SIZE), np.float32))
@@ -276,7 +277,8 @@ def line(tissue: Tissue, gland: Gland, lining: Lining, rng: Rng) -> np.ndarray:
     low = np.clip(above / thick, 0, 1)
     pink = np.float32(lining.pink) * (1.05 - 0.35 * low + 0.14 * grain)
     blue = np.float32(lining.blue) * (0.75 + 0.5 * low + 0.2 * grain)
-    cells = max(6, round(2 * np.pi * (gland.radius + gland.thick / 2) * (1 + gland.squash) / 2 / (2.7 * lining.look.short)))
+    round_ = np.pi * (gland.radius + gland.thick / 2) * (1 + gland.squash)
+    cells = max(6, round(round_ / (2.7 * lining.look.short)))
     seam = np.abs(np.sin(np.float32(np.pi * cells / TURN) * (step + 6 * grain)))
     pink = pink * (1 - 0.22 * ramp(0.22 - seam, 0.12))
     if lining.outer is not None:  # their cytoplasm is clear

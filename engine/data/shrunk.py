@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from engine.data.base import DATASETS, SIZE, Dataset, DatasetEntry
+from engine.data.base import DATASETS, SIZE, Dataset, DatasetEntry, StoredUnits
 from engine.errors import EngineError, shortened
 
 SEPARATOR = "@"
@@ -29,8 +29,14 @@ class Shrunk(Dataset):
     def origin(self, index: int) -> str:
         return f"{self._whole.origin(index)} by area to {self._side}"
 
+    def stored_units(self, index: int) -> StoredUnits | None:
+        return self._whole.stored_units(index)
+
     def lesion(self, index: int) -> np.ndarray | None:
         return self._mark(self._whole.lesion(index))
+
+    def nuclei(self, index: int) -> np.ndarray | None:
+        return self._mark(self._whole.nuclei(index))
 
     def lungs(self, index: int) -> np.ndarray | None:
         return self._mark(self._whole.lungs(index))
