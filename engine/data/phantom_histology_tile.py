@@ -26,6 +26,7 @@ from engine.data.phantom_histology_tissue import (
     company,
     drawn,
     flat,
+    foam,
     line,
     scattered,
     stroma,
@@ -176,12 +177,13 @@ def _mitoses(tissue: Tissue, count: int, rng: Rng) -> None:
 def _cells(tissue: Tissue, where: Field, look: Look, rng: Rng, jitter: float = 0.2) -> None:
     """Fill a region with tumour: cytoplasm, and nuclei in no order."""
     grain = texture(rng, 2.6)
-    blue = np.float32(rng.uniform(0.12, 0.34)) * (1 + 0.2 * grain)
+    blue = np.float32(rng.uniform(0.06, 0.28)) * (1 + 0.2 * grain)
     pink = np.float32(rng.uniform(0.3, 0.6)) * (1 + 0.14 * grain + 0.1 * texture(rng, 3.2))
     clear_nuclei(tissue.nuclei, where > 0.5)
-    tissue.lay(where, blue, pink)
+    full = 1 - 0.85 * foam(rng)
+    tissue.lay(where, blue * full, pink * full)
     tissue.tumour = np.maximum(tissue.tumour, where)
-    spacing = (look.long + look.short) * rng.uniform(1.08, 1.5)
+    spacing = (look.long + look.short) * rng.uniform(1.12, 1.7)
     places = scattered(spacing, jitter, rng)
     places = within(places[rng.random(len(places)) < 0.93], where > 0.55)
     tissue.nuclei.add(places, rng.uniform(0, np.pi) + rng.normal(0, 0.9, len(places)), look, rng)
@@ -260,7 +262,9 @@ _MALIGNANT = (_nests, _sheet, _cords, _misshapen, _sieve)
 def _photographed(blue: Field, pink: Field, rng: Rng) -> np.ndarray:
     """The tile as stained, lit and photographed: uint8 [224, 224, 3]."""
     thick = 1 + np.float32(0.07) * texture(rng, 4.2)
-    dyes = np.stack([HAEMATOXYLIN, EOSIN]) * rng.normal(1, [[0.07, 0.05, 0.1], [0.18, 0.05, 0.13]])
+    violet = EOSIN + rng.uniform(0, 0.6) * HAEMATOXYLIN  # eosin that is not washed out as it should be
+    dyes = np.stack([HAEMATOXYLIN, violet / np.linalg.norm(violet)])
+    dyes *= rng.normal(1, [[0.07, 0.05, 0.1], [0.12, 0.05, 0.1]])
     dyes *= np.array([[rng.lognormal(0.12, 0.22)], [rng.lognormal(-0.1, 0.28)]]) * 1.25
     density = np.stack([blue * thick, pink * thick], -1) @ dyes.astype(np.float32)
     lamp = np.array([0.94, 0.93, 0.93]) * (1 + rng.normal(0, [0.03, 0.02, 0.035]))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from engine.data.base import SIZE
-from engine.data.phantom_common import TILE, Blob, Field, Plane, Rng, cover, filtered, pixels, ramp, texture
+from engine.data.phantom_common import TILE, Blob, Field, Plane, Rng, cover, filtered, pixels, ramp, texture, window
 
 AROUND = 40  # pixels beyond the picture's edge where there still are nuclei
 TURN = 256  # steps that an outline is tabulated in
@@ -116,12 +116,25 @@ def stroma(rng: Rng) -> tuple[Tissue, Stroma]:
     pink = np.float32(rng.uniform(0.3, 0.72)) * pink * (1 - 0.5 * myxoid)
     blue = np.float32(rng.uniform(0.04, 0.12)) * (1 + 0.25 * grain) + np.float32(rng.uniform(0.02, 0.10)) * myxoid
     gaps = ramp(-fibre - np.float32(rng.uniform(1.0, 2.4)) + np.float32(0.5 * loose) * texture(rng, 3.0), 0.25)
+    gaps = np.maximum(gaps, foam(rng))
     tissue = Tissue(blue * (1 - gaps), np.maximum(pink, 0.05) * (1 - 0.93 * gaps), np.zeros((SIZE, SIZE), np.float32))
     run = Stroma(across)
     spindle = Look(8.5, 2.2, 0.2, rng.uniform(0.75, 1.1), 0.15, 0.2, 0.25, 0.10)
     places = rng.uniform(-10, SIZE + 10, (int(rng.gamma(2.2, 7)) + 3, 2))
     tissue.nuclei.add(places, run.along(places) + rng.normal(0, 0.15, len(places)), spindle, rng)
     return tissue, run
+
+
+@lru_cache(maxsize=1)
+def _froth() -> np.ndarray:
+    f = np.hypot(np.fft.fftfreq(TILE)[:, None], np.fft.rfftfreq(TILE)[None])
+    return filtered(np.random.default_rng(92), np.exp(-np.square((f - 0.07) / 0.035)))
+
+
+def foam(rng: Rng) -> Field:
+    """Vacuoles and small gaps between fibres, in places: the share that is empty."""
+    bubbles = ramp(window(_froth(), rng) - np.float32(rng.uniform(0.6, 1.3)), 0.4)
+    return np.float32(rng.uniform(0.3, 0.9)) * bubbles * ramp(texture(rng, 3.4) - np.float32(rng.normal(1.0, 0.8)), 0.6)
 
 
 def _sampled(tile: np.ndarray, x: Field, y: Field, rng: Rng) -> Field:
@@ -142,7 +155,7 @@ def company(tissue: Tissue, run: Stroma, rng: Rng) -> None:
         count = int(rng.gamma(1.4, 9)) + 2
         places = rng.uniform(0, SIZE, 2) + rng.normal(0, rng.uniform(12, 50), (count, 2))
         tissue.nuclei.add(places, 0.0, Look(4.6, 4.3, 0.08, 1.25, 0.1, 0.1, 0.3, 0.05), rng)
-    for _ in range(rng.poisson(0.8)):
+    for _ in range(rng.poisson(0.5)):
         _capillary(tissue, run, rng)
 
 
@@ -170,7 +183,7 @@ def _capillary(tissue: Tissue, run: Stroma, rng: Rng) -> None:
     tissue.lay(hole, 0.0, 0.03)
     axis = np.array([np.cos(turn), np.sin(turn)])
     for step in np.arange(-long + 4, long - 3, rng.uniform(6, 10)):
-        cell = Blob(tuple(place[0] + axis * step + rng.normal(0, 1, 2)), (3.6, 3.3), 0.0, 0.2)
+        cell = Blob(tuple(place[0] + axis * step + rng.normal(0, 1.4, 2)), (3.6, 3.3), 0.0, 0.2)
         tissue.lay(cover(plane, [cell], np.zeros_like(wall)) * hole, 0.02, 1.35)
     lining = place + np.outer((-0.6, 0.5), axis) * long + np.outer((1, -1), [-axis[1], axis[0]]) * (short + 1)
     tissue.nuclei.add(lining, turn, Look(6.5, 1.9, 0.1, 1.0, 0.1, 0.2, 0.2, 0.05), rng)
@@ -273,7 +286,7 @@ def line(tissue: Tissue, gland: Gland, lining: Lining, rng: Rng) -> np.ndarray:
     above = above + np.float32(1.3) * texture(rng, 3.2)[box] + np.float32(0.5) * grain
     thick = np.float32(gland.thick)
     inside = ramp(thick + 1.2 - above, 1.0)
-    tissue.lay(ramp(thick + 3.4 - above, 1.3), 0.06, 0.85, box)  # basement membrane
+    tissue.lay(0.8 * ramp(thick + 3.0 - above, 1.3), 0.08, 0.75, box)  # basement membrane
     low = np.clip(above / thick, 0, 1)
     pink = np.float32(lining.pink) * (1.05 - 0.35 * low + 0.14 * grain)
     blue = np.float32(lining.blue) * (0.75 + 0.5 * low + 0.2 * grain)
@@ -284,7 +297,8 @@ def line(tissue: Tissue, gland: Gland, lining: Lining, rng: Rng) -> np.ndarray:
     if lining.outer is not None:  # their cytoplasm is clear
         clear = np.square(np.maximum(1 - np.square((above - (thick - 4)) / 4), 0))
         pink, blue = pink * (1 - 0.6 * clear), blue * (1 - 0.6 * clear)
-    tissue.lay(inside, blue, pink, box)
+    full = 1 - 0.8 * foam(rng)[box]
+    tissue.lay(inside, blue * full, pink * full, box)
     brush = np.square(np.maximum(1 - np.square((above - 0.8) / 1.8), 0))
     tissue.pink[box] += np.float32(0.22) * brush * inside
     lumen = ramp(-above, 1.1)
