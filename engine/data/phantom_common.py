@@ -105,7 +105,7 @@ def texture(rng: Rng, beta: float) -> Field:
     return window(_tile(beta, int(rng.integers(2))), rng)
 
 
-def ramp(value: np.ndarray, width: float) -> np.ndarray:
+def ramp(value: np.ndarray, width: float | np.ndarray) -> np.ndarray:
     """0 below -width, 1 above +width, smooth between."""
     t = np.clip(value * (0.5 / width) + 0.5, 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)

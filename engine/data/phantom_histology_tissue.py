@@ -56,7 +56,7 @@ class Nuclei:
     def table(self) -> np.ndarray:
         """All rows of nuclei that may be seen, float32 [n, 10]."""
         rows = np.concatenate(self.rows).astype(np.float32)
-        edge = 20.0
+        edge = 12.0  # so that every square fits onto the canvas
         seen = (rows[:, :2] > -edge).all(1) & (rows[:, :2] < SIZE + edge).all(1)
         return rows[seen]
 
@@ -239,25 +239,23 @@ class Outline:
         step = ((np.arctan2(v, u) + np.float32(np.pi)) * np.float32(TURN / (2 * np.pi))).astype(np.int32) % TURN
         return box, (rho - self.radius.astype(np.float32)[step]) / self.slope.astype(np.float32)[step], step
 
-    def places(self, height: float | np.ndarray, spacing: float, jitter: float,
-               rng: Rng) -> tuple[np.ndarray, np.ndarray]:
-        """Points at `height` above the lumen's edge, `spacing` apart, and the outward direction at each."""
-        path = self._at(self.angle, self.radius + np.mean(height) * self.slope)
+    def places(
+        self, height: float, spread: float, spacing: float, jitter: float, rng: Rng
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Points about `height` above the lumen's edge, `spacing` apart, and the direction outward at each."""
+        path = self._at(self.angle, self.radius + height * self.slope)
         length = np.hypot(*(np.roll(path, -1, 0) - path).T)
         total = np.concatenate([[0], np.cumsum(length)])
         count = max(3, round(total[-1] / spacing))
         where = (np.arange(count) + rng.uniform(-jitter, jitter, count) + rng.random()) * total[-1] / count
         angle = np.interp(where % total[-1], total, np.append(self.angle, np.pi))
-        radius = np.interp(angle, self.angle, self.radius, period=2 * np.pi)
-        slope = np.interp(angle, self.angle, self.slope, period=2 * np.pi)
-        height = height + np.zeros(count) if np.ndim(height) == 0 else rng.choice(height, count)
-        inner, outer = (self._at(angle, radius + (height + more) * slope) for more in (0.0, 2.0))
-        path_next = self._at(angle + 0.04, np.interp(angle + 0.04, self.angle, self.radius, period=2 * np.pi)
-                             + height * slope)
-        tangent = path_next - inner
-        out = np.stack([tangent[:, 1], -tangent[:, 0]], -1)
-        out *= np.sign((out * (outer - inner)).sum(1))[:, None]
-        return inner, np.arctan2(out[:, 1], out[:, 0])
+        above = (height + rng.normal(0, spread, count)) * self._along(angle, self.slope)
+        places = self._at(angle, self._along(angle, self.radius) + above)
+        tangent = self._at(angle + 0.04, self._along(angle + 0.04, self.radius) + above) - places
+        return places, np.arctan2(-tangent[:, 0], tangent[:, 1])
+
+    def _along(self, angle: np.ndarray, values: np.ndarray) -> np.ndarray:
+        return np.interp(angle, self.angle, values, period=2 * np.pi)
 
     def _at(self, angle: np.ndarray, rho: np.ndarray) -> np.ndarray:
         local = np.stack([self.gland.squash * rho * np.cos(angle), rho * np.sin(angle)], -1)
@@ -304,26 +302,18 @@ def line(tissue: Tissue, gland: Gland, lining: Lining, rng: Rng) -> np.ndarray:
     lumen = ramp(-above, 1.1)
     slime = np.float32(lining.secretion) * ramp(texture(rng, 3.4)[box] + 0.2, 0.7)
     tissue.lay(lumen, 0.06 * slime, 0.02 + 0.45 * slime, box)
-    _clear_nuclei(tissue, box, inside)
-    step_up = (gland.thick - 3) / (lining.rows + (0.8 if lining.outer is not None else 0.25))
-    for row in range(lining.rows):
-        height = step_up * (row + 0.62) + rng.normal(0, 0.17, 40) * step_up
-        places, out = outline.places(height, 2.35 * lining.look.short, lining.order, rng)
-        tissue.nuclei.add(places, out + rng.normal(0, lining.upright, len(places)), lining.look, rng)
-    if lining.outer is not None:
-        height = gland.thick - 2.8 + rng.normal(0, 0.9, 40)
-        places, out = outline.places(height, rng.uniform(12, 21), 0.45, rng)
-        tissue.nuclei.add(places, out + np.pi / 2 + rng.normal(0, 0.12, len(places)), lining.outer, rng)
     whole = np.zeros((SIZE, SIZE), bool)
     whole[box] = inside > 0.5
+    clear_nuclei(tissue.nuclei, whole)
+    step_up = (gland.thick - 3) / (lining.rows + (0.8 if lining.outer is not None else 0.25))
+    for row in range(lining.rows):
+        apart = 2.35 * lining.look.short
+        places, out = outline.places(step_up * (row + 0.62), 0.17 * step_up, apart, lining.order, rng)
+        tissue.nuclei.add(places, out + rng.normal(0, lining.upright, len(places)), lining.look, rng)
+    if lining.outer is not None:
+        places, out = outline.places(gland.thick - 2.8, 0.9, rng.uniform(12, 21), 0.45, rng)
+        tissue.nuclei.add(places, out + np.pi / 2 + rng.normal(0, 0.12, len(places)), lining.outer, rng)
     return whole
-
-
-def _clear_nuclei(tissue: Tissue, box: tuple[slice, slice], share: np.ndarray) -> None:
-    """Remove the nuclei so far whose middle is covered."""
-    covered = np.zeros((SIZE, SIZE), bool)
-    covered[box] = share > 0.5
-    clear_nuclei(tissue.nuclei, covered)
 
 
 def clear_nuclei(nuclei: Nuclei, covered: np.ndarray) -> None:
@@ -368,42 +358,49 @@ def drawn(nuclei: Nuclei, rng: Rng) -> tuple[Field, Field, Field]:
 
 def _stamp(table: np.ndarray, half: int, canvases: Sequence[np.ndarray], rng: Rng) -> None:
     """Draw nuclei [n, 10] that fit into squares of 2 * half + 1 pixels."""
-    n, side = len(table), 2 * half + 1
+    side = 2 * half + 1
     corner = np.floor(table[:, :2]).astype(int) - half
+    share, dye, spots = canvases
+    inside, stain, nucleolus = _profiles(table, corner, side, rng)
+    for k, (left, top) in enumerate(corner + AROUND):
+        box = slice(top, top + side), slice(left, left + side)
+        np.maximum(share[box], inside[k], out=share[box])
+        np.maximum(dye[box], stain[k], out=dye[box])
+        if table[k, 9]:
+            np.maximum(spots[box], nucleolus[k], out=spots[box])
+
+
+def _profiles(table: np.ndarray, corner: np.ndarray, side: int, rng: Rng) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Share, haematoxylin and nucleolus of nuclei in squares whose corners are at `corner`, each [n, side, side]."""
+    short, dye, rim, clumps, ragged, spot = (table[:, k, None, None] for k in (3, 5, 6, 7, 8, 9))
+    u, v = _frames(table, corner, side)
+    uu, vv = u * u, v * v
+    a, b, d = (ragged * rng.normal(0, 1, ragged.shape).astype(np.float32) for _ in range(3))
+    # waves of order three and four around an ellipse; kept from coming back outside of it
+    shape = uu + vv + a * u * (uu - 3 * vv) + b * v * (3 * uu - vv) + 1.2 * d * (uu - vv) * u * v
+    rho = np.sqrt(np.maximum(shape, 0)) + np.float32(0.25) * np.maximum(uu + vv - 1.7, 0)
+    inside = ramp(1 - rho, np.minimum(0.75 / short, 0.5))
+
+    views = sliding_window_view(_chromatin(), (side, side))
+    grain = views[rng.integers(0, views.shape[0], len(table)), rng.integers(0, views.shape[1], len(table))]
+    ring = np.maximum(1 - np.square((rho - np.float32(0.86)) / np.float32(0.24)), 0)
+    stain = dye * np.maximum(1 - 0.55 * rim + rim * ring + clumps * grain, 0.12)
+    nucleolus = np.zeros_like(inside)
+    if spot.any():
+        x, y = (rng.uniform(-0.38, 0.38, spot.shape).astype(np.float32) for _ in range(2))
+        size = rng.uniform(0.15, 0.28, spot.shape).astype(np.float32)
+        nucleolus = inside * spot * ramp(1 - ((u - x) ** 2 + (v - y) ** 2) / (size * size), 0.7)
+    return inside, inside * stain + np.float32(0.75) * nucleolus, nucleolus
+
+
+def _frames(table: np.ndarray, corner: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each pixel's place in its nucleus, whose half-axes are 1 and which fits into the square."""
     place = np.arange(side, dtype=np.float32)
     x = place[None, None] + (corner[:, 0] - table[:, 0]).astype(np.float32)[:, None, None]
     y = place[None, :, None] + (corner[:, 1] - table[:, 1]).astype(np.float32)[:, None, None]
-    long, short, turn, dye, rim, clumps, ragged, spot = (table[:, k, None, None] for k in range(2, 10))
-    long = np.minimum(long, 0.78 * half)
-    short = np.minimum(short, 0.78 * half)
-    c, s = np.cos(turn), np.sin(turn)
-    u, v = (c * x + s * y) / long, (c * y - s * x) / short
-    uu, vv = u * u, v * v
-    a, b, d = (rng.normal(0, 1, (n, 1, 1)).astype(np.float32) * ragged for _ in range(3))
-    shape = uu + vv + a * u * (uu - 3 * vv) + b * v * (3 * uu - vv) + 0.6 * d * (uu - vv) * u * v * 2
-    rho = np.sqrt(np.maximum(shape, 0)) + np.float32(0.25) * np.maximum(uu + vv - 1.7, 0)
-    inside = ramp(1 - rho, np.minimum(0.75 / short, 0.5))
-    views = sliding_window_view(_chromatin(), (side, side))
-    grain = views[rng.integers(0, views.shape[0], n), rng.integers(0, views.shape[1], n)]
-    ring = np.maximum(1 - np.square((rho - np.float32(0.86)) / np.float32(0.24)), 0)
-    stain = dye * np.maximum(1 - 0.55 * rim + rim * ring + clumps * grain, 0.12)
-    if spot.any():
-        su, sv = (rng.uniform(-0.38, 0.38, (n, 1, 1)).astype(np.float32) for _ in range(2))
-        size = np.float32(0.19) * rng.uniform(0.8, 1.5, (n, 1, 1)).astype(np.float32)
-        nucleolus = spot * ramp(1 - ((u - su) ** 2 + (v - sv) ** 2) / (size * size), 0.7)
-        stain = stain + nucleolus * np.float32(0.75)
-    else:
-        nucleolus = np.zeros_like(inside)
-    stain = stain * inside
-    share, blue, spots = canvases
-    for k, (left, top) in enumerate(corner + AROUND):
-        if left < 0 or top < 0 or left + side > len(share) or top + side > len(share):
-            continue
-        box = slice(top, top + side), slice(left, left + side)
-        np.maximum(share[box], inside[k], out=share[box])
-        np.maximum(blue[box], stain[k], out=blue[box])
-        if spot[k]:
-            np.maximum(spots[box], nucleolus[k] * inside[k], out=spots[box])
+    long, short = (np.minimum(table[:, k, None, None], 0.39 * side) for k in (2, 3))
+    c, s = np.cos(table[:, 4, None, None]), np.sin(table[:, 4, None, None])
+    return (c * x + s * y) / long, (c * y - s * x) / short
 
 
 @lru_cache(maxsize=1)
