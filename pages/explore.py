@@ -14,7 +14,7 @@ from engine.experiments import pace
 from engine.experiments.explore import explore_task, warm_task
 from engine.experiments.sources import Source, opened, picture, seen_by
 from engine.work.jobs import Job, State, Task, jobs
-from pages.exploring import live, mishaps, outcome
+from pages.exploring import live, mishaps, outcome, whole
 from pages.exploring.run import Run
 from pages.exploring.scope import SCOPE
 from pages.ui import controls, progress, shell, sources, wishes
@@ -153,6 +153,9 @@ def main_area(source: Source | None, settings: Settings | None, task: Task | Non
         live.show(running)
     elif shown is not None and (source is None or shown.settings.source == source):
         outcome.show(shown, address)
+        if settings is not None:
+            # Of what the controls say now: the chosen epsilon moves on the curve while it is turned.
+            whole.show(settings, seen_by(settings.model, settings.source)[0].label)
     elif source is not None:
         live.show_chosen(source)
 

@@ -198,6 +198,9 @@ class _PartRun(Run):
             self.record(int(done * PARTS), PARTS + 1, images, logits, self._goal.objective(logits, every))
         self._walks += 1
 
+    def nearer(self, index: int, image: Tensor, queries: int) -> None:
+        self._run.nearer(self._listed(self._rows)[index], image, queries)
+
     def watch(self, logits: Tensor, rows: Tensor) -> None:
         """Remember the last logits of each image, for the reports of a member that sees none."""
         self._seen[rows] = logits

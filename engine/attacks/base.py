@@ -52,7 +52,8 @@ class AttackInfo:
     among their parameters. A `patched` attack is bounded but for a region of its own choice. `others` is how many
     further images of each class the attacker needs to have. `builds_on` are sources of what it is put together from.
     `presets` are further settings by name, those of PRESETS, each given as what differs from the defaults.
-    `version` goes up when the same settings give other results than before.
+    `version` goes up when the same settings give other results than before. `plans` says what of its way an attack
+    that counts queries chooses by how many it may ask in all.
     """
 
     name: str
@@ -70,6 +71,7 @@ class AttackInfo:
     builds_on: tuple[Paper, ...] = ()
     presets: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     version: int = 1
+    plans: str = ""
 
     def preset(self, name: str) -> Mapping[str, Value]:
         """The settings of that name; raises EngineError."""
@@ -346,6 +348,11 @@ class Run(ABC):
         """
 
     @abstractmethod
+    def nearer(self, index: int, image: Tensor, queries: int) -> None:
+        """For attacks that see decisions alone: `image` [1, C, H, W] fools the model in the place of image `index` of
+        the batch, on which `queries` were spent by then, and none that is known lies nearer."""
+
+    @abstractmethod
     def note(self, text: str, images: int = 1) -> None:
         """Tell the user `text`, which is so of `images` images of the batch: it ends among the result's warnings."""
 
@@ -381,6 +388,16 @@ class Attack(ABC):
     @abstractmethod
     def cost(self) -> Cost:
         """Gradients and queries per image."""
+
+    @property
+    def straight(self) -> bool:
+        """Whether all it asks the model for is the gradient at the clean images: one then serves every eps."""
+        return False
+
+    def hasty(self) -> dict[str, Value]:
+        """Settings, of those it has, with which it leaves an image alone as soon as that is fooled; empty where there
+        are none, or it always does."""
+        return {}
 
     def files(self) -> dict[str, str]:
         """Digests of the files, beside models and images, that decide what this attack does; raises EngineError."""

@@ -12,15 +12,15 @@ from torch import Tensor
 
 from engine.attacks.base import Attack, Draw, Knowledge, Others, Run, length
 from engine.attacks.norms import NORMS
-from engine.attacks.result import MILESTONES, Trace, Walk
-from engine.attacks.rows import troubles
+from engine.attacks.result import FRAMES, Finds, Trace, Walk
+from engine.attacks.rows import sizes, troubles
 from engine.attacks.spec import AttackSpec, has_gradients
 from engine.errors import EngineError
 from engine.progress import Offer, Preview
 from engine.serving.crossing import Listed, fetched, sent
 from engine.serving.draws import key_of
 from engine.serving.served import Served
-from engine.serving.threat import DecisionBased, Oracle, ScoreBased, WhiteBox
+from engine.serving.threat import DecisionBased, FirstLook, Oracle, ScoreBased, WhiteBox
 
 MOST_IMAGES = 64  # iterates of one run that are kept as images
 MOST_SENT = 2**25  # random numbers that are drawn and sent together, unless it is a single draw
@@ -88,7 +88,8 @@ class Learned:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all batches of a run have in common; `target` is what the attack asks."""
+    """What all batches of a run have in common; `target` is what the attack asks. `looks` has the gradient at the clean
+    images of each batch, by their identities, where several runs share it."""
 
     spec: AttackSpec
     attack: Attack
@@ -97,6 +98,7 @@ class Setting:
     device: torch.device
     keep_steps: bool
     learned: Learned
+    looks: dict[tuple[str, ...], FirstLook] | None = None
 
     @property
     def max_queries(self) -> int | None:
@@ -110,7 +112,8 @@ class Setting:
         """What the attack asks about the images of one batch."""
         asked = self.target, len(identities), self.max_queries, self.spec.batch, identities
         if has_gradients(self.attack.info.knowledge):
-            return WhiteBox(*asked, draws=self.spec.draws)
+            look = None if self.looks is None else self.looks.setdefault(tuple(identities), FirstLook())
+            return WhiteBox(*asked, draws=self.spec.draws, first_look=look)
         return ORACLES[self.attack.info.knowledge](*asked)
 
 
@@ -136,6 +139,7 @@ class BatchRun(Run):
         self._queries: list[Tensor] = []
         self._distances: list[Tensor] = []
         self._film: Tensor | None = None
+        self._finds: dict[tuple[int, int], dict[str, np.ndarray]] = {}
         self._losses: dict[str, list[float | Tensor]] = {}
         self._curves: dict[str, list[float]] = {}
         self.notes: Counter[str] = Counter()
@@ -180,12 +184,18 @@ class BatchRun(Run):
         if self._setting.keep_steps:
             now = images.detach().cpu()
             if self._film is None:
-                self._film = now[None].repeat(len(MILESTONES), *[1] * now.ndim)
-            before = torch.tensor(MILESTONES)[:, None] >= queries.cpu()
+                self._film = now[None].repeat(len(FRAMES), *[1] * now.ndim)
+            before = torch.tensor(FRAMES)[:, None] >= queries.cpu()
             self._film = now.where(before[:, :, None, None, None], self._film)
         text = f"{int(queries.max())} queries an image"
         self._offer(lambda: _preview(images, text))
         self._report(done, text)
+
+    def nearer(self, index: int, image: Tensor, queries: int) -> None:
+        clean = self._clean_beside(image)[index:index + 1]
+        self._finds[index, queries] = sizes(clean.numpy(), image.numpy())  # the nearest of one question is the last
+        if self._film is not None:
+            self._film[[frame >= queries for frame in FRAMES], index] = image
 
     def _clean_beside(self, images: Tensor) -> Tensor:
         """The clean images where `images` are: black-box attacks work on the host."""
@@ -247,7 +257,19 @@ class BatchRun(Run):
         if not self._queries:
             return None
         return Walk(torch.stack(self._queries).cpu().numpy(), torch.stack(self._distances).cpu().numpy(),
-                    None if self._film is None else self._film.numpy())
+                    None if self._film is None else self._film.numpy(), _finds(self._finds))
+
+
+def _finds(found: Mapping[tuple[int, int], Mapping[str, np.ndarray]]) -> Finds:
+    """What was found, by the number of the image and the queries spent."""
+    order = sorted(found)
+    places = np.array(order, np.int64).reshape(-1, 2)
+
+    def column(name: str, dtype: type) -> np.ndarray:
+        return np.array([found[place][name][0] for place in order], dtype)
+
+    return Finds(places[:, 0], places[:, 1], column("linf", np.float32), column("l2", np.float64),
+                 column("l0", np.int64))
 
 
 def _curves(losses: dict[str, list[float | Tensor]]) -> dict[str, list[float]]:

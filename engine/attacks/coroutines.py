@@ -43,8 +43,8 @@ class Spent(Exception):
 class Subject:
     """One attacked image as its own coroutine sees it, on the host and with a leading dimension of 1.
 
-    `others` are the further images that the attacker has, `left` is how many queries it may still ask, `best` the image
-    to be returned: the clean one until `keep` is given something.
+    `others` are the further images that the attacker has, `left` is how many queries it may still ask, `asked` how many
+    were answered, `best` the image to be returned: the clean one until `keep` is given something.
     """
 
     def __init__(self, index: int, ball: Ball, best: Tensor, left: int, run: Run, others: Others) -> None:
@@ -56,6 +56,7 @@ class Subject:
         self.norm, self._budget = ball.norm, ball.budget
         self.best = best
         self.left = left
+        self.asked = 0
         self.run = run
         self._nearest = float("inf")
 
@@ -113,6 +114,7 @@ class Subject:
         if distance < self._nearest:
             self._nearest = distance
             self.best.copy_(image)
+            self.run.nearer(self.index, image, self.asked)
 
 
 def cosines(side: int, count: int) -> Tensor:
@@ -223,6 +225,7 @@ class _Scheduler:
             parts.append((question, part))
             question.asked += len(part)
             question.subject.left -= len(part)
+            question.subject.asked += len(part)
             rows_left -= len(part)
             if not rows_left:
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +13,50 @@ from engine.attacks.rows import Rows, Tally, lock
 if TYPE_CHECKING:
     import torch
 
-MILESTONES = (100, 250, 1_000, 5_000, 10_000, 20_000)  # queries at which a walk's images are kept
+MILESTONES = (100, 250, 1_000, 5_000, 10_000, 20_000)  # queries at which a walk is looked at
+FRAMES = (10, 25, 50, *MILESTONES)  # and at which its images are kept
+
+
+@dataclass(frozen=True)
+class Finds:
+    """Each time that an attack knew an image which fools the model and lies nearer, in the norm of the run, than those
+    before: `image` [E] numbers the attacked image, `queries` [E] were spent on it by then, and the nearer one lies
+    `linf`, `l2` and `l0` [E] from the clean one, as in Rows. In the order of images, and of queries."""
+
+    image: np.ndarray
+    queries: np.ndarray
+    linf: np.ndarray
+    l2: np.ndarray
+    l0: np.ndarray
+
+    def __post_init__(self) -> None:
+        lock(self)
+
+    def of(self, image: int) -> Finds:
+        """Those of one image, which is then the only one."""
+        own = self.image == image
+        return Finds(self.image[own] - image, *(getattr(self, f.name)[own] for f in fields(Finds)[1:]))
+
+    @staticmethod
+    def joined(pieces: Sequence[tuple[Finds, int]]) -> Finds:
+        """Those of several runs as of one, each with the number of its images."""
+        starts = np.cumsum([0, *(count for _, count in pieces)])
+        columns = {f.name: np.concatenate([getattr(finds, f.name) for finds, _ in pieces]) for f in fields(Finds)}
+        columns["image"] = np.concatenate([finds.image + start for (finds, _), start in
+                                           zip(pieces, starts[:-1], strict=True)])
+        return Finds(**columns)
 
 
 @dataclass(frozen=True)
 class Walk:
     """The way of an attack that sees no logits: `queries` spent [T, N] and `distances` from the clean images in the
-    norm of the run [T, N]; `film` holds the images at MILESTONES [M, N, C, H, W] (or None: not kept)."""
+    norm of the run [T, N]; `film` holds the images at FRAMES [F, N, C, H, W] (or None: not kept). `finds` has each
+    of its steps to the query where the attack sees decisions alone, and nothing where it sees more."""
 
     queries: np.ndarray
     distances: np.ndarray
     film: np.ndarray | None
+    finds: Finds
 
     def __post_init__(self) -> None:
         lock(self)
@@ -30,7 +64,8 @@ class Walk:
     def of(self, image: int) -> Walk:
         """That of one image."""
         own = slice(image, image + 1)
-        return Walk(self.queries[:, own], self.distances[:, own], None if self.film is None else self.film[:, own])
+        return Walk(self.queries[:, own], self.distances[:, own], None if self.film is None else self.film[:, own],
+                    self.finds.of(image))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ Runs in pieces give the rows of the whole: every number and every warning is a f
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -145,10 +144,6 @@ class Rows:
             yield f"{lost} of {int(self.success.sum())} successes vanish when the image is saved with 8 bits"
         if refused := int(self.refused_adversarial.sum()):
             yield f"{refused} of {total} adversarial images got no answer: the defended model refused them"
-        planned, sizes = self.spec.batch, self.provenance.batches
-        if len(sizes) > math.ceil(total / planned):
-            yield (f"memory was short: batches of {min(sizes)} to {max(sizes)} instead of {planned}; results differ "
-                   "slightly")
         if not self.attacked.any():
             yield "no image was classified correctly before the attack, so there was nothing to succeed on"
 
@@ -212,16 +207,40 @@ def joined(pieces: Sequence[Rows]) -> Rows:
     return Rows(spec=first.spec, provenance=provenance, classes=first.classes,
                 identities=tuple(name for piece in pieces for name in piece.identities),
                 digests=tuple(name for piece in pieces for name in piece.digests),
-                tally=_added([piece.tally for piece in pieces]), seconds=sum(piece.seconds for piece in pieces),
+                tally=added([piece.tally for piece in pieces]), seconds=sum(piece.seconds for piece in pieces),
                 **columns)
 
 
-def _added(tallies: Sequence[Tally]) -> Tally:
+def added(tallies: Sequence[Tally]) -> Tally:
+    """What all of them warn of together."""
     notes: Counter[str] = Counter()
     for tally in tallies:
         notes.update(tally.notes)
     return Tally(sum(t.zero_gradients for t in tallies), sum(t.bad_gradients for t in tallies), dict(notes),
                  tuple(dict.fromkeys(line for tally in tallies for line in tally.said)))
+
+
+# What has become of the images, among the columns.
+OUTCOME = ("logits_adversarial", "logits_8bit", "refused_adversarial", "refused_8bit", "linf", "l2", "l0")
+
+
+def within(runs: Sequence[Rows], untouched: Rows) -> list[Rows]:
+    """The worst case within each budget, from `runs` at ascending eps and from the images as they are (`untouched`).
+
+    The attacker may use less than the budget, and uses what works: an image is what fooled the model at the smallest
+    eps, and stays as it is where nothing has yet. So accuracy cannot rise with eps. What was spent stays each run's
+    own.
+    """
+    best = {name: getattr(untouched, name).copy() for name in OUTCOME}
+    fooled, found = np.zeros(len(untouched.labels), bool), []
+    for run in runs:
+        run = replace(run, logits_clean=untouched.logits_clean, refused_clean=untouched.refused_clean)
+        new = run.success & ~fooled
+        for name, column in best.items():
+            column[new] = getattr(run, name)[new]
+        fooled |= new
+        found.append(replace(run, **{name: column.copy() for name, column in best.items()}))
+    return found
 
 
 def troubles(total: int, zero: int, bad: int, when: str = "") -> Iterator[str]:

@@ -1,12 +1,15 @@
 """Runs any attack: checks, batches, randomness, progress, cancel, the final verdict, and the result."""
 
+from __future__ import annotations
+
+import math
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -16,17 +19,17 @@ from engine import device as devices
 from engine import digest
 from engine.attacks.base import ATTACKS, Attack, Budget, Goal, Others
 from engine.attacks.batch import BatchRun, Learned, Memory, Setting
-from engine.attacks.result import AttackResult, Trace, Walk
-from engine.attacks.rows import Provenance, Tally, sizes
+from engine.attacks.result import AttackResult, Finds, Trace, Walk
+from engine.attacks.rows import Provenance, Rows, Tally, sizes
 from engine.attacks.spec import OBLIVIOUS, AttackSpec, has_gradients
 from engine.defenses.base import defenses_from
 from engine.errors import EngineError
-from engine.params import build
+from engine.params import Value, build
 from engine.progress import Progress
 from engine.serving.defense import Client, Defense
 from engine.serving.prepare import Prepared, placed, prepared
 from engine.serving.served import Answer, Served
-from engine.serving.threat import WhiteBox
+from engine.serving.threat import FirstLook, WhiteBox
 from engine.zoo.classifier import Classifier
 from engine.zoo.outputs import doubts, saturated
 
@@ -60,57 +63,150 @@ def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tens
     served behind `spec.defenses`. `identities` [N] name the images, whose random numbers depend on name and seed alone
     (default: the digest of each image's values). What the attack learns is looked for, and kept, in `memory`.
     """
-    resources = resources or Resources()
-    images, labels = _checked(images, labels, model, spec.target)
-    digests = tuple(digest.of_arrays(image.numpy()) for image in images)
-    identities = _identities(identities, digests)
-    _check_resources(resources, images, model)
-    chosen = devices.choose(device)
-    attack = build(ATTACKS[spec.attack], spec.params)
-    progress = progress or Progress()
-    model = placed(model, chosen)
-    source = model if resources.surrogate is None else placed(resources.surrogate, chosen)
-    draft = spec.numerics == "draft"
-    attacked_model = source if spec.numerics == "reference" else prepared(source, chosen, draft=draft)
-    defenses = defenses_from(spec.defenses)
-    others = _others(resources, images, labels, attack, chosen)
-    setting = Setting(spec, attack, _target(spec, attack, Served(attacked_model, defenses, spec.seed)), others, chosen,
-                      keep_steps, Learned(_learning(spec, source, others, chosen), memory))
-    started = time.perf_counter()
-    pieces = list(_pieces(setting, images, labels, identities, resources.mask, progress))
-    batches = tuple(len(p.adversarial) for p in pieces)
-    adversarial = torch.cat([p.adversarial for p in pieces])
-    rounded = (adversarial * 255).round() / 255
-    served = Served(model, defenses, spec.seed)
-    clean, attacked, saved = (_verdict(served, x, identities, what, max(batches), chosen) for what, x in (
-        ("clean", images), ("adversarial", adversarial), ("8 bit", rounded)))
-    return AttackResult(
-        spec=spec,
-        provenance=_provenance(model, chosen, batches, resources, (attack, *defenses)),
-        classes=model.classes,
-        identities=identities,
-        digests=digests,
-        labels=labels.numpy(),
-        clean=images.numpy(),
-        adversarial=adversarial.numpy(),
-        adversarial_8bit=rounded.numpy(),
-        logits_clean=clean.logits,
-        logits_adversarial=attacked.logits,
-        logits_8bit=saved.logits,
-        refused_clean=clean.refused,
-        refused_adversarial=attacked.refused,
-        refused_8bit=saved.refused,
-        **sizes(images.numpy(), adversarial.numpy()),
-        queries=np.concatenate([p.queries for p in pieces]),
-        gradients=np.concatenate([p.gradients for p in pieces]),
-        refusals=np.concatenate([p.refusals for p in pieces]),
-        trace=_joined([p.trace for p in pieces]),
-        tally=Tally(sum(p.zero_gradients for p in pieces), sum(p.nan_gradients for p in pieces),
-                    dict(sum((p.notes for p in pieces), _saturated(model, clean))),
-                    (*_slower(spec, attacked_model), *_no_logits(clean, images, model, source),
-                     *setting.learned.warnings())),
-        seconds=time.perf_counter() - started,
-    )
+    arena = Arena.of(spec, model, images, labels, identities=identities, resources=resources, device=device,
+                     memory=memory)
+    return arena.run(progress, keep_steps)
+
+
+@dataclass(frozen=True, eq=False)
+class Arena:
+    """An attack, a model and images, checked and made ready for a run, or for several at different eps.
+
+    `source` is the model behind the gradients, `asked` the same as the attack asks it. Where runs `share`, the same
+    verdict is not asked for twice, nor, of a straight attack, the gradient at the clean images. `clean` is the verdict
+    on the images as they are, where it is known.
+    """
+
+    spec: AttackSpec
+    attack: Attack
+    model: Classifier
+    source: Classifier
+    asked: Classifier
+    defenses: tuple[Defense, ...]
+    images: Tensor
+    labels: Tensor
+    identities: tuple[str, ...]
+    digests: tuple[str, ...]
+    resources: Resources
+    others: Others
+    device: torch.device
+    memory: Memory | None
+    share: _Shared | None = None
+    clean: _Verdict | None = None
+
+    @classmethod
+    def of(cls, spec: AttackSpec, model: Classifier, images: Tensor, labels: Tensor, *,
+           identities: Sequence[str] | None = None, resources: Resources | None = None, device: str = "auto",
+           memory: Memory | None = None) -> Self:
+        """As `run_attack` takes it; raises EngineError."""
+        resources = resources or Resources()
+        images, labels = _checked(images, labels, model, spec.target)
+        digests = tuple(digest.of_arrays(image.numpy()) for image in images)
+        identities = _identities(identities, digests)
+        _check_resources(resources, images, model)
+        chosen = devices.choose(device)
+        attack = build(ATTACKS[spec.attack], spec.params)
+        model = placed(model, chosen)
+        source = model if resources.surrogate is None else placed(resources.surrogate, chosen)
+        draft = spec.numerics == "draft"
+        asked = source if spec.numerics == "reference" else prepared(source, chosen, draft=draft)
+        return cls(spec, attack, model, source, asked, tuple(defenses_from(spec.defenses)), images, labels, identities,
+                   digests, resources, _others(resources, images, labels, attack, chosen), chosen, memory)
+
+    def shared(self) -> Self:
+        """The same, for runs that share what they have in common."""
+        return replace(self, share=_Shared({} if self.attack.straight else None))
+
+    def at(self, eps: float) -> Self:
+        """The same at another eps."""
+        return replace(self, spec=replace(self.spec, eps=eps))
+
+    def setting(self, params: Mapping[str, Value]) -> Self:
+        """The same with other settings of the attack."""
+        return replace(self, spec=replace(self.spec, params=dict(params)),
+                       attack=build(type(self.attack), dict(params)))
+
+    def only(self, rows: np.ndarray) -> Self:
+        """The same for those images alone; the attacker's further images stay what they are."""
+        mask, clean = self.resources.mask, self.clean
+        return replace(self, images=self.images[rows], labels=self.labels[rows],
+                       identities=tuple(self.identities[row] for row in rows),
+                       digests=tuple(self.digests[row] for row in rows),
+                       resources=self.resources if mask is None else replace(self.resources, mask=mask[rows]),
+                       clean=None if clean is None else _Verdict(clean.logits[rows], clean.refused[rows]))
+
+    def knowing(self, judged: AttackResult) -> Self:
+        """The same, with what the model said of the clean images in a run on all of them."""
+        return replace(self, clean=_Verdict(judged.logits_clean, judged.refused_clean))
+
+    def run(self, progress: Progress | None = None, keep_steps: bool = False) -> AttackResult:
+        """The attack; raises EngineError and Cancelled."""
+        setting = Setting(self.spec, self.attack, _target(self.spec, self.attack, self._served(self.asked)),
+                          self.others, self.device, keep_steps,
+                          Learned(_learning(self.spec, self.source, self.others, self.device), self.memory),
+                          None if self.share is None else self.share.looks)
+        started = time.perf_counter()
+        pieces = list(_pieces(setting, self.images, self.labels, self.identities, self.resources.mask,
+                              progress or Progress()))
+        return self._judged(pieces, setting.learned, started)
+
+    def untouched(self) -> AttackResult:
+        """The images as they are, as if an attack had changed nothing and asked nothing."""
+        pieces = [_idle(part, len(self.model.classes)) for part in self.images.split(self.spec.batch)]
+        return self._judged(pieces, Learned({}), time.perf_counter())
+
+    def _served(self, model: Classifier) -> Served:
+        return Served(model, self.defenses, self.spec.seed)
+
+    def _judged(self, pieces: list[_Piece], learned: Learned, started: float) -> AttackResult:
+        """What has become of the images, and what the unmodified model says of them."""
+        images, batches = self.images, tuple(len(p.adversarial) for p in pieces)
+        adversarial = torch.cat([p.adversarial for p in pieces])
+        rounded = (adversarial * 255).round() / 255
+        served = self._served(self.model)
+        clean = self.clean or self._verdict(served, images, "clean", max(batches))
+        attacked, saved = (self._verdict(served, x, what, max(batches)) for what, x in (
+            ("adversarial", adversarial), ("8 bit", rounded)))
+        return AttackResult(
+            spec=self.spec,
+            provenance=_provenance(self.model, self.device, batches, self.resources, (self.attack, *self.defenses)),
+            classes=self.model.classes,
+            identities=self.identities,
+            digests=self.digests,
+            labels=self.labels.numpy(),
+            clean=images.numpy(),
+            adversarial=adversarial.numpy(),
+            adversarial_8bit=rounded.numpy(),
+            logits_clean=clean.logits,
+            logits_adversarial=attacked.logits,
+            logits_8bit=saved.logits,
+            refused_clean=clean.refused,
+            refused_adversarial=attacked.refused,
+            refused_8bit=saved.refused,
+            **sizes(images.numpy(), adversarial.numpy()),
+            queries=np.concatenate([p.queries for p in pieces]),
+            gradients=np.concatenate([p.gradients for p in pieces]),
+            refusals=np.concatenate([p.refusals for p in pieces]),
+            trace=_joined([p.trace for p in pieces]),
+            tally=Tally(sum(p.zero_gradients for p in pieces), sum(p.nan_gradients for p in pieces),
+                        dict(sum((p.notes for p in pieces),
+                                 _short(self.spec, batches) + _saturated(self.model, clean))),
+                        (*_slower(self.spec, self.asked), *_no_logits(clean, images, self.model, self.source),
+                         *learned.warnings())),
+            seconds=time.perf_counter() - started,
+        )
+
+    def _verdict(self, served: Served, images: Tensor, what: str, batch: int) -> _Verdict:
+        """The verdict on `images`. Behind defenses every verdict has draws of its own, and so its own name."""
+        def ask() -> _Verdict:
+            return _verdict(served, images, self.identities, what, batch, self.device)
+
+        if self.share is None:
+            return ask()
+        key = what if self.defenses else "", batch, self.identities, digest.of_arrays(images.numpy())
+        if key not in self.share.verdicts:
+            self.share.verdicts[key] = ask()
+        return self.share.verdicts[key]
 
 
 def _checked(images: Tensor, labels: Tensor, model: Classifier, target: int | None) -> tuple[Tensor, Tensor]:
@@ -173,6 +269,13 @@ class _Piece:
     nan_gradients: int
     trace: Trace
     notes: Counter[str]
+
+
+def _idle(images: Tensor, classes: int) -> _Piece:
+    """The outcome of an attack that does nothing."""
+    size, nothing = len(images), np.zeros(len(images), np.int64)
+    trace = Trace(np.empty((0, size, classes), np.float32), np.empty((0, size), np.float32), None)
+    return _Piece(images.clone(), nothing, nothing, nothing, 0, 0, trace, Counter())
 
 
 def _pieces(setting: Setting, images: Tensor, labels: Tensor, identities: Sequence[str], mask: Tensor | None,
@@ -238,6 +341,14 @@ def _one_batch(setting: Setting, clean: Tensor, labels: Tensor, mask: Tensor | N
 
 
 @dataclass(frozen=True)
+class _Shared:
+    """What runs of an arena that share have found out: gradients at the clean images, and verdicts."""
+
+    looks: dict[tuple[str, ...], FirstLook] | None
+    verdicts: dict[tuple[str, int, tuple[str, ...], str], _Verdict] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class _Verdict:
     """Logits [N, K], NaN where the image was refused, and whether it was, bool [N]."""
 
@@ -295,7 +406,8 @@ def _joined_walks(walks: list[Walk | None]) -> Walk | None:
 
     films = [walk.film for walk in known if walk.film is not None]
     return Walk(join([w.queries for w in known]), join([w.distances for w in known]),
-                np.concatenate(films, axis=1) if films else None)
+                np.concatenate(films, axis=1) if films else None,
+                Finds.joined([(walk.finds, walk.queries.shape[1]) for walk in known]))
 
 
 def _provenance(model: Classifier, device: torch.device, batches: tuple[int, ...], resources: Resources,
@@ -366,7 +478,54 @@ def _no_logits(clean: _Verdict, images: Tensor, model: Classifier, source: Class
         yield from doubts(source, images)
 
 
+def _short(spec: AttackSpec, batches: Sequence[int]) -> Counter[str]:
+    """Of how many images the memory was short, so that batches were halved."""
+    total = sum(batches)
+    if len(batches) <= math.ceil(total / spec.batch):
+        return Counter()
+    return Counter({f"memory was short: batches of {min(batches)} to {max(batches)} instead of {spec.batch}; results "
+                    "differ slightly": total})
+
+
 def _saturated(model: Classifier, clean: _Verdict) -> Counter[str]:
     """Of how many images the model's probabilities have no gradient."""
     lost = int(saturated(model, clean.answered).sum())
     return Counter({SATURATED: lost} if lost else {})
+
+
+def show(made: Rows, spec: AttackSpec, adversarial: Tensor, model: Classifier, images: Tensor, labels: Tensor, *,
+         source: Classifier, device: str = "auto") -> Rows:
+    """What another `model`, of whose classes `labels` are, says of images that an attack has `made` on `source`; raises
+    EngineError.
+
+    These are the rows that `run_attack` would give of that model with that surrogate, for which the attack would be
+    made once more. Here nothing is spent on any image, and what is to be said of the making stays with `made`. `spec`
+    is the attack as this model would be told of it.
+    """
+    images, labels = _checked(images, labels, model, spec.target)
+    chosen = devices.choose(device)
+    model = placed(model, chosen)
+    started = time.perf_counter()
+    served, batch = Served(model, defenses_from(spec.defenses), spec.seed), max(made.provenance.batches)
+    said = {name: _verdict(served, x, made.identities, what, batch, chosen) for name, what, x in (
+        ("clean", "clean", images), ("adversarial", "adversarial", adversarial),
+        ("8bit", "8 bit", (adversarial * 255).round() / 255))}
+    nothing = np.zeros(len(images), np.int64)
+    return Rows(
+        spec=spec,
+        provenance=replace(made.provenance, model=model.name, model_digest=model.digest, versions=versions(),
+                           device=devices.title(chosen), surrogate_digest=source.digest),
+        classes=model.classes,
+        identities=made.identities,
+        digests=made.digests,
+        labels=labels.numpy(),
+        **{f"logits_{name}": verdict.logits for name, verdict in said.items()},
+        **{f"refused_{name}": verdict.refused for name, verdict in said.items()},
+        **{name: getattr(made, name) for name in ("linf", "l2", "l0")},
+        queries=nothing,
+        gradients=nothing,
+        refusals=nothing,
+        tally=Tally(notes=dict(_saturated(model, said["clean"])),
+                    said=tuple(_no_logits(said["clean"], images, model, model))),
+        seconds=time.perf_counter() - started,
+    )

@@ -5,12 +5,25 @@ Results go to standard output, progress to standard error.
 
 import sys
 
-from engine.cli import attack, claims, curve, listing, minimal, store, train, train_style
+from engine.cli import (
+    attack,
+    claims,
+    curve,
+    evaluate,
+    listing,
+    minimal,
+    query_curve,
+    runs,
+    store,
+    train,
+    train_style,
+    transfer,
+)
 from engine.cli.parser import Parser
 from engine.errors import Cancelled, EngineError
 
 # In the order in which they are listed.
-COMMANDS = (listing, attack, curve, minimal, train, train_style, claims, store)
+COMMANDS = (listing, attack, evaluate, curve, transfer, query_curve, minimal, train, train_style, claims, runs, store)
 
 
 def _parser() -> Parser:

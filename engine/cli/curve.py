@@ -3,63 +3,101 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import IO, TYPE_CHECKING
 
-from engine.cli.options import add_attack_options, bench, class_map_of, number, spec_of, sweep_of, target_of
-from engine.cli.output import as_json, out_folder, print_json, write
-from engine.cli.parser import Commands
-from engine.errors import EngineError
+from engine.cli.options import add_attack_options, bench, class_map_of
+from engine.cli.output import Writer, as_json, out_folder, print_json, printable, write
+from engine.cli.parser import Commands, add_config
+from engine.cli.several import add_several, listed, sweep_from
 
 if TYPE_CHECKING:
-    from engine.attacks.norms import Norm
+    from engine.attacks.rows import Rows
     from engine.experiments.curve import Curve
+    from engine.experiments.sweeps import Sweep
+
+READINGS = ("independent", "worst")
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("curve", help="accuracy against epsilon")
+    # The later option of a name stands: here several models and seeds are taken.
+    parser = commands.add_parser("curve", help="accuracy against epsilon", conflict_handler="resolve")
     parser.add_argument("--attack", required=True, help="one or more, with commas")
     parser.add_argument("--eps", default="0,0.5/255,1/255,2/255,4/255,8/255", help="budgets, with commas")
+    parser.add_argument("--reading", choices=READINGS, default=READINGS[0],
+                        help="independent: a run of its own at every eps, which uses all of it (default). worst: an "
+                             "image counts as fooled from the smallest eps on that fools it, so accuracy cannot rise; "
+                             "found by halving, which takes about a quarter of the passes of attacks with many steps, "
+                             "and assumes that no image resists a larger eps after failing a smaller one")
     add_attack_options(parser)
+    add_several(parser)
+    add_config(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from engine.attacks.base import Budget
-    from engine.attacks.norms import NORMS
+    from engine.experiments.config import config_text, settings_of
+    from engine.experiments.gathered import runs_of
+    from engine.experiments.ladder import curves_of, curves_task
 
-    values = [number("--eps", text) for text in arguments.eps.split(",") if text.strip()]
-    if not values:
-        raise EngineError("--eps needs at least one value, such as 0,0.5/255,1/255")
-    class_map = class_map_of(arguments)
-    target = target_of(arguments.target, class_map)
-    for value in values:
-        Budget(arguments.norm or "linf", value)
-    values = sorted(set(values))
-    specs = [spec_of(arguments, name, value, target) for name in arguments.attack.split(",") for value in values]
-    sweep = sweep_of(arguments, class_map, specs)
-    runs, out = sweep.plan(), out_folder(arguments.out)
+    sweep = sweep_from(arguments)
+    curves = curves_of(sweep, (arguments.reading,))
+    repeats, out = config_text("curve", settings_of(vars(arguments))), out_folder(arguments.out)
+    runs = runs_of(bench(arguments).result(curves_task(curves, arguments.device)))
     from engine.experiments.curve import curve_of
-    from engine.experiments.sweeps import performed, steps_of
-    from engine.work.kinds import to_the_end
 
-    where = bench(arguments)
-    found = curve_of(arguments.dataset, sweep.split, arguments.model,
-                     to_the_end(performed(steps_of(runs, where.device), where)))
-    facts = {**found.summary(), "map": class_map.names}
+    found = curve_of(arguments.dataset, sweep.split, ",".join(sweep.models), runs, arguments.reading)
+    maps = {model: class_map_of(argparse.Namespace(**{**vars(arguments), "model": model})).names
+            for model in listed("model", arguments.model)}
+    facts = {**found.summary(), "models": list(sweep.models), "indices": list(sweep.indices),
+             "map": next(iter(maps.values())), "maps": maps}
     if arguments.json:
         print_json(facts)
     else:
-        _print(found, {spec.attack: NORMS[spec.norm] for spec in specs})
+        _print(found, runs)
     if out is not None:
-        write(out, {"curve.json": as_json(facts),
-                    "curve.csv": lambda file: found.table().to_csv(file, index=False)})
+        write(out, _files(sweep, found, runs, facts, repeats))
 
 
-def _print(found: Curve, norms: Mapping[str, Norm]) -> None:
-    print(f"{found.model} on {found.n} images of {found.dataset}/{found.split}: {found.accuracy_clean:.1%} clean")
-    for point in found.points:
-        print(f"  {point.attack:10} eps {norms[point.attack].text(point.eps):>10}   accuracy {point.accuracy:6.1%}   "
-              f"after 8 bits {point.accuracy_8bit:6.1%}")
+def _print(found: Curve, runs: Sequence[Rows]) -> None:
+    from engine.attacks.norms import NORMS
+
+    print(printable(f"{found.model} on {found.n} images of {found.dataset}/{found.split}: {found.accuracy_clean:.1%} "
+                    "clean"))
+    several = len({(point.model, point.seed) for point in found.points}) > 1
+    for point, rows in zip(found.points, runs, strict=True):
+        who = f"   {point.model}, seed {point.seed}" if several else ""
+        print(printable(f"  {point.attack:10} eps {NORMS[rows.spec.norm].text(point.eps):>10}   accuracy "
+                        f"{point.accuracy:6.1%} ({point.low:.1%} to {point.high:.1%})   after 8 bits "
+                        f"{point.accuracy_8bit:6.1%}{who}"))
     for warning in found.warnings:
-        print(f"  warning: {warning}")
+        print(printable(f"  warning: {warning}"))
+    if found.assumed:
+        print(f"  the worst case is {found.assumed}")
+    print(f"  spent                   {sum(point.queries for point in found.points):,} queries, "
+          f"{sum(point.gradients for point in found.points):,} gradients")
+
+
+def _files(sweep: Sweep, found: Curve, runs: Sequence[Rows], facts: dict[str, object], repeats: str
+           ) -> dict[str, Writer]:
+    from engine.experiments.evaluation_plots import FORMATS
+    from engine.experiments.frames import write_parquet
+
+    return {
+        "rows.parquet": lambda file: write_parquet(runs, sweep.images, file),
+        "curve.json": as_json(facts),
+        "curve.csv": lambda file: found.table().to_csv(file, index=False),
+        "sweep.toml": lambda file: file.write(repeats.encode()),
+        **{f"curve.{form}": _drawn(found, runs, form) for form in FORMATS},
+    }
+
+
+def _drawn(found: Curve, runs: Sequence[Rows], form: str) -> Writer:
+    def draw(file: IO[bytes]) -> None:
+        from engine.experiments.curve_plots import accuracies
+        from engine.experiments.evaluation_plots import save
+
+        reading = "worst case within the budget" if found.reading == READINGS[1] else "independent runs"
+        save(accuracies(runs, f"{found.dataset}/{found.split}, {reading}"), form, file)
+
+    return draw

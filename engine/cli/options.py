@@ -33,7 +33,7 @@ def add_attack_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--norm", help="linf, l2 or l0 (default: the attack's first)")
     parser.add_argument("--target", help="the model's class to reach; default: any wrong one")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-                        help="the attack's own settings")
+                        help="the attack's own settings; ATTACK.KEY=VALUE is for that attack alone")
     parser.add_argument("--preset", default="", help="settings that the attack declares, such as 'paper': as in the "
                         "paper, where the defaults are quicker; what --set says goes before them")
     parser.add_argument("--seed", type=int, default=0)
@@ -65,14 +65,19 @@ def number(option: str, text: str) -> float:
         raise EngineError(f"{option} must be a number such as 0.01 or 2/255, not '{shortened(text)}'") from None
 
 
-def _settings(pairs: Iterable[str]) -> dict[str, object]:
-    """--set key=value ... as a dictionary of texts; the attack's declaration checks them."""
+def _settings(pairs: Iterable[str], attack: str) -> dict[str, object]:
+    """--set key=value ... as a dictionary of texts, without those for other attacks; the attack's declaration checks
+    them."""
+    from engine.attacks import ATTACKS
+
     settings: dict[str, object] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
             raise EngineError(f"--set takes key=value, not '{shortened(pair)}'")
-        settings[key] = value
+        owner, _, name = key.rpartition(".")
+        if not owner or ATTACKS[owner] is ATTACKS[attack]:
+            settings[name] = value
     return settings
 
 
@@ -133,7 +138,7 @@ def spec_of(arguments: argparse.Namespace, attack: str, eps: float | None, targe
     return make_spec(attack, eps=eps, norm=arguments.norm, target=target, seed=arguments.seed, batch=arguments.batch,
                      numerics=arguments.numerics, max_queries=arguments.max_queries, surrogate=arguments.surrogate,
                      mask=_mask(arguments.mask),
-                     params={**_preset(attack, arguments.preset), **_settings(arguments.set)})
+                     params={**_preset(attack, arguments.preset), **_settings(arguments.set, attack)})
 
 
 def _preset(attack: str, name: str) -> Mapping[str, object]:

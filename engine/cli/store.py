@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("store", help="the kept results: list, show, delete, star; disk use and its limit")
     actions = parser.add_subparsers(dest="action", required=True)
 
-    listing = _action(actions, "list", _list, "kept results, a line each")
+    listing = action(actions, "list", _list, "kept results, a line each")
     listing.add_argument("--kind", help="only of this kind, such as explore or learned")
     listing.add_argument("--text", default="", help="only with all these words in the title or the spec: a model, an "
                                                     "attack, a data set")
@@ -35,32 +35,32 @@ def add(commands: Commands) -> None:
     listing.add_argument("--limit", type=int, default=20, help="so many (default 20)")
     listing.add_argument("--offset", type=int, default=0, help="after so many that are left out")
 
-    show = _action(actions, "show", _show, "what is known of one result: its spec and facts")
+    show = action(actions, "show", _show, "what is known of one result: its spec and facts")
     show.add_argument("key", help="its key, or as much of the beginning as no other has")
     for name, run, text in (("delete", _delete, "forget results, starred or not"),
                             ("star", _star, "never remove these results to make room for others"),
                             ("unstar", _unstar, "take the stars away")):
-        _action(actions, name, run, text).add_argument("keys", nargs="+", metavar="KEY",
+        action(actions, name, run, text).add_argument("keys", nargs="+", metavar="KEY",
                                                        help="as in the list; the beginning is enough")
 
-    _action(actions, "usage", _usage, "what the results take of the disk, and what is free there")
+    action(actions, "usage", _usage, "what the results take of the disk, and what is free there")
 
     limits = actions.add_parser("limit", help="how much they may take: show, set, off")
     limit = limits.add_subparsers(dest="what", required=True)
-    _action(limit, "show", _show_limit, "how much the results may take")
-    size = _action(limit, "set", _set_limit, "let unstarred results go, the longest unused first, for new ones")
+    action(limit, "show", _show_limit, "how much the results may take")
+    size = action(limit, "set", _set_limit, "let unstarred results go, the longest unused first, for new ones")
     size.add_argument("size", nargs="+", metavar="SIZE", help="such as 20 GB, 500 MB, 1.5 GiB")
-    _action(limit, "off", _lift_limit, "keep everything")
+    action(limit, "off", _lift_limit, "keep everything")
 
 
-def _action(actions: Commands, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+def action(actions: Commands, name: str, run: Any, text: str) -> argparse.ArgumentParser:
     parser = actions.add_parser(name, help=text, description=text)
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.set_defaults(run=run)
     return parser
 
 
-def _store() -> Store:
+def kept_store() -> Store:
     from engine.home import home
     from engine.work.store import store_in
 
@@ -75,16 +75,16 @@ def _list(arguments: argparse.Namespace) -> None:
         raise UnknownName("order", arguments.order, orders)
     if arguments.limit < 1 or arguments.offset < 0:
         raise EngineError("--limit must be at least 1, and --offset at least 0")
-    store = _store()
+    store = kept_store()
     wanted = Wanted(arguments.kind, arguments.text, arguments.starred, Order(arguments.order))
     page = store.search(wanted, arguments.limit, arguments.offset)
     if arguments.json:
-        return print_json({"results": [asdict(entry) for entry in page.entries], "total": page.total,
+        return print_json({"results": [known(entry) for entry in page.entries], "total": page.total,
                            "offset": arguments.offset})
     width = max((len(shortened(entry.kind)) for entry in page.entries), default=0)
     for entry in page.entries:
         print(f"{shortened(entry.key[:_SHORT])}  {'*' if entry.starred else ' '} {shortened(entry.kind):{width}}  "
-              f"{_when(entry.created)}  {size_text(entry.bytes):>7}  {shortened(entry.title, _WIDE)}")
+              f"{when(entry.created)}  {size_text(entry.bytes):>7}  {shortened(entry.called, _WIDE)}")
     if page.entries:
         first = arguments.offset + 1
         print(f"{first} to {first + len(page.entries) - 1} of {page.total}; * is starred")
@@ -95,17 +95,17 @@ def _list(arguments: argparse.Namespace) -> None:
 def _show(arguments: argparse.Namespace) -> None:
     from engine.work.room import size_text
 
-    store = _store()
+    store = kept_store()
     entry = store.entry(arguments.key)
     facts = store.facts(entry.key)
     if facts is None:
         raise EngineError(f"the result {shortened(entry.key)} cannot be read; compute it again")
     if arguments.json:
-        return print_json({**asdict(entry), "facts": facts})
+        return print_json({**known(entry), "facts": facts})
     print(shortened(entry.title, _WIDE))
     print(f"  key      {shortened(entry.key, 80)}")
     print(f"  kind     {shortened(entry.kind)}{', starred' if entry.starred else ''}")
-    print(f"  kept     {_when(entry.created)}, {size_text(entry.bytes)}")
+    print(f"  kept     {when(entry.created)}, {size_text(entry.bytes)}")
     for name, values in (("spec", entry.spec), ("facts", facts)):
         print(f"  {name}")
         for line in json.dumps(values, indent=2, ensure_ascii=False).split("\n"):
@@ -132,9 +132,15 @@ def _unstar(arguments: argparse.Namespace) -> None:
     _tell(arguments, "unstarred", found)
 
 
+def known(entry: Entry) -> dict[str, Any]:
+    """What is known of a result, JSON-able; a name and a note where somebody gave it any."""
+    facts = asdict(entry)
+    return facts | {name: text for name, text in facts.pop("label").items() if text}
+
+
 def _found(arguments: argparse.Namespace) -> tuple[Store, list[Entry]]:
     """All results that are named, before anything is done to one."""
-    store = _store()
+    store = kept_store()
     return store, list({entry.key: entry for entry in map(store.entry, arguments.keys)}.values())
 
 
@@ -148,7 +154,7 @@ def _tell(arguments: argparse.Namespace, done: str, found: list[Entry]) -> None:
 def _usage(arguments: argparse.Namespace) -> None:
     from engine.work.room import size_text
 
-    store = _store()
+    store = kept_store()
     usage, limit = store.usage(), store.limit
     if arguments.json:
         return print_json({**asdict(usage), "limit": limit.bytes, "folder": str(store.folder)})
@@ -167,7 +173,7 @@ def _usage(arguments: argparse.Namespace) -> None:
 def _show_limit(arguments: argparse.Namespace) -> None:
     from engine.work.room import size_text
 
-    store = _store()
+    store = kept_store()
     limit, used = store.limit, store.usage().all.bytes
     if arguments.json:
         return print_json({"limit": limit.bytes, "said_by": limit.said_by, "bytes": used})
@@ -180,12 +186,12 @@ def _show_limit(arguments: argparse.Namespace) -> None:
 def _set_limit(arguments: argparse.Namespace) -> None:
     from engine.work.room import parse_size
 
-    _store().set_limit(parse_size(" ".join(arguments.size)))
+    kept_store().set_limit(parse_size(" ".join(arguments.size)))
     _show_limit(arguments)
 
 
 def _lift_limit(arguments: argparse.Namespace) -> None:
-    _store().set_limit(None)
+    kept_store().set_limit(None)
     _show_limit(arguments)
 
 
@@ -196,7 +202,7 @@ def _limit_text(limit: Limit) -> str:
     return f"no limit{by}" if limit.bytes is None else f"limit {size_text(limit.bytes)}{by}"
 
 
-def _when(seconds: float) -> str:
+def when(seconds: float) -> str:
     try:
         return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
     except (OverflowError, ValueError, OSError):  # a year that no calendar has

@@ -81,6 +81,10 @@ class Dataset(ABC):
         """The true lungs as bool [224, 224], or None where nobody knows them."""
         return None
 
+    def groups(self, index: int) -> Mapping[str, str]:
+        """What subgroups the image is in, where the data know any: a name for each way of grouping them."""
+        return {}
+
     def images(self, indices: Sequence[int]) -> np.ndarray:
         """Several images as float32 [N, C, 224, 224] in [0,1]."""
         return np.stack([self.image(self.checked(i)) for i in indices])

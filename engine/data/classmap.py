@@ -176,6 +176,9 @@ class Labelled(Dataset):
     def lungs(self, index: int) -> np.ndarray | None:
         return self.inner.lungs(index)
 
+    def groups(self, index: int) -> Mapping[str, str]:
+        return self.inner.groups(index)
+
 
 def labelled(dataset: Dataset, class_map: ClassMap) -> Dataset:
     """`dataset` with the model's classes: itself where they are its own."""

@@ -1,7 +1,8 @@
 """`folder:PATH`: the user's own pictures, one folder a class, with or without train and test folders above."""
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,18 @@ DRAWN = {
     "validation": "10 % of each class, drawn at random by file.",
     "test": "10 % of each class, drawn at random by file.",
 }
+
+
+# File names that tell more than the class: BreaKHis (Spanhol et al. 2016) says slide and magnification.
+_TELLING = (re.compile(r"SOB_[BM]_[A-Z]+-(?P<Slide>\d+-\w+)-(?P<Magnification>\d+)-\d+"),)
+
+
+class Pictures(FileDataset):
+    """The user's pictures, with the subgroups that known ways of naming files tell."""
+
+    def groups(self, index: int) -> Mapping[str, str]:
+        found = (pattern.match(self.paths[index].name) for pattern in _TELLING)
+        return next((match.groupdict() for match in found if match), {})
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ def entry(path: str) -> DatasetEntry:
         if not chosen:
             raise EngineError(f"'{path}' has too few pictures to draw a {split} split; use the split all")
         labels = [classes.index(f.class_name) for f in chosen]
-        return FileDataset(info, split, [f.path for f in chosen], labels, root, _coloured([f.path for f in files]))
+        return Pictures(info, split, [f.path for f in chosen], labels, root, _coloured([f.path for f in files]))
 
     return DatasetEntry(info, open_split)
 

@@ -1,6 +1,7 @@
 """Paediatric chest X-rays of Kermany et al., Cell 172 (2018): normal and pneumonia."""
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -39,6 +40,20 @@ def patient(file_name: str) -> str:
     return Path(file_name).stem
 
 
+def cause(file_name: str) -> str:
+    """The cause of a pneumonia that a file name tells: "bacteria", "virus", or ""."""
+    match = re.search(r"_(bacteria|virus)_", file_name)
+    return match.group(1) if match else ""
+
+
+class Kermany(FileDataset):
+    """The X-rays, of whose pneumonias the file names tell the cause."""
+
+    def groups(self, index: int) -> Mapping[str, str]:
+        name = cause(self.paths[index].name)
+        return {"Cause of the pneumonia": name} if name else {}
+
+
 def find() -> Path | None:
     """The folder with train/ and test/ below PERTURBSCOPE_DATA (or that folder itself), or None."""
     return find_layout(LAYOUTS, (f"{part}/{folder}" for part in ("train", "test") for folder in FOLDERS))
@@ -66,7 +81,7 @@ def _open(split: str) -> Dataset:
         pool = [f for f in files if f[2] == "train"] if scheme == "" else list(files)
         groups = [patient(f[0].name) if scheme == "" else f[0].name for f in pool]
         chosen = [f for f, drawn in zip(pool, splits.draw(groups), strict=True) if drawn == part]
-    return FileDataset(INFO, split, [f[0] for f in chosen], [f[1] for f in chosen], root)
+    return Kermany(INFO, split, [f[0] for f in chosen], [f[1] for f in chosen], root)
 
 
 def _missing() -> str | None:

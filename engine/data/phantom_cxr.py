@@ -1,5 +1,6 @@
 """The embedded default data set: synthetic chest radiographs whose lesions are known."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -18,6 +19,9 @@ INFO = DatasetInfo(
     terms="free to use; no patient is shown",
     synthetic=True,
 )
+
+# What a lesion is called from that share of the lungs on; a third of them each, about.
+SIZES = ((0.12, "large (over 12 % of the lungs)"), (0.08, "medium (8 to 12 %)"), (0.0, "small (under 8 %)"))
 
 
 @lru_cache(maxsize=256)  # 38 MB; long training runs pass through it, a page's grid stays in it
@@ -39,6 +43,13 @@ class PhantomCxr(PhantomSet):
 
     def lungs(self, index: int) -> np.ndarray | None:
         return _render(self.split, index).lungs
+
+    def groups(self, index: int) -> Mapping[str, str]:
+        if not self.labels[index]:
+            return {}
+        shown = _render(self.split, index)
+        share = shown.lesion.sum() / shown.lungs.sum()
+        return {"Size of the lesion": next(name for least, name in SIZES if share >= least)}
 
 
 DATASETS.add(INFO.name, DatasetEntry(INFO, PhantomCxr))

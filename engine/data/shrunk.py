@@ -1,6 +1,7 @@
 """`NAME@SIDE`: a registered data set's pictures made smaller, for what would take too long on whole ones."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -31,6 +32,9 @@ class Shrunk(Dataset):
 
     def stored_units(self, index: int) -> StoredUnits | None:
         return self._whole.stored_units(index)
+
+    def groups(self, index: int) -> Mapping[str, str]:
+        return self._whole.groups(index)
 
     def lesion(self, index: int) -> np.ndarray | None:
         return self._mark(self._whole.lesion(index))

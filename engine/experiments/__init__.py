@@ -4,6 +4,6 @@ Importing this package registers every kind of work, so that what a stopped serv
 asks for its like. It does not import torch.
 """
 
-from engine.experiments import explore, fooling, minimal, sweeps, units
+from engine.experiments import alignment, explore, eyes, fooling, ladder, minimal, sweeps, transfer, units, walks
 
-__all__ = ["explore", "fooling", "minimal", "sweeps", "units"]
+__all__ = ["alignment", "explore", "eyes", "fooling", "ladder", "minimal", "sweeps", "transfer", "units", "walks"]

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import softmax
 
 from engine.attacks.base import Cost
-from engine.attacks.result import MILESTONES
+from engine.attacks.result import FRAMES, MILESTONES
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.data.base import SIZE
 from engine.data.classmap import class_map_of
@@ -127,7 +127,7 @@ def _film(result: AttackResult) -> np.ndarray:
     walk, way = result.trace.walk, _way(result)
     if walk is None or walk.film is None or way is None:
         return np.empty((0, *result.clean.shape[1:]), np.float32)
-    return walk.film[:len(way.milestones), 0]
+    return walk.film[[FRAMES.index(milestone) for milestone in way.milestones], 0]
 
 
 def _snapshots(result: AttackResult) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,12 +14,16 @@ from engine.errors import EngineError
 from engine.work.specs import from_json
 from engine.work.store import Payload
 
+Join = Callable[[Sequence[Any]], Rows]
+
 
 class Gathered:
-    """The rows of `count` runs as far as there are any. The one who works adds to it, pages read it meanwhile."""
+    """The rows of `count` runs as far as there are any. The one who works adds to it, pages read it meanwhile. `join`
+    makes one run of its pieces, where they are more than rows."""
 
-    def __init__(self, count: int, steps: int) -> None:
+    def __init__(self, count: int, steps: int, join: Join = joined) -> None:
         self.steps, self.done = steps, 0
+        self._join = join
         self._pieces: list[dict[int, Rows]] = [{} for _ in range(count)]
         self._joined: list[tuple[int, Rows | None]] = [(0, None)] * count
 
@@ -41,7 +45,7 @@ class Gathered:
         pieces = dict(self._pieces[number])  # a copy: more may come in meanwhile
         count, rows = self._joined[number]
         if len(pieces) != count:
-            rows = joined([pieces[place] for place in sorted(pieces)])
+            rows = self._join([pieces[place] for place in sorted(pieces)])
             self._joined[number] = len(pieces), rows
         return rows
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from engine import digest
-from engine.attacks.rows import Rows
+from engine.attacks.rows import Rows, joined
 from engine.attacks.spec import AttackSpec
 from engine.data.marks import MARKS, marked
 from engine.errors import EngineError
-from engine.experiments.gathered import Gathered, payload_of_runs, runs_of
+from engine.experiments.gathered import Gathered, Join, payload_of_runs, runs_of
 from engine.experiments.sources import opened, seen
 from engine.experiments.units import Unit, common_of, further_of, images_task, rows_of, rows_task, units_of
 from engine.work.executors import Here
@@ -115,15 +115,15 @@ def steps_of(runs: Sequence[Sequence[Unit]], device: str, with_images: bool = Fa
             for run, units in enumerate(runs) for place, unit in enumerate(units)]
 
 
-def performed(steps: Sequence[Step], bench: Bench) -> Generator[None, None, list[Rows]]:
+def performed(steps: Sequence[Step], bench: Bench, join: Join = joined) -> Generator[None, None, list[Rows]]:
     """The rows of every run, with a yield after each step: what is known already, or else computed and kept.
 
     All runs see the same images before any sees the next, and the first images lie far apart, so that what there is
-    early is true of the whole. It is published as it grows.
+    early is true of the whole. It is published as it grows. `join` makes one run of its pieces.
     """
     order = coarse_to_fine(1 + max(step.place for step in steps))
     rank = {place: number for number, place in enumerate(order)}
-    found = Gathered(1 + max(run for step in steps for run in step.runs), len(steps))
+    found = Gathered(1 + max(run for step in steps for run in step.runs), len(steps), join)
     bench.publish(found)
     ordered = sorted(steps, key=lambda step: rank[step.place])
     executor = bench.executor or Here()

@@ -106,8 +106,10 @@ def unit_of(source: Source, model: str, attack: AttackSpec, company: Sequence[in
 
 
 def units_of(dataset: str, split: str, indices: Sequence[int], model: str, attack: AttackSpec,
-             names: Sequence[tuple[str, str]] = (), further: Sequence[int] | None = None) -> list[Unit]:
-    """The units of an attack on the images `indices` of a split, a batch each, in that order; raises EngineError.
+             names: Sequence[tuple[str, str]] = (), further: Sequence[int] | None = None,
+             size: int | None = None) -> list[Unit]:
+    """The units of an attack on the images `indices` of a split, a batch each, or `size` images where that is less, in
+    that order; raises EngineError.
 
     The `further` images that the attacker has are the same for all (default: those that belong to `indices`).
     """
@@ -115,7 +117,8 @@ def units_of(dataset: str, split: str, indices: Sequence[int], model: str, attac
     if further is None:
         further = further_of(chosen, indices, attack)
     common = common_of(chosen, dataset, model, attack, further)
-    return [_on(indices[start:start + attack.batch], common, chosen) for start in range(0, len(indices), attack.batch)]
+    size = attack.batch if size is None else min(size, attack.batch)
+    return [_on(indices[start:start + size], common, chosen) for start in range(0, len(indices), size)]
 
 
 def further_of(dataset: Dataset, indices: Sequence[int], attack: AttackSpec) -> tuple[int, ...]:

@@ -1,5 +1,21 @@
 """How sure a counted share is."""
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval; all None where it is not defined."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def share(counted: int, of: int) -> Estimate:
+    """A counted share with its interval; not defined where there was nothing to count."""
+    return Estimate(counted / of, *interval(counted, of)) if of else Estimate()
+
 
 def interval(counted: int, of: int) -> tuple[float, float]:
     """The 95 % interval of a share by its count (Wilson 1927), each from 0 to 1; (0, 1) where nothing was counted."""

@@ -11,10 +11,18 @@ from enum import Enum
 from typing import Any
 
 Row = tuple[Any, ...]  # a line, of these columns
-COLUMNS = "key, kind, title, spec, created, bytes, starred"
+COLUMNS = "key, kind, title, spec, created, bytes, starred, name, note"
 _MOST = 2**62  # SQLite counts no further
 _LONG = 300  # characters of a text in a spec by which it can be found; what is longer is data, such as a drawn mask
 _DIGEST = re.compile(r"[0-9a-f]{32,}")  # by which nobody looks, and in which "fab" is found now and then
+
+
+@dataclass(frozen=True)
+class Label:
+    """What somebody calls a result, and what they noted of it; empty: nothing."""
+
+    name: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -28,12 +36,18 @@ class Entry:
     created: float
     bytes: int
     starred: bool
+    label: Label = Label()
+
+    @property
+    def called(self) -> str:
+        """Its name where somebody gave it one, else its title."""
+        return self.label.name or self.title
 
     @classmethod
     def of_row(cls, row: Row) -> "Entry":
         """The entry of a line of the index; raises ValueError."""
-        key, kind, title, spec, created, size, starred = row
-        return cls(key, kind, title, json.loads(spec), created, size or 0, bool(starred))
+        key, kind, title, spec, created, size, starred, name, note = row
+        return cls(key, kind, title, json.loads(spec), created, size or 0, bool(starred), Label(name, note))
 
 
 @dataclass(frozen=True)
@@ -75,13 +89,15 @@ _SORTED = {Order.NEWEST: "created desc, key", Order.OLDEST: "created, key", Orde
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which results are looked for: of one kind, with all words of a text in their title or their spec's values,
-    starred ones alone; by default all."""
+    """Which results are looked for: of one kind, or of one `among` some, with all words of a text in their title, name,
+    note or their spec's values, starred ones alone, or of these `keys`; by default all."""
 
     kind: str | None = None
     text: str = ""
     starred: bool = False
     order: Order = Order.NEWEST
+    among: tuple[str, ...] | None = None
+    keys: tuple[str, ...] | None = None
 
 
 ALL = Wanted()
@@ -116,14 +132,14 @@ class Usage:
     free: int | None = None
 
 
-def enter(connection: sqlite3.Connection, about: About, file: os.stat_result, starred: bool) -> None:
+def enter(connection: sqlite3.Connection, about: About, file: os.stat_result, starred: bool, label: Label) -> None:
     """List a result, in place of what was listed under its key."""
     spec = json.dumps(about.spec)
     connection.execute(
-        "insert or replace into results (key, kind, title, spec, created, words, bytes, used, starred) "
-        "values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (about.key, encodable(about.kind), encodable(about.title), spec, about.created, words(about.title, spec),
-         file.st_size, file.st_mtime, starred))
+        "insert or replace into results (key, kind, title, spec, created, words, bytes, used, starred, name, note) "
+        "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (about.key, encodable(about.kind), encodable(about.title), spec, about.created, words(about.title, spec, label),
+         file.st_size, file.st_mtime, starred, label.name, label.note))
     connection.execute("delete from earlier where key = ?", (about.key,))
 
 
@@ -137,6 +153,19 @@ def mark(connection: sqlite3.Connection, key: str, starred: bool) -> None:
     connection.execute("update results set starred = ?1 where key = ?2", (starred, key))
 
 
+def call(connection: sqlite3.Connection, key: str, label: Label) -> None:
+    """Give a listed result this label, by which it is found from now on."""
+    for title, spec in connection.execute("select title, spec from results where key = ?", (key,)).fetchall():
+        connection.execute("update results set name = ?, note = ?, words = ? where key = ?",
+                           (label.name, label.note, words(title, spec, label), key))
+
+
+def labels(connection: sqlite3.Connection) -> dict[str, Label]:
+    """The labels that are listed, by key."""
+    lines = connection.execute("select key, name, note from results where name <> '' or note <> ''")
+    return {key: Label(name, note) for key, name, note in lines}
+
+
 def note_use(connection: sqlite3.Connection, key: str, used: float) -> None:
     connection.execute("update results set used = ? where key = ?", (used, key))
 
@@ -144,11 +173,14 @@ def note_use(connection: sqlite3.Connection, key: str, used: float) -> None:
 def find(connection: sqlite3.Connection, wanted: Wanted, limit: int, offset: int) -> tuple[list[Row], int]:
     """The lines from the one at `offset` on, at most `limit`, and how many there are in all."""
     which = ("from results where (?1 is null or kind = ?1) and (starred or not ?2) and not exists "
-             "(select 1 from json_each(?3) where instr(results.words, value) = 0)")
+             "(select 1 from json_each(?3) where instr(results.words, value) = 0) "
+             "and (?4 is null or kind in (select value from json_each(?4))) "
+             "and (?5 is null or key in (select value from json_each(?5)))")
     kind = None if wanted.kind is None else encodable(wanted.kind)
-    values = kind, wanted.starred, json.dumps(encodable(wanted.text).casefold().split())
+    among, keys = (None if some is None else json.dumps(some) for some in (wanted.among, wanted.keys))
+    values = kind, wanted.starred, json.dumps(encodable(wanted.text).casefold().split()), among, keys
     (total,) = connection.execute(f"select count(*) {which}", values).fetchone()
-    rows = connection.execute(f"select {COLUMNS} {which} order by {_SORTED[wanted.order]} limit ?4 offset ?5",
+    rows = connection.execute(f"select {COLUMNS} {which} order by {_SORTED[wanted.order]} limit ?6 offset ?7",
                               (*values, min(limit, _MOST), min(offset, _MOST))).fetchall()
     return rows, total
 
@@ -183,13 +215,14 @@ def encodable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def words(title: str, spec: str) -> str:
-    """By what a result of this title and spec (as JSON) is found."""
+def words(title: str, spec: str, label: Label = Label()) -> str:
+    """By what a result of this title, spec (as JSON) and label is found."""
     try:
         values = json.loads(spec)
     except (ValueError, RecursionError):  # a damaged line; it is found out when it is listed
         values = None
-    return encodable("\n".join([title, *(text[:_LONG] for text in _texts(values))]).casefold())
+    said = [title, label.name, label.note, *(text[:_LONG] for text in _texts(values))]
+    return encodable("\n".join(filter(None, said)).casefold())
 
 
 def _texts(values: object) -> Iterator[str]:

@@ -1,4 +1,5 @@
-"""The files of kept results: a .npz each, which says all about itself, and an empty one beside it that stars it.
+"""The files of kept results: a .npz each, which says all about itself, and what people added to it beside it: an empty
+file that stars it, and one with the name and the note that they gave it.
 
 When a result was used last is its file's time.
 """
@@ -16,10 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from engine import disk
-from engine.work.entries import About, encodable
+from engine.errors import EngineError
+from engine.work.entries import About, Label, encodable
+from engine.work.specs import from_json, to_json
 
 _ABOUT = "#about"  # the member of a file that holds its About; no array has such a name
-_RESULT, _STAR = ".npz", ".star"
+_RESULT, _STAR, _LABEL = ".npz", ".star", ".label"
 _SCRAP_AGE = 24 * 3600.0  # seconds after which a file that nobody finished writing is removed
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,35 @@ class Files:
 
     def starred(self, key: str) -> bool:
         return self.star(key).exists()
+
+    def label(self, key: str) -> Label:
+        """What people call the result; one that is damaged is none."""
+        try:
+            said = from_json(Label, disk.read_json(self._label(key).read_bytes()))
+            return Label(encodable(said.name), encodable(said.note))
+        except FileNotFoundError:
+            return Label()
+        except (OSError, EngineError) as error:
+            log.warning("%s cannot be read (%s)", self._label(key).name, error)
+            return Label()
+
+    def call(self, key: str, label: Label) -> None:
+        """Keep what people call the result; raises OSError."""
+        if label == Label():
+            self._label(key).unlink(missing_ok=True)
+            return
+        with disk.replacing(self._label(key)) as aside:
+            aside.write_text(json.dumps(to_json(label)), encoding="utf-8")
+
+    def _label(self, key: str) -> Path:
+        return self.folder / f"{key}{_LABEL}"
+
+    def labelled(self) -> set[str]:
+        return self._named(_LABEL)
+
+    def additions(self, key: str) -> tuple[Path, ...]:
+        """Where that lies which people may have added to the result."""
+        return self.star(key), self._label(key)
 
     def has(self, key: str) -> bool:
         return os.path.isfile(self.result(key))

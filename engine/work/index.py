@@ -47,8 +47,14 @@ def _lighten(connection: sqlite3.Connection) -> None:
     connection.execute("create index results_unused on results (starred, used, created, key, bytes)")
 
 
+def _label(connection: sqlite3.Connection) -> None:
+    """What people call results, and what they note of them; it lies beside the files, from where it is listed."""
+    for name in ("name", "note"):
+        connection.execute(f"alter table results add column {name} text not null default ''")
+
+
 # Number n leads from version n of the file to version n + 1; append, and never change one that was published.
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create, _lighten)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create, _lighten, _label)
 
 # What a damaged file makes SQLite say; SQLITE_ERROR where it is sound but its tables are others.
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)

@@ -24,14 +24,16 @@ from engine.disk import advice
 from engine.errors import EngineError, shortened
 from engine.progress import Progress
 from engine.work import entries
-from engine.work.entries import ALL, About, Entry, Page, Row, Usage, Wanted
+from engine.work.entries import ALL, About, Entry, Label, Page, Row, Usage, Wanted, encodable
 from engine.work.files import Files
 from engine.work.index import Index
 from engine.work.room import Limit, keep_limit, limit_of, make_room
-from engine.work.upkeep import fill
+from engine.work.trash import Deletion, Trash
+from engine.work.upkeep import adopt, fill
 
 T = TypeVar("T")
 _LIMIT = "limit.json"
+_LONGEST_NAME, _LONGEST_NOTE = 100, 5000  # characters
 _MOMENT = 0.2  # seconds between two looks at a lease that another process holds
 _FEW = 3  # keys that a message names
 log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._files = Files(folder)
+        self._trash = Trash(self._files)
         self._index = Index(folder / "index.sqlite", self._fill, self._note)
         self._notes: list[str] = []
         self._lock = threading.Lock()
@@ -72,7 +75,9 @@ class Store:
         limit = self._known_limit()
 
         def enter(index: sqlite3.Connection) -> None:
-            entries.enter(index, about, file, self._files.starred(key))
+            entries.enter(index, about, file, self._files.starred(key), self._files.label(key))
+            if limit is not None:
+                self._trash.tidy(max(0, limit - entries.usage(index).all.bytes))
             if limit is not None and (line := make_room(index, self._files, limit, key)):
                 self._tell(line)
 
@@ -176,7 +181,60 @@ class Store:
     def delete(self, *keys: str) -> None:
         """Forget what is kept under these keys, if anything, starred or not; raises EngineError where that cannot be
         done."""
-        self._remove(keys, stars=True)
+        self._remove(keys, added=True)
+
+    def discard(self, *keys: str) -> Deletion | None:
+        """Delete as `delete` does, but so that it can be undone for a moment: what can be given to `restore`; None
+        where it cannot be undone, as it is too large. Raises EngineError where it cannot be deleted."""
+        gone: list[str] = []
+        kept = [key for key in dict.fromkeys(keys) if self.has(key)]
+        if not kept:
+            return None
+        try:
+            try:
+                name = self._trash.take(kept, gone)
+            finally:
+                if gone:
+                    self._index.ask(lambda index: entries.remove(index, gone))
+        except (OSError, sqlite3.Error) as error:
+            raise _undeleted(self.folder, error) from None
+        self._trash.tidy()
+        return next((deletion for deletion in self._trash.deletions() if deletion.name == name), None)
+
+    def restore(self, name: str) -> list[str]:
+        """Undo the deletion of that name; the keys of what is back. Raises EngineError where that is too late."""
+        deletion = next((deletion for deletion in self.deletions() if deletion.name == name), None)
+        if deletion is None:
+            raise EngineError("what was deleted is gone for good; compute it again, or import it from a file")
+        try:
+            back = self._trash.give_back(deletion)
+            self._index.ask(lambda index: adopt(index, self._files, back))
+        except (OSError, sqlite3.Error) as error:
+            raise EngineError(f"the deletion could not be undone in {self.folder} {advice(error)}") from None
+        return back
+
+    def deletions(self) -> list[Deletion]:
+        """What was deleted a moment ago and can be had back, the newest first."""
+        self._trash.tidy()
+        return self._trash.deletions()
+
+    def empty_trash(self) -> None:
+        """Give up what could be had back."""
+        self._trash.tidy(most=-1)
+
+    def call(self, key: str, name: str | None = None, note: str | None = None) -> Label:
+        """Name a result, note something of it, or both; "" takes either away, None leaves it. Raises EngineError."""
+        if not self.has(key):
+            raise EngineError(f"there is no kept result {shortened(key)}")
+        known = self._files.label(key)
+        label = Label(known.name if name is None else _checked("name", " ".join(name.split()), _LONGEST_NAME),
+                      known.note if note is None else _checked("note", note.strip(), _LONGEST_NOTE))
+        try:
+            self._files.call(key, label)
+            self._index.ask(lambda index: entries.call(index, key, label))
+        except (OSError, sqlite3.Error) as error:
+            raise EngineError(f"names could not be changed in {self.folder} {advice(error)}") from None
+        return label
 
     def star(self, key: str, starred: bool = True) -> None:
         """Star a result, so that it never makes room for others, or take the star away; raises EngineError."""
@@ -222,6 +280,7 @@ class Store:
 
     def _fill(self, index: sqlite3.Connection) -> str:
         self._files.sweep()
+        self._trash.tidy()
         return fill(index, self._files)
 
     def _asked(self, question: Callable[[sqlite3.Connection], T], nothing: T) -> T:
@@ -255,27 +314,27 @@ class Store:
             return None
 
     def _drop(self, key: str, error: Exception) -> None:
-        """A damaged result is none: it is computed again when somebody asks for it, and is starred then if it was."""
+        """A damaged result is none: it is computed again when somebody asks for it, with its star and name."""
         log.warning("the kept result %s is damaged (%s: %s) and was dropped", key, type(error).__name__, error)
         try:
-            self._remove([key], stars=False)
+            self._remove([key], added=False)
         except EngineError as trouble:
             log.warning("%s", trouble)
 
-    def _remove(self, keys: Sequence[str], stars: bool) -> None:
+    def _remove(self, keys: Sequence[str], added: bool) -> None:
         gone = []
         try:
             try:
                 for key in keys:
-                    if stars:
-                        self._files.star(key).unlink(missing_ok=True)
+                    for addition in self._files.additions(key) if added else ():
+                        addition.unlink(missing_ok=True)
                     self._files.result(key).unlink(missing_ok=True)
                     gone.append(key)
             finally:
                 if gone and os.path.isdir(self.folder):
                     self._index.ask(lambda index: entries.remove(index, gone))
         except (OSError, sqlite3.Error) as error:
-            raise EngineError(f"the result could not be deleted from {self.folder} {advice(error)}") from None
+            raise _undeleted(self.folder, error) from None
 
     def _known_limit(self) -> int | None:
         """The limit that a result is kept by: what cannot be read costs no result, old or new."""
@@ -296,6 +355,16 @@ class Store:
 def store_in(folder: Path) -> Store:
     """This process's store in `folder`: one for all who use it, so that what it has mended is told once."""
     return Store(folder)
+
+
+def _undeleted(folder: Path, error: OSError | sqlite3.Error) -> EngineError:
+    return EngineError(f"the result could not be deleted from {folder} {advice(error)}")
+
+
+def _checked(what: str, text: str, most: int) -> str:
+    if len(text) > most:
+        raise EngineError(f"a {what} has at most {most} characters, and this one has {len(text)}; shorten it")
+    return encodable(text)
 
 
 def _acquired(lock: FileLock) -> bool:

@@ -15,22 +15,23 @@ def fill(index: sqlite3.Connection, files: Files) -> str:
     listed = {key for (key,) in index.execute("select key from results")}
     kept = files.results()
     unlisted = sorted(kept - listed)
-    adopted = sum(_adopt(index, files, unlisted[at:at + _BATCH]) for at in range(0, len(unlisted), _BATCH))
+    adopted = sum(adopt(index, files, unlisted[at:at + _BATCH]) for at in range(0, len(unlisted), _BATCH))
     _forget_gone(index, files, listed - kept)
     _measure(index, files)
     _mark_starred(index, files, kept)
+    _call(index, files, kept)
     lost = len(unlisted) - adopted
     missed = f"; {lost} could not be, and are computed again when asked for" if lost else ""
     return f"Results listed again: {adopted}{missed}."
 
 
-def _adopt(index: sqlite3.Connection, files: Files, keys: Sequence[str]) -> int:
+def adopt(index: sqlite3.Connection, files: Files, keys: Sequence[str]) -> int:
     """List these results as their files describe them; how many do."""
     found = [described for key in keys if (described := files.described(key)) is not None]
     if found:
         with index:
             for about, file in found:
-                entries.enter(index, about, file, files.starred(about.key))
+                entries.enter(index, about, file, files.starred(about.key), files.label(about.key))
     return len(found)
 
 
@@ -59,3 +60,12 @@ def _mark_starred(index: sqlite3.Connection, files: Files, kept: Collection[str]
         with index:
             for key in changed:
                 entries.mark(index, key, files.starred(key))
+
+
+def _call(index: sqlite3.Connection, files: Files, kept: Collection[str]) -> None:
+    listed = entries.labels(index)
+    lying = {key: files.label(key) for key in (files.labelled() | listed.keys()) & set(kept)}
+    if changed := {key: label for key, label in lying.items() if listed.get(key, entries.Label()) != label}:
+        with index:
+            for key, label in changed.items():
+                entries.call(index, key, label)

@@ -182,6 +182,7 @@ def wrap(module: nn.Module, classes: Sequence[str], *, mean: Sequence[float] = (
 def _structure(module: nn.Module) -> Iterator[str]:
     """The kind and settings of every layer: two networks with the same weights may still compute different things."""
     for name, layer in module.named_modules():
-        settings = {k: v for k, v in sorted(vars(layer).items())
-                    if not k.startswith("_") and isinstance(v, bool | int | float | str | tuple | None)}
+        passing = ("number",) if isinstance(layer, Classifier) else ()  # an ensemble's member: it says nothing of it
+        settings = {k: v for k, v in sorted(vars(layer).items()) if not k.startswith("_") and k not in passing
+                    and isinstance(v, bool | int | float | str | tuple | None)}
         yield f"{name}: {type(layer).__module__}.{type(layer).__qualname__} {settings}"

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.exploring import explanation, files, heatmaps, numbers, parts, remarks, smallest, steps, verdict
+from pages.exploring import against_eps, explanation, files, heatmaps, numbers, parts, remarks, smallest, steps, verdict
 from pages.exploring.run import Run
 from pages.exploring.scope import SCOPE
 from pages.ui import charts
@@ -38,8 +38,8 @@ def _details(run: Run, address: Address) -> None:
     with st.container():
         st.markdown("##### Where the model looks")
         heat = heatmaps.show(run, address)
-    by_step, search, table, how = st.tabs(["Step by step", "Smallest epsilon", "Numbers and files",
-                                           "How this attack works"])
+    by_step, search, against, table, how = st.tabs(["Step by step", "Smallest epsilon", "Against epsilon",
+                                                    "Numbers and files", "How this attack works"])
     with by_step:
         parts.show(run)
         if run.explored.walk is not None:
@@ -48,6 +48,8 @@ def _details(run: Run, address: Address) -> None:
             steps.show(run)
     with search:
         smallest.show(run)
+    with against:
+        against_eps.show(run)
     with table:
         numbers.show(run)
         files.show(run, heat)

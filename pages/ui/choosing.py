@@ -32,7 +32,8 @@ _EACH, _ALL, _NUMBERED = "each ", "all", "#"
 @dataclass(frozen=True)
 class Wants:
     """What a page lets choose. `offers` says which attacks it is about; `models` how many are chosen at first, `images`
-    how many; `budgets` are those at first, as the address writes them (none: the page has no control for them)."""
+    how many; `budgets` are those at first, as the address writes them (none: the page has no control for them).
+    `without` names settings of attacks that the page has a control of its own for."""
 
     offers: Callable[[type[Attack]], bool] = lambda attack: True
     attacks: tuple[str, ...] = ("fgsm", "pgd")
@@ -40,6 +41,7 @@ class Wants:
     images: str = "48"
     budgets: tuple[str, ...] = ("1/255", "2/255")
     models_help: str = ""
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,11 +192,11 @@ def _attackers(address: Address, wants: Wants) -> tuple[str, tuple[Attacker, ...
         raise EngineError("choose at least one attack")
     attackers = []
     for name in names:
-        if not params_of(ATTACKS[name]):
+        if not {p.name for p in params_of(ATTACKS[name])} - set(wants.without):
             attackers.append(Attacker(name, norm, {}))
             continue
         with st.expander(f"{ATTACKS[name].info.title}: settings"):
-            values = controls.settings(address, ATTACKS[name], norm, f"set.{name}")
+            values = controls.settings(address, ATTACKS[name], norm, f"set.{name}", wants.without)
             attackers.append(Attacker(name, norm, values))
     return norm, tuple(attackers)
 

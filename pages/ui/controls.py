@@ -3,7 +3,7 @@
 What is turned all the time is in a bar above the pictures, the rest in the sidebar.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -190,10 +190,12 @@ def goal(address: Address, classes: Sequence[str], truth: int | None) -> int | N
     return None if chosen == away else list(classes).index(chosen)
 
 
-def settings(address: Address, attack: type[Attack], norm: str, prefix: str = "set") -> dict[str, object]:
-    """One control for every parameter the attack declares, and a button for each of its presets. In the address they
-    are called `prefix`.NAME."""
-    declared = {_key(address.scope, attack.info, p, norm): NORMS[norm].resolved(p) for p in params_of(attack)}
+def settings(address: Address, attack: type[Attack], norm: str, prefix: str = "set",
+             without: Sequence[str] = ()) -> dict[str, object]:
+    """One control for every parameter the attack declares, but for those `without` one, and a button for each of its
+    presets. In the address they are called `prefix`.NAME."""
+    declared = {_key(address.scope, attack.info, p, norm): NORMS[norm].resolved(p) for p in params_of(attack)
+                if p.name not in without}
     _presets(address.scope, attack.info, declared)
     return {p.name: _param(address, p, key, f"{prefix}.{p.name}") for key, p in declared.items()}
 
@@ -206,7 +208,7 @@ def _key(scope: Scope, info: AttackInfo, p: Param, norm: str) -> str:
 
 def _presets(scope: Scope, info: AttackInfo, declared: Mapping[str, Param]) -> None:
     """Buttons that fill in all settings at once, where there is more to choose from than the defaults."""
-    if not info.presets:
+    if not any(p.name in values for values in info.presets.values() for p in declared.values()):
         return
     offered = {"Quick": {}, **{PRESETS[name]: values for name, values in info.presets.items()}}
     for column, (title, values) in zip(st.columns(len(offered)), offered.items(), strict=True):
@@ -289,12 +291,29 @@ def seed(address: Address) -> int:
 
 
 def surrogate(address: Address, models: Mapping[str, str]) -> str:
-    """Whose gradients are used: the model's own, or another's of `models` (name to title)."""
-    own = ""
-    return choice(address, "surrogate", "The attacker has", [own, *models], own, kind="model",
-                  format_func=lambda name: models.get(name, "the attacked model itself"),
-                  help="The attack is made on this model, then shown to the one above. Real attackers seldom have "
-                       "the very model they attack.")
+    """Whose gradients are used: the model's own, another's of `models` (name to title), or those of an ensemble that a
+    link asks for, in which the attacked model may be, too."""
+    own, one = "", one_of("model", ["", *models])
+    known = {*models, address.current(address.scope.control("model"))}
+
+    def read(text: str) -> str:
+        return text if _together(text, known) else one(text)
+
+    key = address.scope.control("surrogate")
+    seed = address.seed("surrogate", key, read, own, lambda name: name in (own, *models) or _together(name, known))
+    options = list(dict.fromkeys([own, *models, address.current(key)]))
+    chosen: str = st.selectbox(
+        "The attacker has", options, place(options, seed), key=key,
+        format_func=lambda name: models.get(name, name.replace(",", " + ") or "the attacked model itself"),
+        help="The attack is made on this model, then shown to the one above. Real attackers seldom have the very model "
+             "they attack.")
+    address.note("surrogate", chosen or None)
+    return chosen
+
+
+def _together(text: str, known: Collection[str]) -> bool:
+    """Whether the text names several of these models."""
+    return "," in text and all(name in known for name in text.split(","))
 
 
 def mask(address: Address, chosen: Picture) -> str:

@@ -19,6 +19,11 @@ def main() -> None:
                        initial_sidebar_state=352)
     page = st.navigation([
         st.Page(file("explore"), title="Explore", default=True),
+        st.Page(file("evaluate"), title="Evaluate"),
+        st.Page(file("epsilon"), title="Epsilon"),
+        st.Page(file("transfer"), title="Transfer"),
+        st.Page(file("blackbox"), title="Black box"),
+        st.Page(file("runs"), title="Runs"),
         st.Page(file("about"), title="About"),
     ], position="top")
     st.html(f"<style>{_CSS}</style>")

@@ -118,8 +118,8 @@ def model(address: Address, info: DatasetInfo) -> str:
 
 def several_models(address: Address, info: DatasetInfo, name: str, label: str, first: int, help: str = ""
                    ) -> tuple[str, ...]:
-    """Some of the models that know this data set's classes, the `first` few by default; raises EngineError where there
-    is none, or none was chosen."""
+    """Some of the models that know this data set's classes, by default the `first` few that tell the same ones apart;
+    raises EngineError where there is none, or none was chosen."""
     known = _known(info)
     key, names = address.scope.control(name), list(known)
 
@@ -129,7 +129,8 @@ def several_models(address: Address, info: DatasetInfo, name: str, label: str, f
     def valid(chosen: list[str]) -> bool:
         return all(one in names or is_path(one) for one in chosen)
 
-    seed = address.seed(name, key, read, names[:first], valid)
+    alike = [one for one in names if len(known[one].card.classes) == len(known[names[0]].card.classes)]
+    seed = address.seed(name, key, read, alike[:first], valid)
     options = list(dict.fromkeys([*names, *address.current(key)]))
     chosen: list[str] = st.multiselect(label, options, seed, key=key, accept_new_options=True,
                                        on_change=_typed_several, args=(key,),

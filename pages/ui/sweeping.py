@@ -11,7 +11,7 @@ from engine.experiments.gathered import runs_of
 from engine.work.jobs import Job, State, jobs
 from engine.work.kinds import Task
 from engine.work.store import Payload
-from pages.ui import shell
+from pages.ui import own, shell
 from pages.ui.charts import duration
 from pages.ui.scope import Scope
 from pages.ui.text import plain
@@ -63,6 +63,7 @@ def show(scope: Scope, task: Task | None, body: Callable[[Known], None], *, pric
         jobs().cancel(job, shell.owner())
     if task is not None and (job is not None and job.state in (State.DONE, State.QUEUED, State.RUNNING)):
         session[scope.key(_SHOWN)] = task
+        own.note(task.key)
     with line:
         _line(task, job, price, session.get(scope.key(_SHOWN)))
     shown: Task | None = session.get(scope.key(_SHOWN))
@@ -75,6 +76,33 @@ def show(scope: Scope, task: Task | None, body: Callable[[Known], None], *, pric
         body(Known(shown, read(known.payload)))
     elif known is not None and known.found is not None:
         body(_partly(known, so_far))
+
+
+def inline(scope: Scope, name: str, task: Task, body: Callable[[Known], None], *, explained: str, label: str,
+           by_itself: bool = False, read: Callable[[Payload], Any] = runs_of,
+           so_far: Callable[[Any], Any] = lambda found: found.runs()) -> None:
+    """The same for work in the middle of a page, which its own button `label` starts; `explained` stands above it while
+    nothing is known. `name` tells the page's pieces of work apart."""
+    job = jobs().find(task)
+    if job is None or job.state in (State.CANCELLED, State.FAILED):
+        if job is not None and job.error:
+            st.error(plain(job.error))
+        st.caption(plain(explained))
+        if not (st.button(label, key=scope.key(f"{name} start")) or (job is None and by_itself)):
+            if job is not None and job.found is not None:
+                body(_partly(job, so_far))
+            return
+        jobs().submit(task, shell.owner())
+        st.rerun()  # without the button
+    if job.state.over and job.payload is not None:
+        body(Known(task, read(job.payload)))
+        return
+    left, right = st.columns([5, 1], vertical_alignment="center", gap="small")
+    with left:
+        _progress(job)
+    if right.button("Stop", key=scope.key(f"{name} stop"), width="stretch"):
+        jobs().cancel(job, shell.owner())
+    _growing(job, body, so_far)
 
 
 def _line(task: Task | None, job: Job | None, price: str, shown: Task | None) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 import streamlit as st
 
 from engine.attacks.rows import Rows
-from engine.data import Dataset
 from engine.experiments.sources import Source
 from engine.experiments.sweeps import Sweep
 from engine.experiments.units import Unit, images_of, images_task, units_of
@@ -26,12 +25,14 @@ PAGE = 6
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One picture behind a number: image `place` of a unit; row `row` of `rows` says what the model made of it."""
+    """One picture behind a number: image `place` of a unit; row `row` of `rows` says what the model made of it, which
+    is `model` (default: as the rows call it) and need not be that on which the unit's pictures were made."""
 
     unit: Unit
     place: int
     rows: Rows
     row: int
+    model: str = ""
 
     @property
     def source(self) -> Source:
@@ -98,9 +99,9 @@ def _card(cell: Cell, task: Task) -> None:
                   Figure("Difference", amplified(change, gain),
                          pictures.difference_png(adversarial - clean, gain, f"{key} difference"))], columns=3)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.page_link(shell.file("explore"), label="Open in Explore", query_params=_texts(cell, data),
+        st.page_link(shell.file("explore"), label="Open in Explore", query_params=_texts(cell),
                      help="This very picture, with everything that can be seen of it.")
-        truth = data.classes[cell.rows.labels[cell.row]]
+        truth = cell.rows.classes[cell.rows.labels[cell.row]]
         st.caption(plain(f"{data.item_name(source.index)}, true class {truth}"))
 
 
@@ -113,7 +114,7 @@ def _says(cell: Cell, logits: np.ndarray) -> str:
     return f"{cell.rows.classes[int(values.argmax())]} {percent(float(odds.max() / odds.sum()))}"
 
 
-def _texts(cell: Cell, data: Dataset) -> dict[str, str]:
+def _texts(cell: Cell) -> dict[str, str]:
     """Explore's address for the picture as it came out in its batch."""
-    return runs.texts(Settings(cell.source, cell.rows.provenance.model, cell.rows.spec, "auto", cell.unit.indices),
-                      data.classes)
+    model = cell.model or cell.rows.provenance.model
+    return runs.texts(Settings(cell.source, model, cell.rows.spec, "auto", cell.unit.indices), cell.rows.classes)

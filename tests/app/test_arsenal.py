@@ -48,6 +48,15 @@ def test_a_surrogate_is_chosen_carried_and_repeated() -> None:
     assert "surrogate" not in address(app)
 
 
+def test_a_link_may_ask_for_an_ensemble_that_has_the_model_in_it() -> None:
+    both = "phantom-cxr/resnet18,phantom-cxr/densenet121"
+    app = run(opened(attack="fgsm", surrogate=both))
+    assert not app.error and address(app)["surrogate"] == both
+    assert f"--surrogate {both}" in command(app)
+    wrong = opened(attack="fgsm", surrogate="phantom-cxr/densenet121,kermany/densenet121")
+    assert "surrogate = phantom-cxr/densenet121,kermany" in wrong.error[0].value
+
+
 def test_the_lesion_can_be_attacked_alone() -> None:
     app = run(opened(attack="bim", mask="lesion", eps="8/255"))
     assert "--mask lesion" in command(app)

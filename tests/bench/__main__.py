@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.bench import attacks, blackbox, explore, report, transfer
+from tests.bench import attacks, blackbox, curves, explore, report, transfer
 
 # A section: text for BENCHMARKS.md, or None where this machine cannot measure it (what stands there then stays).
 # `quick` asks for the smallest run that shows that the measuring works. New benchmarks are added here.
@@ -15,6 +15,7 @@ SECTIONS: dict[str, Callable[[bool], str | None]] = {
     **{f"pgd-{arch}-gpu": partial(attacks.on_gpu, arch) for arch in attacks.ARCHS},
     **{f"{attack}-cpu": partial(blackbox.on_cpu, attack) for attack in blackbox.TITLES},
     "transfer-cpu": transfer.on_cpu,
+    "curves-cpu": curves.on_cpu,
     "explore": explore.in_browser,
 }
 

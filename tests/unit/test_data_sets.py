@@ -192,3 +192,39 @@ def test_no_such_image_or_data_set() -> None:
             data.images([index])
     with pytest.raises(EngineError, match="phantom-cxr"):
         engine.data.load("fantom-cxr")
+
+
+def test_phantoms_are_grouped_by_the_size_of_their_lesion() -> None:
+    data = engine.data.load("phantom-cxr", "test")
+    for index in range(12):
+        names, lesion = data.groups(index), data.lesion(index)
+        if lesion is None:
+            assert names == {}
+            continue
+        lungs = data.lungs(index)
+        assert lungs is not None
+        share = lesion.sum() / lungs.sum()
+        expected = "small" if share < 0.08 else "medium" if share < 0.12 else "large"
+        assert names["Size of the lesion"].split()[0] == expected
+        assert engine.data.load("phantom-cxr@32", "test").groups(index) == names
+
+
+def test_kermany_names_carry_the_cause() -> None:
+    assert kermany.cause("person12_virus_3.jpeg") == "virus"
+    assert kermany.cause("person1000_bacteria_2931.jpeg") == "bacteria"
+    assert kermany.cause("IM-0023-0001.jpeg") == kermany.cause("person_bacterial.png") == ""
+
+
+def test_real_pneumonias_have_a_cause_and_others_none(data_home: Path) -> None:
+    data = engine.data.load("kermany")
+    for index in range(0, len(data), 20):
+        names = data.groups(index)
+        assert names.get("Cause of the pneumonia") in (("bacteria", "virus") if data.labels[index] else (None,))
+
+
+def test_names_of_breakhis_carry_slide_and_magnification(tmp_path: Path) -> None:
+    for folder, name in (("benign", "SOB_B_A-14-22549CD-400-006.png"), ("malignant", "picture.png")):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / folder / name)
+    data = engine.data.load(f"folder:{tmp_path}")
+    assert data.groups(0) == {"Slide": "14-22549CD", "Magnification": "400"} and data.groups(1) == {}

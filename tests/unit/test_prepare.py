@@ -137,6 +137,11 @@ def test_a_member_that_cannot_be_rearranged_is_named_and_the_others_are_quick():
     assert alone.numerics == "reference" and "stubborn: torch.fx" in alone.note
 
 
+def test_an_ensembles_digest_is_that_of_its_members_wherever_they_were_loaded():
+    digests = [ensemble([convnet(0), convnet(1)]).digest for _ in range(2)]
+    assert digests[0] == digests[1] != ensemble([convnet(1), convnet(0)]).digest
+
+
 def test_an_ensemble_of_the_same_models_is_made_and_prepared_once():
     members = [convnet(0), convnet(1)]
     assert ensemble(members) is ensemble(list(members))

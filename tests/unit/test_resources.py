@@ -10,6 +10,7 @@ from torch import Tensor
 
 import engine
 from engine.attacks.base import ATTACKS, Attack, AttackInfo, Cost, Knowledge, Others, Paper
+from engine.attacks.result import FRAMES
 from engine.attacks.runner import Resources
 from engine.data import load
 from engine.errors import EngineError
@@ -142,8 +143,8 @@ def test_a_walk_is_kept_with_its_milestones(shift: None) -> None:
     assert walk.queries[:, 2].tolist() == [50, 100, 150, 200]
     full = 0.25 * np.sqrt(3 * 64)
     np.testing.assert_allclose(walk.distances[:, 0], full * np.array([4, 3, 2, 1]) / 4, rtol=1e-5)
-    np.testing.assert_allclose(walk.film[0, 1], clean[1] + 0.25 * 3 / 4, atol=1e-6)  # at 100 queries
-    np.testing.assert_allclose(walk.film[1, 1], clean[1] + 0.25 / 4, atol=1e-6)  # at 250: the last known
+    np.testing.assert_allclose(walk.film[FRAMES.index(100), 1], clean[1] + 0.25 * 3 / 4, atol=1e-6)  # at 100 queries
+    np.testing.assert_allclose(walk.film[FRAMES.index(250), 1], clean[1] + 0.25 / 4, atol=1e-6)  # the last known
 
 
 def test_a_black_box_attack_gets_no_more_queries_than_it_declares(shift: None) -> None:

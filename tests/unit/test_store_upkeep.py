@@ -66,7 +66,7 @@ def test_an_index_of_the_first_version_loses_nothing(tmp_path, described: bool) 
         assert store.facts(entry.key) == FACTS and store.get(entry.key) is not None
     assert store.usage().all == weighed(tmp_path)
     with contextlib.closing(sqlite3.connect(tmp_path / "index.sqlite")) as connection:
-        assert connection.execute("pragma user_version").fetchone() == (len(MIGRATIONS),) == (2,)
+        assert connection.execute("pragma user_version").fetchone() == (len(MIGRATIONS),) == (3,)
     put(store, "a")  # whose file says all about itself now
     assert store._index.ask(lambda index: index.execute("select 1 from earlier where key = 'a'").fetchall()) == []
 

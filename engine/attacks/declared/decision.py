@@ -66,6 +66,7 @@ class HopSkipJump(Jumping):
         others=OTHERS,
         presets={PAPER_PRESET: {"queries": 25_000}},
         version=2,
+        plans="how many probes its last direction is made of follows from what is left",
     )
 
 
@@ -96,6 +97,7 @@ class GBBA(Jumping):
         others=OTHERS,
         presets={PAPER_PRESET: {"queries": 20_000}},
         version=2,
+        plans="how many probes its last direction is made of follows from what is left",
     )
     correction: str = param(IN_CONFLICT, title="Correction", choices=(IN_CONFLICT, ALWAYS),
                             help="When the direction loses its part along the change so far: only where the two point "
@@ -129,6 +131,7 @@ class Boundary(DecisionAttack):
         bounded=False,
         others=OTHERS,
         version=2,
+        plans="its last round has fewer tries where fewer are left",
     )
     around: float = param(0.01, title="Step around", low=1e-4, high=1.0, step=0.001,
                           help="The first step sideways, as a share of the distance; it adapts.")
@@ -233,6 +236,7 @@ class GeoDA(DecisionAttack):
         bounded=False,
         others=OTHERS,
         version=2,
+        plans="it shares all its queries among its steps before it begins",
     )
     frequencies: int = param(75, title="Frequencies", low=1, high=512, step=5,
                              help="How many of the lowest frequencies, across and down, the probes are made of.")

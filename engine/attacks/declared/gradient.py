@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from engine.attacks.base import Attack, AttackInfo, Cost, Knowledge, Paper, register
 from engine.attacks.norms import IN_NORM
-from engine.params import param
+from engine.params import Value, param
 
 ALL_STEPS = "all steps"
 FIRST_SUCCESS = "first success"
@@ -37,6 +37,10 @@ class GradientAscent(Attack):
         passes = self.steps * self.restarts
         return Cost(gradients=passes, queries=passes)
 
+    @property
+    def straight(self) -> bool:
+        return self.steps * self.restarts == 1 and not self.random_start
+
 
 @dataclass(frozen=True, kw_only=True)
 class Iterated(GradientAscent):
@@ -50,6 +54,9 @@ class Iterated(GradientAscent):
     stop: str = param(ALL_STEPS, title="Stop", choices=(ALL_STEPS, FIRST_SUCCESS),
                       help="'all steps' goes on after the model is fooled and makes it surer of its mistake; "
                            "'first success' leaves each image alone as soon as it fools the model, which is faster.")
+
+    def hasty(self) -> dict[str, Value]:
+        return {"stop": FIRST_SUCCESS}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,6 +42,7 @@ class Square(ScoreAttack):
         look_for="Stripes and squares: nothing in the pattern follows the picture.",
         presets={PAPER_PRESET: {"queries": 10_000}},
         version=3,
+        plans="its squares shrink by the share of its queries that is spent",
     )
     share: float = param(0.8, title="First share", low=0.001, high=1.0, step=0.05,
                          help="The share of the image that the first square covers; it shrinks as queries are spent.")

@@ -1,0 +1,131 @@
+"""python -m engine evaluate: what attacks do to models on a data set, in every number."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+from engine.cli.options import add_attack_options, bench
+from engine.cli.output import Writer, as_json, out_folder, print_json, write
+from engine.cli.parser import Commands, add_config
+from engine.cli.several import add_several, sweep_from
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from engine.attacks.rows import Rows
+    from engine.experiments.sweeps import Sweep
+
+DEFAULT_EPS = "2/255"
+
+
+def add(commands: Commands) -> None:
+    # The later option of a name stands: here several models and seeds are taken.
+    parser = commands.add_parser("evaluate", help="what attacks do to models on a data set, in every number",
+                                 conflict_handler="resolve")
+    parser.add_argument("--attack", required=True, help="one or more, with commas")
+    parser.add_argument("--eps", default=DEFAULT_EPS,
+                        help=f"budgets in [0,1], with commas (default {DEFAULT_EPS}); attacks that have none run once")
+    add_attack_options(parser)
+    add_several(parser)
+    add_config(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from engine.experiments.config import config_text, settings_of
+    from engine.experiments.gathered import runs_of
+    from engine.experiments.sweeps import evaluation_task
+
+    sweep = sweep_from(arguments)
+    repeats = config_text("evaluate", settings_of(vars(arguments)))
+    task, out = evaluation_task(sweep, arguments.device), out_folder(arguments.out)
+    runs = runs_of(bench(arguments).result(task))
+    facts = _facts(sweep, runs)
+    if arguments.json:
+        print_json(facts)
+    else:
+        _print(sweep, runs, facts)
+    if out is not None:
+        write(out, _files(sweep, runs, facts, repeats))
+
+
+def _facts(sweep: Sweep, runs: Sequence[Rows]) -> dict[str, Any]:
+    from engine.experiments.aloud import by_budget, remarks, sentences
+    from engine.experiments.evaluate import summary
+
+    said = [{"model": same[0].provenance.model, "attack": same[0].spec.attack, "seed": same[0].spec.seed,
+             "sentences": sentences(same)} for same in by_budget(runs)]
+    return {"dataset": sweep.dataset, "split": sweep.split, "indices": list(sweep.indices),
+            "runs": [{**summary(rows), "warnings": list(rows.warnings)} for rows in runs], "said": said,
+            "remarks": remarks(runs)}
+
+
+def _print(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any]) -> None:
+    from engine.cli.output import printable
+    from engine.experiments.aloud import title
+
+    def share(value: float | None) -> str:
+        return "-" if value is None else f"{value:.1%}"
+
+    print(printable(f"{len(sweep.indices)} images of {sweep.dataset}/{sweep.split}"))
+    for rows, found in zip(runs, facts["runs"], strict=True):
+        low, high = found["accuracy_adversarial_interval"]
+        print(printable(f"{found['model']}, {title(rows)}, seed {found['seed']}"))
+        print(f"  accuracy      {share(found['accuracy_clean'])} -> {share(found['accuracy_adversarial'])} "
+              f"(95 % interval {low:.1%} to {high:.1%})")
+        print(f"  success       {share(found['success_rate'])} of the {found['attacked']} classified correctly")
+        for name in ("precision", "recall", "specificity", "f1", "auc"):
+            means = [found[name][side]["macro"] for side in ("clean", "adversarial")]
+            print(f"  {name:13} {' -> '.join('-' if mean is None else f'{mean:.3f}' for mean in means)} (macro)")
+        for warning in found["warnings"]:
+            print(printable(f"  warning: {warning}"))
+    for group in facts["said"]:
+        for sentence in group["sentences"]:
+            print(printable(f"{group['model']}, {group['attack']}: {sentence}"))
+    for line in facts["remarks"]:
+        print(printable(f"note: {line}"))
+
+
+def _files(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any], repeats: str) -> dict[str, Writer]:
+    from engine.experiments import evaluation_plots as plots
+    from engine.experiments import evaluation_tables as tabled
+    from engine.experiments.evaluate import subgroups
+    from engine.experiments.frames import write_parquet
+    from engine.experiments.sources import opened
+
+    known = subgroups(opened(sweep.dataset, sweep.split), sweep.indices)
+    tables = {"overview": tabled.overview(runs), "scores": tabled.scores_table(runs),
+              "confusion": tabled.confusion_table(runs),
+              "images": tabled.standings_table(runs, dict(zip(runs[0].identities, sweep.images, strict=True)))}
+    if known:
+        tables["subgroups"] = tabled.groups_table(runs, known)
+    figures: dict[str, Callable[[], Figure]] = {"accuracy": lambda: plots.accuracies(runs)}
+    figures |= {f"confusion-{place + 1:02}": lambda rows=rows: plots.confusion(rows)  # type: ignore[misc]
+                for place, rows in enumerate(runs)}
+    return {
+        "rows.parquet": lambda file: write_parquet(runs, sweep.images, file),
+        "evaluate.json": as_json(facts),
+        "sweep.toml": lambda file: file.write(repeats.encode()),
+        **{f"{name}.csv": _csv(table) for name, table in tables.items()},
+        **{f"{name}.tex": _text(tabled.as_latex(table)) for name, table in tables.items()},
+        **{f"{name}.{form}": _drawn(draw, form) for name, draw in figures.items() for form in plots.FORMATS},
+    }
+
+
+def _csv(table: Any) -> Writer:
+    return lambda file: table.to_csv(file, index=False)
+
+
+def _text(text: str) -> Writer:
+    return lambda file: file.write(text.encode())
+
+
+def _drawn(draw: Callable[[], Figure], form: str) -> Writer:
+    def write(file: IO[bytes]) -> None:
+        from engine.experiments.evaluation_plots import save
+
+        save(draw(), form, file)
+
+    return write

@@ -1,0 +1,197 @@
+"""python -m engine transfer: who fools whom."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+from engine.cli.options import add_attack_options, bench, class_map_of, number, selected, spec_of, target_of
+from engine.cli.output import Writer, as_json, out_folder, print_json, printable, write
+from engine.cli.parser import Commands, add_config
+from engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from engine.attacks.rows import Rows
+    from engine.attacks.spec import AttackSpec
+    from engine.experiments.alignment import Alignment
+    from engine.experiments.transfer import Transfer
+    from engine.experiments.transferred import Cell, Matrix
+
+DEFAULT_EPS = "2/255"
+TOGETHER, OTHERS = "together", "others"
+
+
+def add(commands: Commands) -> None:
+    # The later option of a name stands.
+    parser = commands.add_parser("transfer", help="what is made on one model, shown to others: who fools whom",
+                                 conflict_handler="resolve")
+    parser.add_argument("--attack", required=True, help="one or more that have a model, with commas")
+    parser.add_argument("--eps", default=DEFAULT_EPS, help=f"budgets in [0,1], with commas (default {DEFAULT_EPS})")
+    add_attack_options(parser)
+    parser.add_argument("--model", "--models", dest="models", required=True, metavar="M1,M2",
+                        help="the models that are to be fooled, with commas: names, or checkpoints' paths")
+    parser.add_argument("--sources", default="", metavar="M1,M2",
+                        help="the models that the attacker has, with commas (default: those of --models)")
+    parser.add_argument("--ensemble", nargs="?", const=TOGETHER, default="", choices=("", TOGETHER, OTHERS),
+                        help=f"also as sources: all sources {TOGETHER}, as one (the default where nothing is said), or "
+                             f"for every model all {OTHERS} together")
+    parser.add_argument("--alignment", action="store_true",
+                        help="also the cosine between the models' input gradients, which explains who fools whom")
+    parser.add_argument("--seed", default="0", help="one or more, with commas (default 0)")
+    parser.add_argument("--surrogate", default="", help=argparse.SUPPRESS)  # that is what the sources are
+    add_config(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from engine.experiments.config import config_text, settings_of
+    from engine.experiments.gathered import runs_of
+    from engine.experiments.transfer import transfer_task
+    from engine.experiments.transferred import matrices
+
+    asked = _asked(arguments)
+    repeats = config_text("transfer", settings_of(vars(arguments)))
+    out, where = out_folder(arguments.out), bench(arguments)
+    runs = runs_of(where.result(transfer_task(asked, arguments.device)))
+    found, alignment = matrices(asked, runs), _alignment(arguments, asked)
+    facts = _facts(asked, found, alignment)
+    if arguments.json:
+        print_json(facts)
+    else:
+        _print(asked, runs, found, alignment)
+    if out is not None:
+        write(out, _files(asked, runs, found, facts) | {"sweep.toml": lambda file: file.write(repeats.encode())})
+
+
+def _asked(arguments: argparse.Namespace) -> Transfer:
+    from engine.experiments.transfer import transfer_of
+
+    targets = _listed("models", arguments.models)
+    first = argparse.Namespace(**{**vars(arguments), "model": targets[0]})
+    class_map = class_map_of(first)
+    split, indices = selected(arguments)
+    return transfer_of(arguments.dataset, split, indices, _sources(arguments, targets), targets,
+                       _specs(arguments, target_of(arguments.target, class_map)),
+                       tuple(class_map.names.items()) if arguments.map else ())
+
+
+def _sources(arguments: argparse.Namespace, targets: Sequence[str]) -> list[str]:
+    from engine.experiments.transfer import ensembles
+
+    single = _listed("sources", arguments.sources) if arguments.sources else list(targets)
+    return [*single, *(ensembles(single, apart=arguments.ensemble == OTHERS) if arguments.ensemble else ())]
+
+
+def _specs(arguments: argparse.Namespace, target: int | None) -> list[AttackSpec]:
+    """Every attack at every budget with every seed."""
+    from engine.attacks import ATTACKS
+
+    budgets = sorted({number("--eps", text) for text in _listed("eps", arguments.eps)})
+    return [spec_of(argparse.Namespace(**{**vars(arguments), "seed": _seed(seed)}), attack, eps, target)
+            for attack in _listed("attack", arguments.attack)
+            for eps in (budgets if ATTACKS[attack].info.bounded else (None,))
+            for seed in _listed("seed", arguments.seed)]
+
+
+def _listed(option: str, text: str) -> list[str]:
+    """The values of an option that takes several with commas; raises EngineError where there is none."""
+    values = [value.strip() for value in text.split(",") if value.strip()]
+    if not values:
+        raise EngineError(f"--{option} needs at least one value")
+    return values
+
+
+def _seed(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise EngineError(f"--seed must be whole numbers with commas, such as 0,1, not '{text}'") from None
+
+
+def _alignment(arguments: argparse.Namespace, asked: Transfer) -> Alignment | None:
+    if not arguments.alignment:
+        return None
+    from engine.experiments.alignment import Alignment, alignment_task
+
+    task = alignment_task(asked.dataset, asked.split, asked.indices, asked.models, asked.names, arguments.device)
+    return Alignment.of(bench(arguments).result(task))
+
+
+def _facts(asked: Transfer, found: Sequence[Matrix], alignment: Alignment | None) -> dict[str, Any]:
+    from engine.experiments.transfer_words import explained, sentences
+
+    each = [{**matrix.summary(), "sentences": list(sentences(matrix))} for matrix in found]
+    return {"dataset": asked.dataset, "split": asked.split, "n": len(asked.indices), "indices": list(asked.indices),
+            **each[0], "attacks": each,
+            "alignment": None if alignment is None else {**alignment.summary(),
+                                                         "sentence": explained(alignment, found[0])}}
+
+
+def _print(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], alignment: Alignment | None) -> None:
+    from engine.experiments.transfer_words import attack_title, explained, sentences, short
+
+    names = short((*asked.sources, *asked.targets))
+    print(printable(f"{len(asked.indices)} images of {asked.dataset}/{asked.split}; success over those that the target "
+                    "classified correctly"))
+    for matrix in found:
+        print(printable(f"{attack_title(matrix.attack, asked.attacks)}: made on (down), shown to (across)"))
+        _table([names[source] for source in matrix.sources], [names[target] for target in matrix.targets],
+               [[_cell(cell) for cell in row] for row in matrix.cells])
+        for sentence in sentences(matrix):
+            print(printable(f"  {sentence}"))
+    if alignment is not None:
+        labels = [names[model] for model in alignment.models]
+        print("cosine between the models' input gradients")
+        _table(labels, labels, [["-" if cosine.mean is None else f"{cosine.mean:.3f}" for cosine in row]
+                                for row in alignment.matrix()])
+        print(printable(f"  {explained(alignment, found[0])}"))
+    for warning in dict.fromkeys(line for rows in runs for line in rows.warnings):
+        print(printable(f"  warning: {warning}"))
+
+
+def _cell(cell: Cell) -> str:
+    """A success with how it is counted; [] around what was made on the target itself, () on it and others."""
+    from engine.experiments.transferred import Relation
+
+    share = cell.fooled
+    text = "-" if share.rate is None else f"{share.rate:.1%} of {share.of}"
+    return {Relation.ITSELF: f"[{text}]", Relation.MEMBER: f"({text})"}.get(cell.relation, text)
+
+
+def _table(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    first = max(map(len, rows))
+    widths = [max(len(name), *(len(row[place]) for row in cells)) for place, name in enumerate(columns)]
+    for name, row in zip(("", *rows), (columns, *cells), strict=True):
+        texts = "  ".join(f"{text:>{width}}" for text, width in zip(row, widths, strict=True))
+        print(printable(f"  {name:{first}}  {texts}".rstrip()))
+
+
+def _files(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], facts: dict[str, Any]) -> dict[str, Writer]:
+    from engine.experiments import transfer_plots as plots
+    from engine.experiments.frames import write_parquet
+    from engine.experiments.transfer_words import readable
+    from engine.experiments.transferred import long, wide
+
+    table = readable(found)
+    figures: dict[str, Callable[[], Figure]] = {"matrix": lambda: plots.heat(found),
+                                                "means": lambda: plots.means(found)}
+    return {
+        "rows.parquet": lambda file: write_parquet(runs, asked.images, file),
+        "transfer.json": as_json(facts),
+        "matrix.csv": lambda file: wide(found).to_csv(file, index=False),
+        "matrix.tex": lambda file: file.write(table.to_latex(index=False, escape=True, float_format="%.3g").encode()),
+        "pairs.csv": lambda file: long(found).to_csv(file, index=False),
+        **{f"{name}.{form}": _drawn(draw, form) for name, draw in figures.items() for form in plots.FORMATS},
+    }
+
+
+def _drawn(draw: Callable[[], Figure], form: str) -> Writer:
+    def write(file: IO[bytes]) -> None:
+        from engine.experiments.transfer_plots import save
+
+        save(draw(), form, file)
+
+    return write

@@ -1,0 +1,61 @@
+"""Epsilon: how well models hold against the size of a change, and where that is still below what the eye sees."""
+
+import streamlit as st
+
+from engine.attacks import ATTACKS
+from engine.errors import EngineError
+from engine.experiments.ladder import Curves, curves_of, curves_task, paid_for
+from engine.work.kinds import Task
+from pages.epsilons import options, parts
+from pages.epsilons.lines import ACCURACY
+from pages.epsilons.parts import View
+from pages.epsilons.scope import SCOPE
+from pages.ui import choosing, shell, sources, sweeping
+from pages.ui.address import Address
+from pages.ui.choosing import Chosen, Wants
+from pages.ui.text import plain
+
+WANTS = Wants(offers=lambda attack: attack.info.bounded, images="12", attacks=("fgsm", "pgd"),
+              budgets=tuple(f"{level:g}/255" for level in (0, 0.5, 1, 2, 4, 8)),
+              models_help="Several are compared on the same images.")
+COSTS_LITTLE = 1500  # gradients and queries up to which a freshly opened page computes by itself
+
+
+def runs_by_itself(chosen: Chosen, curves: Curves) -> bool:
+    """Whether it costs so little that opening the page is reason enough."""
+    each = [ATTACKS[spec.attack](**spec.params) for spec in paid_for(curves)]
+    if any(attack.learning_cost(1).queries for attack in each):
+        return False
+    images = len(chosen.indices) * len(chosen.models)
+    costs = [attack.cost() for attack in each]
+    return images * sum(max(cost.gradients, cost.queries) for cost in costs) <= COSTS_LITTLE
+
+
+def page() -> None:
+    """The sidebar says what is drawn; the bar starts it, and all that is known of it stands below."""
+    address = Address(SCOPE, "dataset")
+    task: Task | None = None
+    view = View(ACCURACY, "symlog")
+    price, wrong, by_itself = "", "", False
+    with st.sidebar:
+        try:
+            chosen = choosing.choose(address, WANTS)
+            curves = curves_of(chosen.sweep(), options.readings(address), pictures=True)
+            view = View(options.measure(address, chosen.data.classes), options.axis(address))
+            task = curves_task(curves, chosen.device)
+            price, by_itself = chosen.price(paid_for(curves)), runs_by_itself(chosen, curves)
+        except EngineError as error:
+            wrong = str(error)[0].upper() + str(error)[1:]
+    top = st.container()
+    sweeping.show(SCOPE, task, lambda known: parts.show(known, view), price=price, by_itself=by_itself)
+    if task is not None:
+        address.check_names()
+    with top:
+        for path, texts in address.questions.items():
+            sources.ask(SCOPE, path, texts)
+        for line in filter(None, (wrong, *address.problems)):
+            st.error(plain(line))
+    address.write(complete=task is not None)
+
+
+shell.run(page)

@@ -1,0 +1,131 @@
+"""The lines of the curves: what is drawn of runs that differ in eps alone, and what is said of them. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.attacks import ATTACKS
+from engine.attacks.norms import NORMS, Norm
+from engine.attacks.rows import Rows
+from engine.experiments.curve import eps_of, lines_of, recalls, rises
+from engine.experiments.evaluate import AFTER, scores
+from engine.experiments.eyes import Zone
+from engine.metrics.rates import Estimate, share
+from pages.ui.charts import percent
+
+ACCURACY, AUC = "Accuracy", "AUC"
+RECALL = "Recall of "
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """The runs of one attack on one model with one seed, in ascending order of eps, under a name that tells them from
+    the other lines; `number` gives them a colour."""
+
+    name: str
+    runs: tuple[Rows, ...]
+    number: int
+
+    @property
+    def norm(self) -> Norm:
+        return NORMS[self.runs[0].spec.norm]
+
+    @property
+    def shown(self) -> list[float]:
+        """Every eps as people read it."""
+        return [eps_of(rows) * self.norm.factor for rows in self.runs]
+
+    @property
+    def rising(self) -> list[int]:
+        """The places at which accuracy has risen since the one before."""
+        found = {id(rise.after) for rise in rises(self.runs)}
+        return [place for place, rows in enumerate(self.runs) if id(rows) in found]
+
+
+def lines(runs: Sequence[Rows]) -> list[Line]:
+    """Every line under its name: as much as is needed to tell it from the others."""
+    found = lines_of(runs)
+    firsts = [line[0] for line in found]
+    several = {what: len({get(rows) for rows in firsts}) > 1 for what, get in _PARTS.items()}
+    return [Line(", ".join([_PARTS["attack"](line[0]),
+                            *(_PARTS[what](line[0]) for what in ("model", "seed") if several[what])]),
+                 tuple(line), number) for number, line in enumerate(found)]
+
+
+_PARTS = {
+    "attack": lambda rows: ATTACKS[rows.spec.attack].info.title,
+    "model": lambda rows: rows.provenance.model,
+    "seed": lambda rows: f"seed {rows.spec.seed}",
+}
+
+
+def measured(rows: Rows, measure: str) -> Estimate:
+    """ACCURACY, AUC, or RECALL with a class's name."""
+    if measure == ACCURACY:
+        return share(int((rows.predicted_adversarial == rows.labels).sum()), len(rows.labels))
+    if measure == AUC:
+        return scores(rows, AFTER).scores["auc"].macro
+    return recalls(rows)[measure.removeprefix(RECALL)]
+
+
+def measures(classes: Sequence[str]) -> list[str]:
+    """All there are for these classes."""
+    return [ACCURACY, *(RECALL + name for name in classes), AUC]
+
+
+# ---- in words
+
+
+def size(norm: Norm, eps: float) -> str:
+    """An eps for people, with three digits."""
+    return norm.text(eps, ".3g")
+
+
+def sentence(line: Line, zone: Zone | None) -> str:
+    """What the worst case means, for who treats patients."""
+    worst = line.runs[-1]
+    attacked, fooled = int(worst.attacked.sum()), int(worst.success.sum())
+    if not attacked:
+        return f"{line.name}: the model read none of these {len(worst.labels)} images correctly, so nothing could flip."
+    top = size(line.norm, eps_of(worst))
+    said = (f"{line.name}: of the {attacked} images that the model read correctly, {fooled} are flipped within {top}")
+    half = next((rows for rows in line.runs if 2 * int(rows.success.sum()) >= attacked), None)
+    said += f"; half of them from {size(line.norm, eps_of(half))} on." if half is not None else "; half of them hold."
+    return said if zone is None else f"{said} {danger(line, zone)}"
+
+
+def danger(line: Line, zone: Zone) -> str:
+    """The zone between the model's boundary and the eye's, as a number."""
+    if zone.share is None or zone.seen is None:
+        return ""
+    low, high = zone.interval
+    words = (f"{zone.unseen} of {zone.of} ({percent(zone.share)}, 95 % interval {percent(low)} to {percent(high)}) "
+             f"flip before the eye would see anything, which it does from about {size(line.norm, zone.seen[0])} on")
+    if zone.times is not None and zone.times > 1:
+        words += f": {zone.times:.2g} times what half of them need"
+    return f"{words}."
+
+
+def explained(line: Line) -> list[str]:
+    """Every rise of accuracy, and why that is not the model's doing."""
+    return [str(rise) for rise in rises(line.runs)]
+
+
+def saved(runs: Sequence[Rows]) -> str:
+    """What one gradient for all, or halving, has saved, of what as many runs of their own would have spent."""
+    spent = sum(int(rows.gradients.sum()) for rows in runs)
+    naive = sum(ATTACKS[rows.spec.attack](**rows.spec.params).cost().gradients * len(rows.labels) for rows in runs)
+    if not naive or spent >= naive:
+        return ""
+    return f"Spent {spent:,} gradients instead of the {naive:,} of separate runs: {percent(spent / naive)}."
+
+
+def histogram(zone: Zone, labels: np.ndarray, rungs: Sequence[float]) -> list[list[int]]:
+    """How many images of each class (0 to the highest of `labels`) are flipped first at each of `rungs`, and in the
+    last place how many at none."""
+    bins = [*rungs, np.inf]
+    return [[int(((zone.smallest == eps) & (labels == label)).sum()) for eps in bins]
+            for label in range(int(labels.max(initial=-1)) + 1)]

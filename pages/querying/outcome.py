@@ -1,0 +1,129 @@
+"""What is known of walks: sentences, figures, films, numbers, and the pictures behind them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from engine.attacks.norms import NORMS
+from engine.experiments.querycurves import WITHIN, QueryCurve, drawn, query_curve, table
+from engine.experiments.sources import opened
+from engine.experiments.sweeps import Sweep
+from engine.experiments.walks import Walks, plan
+from pages.querying import films, plots, words
+from pages.querying.asking import Asked
+from pages.querying.scope import SCOPE
+from pages.ui import figures, thumbs
+from pages.ui.charts import counted
+from pages.ui.sweeping import Known
+from pages.ui.text import plain
+from pages.ui.thumbs import Cell
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """Walks as far as there are any, their curves at the counts that are asked for, and the sweep they are of."""
+
+    known: Known
+    walks: list[Walks]
+    curves: list[QueryCurve]
+
+    @property
+    def sweep(self) -> Sweep:
+        return cast(Sweep, self.known.task.spec)
+
+
+def shown_of(known: Known, asked: Asked | None) -> Shown:
+    """Read as it is asked for, as far as that fits what was walked."""
+    walks = cast(list[Walks], known.runs)
+    own, limit = walks[0].spec.norm, min(one.limit for one in walks)
+    norm = asked.norm if asked is not None and asked.measured else own
+    sizes = asked.sizes if asked is not None and asked.norm == norm else WITHIN[norm]
+    counts = [count for count in (asked.counts if asked is not None else ()) if count < limit] + [limit]
+    return Shown(known, walks, [query_curve(one, counts, sizes, norm) for one in walks])
+
+
+def show(known: Known, asked: Asked | None) -> None:
+    """All of it."""
+    if not known.runs:
+        st.caption("The first images are on their way.")
+        return
+    it = shown_of(known, asked)
+    data = opened(it.sweep.dataset, it.sweep.split)
+    if growing := words.so_far(it.curves, len(it.sweep.indices), known.share):
+        st.caption(growing)
+    for line in words.sentences(it.curves, data.image(it.sweep.indices[0]).size):
+        st.markdown(plain(line))
+    _figures(it)
+    st.markdown("###### On the way")
+    films.show(it.walks, it.curves, data)
+    _numbers(it)
+
+
+def _figures(it: Shown) -> None:
+    asked = [point.queries for point in it.curves[0].points]
+    lines = [drawn(one, curve) for one, curve in zip(it.walks, it.curves, strict=True)]
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.markdown("###### Norm against queries")
+        st.caption("Median of the images that were read correctly, those not fooled yet counted as infinite; band: the "
+                   "quartiles; dotted: the mean of those fooled so far.")
+        figures.figure(SCOPE, plots.norm_against_queries(lines, asked), "norm-against-queries", table(lines))
+    with right:
+        st.markdown("###### Success against queries")
+        st.caption("Share of these images fooled by a change of at most the size named; bars: 95 % intervals (Wilson).")
+        figures.figure(SCOPE, plots.success_against_queries(lines, asked), "success-against-queries", table(it.curves))
+
+
+def _numbers(it: Shown) -> None:
+    """The points as a table, of which a line opens its pictures; and what must be known besides."""
+    st.markdown("###### Numbers")
+    numbers = readable(it.curves)
+    if not it.known.complete:
+        figures.table(SCOPE, numbers, "points so far")
+        return
+    event = figures.table(SCOPE, numbers, "points", on_select="rerun", selection_mode="single-row")
+    figures.rows_downloads(SCOPE, it.walks, it.sweep.images, "black-box")
+    for name, curve in zip(plots.names_of(it.curves), it.curves, strict=True):
+        for warning in curve.warnings:
+            st.caption(plain(f"{name}: {warning}"))
+    picked = event.selection.rows  # type: ignore[attr-defined]
+    if picked:
+        _pictures(it, int(picked[0]))
+    else:
+        st.caption("Choose a line of the table to see the pictures behind it.")
+
+
+def _pictures(it: Shown, line: int) -> None:
+    """The images that were fooled by then, as they were in the end."""
+    run, point = [(run, point) for run, curve in enumerate(it.curves) for point in curve.points][line]
+    walks = it.walks[run]
+    found = np.flatnonzero(np.isfinite(walks.distances(walks.spec.norm, [point.queries])[0]))
+    st.markdown(plain(f"{counted(len(found), 'picture')} fooled within {counted(point.queries, 'query', 'queries')}, "
+                      "as they were in the end:"))
+    thumbs.show(SCOPE, _cells(it, run, found.tolist()), f"fooled {line}", it.known.task.device)
+
+
+def _cells(it: Shown, run: int, chosen: Sequence[int]) -> list[Cell]:
+    """The pictures of those rows of a run, each with those that it was attacked together with."""
+    places = [(unit, place) for unit in plan(it.sweep, it.known.task.device)[run] for place in range(len(unit.indices))]
+    return [Cell(*places[row], it.walks[run], row) for row in chosen]
+
+
+def readable(curves: Sequence[QueryCurve]) -> pd.DataFrame:
+    """The points as people read them."""
+    lines = []
+    for name, curve in zip(plots.names_of(curves), curves, strict=True):
+        norm = NORMS[curve.norm]
+        for point in curve.points:
+            sizes = {"median": point.median, "25 %": point.q25, "75 %": point.q75, "mean of the fooled": point.mean}
+            lines.append({
+                "attack": name, "queries": point.queries,
+                **{title: "-" if size is None else norm.text(size, ".3g") for title, size in sizes.items()},
+                "fooled": f"{point.found.count} of {curve.attacked}",
+                **{f"at most {norm.text(one.within, '.4g')}": f"{one.share:.0%} ({one.low:.0%} to {one.high:.0%})"
+                   for one in point.success}})
+    return pd.DataFrame(lines)

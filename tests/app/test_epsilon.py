@@ -1,0 +1,108 @@
+"""The Epsilon page as Streamlit runs it, without a browser: curves, danger zone, pictures along the curve, files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from engine.experiments.eyes import eyes_of, eyes_task
+from engine.experiments.gathered import runs_of
+from engine.work.jobs import State, jobs
+from tests.app.test_pages import APP, SECONDS, address
+
+SMALL = {"images": "4", "attacks": "fgsm", "eps": "0/255,1/255,4/255,16/255"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("home")
+        patch.setenv("PERTURBSCOPE_HOME", str(home))
+        yield home
+
+
+def opened(**query: str) -> AppTest:
+    app = AppTest.from_file(str(APP), default_timeout=SECONDS)
+    app.switch_page("pages/epsilon.py")
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def finished(app: AppTest) -> AppTest:
+    """Once everything that the page has asked for is there, pictures included."""
+    for _ in range(3):
+        for job in list(jobs()._jobs.values()):
+            assert job.wait(SECONDS).state in (State.DONE, State.CANCELLED), job.error
+        app.run()
+        assert not app.exception, app.exception
+    return app
+
+
+@pytest.fixture(scope="module")
+def shown(own_home: Path) -> AppTest:
+    """A small sweep, finished; tests must not change it."""
+    return finished(opened(**SMALL))
+
+
+def texts(app: AppTest) -> str:
+    return "\n".join(block.value for kind in ("subheader", "markdown", "caption") for block in getattr(app, kind))
+
+
+def test_opened_it_computes_by_itself_and_says_what_came_of_it(shown: AppTest) -> None:
+    runs = runs_of(jobs().find(shown.session_state["epsilon shown task"]).payload)  # type: ignore[union-attr, arg-type]
+    worst = runs[len(runs) // 2:]
+    fooled, attacked = int(worst[-1].success.sum()), int(worst[-1].attacked.sum())
+    assert f"of the {attacked} images that the model read correctly, {fooled} are flipped within 16/255" in texts(shown)
+    assert "Spent 4 gradients instead of the 16 of separate runs" in texts(shown)
+
+
+def test_both_readings_stand_side_by_side(shown: AppTest) -> None:
+    assert "Worst case within the budget" in texts(shown) and "Independent runs" in texts(shown)
+    assert len(shown.get("plotly_chart")) == 4, "two curves, the zone, the histogram"
+
+
+def test_the_danger_zone_is_said_as_a_number(shown: AppTest) -> None:
+    task = shown.session_state["epsilon shown task"]
+    sweep = task.spec.sweep
+    eye = eyes_of(jobs().find(eyes_task(sweep.dataset, sweep.split, sweep.indices)).payload)  # type: ignore[union-attr, arg-type]
+    assert len(eye) == 4 and "flip before the eye would see anything" in texts(shown)
+
+
+def test_the_slider_moves_along_the_curve(shown: AppTest) -> None:
+    app = finished(opened(**SMALL))
+    slider = next(one for one in app.select_slider if one.label == "Along the curve")
+    assert slider.options == ["0/255", "1/255", "4/255", "16/255"]
+    slider.set_value("16/255").run()
+    assert any("exact, scaled to 16/255" in block.proto.body for block in app.get("html"))
+
+
+def test_the_pictures_behind_a_point_are_those_that_flip(shown: AppTest) -> None:
+    app = finished(opened(**SMALL))
+    next(one for one in app.selectbox if one.label == "Epsilon").set_value("16/255").run()
+    next(one for one in app.toggle if one.label == "Show them").set_value(True).run()
+    app = finished(app)
+    runs = runs_of(jobs().find(app.session_state["epsilon shown task"]).payload)  # type: ignore[union-attr, arg-type]
+    flipped = int(runs[-1].success.sum())
+    links = [link for link in app.get("page_link") if link.proto.label == "Open in Explore"]
+    assert flipped and len(links) == min(6, flipped)
+
+
+def test_the_address_repeats_the_page(shown: AppTest) -> None:
+    kept = address(finished(opened(**SMALL, axis="log", measure="AUC", reading="worst")))
+    assert SMALL.items() <= kept.items() and (kept["axis"], kept["measure"], kept["reading"]) == ("log", "AUC", "worst")
+    app = finished(opened(**kept))
+    assert not app.error
+    assert "AUC against epsilon" in texts(app) and "Independent runs" not in texts(app)
+
+
+@pytest.mark.parametrize(("name", "value", "line"), [
+    ("attacks", "deepfool", "unknown attack"), ("attacks", "", "at least one attack"),
+    ("reading", "best", "unknown reading"), ("axis", "polar", "unknown axis"), ("eps", "two", "must be a number"),
+    ("images", "many", "a number of images"), ("nonsense", "1", "unknown setting")])
+def test_what_an_address_gets_wrong_is_one_line(name: str, value: str, line: str) -> None:
+    app = opened(**(SMALL | {name: value}))
+    assert len(app.error) == 1 and line in app.error[0].value

@@ -1,0 +1,206 @@
+"""A report shows everything, needs nothing else, and nothing in it is more than text."""
+
+import base64
+import io
+import json
+import re
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pypdf import PdfReader
+
+from engine.attacks.spec import make_spec
+from engine.cli import main
+from engine.errors import EngineError
+from engine.experiments.archive import export, imported, open_archive
+from engine.experiments.kept import read
+from engine.experiments.pictures import Pictures
+from engine.experiments.report import DISCLAIMER, Drawing, Gallery, Table, report_of, sentence
+from engine.experiments.report_figures import difference_png, gain, image_png, literal
+from engine.experiments.report_html import as_html
+from engine.experiments.report_pdf import as_pdf
+from engine.experiments.reporting import made
+from engine.experiments.samples import Sample, samples
+from engine.work.store import Store
+from tests.made import keep, ladder
+from tests.made import made as rows_made
+
+NASTY = "<script>alert('x')</script> & $\\frac{1}{$ \"q\" \x1b[2J \u202e ✓ 肺"
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
+    return Store(tmp_path / "home" / "runs")
+
+
+class Seen(HTMLParser):
+    """What a browser would find in a page: its tags with their attributes, and its text."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page.decode())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def words(pdf: bytes) -> str:
+    return " ".join(" ".join(page.extract_text() for page in PdfReader(io.BytesIO(pdf)).pages).split())
+
+
+def sample(clean: bool = True) -> Sample:
+    image = np.linspace(0, 1, 3 * 16 * 16, dtype=np.float32).reshape(3, 16, 16)
+    return Sample("image 3", "Pneumonia", "PGD at 2/255", "Pneumonia", "Normal", image if clean else None,
+                  np.clip(image + 2 / 255, 0, 1))
+
+
+def everything(store: Store) -> list[str]:
+    """What a reader of the report of `ladder` must find."""
+    return ["Figure 3", "a note", DISCLAIMER, "In plain words", "4 of 4 images are right before, 2 after",
+            "of 2 Pneumonia found before, 1 are now missed", "75.0% (30.1 to 95.4)", "What was asked for",
+            "python -m engine evaluate --dataset phantom-cxr", "--eps 1/255,2/255,4/255", "Phantom chest X-rays",
+            "The model phantom-cxr/resnet18", "accuracy 95.8%", "limits: Synthetic images only", "Sample images",
+            "attacks pgd params steps", f"numpy {np.__version__}", "Accuracy against epsilon",
+            "Confusion matrices: PGD at 4/255", "digest of its weights"]
+
+
+def test_html_has_everything_and_asks_for_nothing(store: Store) -> None:
+    key = keep(store)
+    store.call(key, "Figure 3", "a note")
+    page = as_html(report_of(read(store, key), [sample()]))
+    seen = Seen(page)
+    for text in everything(store):
+        assert text in seen.text, text
+    images = [facts["src"] for tag, facts in seen.tags if tag == "img"]
+    assert len(images) == 1 + 3 + 3  # the curve, a row of matrices a run, the sample three times
+    for source in images:
+        kind, data = re.fullmatch(r"data:(image/(?:png|svg\+xml));base64,(.*)", source or "").groups()
+        content = base64.b64decode(data, validate=True)
+        assert content.startswith(b"\x89PNG") if kind == "image/png" else b"<svg" in content
+        assert b"<script" not in content
+        assert all(address.startswith((b"#", b"data:")) for address in re.findall(rb'href="([^"]*)', content))
+    assert {tag for tag, _ in seen.tags}.isdisjoint({"script", "link", "iframe", "a", "object", "embed", "base"})
+    assert not any(name in ("href", "srcset", "onload") for _, facts in seen.tags for name in facts)
+    assert b"url(" not in page and b"@import" not in page
+    assert any("default-src 'none'" in (facts.get("content") or "") for tag, facts in seen.tags if tag == "meta")
+
+
+def test_pdf_has_everything(store: Store) -> None:
+    key = keep(store)
+    store.call(key, "Figure 3", "a note")
+    pdf = as_pdf(report_of(read(store, key), [sample()]))
+    text = words(pdf)
+    for wanted in everything(store):
+        assert re.sub(r"\s", "", wanted) in re.sub(r"\s", "", text), wanted
+    reader = PdfReader(io.BytesIO(pdf))
+    assert sum(len(page.images) for page in reader.pages) == 1 + 3 + 3
+    assert all("not for diagnosis" in page.extract_text() for page in reader.pages)
+    assert reader.metadata is not None and reader.metadata.title == "Figure 3"
+
+
+def test_nothing_from_outside_is_more_than_text(store: Store) -> None:
+    rows = [rows_made([0, 1], [0, 1], [1, 1], model=NASTY, classes=(NASTY, "yes"), names=NASTY,
+                      spec=make_spec("pgd", eps=eps / 255)) for eps in (1, 2)]
+    key = keep(store, rows)
+    store.call(key, NASTY.replace("\n", " ")[:100], NASTY)
+    report = report_of(read(store, key), [Sample(NASTY, NASTY, NASTY, NASTY, NASTY, None, sample().perturbed)])
+    page = as_html(report)
+    seen = Seen(page)
+    assert not any(tag == "script" for tag, _ in seen.tags) and "<script>alert('x')</script>" in seen.text
+    assert "\x1b" not in page.decode() and "\u202e" not in page.decode()
+    for _, facts in seen.tags:  # none broke out of the attribute that it stands in
+        assert set(facts) <= {"lang", "charset", "http-equiv", "content", "name", "class", "alt", "src"}
+    assert unescape("&lt;script&gt;") in words(as_pdf(report))
+
+
+def test_of_many_attacks_the_first_are_drawn_and_the_others_told(store: Store) -> None:
+    many = [rows_made([0, 1], [0, 1], [1, 1], spec=make_spec("pgd", eps=1 / 255, seed=seed)) for seed in range(30)]
+    report = report_of(read(store, keep(store, many)))
+    assert sum(isinstance(block, Drawing) for block in report.blocks) == 12
+    text = Seen(as_html(report)).text
+    assert "first 12 of 30 attacks" in text and "and 6 further attacks" in text
+    table = next(block for block in report.blocks if isinstance(block, Table))
+    assert len(table.rows) == 30 and "Sample images" not in text
+
+
+def test_transfers_are_drawn_as_who_fools_whom(store: Store) -> None:
+    labels = [0, 1, 2, 1]
+    runs = [rows_made(labels, labels, [1, 1, 2, 0], model=target, spec=make_spec("fgsm", eps=1 / 255, surrogate=source))
+            for source in ("a", "b") for target in ("a", "b")]
+    titles = [block.title for block in report_of(read(store, keep(store, runs))).blocks if isinstance(block, Drawing)]
+    assert titles[0].startswith("Success, by the model an attack was made on")
+
+
+def test_warnings_are_told_once_and_of_whom(store: Store) -> None:
+    runs = [*ladder(), rows_made([0], [1], [1], spec=make_spec("fgsm", eps=1 / 255))]
+    text = Seen(as_html(report_of(read(store, keep(store, runs))))).text
+    assert "nothing to succeed on (FGSM at 1/255 on phantom-cxr/resnet18, seed 0)" in text
+    refused = [rows_made([0, 1], [0, 1], [-1, -1], spec=make_spec("fgsm", eps=eps / 255)) for eps in (1, 2)]
+    text = Seen(as_html(report_of(read(store, keep(store, refused, contents="d" * 64))))).text
+    assert text.count("got no answer") == 1 and "(2 of 2 attacks)" in text
+
+
+def test_a_sentence_counts_what_the_rows_say() -> None:
+    assert sentence(rows_made([0, 1, 1, 2], [0, 1, 1, 0], [1, 1, -1, 2])) == (
+        "PGD at 2/255 on phantom-cxr/resnet18, seed 0: 3 of 4 images are right before, 2 after; of 1 Normal found "
+        "before, 1 are now missed; of 2 Pneumonia found before, 1 are now missed.")
+    assert "nothing that was found before is missed now" in sentence(rows_made([0], [0], [0]))
+
+
+def test_an_imported_run_is_told_to_be_one_and_opens_no_folder(store: Store, monkeypatch) -> None:
+    file = io.BytesIO()
+    image = Pictures(0, 0, np.full((2, 1, 8, 8), 0.5, np.float32))
+    export(store, read(store, keep(store)), file, [image])
+    key = imported(store, open_archive(file))
+    monkeypatch.setattr("engine.experiments.samples.opened", lambda *_: pytest.fail("a data set was opened"))
+    monkeypatch.setattr("engine.experiments.pictures.opened", lambda *_: pytest.fail("a data set was opened"))
+    kept = read(store, key)
+    object.__setattr__(kept, "entry", kept.entry.__class__(**{
+        **kept.entry.__dict__, "spec": {**kept.entry.spec, "dataset": "folder:/etc"}}))
+    found = samples(store, kept)
+    assert len(found) == 2 and found[0].clean is None
+    text = Seen(as_html(report_of(kept, found))).text
+    assert "nothing here has checked its numbers" in text and "Perturbed by PGD at 1/255" in text
+
+
+def test_images_keep_their_values_and_differences_their_signs() -> None:
+    image = np.arange(256, dtype=np.float32).reshape(1, 16, 16) / 255
+    shown = np.array(Image.open(io.BytesIO(image_png(image))))
+    assert (shown == np.arange(256).reshape(16, 16)).all()
+    change = np.zeros((3, 4, 4), np.float32)
+    change[0, 0, 0], change[1, 1, 1] = 1 / 255, -1 / 255
+    shown = np.array(Image.open(io.BytesIO(difference_png(change, gain(change)))))
+    assert shown[0, 0, 0] == 255 and shown[1, 1, 1] == 0 and shown[2, 2, 2] == 128
+    assert literal("a$b\x1b") == r"a\$b" + "\N{REPLACEMENT CHARACTER}" and len(literal("x" * 500)) < 70
+
+
+def test_the_command_gives_the_same_report_again(store: Store, tmp_path, capsys) -> None:
+    key = keep(store)
+    kept, told = read(store, key), []
+    page = made(store, kept, "html", lambda share, text: told.append(share))
+    assert page == made(store, kept, "html") and b"Perturbscope" in page and told == sorted(told) and len(told) > 2
+    for form, begins in (("html", b"<!DOCTYPE html>"), ("pdf", b"%PDF")):
+        out = tmp_path / f"report.{form}"
+        assert main(["runs", "report", key[:9], "--out", str(out), "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert out.read_bytes().startswith(begins) and facts["bytes"] == out.stat().st_size
+    assert main(["runs", "report", key, "--out", str(tmp_path / "report.docx")]) == 2
+    assert "unknown form of report 'docx'; there are: html, pdf" in capsys.readouterr().err
+    with pytest.raises(EngineError):
+        made(store, kept, "")
+
+
+def test_samples_come_with_what_is_kept(store: Store) -> None:
+    kept = read(store, keep(store))
+    assert samples(store, kept) == []  # no images are kept
+    assert not any(isinstance(block, Gallery) for block in report_of(kept).blocks)
