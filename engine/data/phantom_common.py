@@ -70,6 +70,17 @@ class PhantomSet(Dataset):
         return f"{self.info.name} {self._version} {self.item_name(index)}"
 
 
+def size_group(lesion: np.ndarray, lungs: np.ndarray, medium: float, large: float) -> dict[str, str]:
+    """The subgroup of a picture by its lesion's share of the lungs: from `medium` on, from `large` on, or none."""
+    if not lesion.any():
+        return {}
+    share = lesion.sum() / lungs.sum()
+    below, above = round(100 * medium), round(100 * large)
+    name = (f"large (over {above} % of the lungs)" if share >= large else f"medium ({below} to {above} %)"
+            if share >= medium else f"small (under {below} %)")
+    return {"Size of the lesion": name}
+
+
 @lru_cache(maxsize=1)
 def pixels() -> tuple[Field, Field]:
     """Column and row of every pixel."""

@@ -49,12 +49,12 @@ def render(split: str, index: int, seed: int = 0) -> Phantom:
     healthy = chest(patient, plane, anatomy)
     old = _innocent(patient, plane, healthy, anatomy)
     share = _covid(patient, plane, healthy, disease) if label else np.zeros((SIZE, SIZE), np.float32)
-    hu = _scan(_filled(plane, healthy, old, share, fissures(patient, plane, anatomy)), healthy, scanner)
+    hu = _scan(_filled(healthy, old, share, fissures(patient, plane, anatomy)), scanner)
     lungs = healthy.lung > 0.5
     return Phantom(hu, _window(scanner), label, (share > 0.13) & lungs, lungs)
 
 
-def _filled(plane: Section, healthy: Chest, old: Field, share: Field, plates: Field) -> Field:
+def _filled(healthy: Chest, old: Field, share: Field, plates: Field) -> Field:
     """HU of the section whose lungs hold vessels and what fills their air."""
     dense = 1 - (1 - old) * (1 - share)
     dense = 1 - (1 - dense) * (1 - np.minimum(plates, 0.4)) * (1 - healthy.blood)
@@ -64,7 +64,7 @@ def _filled(plane: Section, healthy: Chest, old: Field, share: Field, plates: Fi
 
 
 def _innocent(patient: Patient, plane: Section, healthy: Chest, rng: Rng) -> Field:
-    """What both classes share and a reader must not fall for: gravity, scars, nodules, cysts, breathing."""
+    """What both classes share and a reader must not fall for: gravity, nodules, scars."""
     share = np.zeros((SIZE, SIZE), np.float32)
     if rng.random() < 0.6:  # the lung that was lain upon
         depth = rng.uniform(0.3, 1.4)
@@ -145,7 +145,7 @@ def _streak() -> np.ndarray:
     return filtered(np.random.default_rng(78), np.exp(-np.square(x / 0.012)) * np.exp(-np.square((y - 0.12) / 0.1)))
 
 
-def _scan(section: Field, healthy: Chest, rng: Rng) -> np.ndarray:
+def _scan(section: Field, rng: Rng) -> np.ndarray:
     """The slice as it is reconstructed and stored: int16 HU."""
     kernel = int(rng.integers(3))
     hu = ndimage.gaussian_filter(section, (0.85, 0.6, 0.45)[kernel] * rng.uniform(0.9, 1.1), truncate=3)

@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.data import phantom
 from engine.data.base import DATASETS, DatasetEntry, DatasetInfo
-from engine.data.phantom_common import PhantomSet
+from engine.data.phantom_common import PhantomSet, size_group
 
 INFO = DatasetInfo(
     name="phantom-cxr",
@@ -19,9 +19,6 @@ INFO = DatasetInfo(
     terms="free to use; no patient is shown",
     synthetic=True,
 )
-
-# What a lesion is called from that share of the lungs on; a third of them each, about.
-SIZES = ((0.12, "large (over 12 % of the lungs)"), (0.08, "medium (8 to 12 %)"), (0.0, "small (under 8 %)"))
 
 
 @lru_cache(maxsize=256)  # 38 MB; long training runs pass through it, a page's grid stays in it
@@ -46,10 +43,9 @@ class PhantomCxr(PhantomSet):
 
     def groups(self, index: int) -> Mapping[str, str]:
         if not self.labels[index]:
-            return {}
+            return {}  # without rendering it
         shown = _render(self.split, index)
-        share = shown.lesion.sum() / shown.lungs.sum()
-        return {"Size of the lesion": next(name for least, name in SIZES if share >= least)}
+        return size_group(shown.lesion, shown.lungs, 0.08, 0.12)  # a third of them each, about
 
 
 DATASETS.add(INFO.name, DatasetEntry(INFO, PhantomCxr))

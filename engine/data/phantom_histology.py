@@ -1,5 +1,6 @@
 """The embedded histology data set: synthetic H&E tiles of the breast whose nuclei are known."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -41,6 +42,9 @@ class PhantomHistology(PhantomSet):
 
     def nuclei(self, index: int) -> np.ndarray | None:
         return _render(self.split, index).nuclei
+
+    def groups(self, index: int) -> Mapping[str, str]:
+        return {"Growth pattern": _render(self.split, index).pattern}
 
 
 DATASETS.add(INFO.name, DatasetEntry(INFO, PhantomHistology))

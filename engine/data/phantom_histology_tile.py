@@ -48,6 +48,7 @@ class Phantom:
     label: int  # index into SERIES.classes
     lesion: np.ndarray  # bool [224, 224]: the tumour, all False in benign tiles
     nuclei: np.ndarray  # bool [224, 224]
+    pattern: str  # how the epithelium or the tumour grows
 
 
 def render(split: str, index: int, seed: int = 0) -> Phantom:
@@ -58,15 +59,15 @@ def render(split: str, index: int, seed: int = 0) -> Phantom:
     tissue, run = stroma(around)
     company(tissue, run, around)
     growths = _MALIGNANT if label else _BENIGN
-    draw = growths[int(disease.integers(len(growths)))]
-    draw(tissue, run, disease)
+    pattern = list(growths)[int(disease.integers(len(growths)))]
+    growths[pattern](tissue, run, disease)
     if label:
         _mitoses(tissue, int(disease.poisson(0.7)), disease)
     share, dye, spots = drawn(tissue.nuclei, disease)
     blue = tissue.blue * (1 - share) + dye
     pink = tissue.pink * (1 - 0.62 * share) + 0.35 * spots
     image = _photographed(blue, pink, slide)
-    return Phantom(image, label, tissue.tumour > 0.5, share > 0.5)
+    return Phantom(image, label, tissue.tumour > 0.5, share > 0.5, pattern)
 
 
 def _calm(rng: Rng) -> Look:
@@ -255,8 +256,9 @@ def _sieve(tissue: Tissue, run: Stroma, rng: Rng) -> None:
     tissue.lay(nest * open_, 0.01, np.float32(rng.uniform(0, 0.25)) * ramp(texture(rng, 3.4), 0.8))
 
 
-_BENIGN = (_acini, _ducts, _slits, _hyperplasia)
-_MALIGNANT = (_nests, _sheet, _cords, _misshapen, _sieve)
+_BENIGN = {"adenosis": _acini, "ducts": _ducts, "fibroadenoma": _slits, "usual hyperplasia": _hyperplasia}
+_MALIGNANT = {"solid nests": _nests, "solid sheet": _sheet, "cords": _cords, "misshapen glands": _misshapen,
+              "cribriform": _sieve}
 
 
 def _photographed(blue: Field, pink: Field, rng: Rng) -> np.ndarray:
