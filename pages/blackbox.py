@@ -7,12 +7,11 @@ from engine.attacks.spec import has_gradients
 from engine.errors import EngineError
 from engine.experiments.sweeps import Sweep, sweep_of
 from engine.experiments.walks import Estimate, estimate, query_curve_task, walking, walks_of
-from pages.querying import asking, outcome
+from pages.querying import asking, outcome, words
 from pages.querying.asking import Asked
 from pages.querying.scope import SCOPE
-from pages.ui import choosing, shell, sweeping
+from pages.ui import choosing, shell, sources, sweeping
 from pages.ui.address import Address
-from pages.ui.charts import counted, duration
 from pages.ui.choosing import Chosen, Wants
 from pages.ui.text import plain
 
@@ -20,8 +19,6 @@ INTRODUCTION = ("Whoever has no access to a model can still ask it, again and ag
                 "until a picture that looks the same is read wrongly?")
 FIRST_QUERIES = "20, 40, 80"
 BY_ITSELF = 640  # queries in all, up to which a freshly opened page walks by itself
-PATIENCE = 60  # seconds from which the page says what else one could do
-MANY = 5_000  # queries from which it does so where it does not know how long they take
 
 
 def asks(attack: type[Attack]) -> bool:
@@ -43,16 +40,6 @@ def cost_of(planned: Sweep, device: str) -> Estimate:
     return estimate(len(planned.indices), planned.models, planned.attacks, device)
 
 
-def price(cost: Estimate) -> str:
-    """What it costs at most, in a line that warns where it takes long."""
-    line = f"Costs at most {counted(cost.queries, 'query', 'queries')}"
-    time = "" if cost.seconds is None else f", about {duration(cost.seconds)} here"
-    long = cost.queries > MANY if cost.seconds is None else cost.seconds > PATIENCE
-    advice = (" That takes minutes or more: what there is grows below meanwhile; fewer images or queries are quicker, "
-              "and Cancel keeps what is done.")
-    return f"{line}{time}.{advice if long else ''}"
-
-
 def page() -> None:
     """The sidebar with every control, and what they lead to."""
     address = Address(SCOPE, "dataset")
@@ -63,11 +50,13 @@ def page() -> None:
             asked = asking.choose(address, FIRST_QUERIES, chosen.attackers[0].norm)
             planned = sweep(chosen, asked)
             task, cost = query_curve_task(planned, chosen.device), cost_of(planned, chosen.device)
-            line, small = price(cost), cost.queries <= BY_ITSELF
+            line, small = words.price(cost), cost.queries <= BY_ITSELF
         except EngineError as error:
             wrong = str(error)[0].upper() + str(error)[1:]
     address.check_names()
     st.markdown(INTRODUCTION)
+    for path, texts in address.questions.items():
+        sources.ask(SCOPE, path, texts)
     for problem in filter(None, [wrong, *address.problems]):
         st.error(plain(problem))
     sweeping.show(SCOPE, task, lambda known: outcome.show(known, asked), price=line, by_itself=small, read=walks_of)

@@ -9,13 +9,15 @@ import streamlit as st
 from engine.attacks import ATTACKS
 from engine.errors import EngineError
 from engine.experiments.alignment import Alignment, alignment_task
+from engine.experiments.config import config_text
 from engine.experiments.transfer import Transfer, transfer_task
-from engine.experiments.transfer_words import attack_title, explained, readable, sentences, short
+from engine.experiments.transfer_words import attack_title, explained, readable, remarks, sentences, short
 from engine.experiments.transferred import Cell, Matrix, Relation, long, matrices
 from engine.work.jobs import State, jobs
 from engine.work.kinds import Task
 from pages.transferring import figures as plots
 from pages.transferring.choosing import WANTS, transfer
+from pages.transferring.options import settings_of_transfer
 from pages.transferring.scope import SCOPE
 from pages.ui import choosing, figures, progress, shell, sweeping, thumbs
 from pages.ui.address import Address
@@ -149,8 +151,13 @@ def _numbers(known: Known, found: list[Matrix]) -> None:
     figures.table(SCOPE, long(found), "pairs", column_config=dict.fromkeys(
         ("success", "low", "high", "success_both_right"), st.column_config.NumberColumn(format="percent")))
     figures.rows_downloads(SCOPE, known.runs, asked.images, "transfer")
-    for line in dict.fromkeys(line for rows in known.runs for line in rows.warnings):
-        st.caption(plain(line))
+    st.download_button("sweep.toml", lambda: config_text("transfer", settings_of_transfer(asked)),
+                       file_name="sweep.toml", on_click="ignore", type="tertiary", key=SCOPE.key("sweep file"),
+                       help="Repeats this: python -m engine transfer --config sweep.toml --out transfer")
+    if lines := list(remarks(asked, known.runs)):
+        with st.expander(f"To be known besides ({len(lines)})"):
+            for line in lines:
+                st.caption(plain(line))
 
 
 def page() -> None:

@@ -48,7 +48,8 @@ def add(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     counts, sizes = _counts(arguments.queries), _sizes(arguments.norms)
-    if arguments.max_queries is not None or any(pair.startswith("queries=") for pair in arguments.set):
+    if arguments.max_queries is not None or any(
+            pair.partition("=")[0].rpartition(".")[2] == "queries" for pair in arguments.set):
         raise EngineError("how many queries there are is said by --queries here; leave --max-queries and --set queries "
                           "out")
     if arguments.measure is not None and arguments.measure not in MEASURED:

@@ -49,6 +49,7 @@ def add(commands: Commands) -> None:
         labelled = _of_one(actions, name, run, f"give a run a {name}; without a text, take it away")
         labelled.add_argument("text", nargs="*", help=f"the {name}")
 
+    _of_one(actions, "repeat", _repeat, "compute a run once more, from nothing, and tell whether the same comes of it")
     export = _of_one(actions, "export", _export, "a run as one file: spec, rows, versions")
     export.add_argument("--out", metavar="FILE", help="where to (default: the key with the ending of such files, here)")
     export.add_argument("--images", action="store_true", help="with the perturbed images that are kept")
@@ -109,6 +110,10 @@ def _called(entry: Entry) -> str:
 
 
 def _show(arguments: argparse.Namespace) -> None:
+    from engine.experiments.kept import device_of
+    from engine.experiments.pictures import spec_of
+    from engine.experiments.repeating import command
+
     kept = _read(arguments.key)
     if arguments.json:
         return print_json({**facts_of(kept.entry), "runs": [rows.facts() for rows in kept.runs]})
@@ -122,14 +127,16 @@ def _show(arguments: argparse.Namespace) -> None:
     print(f"  kind     {entry.kind}{', starred' if entry.starred else ''}")
     print(f"  kept     {when(entry.created)}")
     _print_runs(kept)
+    for line in command(entry.kind, spec_of(kept), kept.runs[0].classes, device_of(kept.runs[0])).splitlines():
+        print(f"  {printable(line)}")
 
 
 def _print_runs(kept: Kept) -> None:
     from engine.experiments.comparison import overview
 
-    for _, line in overview(kept.runs).iterrows():
+    for _, line in overview(kept.runs, kept.readings).iterrows():
         reached = "" if line["success_of"] == 0 else f"   success {line['success']:6.1%} of {line['success_of']}"
-        settings = ", ".join(f"{name} {shortened(line[name])}" for name in ("surrogate", "defenses", "mask")
+        settings = ", ".join(f"{name} {shortened(line[name])}" for name in ("reading", "surrogate", "defenses", "mask")
                              if line[name])
         print(f"  {shortened(line['model'])}  {line['attack']:10} {line['eps']:>10}  seed {line['seed']}  "
               f"n {line['n']}   accuracy {line['accuracy_clean']:6.1%} -> {line['accuracy_adversarial']:6.1%} "
@@ -137,7 +144,7 @@ def _print_runs(kept: Kept) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from engine.experiments.comparison import differences, overview, pairs, subtracted
+    from engine.experiments.comparison import differences, pairs, subtracted
 
     store = kept_store()
     runs = [_read(key, store) for key in arguments.keys]
@@ -152,8 +159,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         return print_json({
             "runs": [facts_of(kept.entry) for kept in runs],
             "differences": [{"setting": row.setting, "values": row.values} for row in rows],
-            "found": [overview(kept.runs).astype(object).where(overview(kept.runs).notna(), None).to_dict("records")
-                      for kept in runs],
+            "found": [_records(kept) for kept in runs],
             "matrices": [{"model": one.provenance.model, "attack": one.spec.attack, "eps": one.spec.eps,
                           "classes": change.classes, "columns": change.columns, "same_images": change.same,
                           "change": change.values.tolist()} for one, change in moved]})
@@ -163,6 +169,14 @@ def _compare(arguments: argparse.Namespace) -> None:
     print("what differs in what was asked for:" if rows else "the same was asked for")
     for row in rows:
         print(f"  {shortened(row.setting)}: {' | '.join(shortened(value) or '-' for value in row.values)}")
+
+
+def _records(kept: Kept) -> list[dict[str, Any]]:
+    """The overview, JSON-able: what is of nothing is null."""
+    from engine.experiments.comparison import overview
+
+    table = overview(kept.runs, kept.readings).astype(object)
+    return table.where(table.notna(), None).to_dict("records")
 
 
 def _read(key: str, store: Store | None = None) -> Kept:
@@ -241,6 +255,22 @@ def _label(arguments: argparse.Namespace, **texts: str) -> None:
     if arguments.json:
         return print_json(facts_of(entry))
     print(f"{entry.key[:_SHORT]}  {_called(entry)}")
+
+
+def _repeat(arguments: argparse.Namespace) -> None:
+    from engine.cli.options import bench
+    from engine.experiments.again import again
+
+    kept = _read(arguments.key)
+    found = again(kept, bench(argparse.Namespace(device="auto")))
+    if arguments.json:
+        return print_json({"repeated": kept.entry.key, **asdict(found)})
+    if found.same:
+        print(f"the same came of it, to the last bit, on all {found.of} images")
+    else:
+        print(f"{found.differ} of {found.of} predictions of attacked images differ; norms or other numbers may, too")
+    if kept.imported:
+        print(f"as it was computed here it is kept as {found.key[:_SHORT]}")
 
 
 # ---- out and in

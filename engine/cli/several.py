@@ -35,7 +35,7 @@ def sweep_from(arguments: argparse.Namespace) -> Sweep:
     models = listed("model", arguments.model)
     names, target = _common(arguments, models)
     split, indices = selected(arguments)
-    return sweep_of(arguments.dataset, split, indices, models, _specs(arguments, target), names)
+    return sweep_of(arguments.dataset, split, indices, models, specs_from(arguments, target), names)
 
 
 def _common(arguments: argparse.Namespace, models: Sequence[str]) -> tuple[tuple[tuple[str, str], ...], int | None]:
@@ -51,7 +51,7 @@ def _common(arguments: argparse.Namespace, models: Sequence[str]) -> tuple[tuple
     return tuple(maps[0].names.items()) if arguments.map else (), targets.pop()
 
 
-def _specs(arguments: argparse.Namespace, target: int | None) -> list[AttackSpec]:
+def specs_from(arguments: argparse.Namespace, target: int | None) -> list[AttackSpec]:
     """Every attack at every budget with every seed."""
     from engine.attacks import ATTACKS
     from engine.attacks.base import Budget

@@ -6,22 +6,21 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
-from engine.cli.options import add_attack_options, bench, class_map_of, number, selected, spec_of, target_of
+from engine.cli.options import add_attack_options, bench, class_map_of, selected, target_of
 from engine.cli.output import Writer, as_json, out_folder, print_json, printable, write
 from engine.cli.parser import Commands, add_config
-from engine.errors import EngineError
+from engine.cli.several import listed, specs_from
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from engine.attacks.rows import Rows
-    from engine.attacks.spec import AttackSpec
     from engine.experiments.alignment import Alignment
     from engine.experiments.transfer import Transfer
     from engine.experiments.transferred import Cell, Matrix
 
 DEFAULT_EPS = "2/255"
-TOGETHER, OTHERS = "together", "others"
+ENSEMBLES = ("together", "others")  # as engine.experiments.transfer has them, which takes a moment to import
 
 
 def add(commands: Commands) -> None:
@@ -35,9 +34,9 @@ def add(commands: Commands) -> None:
                         help="the models that are to be fooled, with commas: names, or checkpoints' paths")
     parser.add_argument("--sources", default="", metavar="M1,M2",
                         help="the models that the attacker has, with commas (default: those of --models)")
-    parser.add_argument("--ensemble", nargs="?", const=TOGETHER, default="", choices=("", TOGETHER, OTHERS),
-                        help=f"also as sources: all sources {TOGETHER}, as one (the default where nothing is said), or "
-                             f"for every model all {OTHERS} together")
+    parser.add_argument("--ensemble", nargs="?", const=ENSEMBLES[0], default="", choices=("", *ENSEMBLES),
+                        help="also as sources: all sources together, as one (where nothing else is said), or for every "
+                             "model all others")
     parser.add_argument("--alignment", action="store_true",
                         help="also the cosine between the models' input gradients, which explains who fools whom")
     parser.add_argument("--seed", default="0", help="one or more, with commas (default 0)")
@@ -57,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> None:
     out, where = out_folder(arguments.out), bench(arguments)
     runs = runs_of(where.result(transfer_task(asked, arguments.device)))
     found, alignment = matrices(asked, runs), _alignment(arguments, asked)
-    facts = _facts(asked, found, alignment)
+    facts = _facts(asked, runs, found, alignment)
     if arguments.json:
         print_json(facts)
     else:
@@ -69,46 +68,20 @@ def _run(arguments: argparse.Namespace) -> None:
 def _asked(arguments: argparse.Namespace) -> Transfer:
     from engine.experiments.transfer import transfer_of
 
-    targets = _listed("models", arguments.models)
+    targets = listed("models", arguments.models)
     first = argparse.Namespace(**{**vars(arguments), "model": targets[0]})
     class_map = class_map_of(first)
     split, indices = selected(arguments)
     return transfer_of(arguments.dataset, split, indices, _sources(arguments, targets), targets,
-                       _specs(arguments, target_of(arguments.target, class_map)),
+                       specs_from(arguments, target_of(arguments.target, class_map)),
                        tuple(class_map.names.items()) if arguments.map else ())
 
 
 def _sources(arguments: argparse.Namespace, targets: Sequence[str]) -> list[str]:
     from engine.experiments.transfer import ensembles
 
-    single = _listed("sources", arguments.sources) if arguments.sources else list(targets)
-    return [*single, *(ensembles(single, apart=arguments.ensemble == OTHERS) if arguments.ensemble else ())]
-
-
-def _specs(arguments: argparse.Namespace, target: int | None) -> list[AttackSpec]:
-    """Every attack at every budget with every seed."""
-    from engine.attacks import ATTACKS
-
-    budgets = sorted({number("--eps", text) for text in _listed("eps", arguments.eps)})
-    return [spec_of(argparse.Namespace(**{**vars(arguments), "seed": _seed(seed)}), attack, eps, target)
-            for attack in _listed("attack", arguments.attack)
-            for eps in (budgets if ATTACKS[attack].info.bounded else (None,))
-            for seed in _listed("seed", arguments.seed)]
-
-
-def _listed(option: str, text: str) -> list[str]:
-    """The values of an option that takes several with commas; raises EngineError where there is none."""
-    values = [value.strip() for value in text.split(",") if value.strip()]
-    if not values:
-        raise EngineError(f"--{option} needs at least one value")
-    return values
-
-
-def _seed(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise EngineError(f"--seed must be whole numbers with commas, such as 0,1, not '{text}'") from None
+    single = listed("sources", arguments.sources) if arguments.sources else list(targets)
+    return [*single, *(ensembles(single, arguments.ensemble) if arguments.ensemble else ())]
 
 
 def _alignment(arguments: argparse.Namespace, asked: Transfer) -> Alignment | None:
@@ -120,18 +93,19 @@ def _alignment(arguments: argparse.Namespace, asked: Transfer) -> Alignment | No
     return Alignment.of(bench(arguments).result(task))
 
 
-def _facts(asked: Transfer, found: Sequence[Matrix], alignment: Alignment | None) -> dict[str, Any]:
-    from engine.experiments.transfer_words import explained, sentences
+def _facts(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix],
+           alignment: Alignment | None) -> dict[str, Any]:
+    from engine.experiments.transfer_words import explained, remarks, sentences
 
     each = [{**matrix.summary(), "sentences": list(sentences(matrix))} for matrix in found]
     return {"dataset": asked.dataset, "split": asked.split, "n": len(asked.indices), "indices": list(asked.indices),
-            **each[0], "attacks": each,
+            **each[0], "attacks": each, "warnings": list(remarks(asked, runs)),
             "alignment": None if alignment is None else {**alignment.summary(),
                                                          "sentence": explained(alignment, found[0])}}
 
 
 def _print(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], alignment: Alignment | None) -> None:
-    from engine.experiments.transfer_words import attack_title, explained, sentences, short
+    from engine.experiments.transfer_words import attack_title, explained, remarks, sentences, short
 
     names = short((*asked.sources, *asked.targets))
     print(printable(f"{len(asked.indices)} images of {asked.dataset}/{asked.split}; success over those that the target "
@@ -148,7 +122,7 @@ def _print(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], align
         _table(labels, labels, [["-" if cosine.mean is None else f"{cosine.mean:.3f}" for cosine in row]
                                 for row in alignment.matrix()])
         print(printable(f"  {explained(alignment, found[0])}"))
-    for warning in dict.fromkeys(line for rows in runs for line in rows.warnings):
+    for warning in remarks(asked, runs):
         print(printable(f"  warning: {warning}"))
 
 
@@ -171,6 +145,8 @@ def _table(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence
 
 def _files(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], facts: dict[str, Any]) -> dict[str, Writer]:
     from engine.experiments import transfer_plots as plots
+    from engine.experiments.evaluation_plots import FORMATS
+    from engine.experiments.evaluation_tables import as_latex
     from engine.experiments.frames import write_parquet
     from engine.experiments.transfer_words import readable
     from engine.experiments.transferred import long, wide
@@ -182,15 +158,15 @@ def _files(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], facts
         "rows.parquet": lambda file: write_parquet(runs, asked.images, file),
         "transfer.json": as_json(facts),
         "matrix.csv": lambda file: wide(found).to_csv(file, index=False),
-        "matrix.tex": lambda file: file.write(table.to_latex(index=False, escape=True, float_format="%.3g").encode()),
+        "matrix.tex": lambda file: file.write(as_latex(table).encode()),
         "pairs.csv": lambda file: long(found).to_csv(file, index=False),
-        **{f"{name}.{form}": _drawn(draw, form) for name, draw in figures.items() for form in plots.FORMATS},
+        **{f"{name}.{form}": _drawn(draw, form) for name, draw in figures.items() for form in FORMATS},
     }
 
 
 def _drawn(draw: Callable[[], Figure], form: str) -> Writer:
     def write(file: IO[bytes]) -> None:
-        from engine.experiments.transfer_plots import save
+        from engine.experiments.evaluation_plots import save
 
         save(draw(), form, file)
 

@@ -6,6 +6,7 @@ All of it is a function of specs and of rows. Does not import torch.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -120,19 +121,35 @@ def success(rows: Rows) -> Share:
     return Share(int(rows.success.sum()), int(rows.attacked.sum()))
 
 
-def overview(runs: Sequence[Rows]) -> pandas.DataFrame:
-    """A row a run: what was done to what, and what came of it; shares with their 95 % intervals."""
+def readings(runs: Sequence[Rows], names: Sequence[str] = ()) -> list[str]:
+    """How each run is to be read. Where the same was asked for more than once, the runs are readings of it in the order
+    of `names`, or else numbered."""
+    seen: Counter[tuple[str, str]] = Counter()
+    places = []
+    for rows in runs:
+        asked = rows.provenance.model, repr(rows.spec)
+        places.append(seen[asked])
+        seen[asked] += 1
+    if not names and not any(places):
+        return [""] * len(runs)
+    return [names[place] if place < len(names) else str(place + 1) for place in places]
+
+
+def overview(runs: Sequence[Rows], names: Sequence[str] = ()) -> pandas.DataFrame:
+    """A row a run: what was done to what, and what came of it; shares with their 95 % intervals. `names` are those of
+    the `readings`."""
     import pandas
 
-    return pandas.DataFrame([_line(rows) for rows in runs])
+    return pandas.DataFrame([_line(rows, reading) for rows, reading in zip(runs, readings(runs, names), strict=True)])
 
 
-def _line(rows: Rows) -> dict[str, Any]:
+def _line(rows: Rows, reading: str) -> dict[str, Any]:
     spec = rows.spec
     clean, attacked = accuracy(rows, rows.predicted_clean), accuracy(rows, rows.predicted_adversarial)
     saved, reached = accuracy(rows, rows.predicted_8bit), success(rows)
     return {"model": rows.provenance.model, "attack": spec.attack,
             "eps": "" if spec.eps is None else NORMS[spec.norm].text(spec.eps), "norm": spec.norm, "seed": spec.seed,
+            "reading": reading,
             **{name: getattr(spec, name) for name in ("surrogate", "defenses", "mask")},
             "n": len(rows.labels), "accuracy_clean": clean.value, "accuracy_adversarial": attacked.value,
             "low": attacked.interval[0], "high": attacked.interval[1], "accuracy_8bit": saved.value,
@@ -170,15 +187,16 @@ class Line:
         return ", ".join(filter(None, (self.attack, self.model, self.settings)))
 
 
-def curves(runs: Sequence[Rows]) -> list[Line]:
-    """A line for every attack with its settings on every model that saw more than one eps."""
-    groups: dict[Hashable, list[Rows]] = {}
-    for rows in runs:
+def curves(runs: Sequence[Rows], names: Sequence[str] = ()) -> list[Line]:
+    """A line for every attack with its settings on every model that saw more than one eps, in each of its `readings`,
+    which are called `names`."""
+    groups: dict[tuple[str, Hashable, str], list[Rows]] = {}
+    for rows, reading in zip(runs, readings(runs, names), strict=True):
         if rows.spec.eps is not None:
-            groups.setdefault((rows.provenance.model, _unbounded(rows)), []).append(rows)
-    drawn = [members for members in groups.values() if len({rows.spec.eps for rows in members}) > 1]
-    told = _telling([members[0] for members in drawn])
-    return [_curve(members, words) for members, words in zip(drawn, told, strict=True)]
+            groups.setdefault((rows.provenance.model, _unbounded(rows), reading), []).append(rows)
+    drawn = {key: members for key, members in groups.items() if len({rows.spec.eps for rows in members}) > 1}
+    told = _telling([(members[0], reading) for (_, _, reading), members in drawn.items()])
+    return [_curve(members, words) for members, words in zip(drawn.values(), told, strict=True)]
 
 
 def _unbounded(rows: Rows) -> Hashable:
@@ -199,14 +217,17 @@ def _point(eps: float, share: Share) -> Point:
     return Point(eps, share.value or 0.0, *share.interval, share.of)
 
 
-def _telling(firsts: Sequence[Rows]) -> list[str]:
-    """Besides model and attack, what tells each from the others of the same model and attack."""
-    each = [{"seed": rows.spec.seed, **{name: getattr(rows.spec, name) for name in ("surrogate", "defenses", "mask",
-                                                                                       "attacker", "numerics")},
-                 **rows.spec.params} for rows in firsts]
+_OTHERWISE = ("surrogate", "defenses", "mask", "attacker", "numerics")
+
+
+def _telling(firsts: Sequence[tuple[Rows, str]]) -> list[str]:
+    """Besides model and attack, what tells each from the others of the same model and attack; given are the first run
+    of each, and its reading."""
+    each = [{"seed": rows.spec.seed, "reading": reading, **{name: getattr(rows.spec, name) for name in _OTHERWISE},
+             **rows.spec.params} for rows, reading in firsts]
     told = []
-    for rows, own in zip(firsts, each, strict=True):
-        alike = [other for one, other in zip(firsts, each, strict=True)
+    for (rows, _), own in zip(firsts, each, strict=True):
+        alike = [other for (one, _), other in zip(firsts, each, strict=True)
                  if (one.provenance.model, one.spec.attack) == (rows.provenance.model, rows.spec.attack)]
         differing = [name for name in own if any(other.get(name) != own[name] for other in alike)]
         told.append(", ".join(f"{name} {_text(own[name]) or 'none'}" for name in differing))
@@ -285,7 +306,8 @@ def pairs(first: Sequence[Rows], second: Sequence[Rows]) -> list[tuple[Rows, Row
     """The runs of two results that belong together: by model and all settings, or else by as much of them as tells
     them apart; of two that are alone, these."""
     for key in _ALIKE:
-        ours, theirs = {key(rows): rows for rows in first}, {key(rows): rows for rows in second}
+        ours, theirs = ({(key(rows), reading): rows for rows, reading in zip(runs, readings(runs), strict=True)}
+                        for runs in (first, second))
         both = [name for name in ours if name in theirs]
         if both and len(ours) == len(first) and len(theirs) == len(second):
             return [(ours[name], theirs[name]) for name in both]

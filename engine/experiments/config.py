@@ -15,7 +15,7 @@ Setting = Value | list[Value]
 # Options that say the same thing in other ways: one of them on the command line goes before all of them in the file.
 ONE_OF = (frozenset({"limit", "per-class", "index"}),)
 # What concerns one run of a command and not what it finds.
-_OF_ONE_RUN = ("command", "config", "json", "out", "run")
+_OF_ONE_RUN = ("command", "config", "executor", "json", "out", "run")
 
 
 def read_config(path: str) -> dict[str, Setting]:

@@ -32,6 +32,12 @@ class Kept:
     runs: list[Rows]
 
     @property
+    def readings(self) -> tuple[str, ...]:
+        """What the readings of the same runs are called, where they were read in more than one way."""
+        said = self.entry.spec.get("readings", ())
+        return tuple(map(str, said)) if isinstance(said, list | tuple) else ()
+
+    @property
     def imported(self) -> bool:
         return is_imported(self.entry.key)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,14 @@ from engine.errors import EngineError
 from engine.experiments.pictures import sweep_in
 from engine.experiments.selection import Selection
 from engine.experiments.sources import opened
+from engine.experiments.transfer import as_asked
+from engine.experiments.walks import QUERIES
 from engine.params import params_of
 
 # Of each kind of run the command that makes it.
 COMMANDS = {"evaluation": "evaluate", "curve": "curve", "curves": "curve", "transfer": "transfer",
             "query-curve": "query-curve"}
+_ASKING = "query-curve"  # the kind that has an option for the queries
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,20 @@ class Asked:
     def budgets(self) -> list[float]:
         return sorted({spec.eps for spec in self.attacks if spec.eps is not None})
 
-    def changed(self) -> dict[str, dict[str, Any]]:
-        """By attack, its own settings that are not the default."""
+    @property
+    def queries(self) -> int | None:
+        """How often each image may be asked about, where it is that which all attacks have in common."""
+        limits = {spec.params.get(QUERIES) for spec in self.attacks}
+        one = next(iter(limits)) if len(limits) == 1 else None
+        return one if isinstance(one, int) else None
+
+    def changed(self, without: str = "") -> dict[str, dict[str, Any]]:
+        """By attack, its own settings that are not the default, but for that called `without`."""
         found: dict[str, dict[str, Any]] = {}
         for spec in self.attacks:
             own = {p.name: p.default for p in params_of(ATTACKS[spec.attack])}
             found.setdefault(spec.attack, {}).update(
-                {name: value for name, value in spec.params.items() if value != own.get(name)})
+                {name: value for name, value in spec.params.items() if value != own.get(name) and name != without})
         return found
 
 
@@ -84,14 +94,18 @@ def chosen(what: Asked) -> Selection:
 
 
 def command(kind: str, spec: Any, classes: Sequence[str], device: str = "auto") -> str:
-    """The command that repeats a run; "" where there is none. Options that have their default are left out."""
+    """The command that repeats a run, or the commands, a line each; "" where there is none. Options that have their
+    default are left out."""
     what = asked(spec)
     if what is None or kind not in COMMANDS:
         return ""
     first = what.attacks[0]
     options = {"dataset": what.dataset, "split": what.split, "model": ",".join(what.models)}
-    if what.sources and set(what.sources) != set(what.models):
-        options["sources"] = ",".join(what.sources)
+    single, ensemble = as_asked(what.sources)
+    if single and set(single) != set(what.models):
+        options["sources"] = ",".join(single)
+    if ensemble:
+        options["ensemble"] = ensemble
     options["attack"] = ",".join(what.names)
     if what.budgets:
         options["eps"] = ",".join(NORMS[first.norm].text(eps) for eps in what.budgets)
@@ -106,17 +120,14 @@ def command(kind: str, spec: Any, classes: Sequence[str], device: str = "auto") 
         options["numerics"] = first.numerics
     if device not in ("auto", ""):
         options["device"] = device
-    if reading := _reading(spec):
-        options["reading"] = reading
+    own = QUERIES if kind == _ASKING and what.queries is not None else ""
+    if own:
+        options["queries"] = str(what.queries)
     words = [f"--{name} {shlex.quote(value)}" for name, value in options.items()]
-    return " ".join([f"python -m engine {COMMANDS[kind]}", *words, *_images(chosen(what)), *_settings(what),
-                     f"--seed {','.join(map(str, what.seeds))}"])
-
-
-def _reading(spec: Any) -> str:
-    """How a curve is read, where that was asked for."""
-    readings: Sequence[str] = getattr(spec, "readings", ())
-    return ",".join(readings)
+    line = " ".join([f"python -m engine {COMMANDS[kind]}", *words, *_images(chosen(what)),
+                     *_settings(what.changed(own)), f"--seed {','.join(map(str, what.seeds))}"])
+    # A command reads a curve in one way.
+    return "\n".join(f"{line} --reading {reading}" for reading in getattr(spec, "readings", ())) or line
 
 
 def _images(selection: Selection) -> list[str]:
@@ -125,8 +136,7 @@ def _images(selection: Selection) -> list[str]:
     return [f"--index {' '.join(map(str, selection.indices))}"] if selection.indices else []
 
 
-def _settings(what: Asked) -> list[str]:
-    several = len(what.names) > 1
-    pairs = [f"{attack}.{name}={value}" if several else f"{name}={value}"
-             for attack, settings in what.changed().items() for name, value in settings.items()]
+def _settings(changed: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    pairs = [f"{attack}.{name}={value}" if len(changed) > 1 else f"{name}={value}"
+             for attack, settings in changed.items() for name, value in settings.items()]
     return [f"--set {' '.join(map(shlex.quote, pairs))}"] if pairs else []

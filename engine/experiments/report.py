@@ -17,7 +17,7 @@ from engine.attacks.rows import Rows
 from engine.data import DATASETS
 from engine.errors import EngineError
 from engine.experiments import report_figures as figures
-from engine.experiments.comparison import Share, accuracy, curves, matrix, settings, success
+from engine.experiments.comparison import Share, accuracy, curves, matrix, readings, settings, success
 from engine.experiments.kept import Kept, device_of
 from engine.experiments.pictures import spec_of
 from engine.experiments.repeating import Asked, asked, command
@@ -102,14 +102,15 @@ class Report:
     blocks: tuple[Block, ...]
 
 
-def report_of(kept: Kept, samples: Iterable[Sample] = ()) -> Report:
-    """The report of a run."""
+def report_of(kept: Kept, samples: Iterable[Sample] = (), further: Sequence[Drawing] = ()) -> Report:
+    """The report of a run; `further` are figures of what it has besides rows."""
     entry = kept.entry
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.created)) if 0 <= entry.created < 4e9 else "unknown"
-    return Report(entry.called, f"{entry.kind}, kept {made}, key {entry.key[:16]}", tuple(_blocks(kept, samples)))
+    blocks = tuple(_blocks(kept, samples, further))
+    return Report(entry.called, f"{entry.kind}, kept {made}, key {entry.key[:16]}", blocks)
 
 
-def _blocks(kept: Kept, samples: Iterable[Sample]) -> Iterator[Block]:
+def _blocks(kept: Kept, samples: Iterable[Sample], further: Sequence[Drawing]) -> Iterator[Block]:
     yield Words(DISCLAIMER, loud=True)
     if kept.imported:
         yield Words("This run was imported from a file: it was computed elsewhere, and nothing here has checked its "
@@ -123,10 +124,11 @@ def _blocks(kept: Kept, samples: Iterable[Sample]) -> Iterator[Block]:
     yield Points(tuple(sentence(rows) for rows in runs[:MOST_WORDS]) + _left_out(len(runs), MOST_WORDS, "attacks"))
     yield from _warnings(runs)
     yield Heading("What was found")
-    yield _results(runs)
+    yield _results(runs, kept.readings)
     if len(runs) > MOST_LINES:
         yield Words(f"The first {MOST_LINES} of {len(runs)}; the exported rows have all.")
-    yield from _figures(runs)
+    yield from further
+    yield from _figures(runs, kept.readings)
     yield from _gallery(samples)
     yield Heading("What was asked for")
     yield Table(("setting", "value"), tuple(line for line in settings(kept.entry.spec) if line[1]))
@@ -190,15 +192,17 @@ _HEAD = ("model", "attack", "eps", "seed", "images", "right before", "right afte
          "L2, mean", "queries, mean")
 
 
-def _results(runs: Sequence[Rows]) -> Table:
-    return Table(_HEAD, tuple(_line(rows) for rows in runs[:MOST_LINES]), frozenset(range(3, len(_HEAD))))
+def _results(runs: Sequence[Rows], names: Sequence[str]) -> Table:
+    lines = zip(runs[:MOST_LINES], readings(runs, names), strict=False)
+    return Table(_HEAD, tuple(_line(rows, reading) for rows, reading in lines), frozenset(range(3, len(_HEAD))))
 
 
-def _line(rows: Rows) -> tuple[str, ...]:
+def _line(rows: Rows, reading: str) -> tuple[str, ...]:
     spec = rows.spec
     source = f" (made on {spec.surrogate})" if spec.surrogate else ""
     behind = f" (behind {spec.defenses})" if spec.defenses else ""
-    return (rows.provenance.model, f"{ATTACKS[spec.attack].info.title}{source}{behind}",
+    read = f" ({reading})" if reading else ""
+    return (rows.provenance.model, f"{ATTACKS[spec.attack].info.title}{source}{behind}{read}",
             "" if spec.eps is None else NORMS[spec.norm].text(spec.eps), str(spec.seed), f"{len(rows.labels):,}",
             _share(accuracy(rows, rows.predicted_clean)), _share(accuracy(rows, rows.predicted_adversarial)),
             _share(accuracy(rows, rows.predicted_8bit)), _share(success(rows)), f"{rows.l2.mean():.3g}",
@@ -216,8 +220,8 @@ def _share(share: Share) -> str:
 # ---- pictures
 
 
-def _figures(runs: Sequence[Rows]) -> Iterator[Block]:
-    if lines := curves(runs):
+def _figures(runs: Sequence[Rows], names: Sequence[str]) -> Iterator[Block]:
+    if lines := curves(runs, names):
         yield Drawing("Accuracy against epsilon, with 95 % intervals", *figures.both(figures.curves(lines)))
     if (found := figures.transfers(runs)) is not None:
         yield Drawing("Success, by the model an attack was made on and the one it was shown to", *figures.both(found))

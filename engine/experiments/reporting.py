@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from engine.errors import UnknownName
 from engine.experiments.kept import Kept
 from engine.experiments.samples import samples
-from engine.work.store import Store
+from engine.experiments.walks import walks_of
+from engine.work.store import Payload, Store
+
+if TYPE_CHECKING:
+    from engine.experiments.report import Drawing
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ def made(store: Store, kept: Kept, form: str, tell: Callable[[float, str], None]
     tell(0.25, "drawing the figures")
     from engine.experiments.report import report_of
 
-    report = report_of(kept, found)
+    report = report_of(kept, found, _further(store, kept))
     tell(0.8, "writing the file")
     if form == "pdf":
         from engine.experiments.report_pdf import as_pdf
@@ -41,3 +46,21 @@ def made(store: Store, kept: Kept, form: str, tell: Callable[[float, str], None]
     from engine.experiments.report_html import as_html
 
     return as_html(report)
+
+
+def _further(store: Store, kept: Kept) -> list[Drawing]:
+    """Figures of what a run has besides rows, which only its kind knows."""
+    draw, payload = _FURTHER.get(kept.entry.kind), store.get(kept.entry.key)
+    return [] if draw is None or payload is None else draw(payload)
+
+
+def _query_curves(payload: Payload) -> list[Drawing]:
+    from engine.experiments.querycurves import grid, query_curve
+    from engine.experiments.queryfigure import as_file
+    from engine.experiments.report import Drawing
+
+    curves = [query_curve(walks, grid(walks.limit, (walks.limit,))) for walks in walks_of(payload)]
+    return [Drawing("How near, and how often, with how many queries", as_file(curves, "svg"), as_file(curves, "png"))]
+
+
+_FURTHER: dict[str, Callable[[Payload], list[Drawing]]] = {"query-curve": _query_curves}

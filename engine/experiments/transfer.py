@@ -21,6 +21,7 @@ from engine.work.store import Payload
 from engine.zoo.registry import model_card, model_digest
 
 JOINT = ","  # between the models of a source that is an ensemble
+TOGETHER, OTHERS = "together", "others"  # which ensembles there can be: of all models, or for every model of all others
 
 
 @dataclass(frozen=True)
@@ -169,16 +170,25 @@ def transfer_of(dataset: str, split: str, indices: Sequence[int], sources: Seque
     return replace(asked, contents=_contents(asked))
 
 
-def ensembles(models: Sequence[str], apart: bool) -> list[str]:
-    """All models together as one source, or, where they are to be kept `apart` from what they fool, for every model all
-    others together. Raises EngineError where there are too few for that."""
-    least = 3 if apart else 2
+def ensembles(models: Sequence[str], kind: str) -> list[str]:
+    """The sources that are several of these models: all TOGETHER, or for every model all OTHERS, so that it is fooled
+    by what was made without it. Raises EngineError where there are too few for that."""
+    least = 3 if kind == OTHERS else 2
     if len(models) < least:
-        raise EngineError(f"an ensemble of {'all others' if apart else 'the sources'} needs {least} models at least; "
-                          "name more, or leave the ensemble out")
-    if not apart:
+        raise EngineError(f"an ensemble of {'all others' if kind == OTHERS else 'the sources'} needs {least} models at "
+                          "least; name more, or leave the ensemble out")
+    if kind == TOGETHER:
         return [JOINT.join(models)]
     return [JOINT.join(other for other in models if other != model) for model in models]
+
+
+def as_asked(sources: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """The sources that are one model, and which `ensembles` of them the others are ("": none)."""
+    single = tuple(source for source in sources if JOINT not in source)
+    joint = [source for source in sources if JOINT in source]
+    if not joint:
+        return single, ""
+    return single, TOGETHER if joint == [JOINT.join(single)] else OTHERS
 
 
 def members(source: str) -> tuple[str, ...]:

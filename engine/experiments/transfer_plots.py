@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import IO
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -18,14 +16,6 @@ from engine.experiments.transferred import Matrix, Relation
 _SHARES = LinearSegmentedColormap.from_list("shares", ["#f4f6f8", "#0072b2"])
 _FRAMES = {Relation.ITSELF: "solid", Relation.MEMBER: "dotted"}
 _DARK = 0.55  # the share from which on a cell is so dark that white is read better on it
-FORMATS = ("svg", "png")
-
-
-def save(figure: Figure, form: str, file: IO[bytes]) -> None:
-    """As "svg" or "png"; the same figure gives the same bytes."""
-    with rc_context({"svg.hashsalt": "perturbscope"}):
-        figure.savefig(file, format=form, dpi=200, bbox_inches="tight",
-                       metadata={"Date": None} if form == "svg" else {"Software": None})
 
 
 def heat(found: Sequence[Matrix]) -> Figure:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
+from engine.attacks.rows import Rows
 from engine.attacks.spec import AttackSpec
 from engine.experiments.alignment import Alignment, Cosine
-from engine.experiments.transfer import JOINT, members
+from engine.experiments.transfer import JOINT, Transfer, members
 from engine.experiments.transferred import Cell, Matrix, Relation, Share
 from engine.zoo.registry import reads_as_file
 
@@ -86,6 +87,17 @@ def _beside(matrix: Matrix, cell: Cell, names: Mapping[str, str]) -> str:
     own = next((one.fooled for one in matrix.pairs
                 if one.relation is Relation.ITSELF and one.source == cell.target and one.fooled.of), None)
     return "" if own is None else f"; who has {names[cell.target]} itself, in {own.counted} of {own.of}"
+
+
+def remarks(asked: Transfer, runs: Sequence[Rows]) -> Iterator[str]:
+    """What the runs warn of, each with the pair that it is about."""
+    names = short((*asked.sources, *asked.targets))
+    for attack, spec in enumerate(asked.attacks):
+        for source, maker in enumerate(asked.sources):
+            for target, model in enumerate(asked.targets):
+                for line in runs[asked.run(attack, source, target)].warnings:
+                    yield (f"{attack_title(spec, asked.attacks)}, made on {names[maker]}, shown to {names[model]}: "
+                           f"{line}")
 
 
 def explained(alignment: Alignment, matrix: Matrix | None) -> str:

@@ -32,13 +32,13 @@ from engine.experiments.sweeps import Sweep
 from engine.metrics.rates import Estimate
 from pages.evaluating import figures
 from pages.evaluating.details import Details
-from pages.evaluating.options import settings_of_sweep
 from pages.evaluating.scope import SCOPE
 from pages.ui import figures as shared
 from pages.ui import thumbs
 from pages.ui.address import force
 from pages.ui.charts import counted, percent
 from pages.ui.matrices import FORMS, matrices
+from pages.ui.options import settings_of_sweep
 from pages.ui.sweeping import Known
 from pages.ui.text import plain
 

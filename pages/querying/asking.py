@@ -46,6 +46,7 @@ def choose(address: Address, counts: str, norm: str) -> Asked:
                                format_func=lambda name: "what the attacks keep small" if name == OWN
                                else NORMS[name].title)
     own = norm if measured == OWN else measured
+    address.carry(*(f"within.{other}" for other in MEASURED if other != own))
     default = ",".join(size_text(own, size) for size in WITHIN[own])
     sizes = _listed(address, f"within.{own}", "Success is told at changes of at most", default,
                     lambda text: sizes_in(own, text),

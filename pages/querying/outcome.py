@@ -9,15 +9,17 @@ import pandas as pd
 import streamlit as st
 
 from engine.attacks.norms import NORMS
+from engine.experiments.config import config_text
 from engine.experiments.querycurves import WITHIN, QueryCurve, drawn, query_curve, table
 from engine.experiments.sources import opened
 from engine.experiments.sweeps import Sweep
-from engine.experiments.walks import Walks, plan
+from engine.experiments.walks import QUERIES, Walks, plan
 from pages.querying import films, plots, words
 from pages.querying.asking import Asked
 from pages.querying.scope import SCOPE
 from pages.ui import figures, thumbs
 from pages.ui.charts import counted
+from pages.ui.options import settings_of_sweep
 from pages.ui.sweeping import Known
 from pages.ui.text import plain
 from pages.ui.thumbs import Cell
@@ -87,6 +89,9 @@ def _numbers(it: Shown) -> None:
         return
     event = figures.table(SCOPE, numbers, "points", on_select="rerun", selection_mode="single-row")
     figures.rows_downloads(SCOPE, it.walks, it.sweep.images, "black-box")
+    st.download_button("sweep.toml", lambda: repeats(it), file_name="sweep.toml", on_click="ignore", type="tertiary",
+                       key=SCOPE.key("sweep file"), help="Repeats this from the command line: python -m engine "
+                                                         "query-curve --config sweep.toml --out black-box")
     for name, curve in zip(plots.names_of(it.curves), it.curves, strict=True):
         for warning in curve.warnings:
             st.caption(plain(f"{name}: {warning}"))
@@ -111,6 +116,16 @@ def _cells(it: Shown, run: int, chosen: Sequence[int]) -> list[Cell]:
     """The pictures of those rows of a run, each with those that it was attacked together with."""
     places = [(unit, place) for unit in plan(it.sweep, it.known.task.device)[run] for place in range(len(unit.indices))]
     return [Cell(*places[row], it.walks[run], row) for row in chosen]
+
+
+def repeats(it: Shown) -> str:
+    """The file that repeats it from the command line."""
+    settings = settings_of_sweep(it.sweep)
+    changed = [line for line in settings.pop("set", ()) if f".{QUERIES}=" not in line]  # type: ignore[union-attr]
+    first = it.curves[0]
+    asked = {"queries": [point.queries for point in first.points], "measure": first.norm,
+             "norms": [f"{success.within:.10g}" for success in first.points[0].success]}
+    return config_text("query-curve", {**settings, **({"set": changed} if changed else {}), **asked})
 
 
 def readable(curves: Sequence[QueryCurve]) -> pd.DataFrame:

@@ -7,11 +7,25 @@ from engine.attacks import ATTACKS
 from engine.attacks.base import Knowledge
 from engine.attacks.norms import NORMS
 from engine.experiments.querycurves import Point, QueryCurve
+from engine.experiments.walks import Estimate
 from pages.querying.plots import names_of
-from pages.ui.charts import counted, percent
+from pages.ui.charts import counted, duration, percent
 
 SEES = {Knowledge.SCORE: "It saw the model's probabilities and nothing else.",
         Knowledge.DECISION: "It saw the diagnosis and nothing else."}
+
+PATIENCE = 60  # seconds from which the page says what else one could do
+MANY = 5_000  # queries from which it does so where it does not know how long they take
+
+
+def price(cost: Estimate) -> str:
+    """What it costs at most, in a line that warns where it takes long."""
+    line = f"Costs at most {counted(cost.queries, 'query', 'queries')}"
+    time = "" if cost.seconds is None else f", about {duration(cost.seconds)} here"
+    long = cost.queries > MANY if cost.seconds is None else cost.seconds > PATIENCE
+    advice = (" That takes minutes or more: what there is grows below meanwhile; fewer images or queries are quicker, "
+              "and Cancel keeps what is done.")
+    return f"{line}{time}.{advice if long else ''}"
 
 
 def sentences(curves: Sequence[QueryCurve], entries: int) -> Iterator[str]:

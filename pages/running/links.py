@@ -9,17 +9,21 @@ from engine.experiments.kept import Kept, device_of
 from engine.experiments.pictures import spec_of
 from engine.experiments.repeating import Asked, asked, chosen
 from engine.experiments.selection import Selection
+from engine.experiments.transfer import as_asked
+from engine.experiments.walks import QUERIES
 from pages.ui import shell
 from pages.ui.controls import SCALES
 
 
 @dataclass(frozen=True)
 class Maker:
-    """A page that makes runs of a kind: what the kind is called, the page's file and its title."""
+    """A page that makes runs of a kind: what the kind is called, the page's file and its title; `asks` where it has a
+    control for the number of queries."""
 
     called: str
     page: str
     title: str
+    asks: bool = False
 
 
 MAKERS = {
@@ -27,7 +31,7 @@ MAKERS = {
     "curve": Maker("Epsilon curve", "epsilon", "Epsilon"),
     "curves": Maker("Epsilon curve", "epsilon", "Epsilon"),
     "transfer": Maker("Transfer", "transfer", "Transfer"),
-    "query-curve": Maker("Query curve", "blackbox", "Black box"),
+    "query-curve": Maker("Query curve", "blackbox", "Black box", asks=True),
 }
 
 
@@ -46,24 +50,31 @@ def way_back(kept: Kept) -> tuple[Maker, dict[str, str]] | None:
         what = asked(spec_of(kept))
     except EngineError:  # of another version
         return None
-    return None if what is None else (maker, texts(what, device_of(kept.runs[0])))
+    return None if what is None else (maker, texts(what, device_of(kept.runs[0]), maker.asks))
 
 
-def texts(what: Asked, device: str) -> dict[str, str]:
-    """The settings as the pages about whole data sets name them in their addresses."""
+def texts(what: Asked, device: str, asks: bool = False) -> dict[str, str]:
+    """The settings as the pages about whole data sets name them in their addresses; one that `asks` has the number of
+    queries by itself."""
     first = what.attacks[0]
     named = {"dataset": what.dataset, "split": what.split, "images": _images(chosen(what)),
              "models": ",".join(what.models), "attacks": ",".join(what.names),
              "seeds": ",".join(map(str, what.seeds)), "numerics": first.numerics,
              "device": "auto" if device == devices.resolved() else device}
-    if what.sources and what.sources != what.models:
-        named["sources"] = ",".join(source for source in what.sources if "," not in source)
+    single, ensemble = as_asked(what.sources)
+    if single and single != what.models:
+        named["sources"] = ",".join(single)
+    if ensemble:
+        named["ensemble"] = ensemble
     if len({norm for name in what.names for norm in ATTACKS[name].info.norms}) > 1:
         named["norm"] = first.norm
     if what.budgets and first.norm in SCALES:
         scale = SCALES[first.norm]
         named[scale.setting] = ",".join(scale.text(eps * scale.factor) for eps in what.budgets)
-    return named | {f"set.{attack}.{name}": str(value) for attack, settings in what.changed().items()
+    own = QUERIES if asks and what.queries is not None else ""
+    if own:
+        named["queries"] = str(what.queries)
+    return named | {f"set.{attack}.{name}": str(value) for attack, settings in what.changed(own).items()
                     for name, value in settings.items()}
 
 

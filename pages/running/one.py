@@ -97,8 +97,8 @@ def results(kept: Kept) -> None:
     key, runs = kept.entry.key[:12], kept.runs
     for line in dict.fromkeys(line for rows in runs for line in rows.warnings):
         st.caption(plain(f"Note: {line}."))
-    figures.table(SCOPE, without_empty(overview(runs)), f"overview-{key}", column_config=COLUMNS)
-    if lines := curves(runs):
+    figures.table(SCOPE, without_empty(overview(runs, kept.readings)), f"overview-{key}", column_config=COLUMNS)
+    if lines := curves(runs, kept.readings):
         table = pd.DataFrame([{"attack": line.attack, "model": line.model, "settings": line.settings, "eps": point.eps,
                                "accuracy": point.accuracy, "low": point.low, "high": point.high, "n": point.n}
                               for line in lines for point in line.points])

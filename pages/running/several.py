@@ -27,12 +27,12 @@ def show(store: Store, runs: Sequence[Kept]) -> None:
     st.button(f"Delete these {len(runs)}", key=SCOPE.key(f"delete {key}"), on_click=one.change,
               args=(lambda: one.discard(store, *keys),), help="They can be had back for a quarter of an hour.")
     asked(runs, names, key)
-    found = [overview(kept.runs).assign(run=name) for kept, name in zip(runs, names, strict=True)]
+    found = [overview(kept.runs, kept.readings).assign(run=name) for kept, name in zip(runs, names, strict=True)]
     table = pd.concat(found, ignore_index=True)
     st.markdown("**What came of it**")
     figures.table(SCOPE, one.without_empty(table[["run", *table.columns.drop("run")]]), f"compared-{key}",
                   column_config=one.COLUMNS)
-    lines = [(name, curves(kept.runs)) for kept, name in zip(runs, names, strict=True)]
+    lines = [(name, curves(kept.runs, kept.readings)) for kept, name in zip(runs, names, strict=True)]
     if sum(bool(own) for _, own in lines) > 1:
         st.markdown("**Accuracy against epsilon**")
         figures.figure(SCOPE, plots.curves(lines), f"curves-{key}", _points(lines))

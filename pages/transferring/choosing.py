@@ -7,7 +7,7 @@ import streamlit as st
 from engine.attacks.base import Attack
 from engine.attacks.spec import has_gradients
 from engine.errors import EngineError, UnknownName
-from engine.experiments.transfer import Transfer, classes_of, ensembles, transfer_of
+from engine.experiments.transfer import OTHERS, TOGETHER, Transfer, classes_of, ensembles, transfer_of
 from pages.ui import controls, sources
 from pages.ui.address import Address
 from pages.ui.choosing import Chosen, Wants
@@ -20,7 +20,6 @@ def offered(attack: type[Attack]) -> bool:
 
 WANTS = Wants(offers=offered, attacks=("fgsm",), models=2, images="12", budgets=("4/255",),
               models_help="These are to be fooled; where nothing else is said, they are also what the attacker has.")
-TOGETHER, OTHERS = "together", "others"
 _ENSEMBLES = {"": "none", TOGETHER: "all sources as one", OTHERS: "for every model all others as one"}
 
 
@@ -34,7 +33,7 @@ def transfer(address: Address, chosen: Chosen) -> Transfer:
     if len({*single, *chosen.models}) < 2:
         raise EngineError(f"transfer needs two models that know the same classes; choose another, or train one: "
                           f"python -m engine train --dataset {chosen.name} --arch resnet18 --name my/resnet18")
-    every = [*single, *(ensembles(single, apart=kind == OTHERS) if kind else ())]
+    every = [*single, *(ensembles(single, kind) if kind else ())]
     return transfer_of(chosen.name, chosen.split, chosen.indices, every, chosen.models, chosen.specs())
 
 

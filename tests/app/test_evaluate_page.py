@@ -12,7 +12,7 @@ from engine.experiments.sweeps import performed, steps_of
 from engine.progress import Progress
 from engine.work.jobs import Job, State, jobs
 from engine.work.kinds import Bench, Task
-from pages.evaluating.options import settings_of_sweep
+from pages.ui.options import settings_of_sweep
 from tests.app.test_pages import SECONDS
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
@@ -113,6 +113,17 @@ def test_what_there_is_so_far_is_true_of_so_many(monkeypatch: pytest.MonkeyPatch
     assert len(app.get("plotly_chart")) == 5, "one attack alone is not compared"
     assert "The pictures can be opened once all are computed." in markdown(app)
     job.end(State.CANCELLED)
+
+
+def test_models_stand_side_by_side_on_the_same_images() -> None:
+    app = finished(opened(images="#0 #1 #2 #3", models="phantom-cxr/resnet18,phantom-cxr/densenet121", attacks="fgsm",
+                          eps="4/255"))
+    offered = app.selectbox(key="evaluate.run").options
+    assert offered[1:] == ["FGSM at 4/255 · phantom-cxr/resnet18", "FGSM at 4/255 · phantom-cxr/densenet121"]
+    app.selectbox(key="evaluate.run").set_value("2").run()
+    assert not app.exception and app.query_params["run"] in ("2", ["2"])
+    table = next(frame.value for frame in app.dataframe if "fooled" in frame.value.columns)
+    assert table["attacked"].max() == 2
 
 
 def test_pictures_that_cost_much_wait_for_a_click(small: AppTest) -> None:

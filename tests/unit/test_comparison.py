@@ -14,6 +14,7 @@ from engine.experiments.comparison import (
     matrix,
     overview,
     pairs,
+    readings,
     subtracted,
 )
 from engine.experiments.sweeps import Sweep
@@ -116,3 +117,17 @@ def test_runs_that_belong_together_are_paired_by_as_much_as_tells_them_apart() -
     assert [(a is one[0], b.spec.attack) for a, b in pairs(one[:1], [made([0], [0], [0], spec=make_spec("cw"))])] == [
         (True, "cw")]
     assert asdict(one[0].spec) == asdict(ladder()[0].spec)
+
+
+def test_readings_of_the_same_runs_are_told_apart() -> None:
+    worst = [replace(rows, logits_adversarial=rows.logits_clean) for rows in ladder()]
+    both = [*ladder(), *worst]
+    assert readings(ladder()) == [""] * 3 and readings(ladder(), ("worst",)) == ["worst"] * 3
+    assert readings(both, ("independent", "worst")) == ["independent"] * 3 + ["worst"] * 3
+    assert readings(both) == ["1"] * 3 + ["2"] * 3
+    one, other = curves(both, ("independent", "worst"))
+    assert (one.settings, other.settings) == ("reading independent", "reading worst")
+    assert [point.accuracy for point in one.points] == [1.0, 0.75, 0.5, 0.0]
+    assert [point.accuracy for point in other.points] == [1.0] * 4
+    assert list(overview(both)["reading"]) == ["1"] * 3 + ["2"] * 3
+    assert len(pairs(both, both)) == 6

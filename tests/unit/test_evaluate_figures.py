@@ -13,6 +13,7 @@ from engine.experiments.config import config_text
 from engine.experiments.evaluate import AFTER, BEFORE
 from engine.experiments.evaluation_plots import accuracies, confusion, save
 from pages.evaluating import figures
+from pages.ui.matrices import FORMS, matrices
 from tests.rows import random_rows, rows
 
 
@@ -27,7 +28,7 @@ def points(figure: go.Figure) -> list[tuple]:
 
 
 def test_every_cell_can_be_clicked_and_leads_to_as_many_images_as_it_says(some: Rows) -> None:
-    found = points(figures.matrices(some, "counts"))
+    found = points(matrices(some, "counts"))
     assert len(found) == 3 * 12, "three matrices of three classes, with a column for the refused"
     for side, shows, says, count, text in found[:24]:
         assert len(evaluate.cell(some, side, shows, says)) == count == int(text)
@@ -36,26 +37,26 @@ def test_every_cell_can_be_clicked_and_leads_to_as_many_images_as_it_says(some: 
 
 
 def test_both_matrices_have_one_scale_and_the_change_is_centred(some: Rows) -> None:
-    for form in figures.FORMS:
-        before, after, moved = (trace for trace in figures.matrices(some, form).data if trace.type == "heatmap")
+    for form in FORMS:
+        before, after, moved = (trace for trace in matrices(some, form).data if trace.type == "heatmap")
         assert (before.zmin, before.zmax) == (after.zmin, after.zmax) and before.zmin == 0
         assert moved.zmin == -moved.zmax
 
 
 def test_percents_are_of_the_row_or_column(some: Rows) -> None:
-    by_row = [text for *_, text in points(figures.matrices(some, "rows"))]
+    by_row = [text for *_, text in points(matrices(some, "rows"))]
     assert by_row[12:16] == ["50.0", "25.0", "0", "25.0"]
     assert by_row[24:28] == ["-50.0", "+25.0", "0", "+25.0"]
-    none = points(figures.matrices(rows([0, 0], [0, 0], [0, 0]), "columns"))
+    none = points(matrices(rows([0, 0], [0, 0], [0, 0]), "columns"))
     assert [text for *_, text in none[:3]] == ["100.0", "–", "–"]
 
 
-@pytest.mark.parametrize("form", figures.FORMS)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("seed", range(4))
 def test_any_rows_can_be_drawn(form: str, seed: int) -> None:
     for refused in (0.0, 0.4, 1.0):
         found = random_rows(seed, 9, 3, refused)
-        drawn = (figures.matrices(found, form), figures.recalls(found), figures.reliability(found),
+        drawn = (matrices(found, form), figures.recalls(found), figures.reliability(found),
                  figures.histograms(found), figures.flow(found, "#000000"), figures.runs([found], ["one"]))
         assert all(figure.data for figure in drawn)
         assert confusion(found).axes and accuracies([found, found]).axes
@@ -70,7 +71,7 @@ def test_flows_add_up(some: Rows) -> None:
 
 def test_names_from_outside_are_no_markup() -> None:
     found = rows([0, 1], [0, 1], [1, 0], classes=("<b>x</b>", "y%{z}"))
-    text = str([figures.matrices(found, "counts"), figures.flow(found, "#000000"), figures.recalls(found)])
+    text = str([matrices(found, "counts"), figures.flow(found, "#000000"), figures.recalls(found)])
     assert not re.search(r"<b>x|y%\{z\}", text)
     dollars = confusion(rows([0, 1], [0, 1], [1, 0], classes=("$x^2$", "$")))
     assert dollars.axes[0].get_xticklabels()[0].get_text() == "$x^2$"
@@ -91,7 +92,7 @@ def test_a_sweep_of_the_page_is_the_same_on_the_command_line() -> None:
 
     from engine.attacks.spec import make_spec
     from engine.experiments.sweeps import Sweep
-    from pages.evaluating.options import settings_of_sweep
+    from pages.ui.options import settings_of_sweep
 
     specs = tuple(make_spec(name, eps=eps, seed=seed, params=params) for name, params in
                   (("pgd", {"steps": 3}), ("fgsm", {})) for eps in (0.3 / 255, 2 / 255) for seed in (0, 4))

@@ -1,5 +1,7 @@
 """The Black box page's figures, words and readers of text, as pure functions."""
 
+import tomllib
+
 import numpy as np
 import pytest
 
@@ -7,11 +9,13 @@ from engine.attacks.spec import make_spec
 from engine.errors import EngineError
 from engine.experiments.querycurves import QueryCurve, query_curve
 from engine.experiments.queryfigure import FORMATS, as_file
+from engine.experiments.sweeps import Sweep
 from engine.experiments.walks import Estimate, Film
-from pages.blackbox import price
+from engine.work.kinds import Task
 from pages.querying import films, plots, words
 from pages.querying.asking import counts_in, sizes_in
-from pages.querying.outcome import readable
+from pages.querying.outcome import Shown, readable, repeats
+from pages.ui.sweeping import Known
 from tests.walked import made_up
 
 WAYS = [(10, 4.0, 0.4), (100, 2.0, 0.2)], [(50, 6.0, 0.6)], [(5, 1.0, 0.1)], [(60, 3.0, 0.3)]
@@ -111,10 +115,20 @@ def test_texts_are_read_or_told_what_is_wrong() -> None:
             sizes_in("l2", text)
 
 
+def test_the_file_repeats_the_sweep_and_how_it_was_read() -> None:
+    walks = made_up(*WAYS, spec=make_spec("hopskipjump", seed=4, params={"queries": 1000, "probes": 50}))
+    planned = Sweep("phantom-cxr", "test", (3, 8, 9, 11), ("a model",), (walks.spec,))
+    shown = Shown(Known(Task("query-curve", planned, ""), [walks]), [walks], [query_curve(walks, [10, 1000], [2.0])])
+    found = tomllib.loads(repeats(shown))
+    assert found["queries"] == [10, 1000] and found["norms"] == ["2"] and found["measure"] == "l2"
+    assert found["set"] == ["hopskipjump.probes=50"] and found["seed"] == [4] and found["index"] == [3, 8, 9, 11]
+
+
 def test_the_price_warns_where_it_takes_long() -> None:
-    assert price(Estimate(400, 3.0)) == "Costs at most 400 queries, about 3 s here."
-    assert "takes minutes" in price(Estimate(40_000, 600.0)) and "takes minutes" in price(Estimate(40_000, None))
-    assert "takes minutes" not in price(Estimate(400, None))
+    assert words.price(Estimate(400, 3.0)) == "Costs at most 400 queries, about 3 s here."
+    for long in (Estimate(40_000, 600.0), Estimate(40_000, None)):
+        assert "takes minutes" in words.price(long)
+    assert "takes minutes" not in words.price(Estimate(400, None))
 
 
 def test_the_same_curves_give_the_same_file() -> None:

@@ -72,7 +72,7 @@ def test_what_a_run_found_is_shown(capsys, store: Store, keys: list[str]) -> Non
     store.call(keys[0], "mine", "one line\nand \x1b[2J another")
     text = said(capsys, "show", keys[0])
     assert "mine" in text and "\\u001b[2J another" in text and "accuracy 100.0% ->  75.0%" in text
-    assert "success  25.0% of 4" in text
+    assert "success  25.0% of 4" in text and "python -m engine evaluate --dataset phantom-cxr" in text
     known = told(capsys, "show", keys[0])
     assert [run["accuracy_adversarial"] for run in known["runs"]] == [0.75, 0.5, 0.0]
     assert known["key"] == keys[0] and known["spec"]["dataset"] == "phantom-cxr"

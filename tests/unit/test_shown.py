@@ -1,5 +1,6 @@
 """Transfer: what is made once is shown to all, and is what each target's own attack with that surrogate would give."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from engine.attacks.rows import Rows
 from engine.attacks.runner import run_attack
 from engine.attacks.spec import AttackSpec, make_spec
+from engine.cli import main
 from engine.data import phantom
 from engine.errors import EngineError
 from engine.experiments import attacking
@@ -29,6 +31,7 @@ from engine.zoo.registry import load_model
 from tests import nets
 from tests.defended import registered
 from tests.tiny import Counted
+from tests.unit.test_units import killed
 
 SPLIT, INDICES = "test", (0, 1, 2, 5, 8)
 
@@ -206,6 +209,22 @@ def test_as_a_job_it_grows_source_by_source(home: Path, models: list[str]) -> No
     assert job.found.steps == 2 * 3 and job.found.done == 6
     seen = matrices(asked, job.found.runs())
     assert seen == matrices(asked, runs_of(job.payload))  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process is killed so there")
+def test_a_transfer_that_is_killed_goes_on_where_it_was(home: Path, models: list[str], attacks: list[int],
+                                                        tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = ["transfer", "--dataset", "phantom-cxr", "--models", ",".join(models[:2]), "--attack", "pgd", "--set",
+            "steps=3", "--batch", "2", "--index", *map(str, INDICES), "--device", "cpu", "--json", "--out"]
+    killed("shown", "from engine.cli import main", f"main({[*argv, str(tmp_path / 'killed')]!r})")
+    assert not (tmp_path / "killed" / "transfer.json").exists()
+    assert main([*argv, str(tmp_path / "again")]) == 0
+    assert len(attacks) == 2 * 3 - 2
+    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "other home"))
+    assert main([*argv, str(tmp_path / "whole")]) == 0
+    for name in ("transfer.json", "rows.parquet", "pairs.csv", "matrix.svg"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
 @pytest.mark.parametrize(("sources", "targets", "options", "says"), [

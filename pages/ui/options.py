@@ -11,7 +11,8 @@ from engine.params import params_of
 
 
 def settings_of_sweep(sweep: Sweep) -> dict[str, Setting]:
-    """The options of `python -m engine evaluate`, whose attacks have one norm and numerics, and any settings."""
+    """The options of `python -m engine evaluate` and its like, for attacks that have one norm and numerics, and any
+    settings."""
     specs = sweep.attacks
     first = specs[0]
     budgets = {f"{spec.eps * NORMS[spec.norm].factor:.10g}{NORMS[spec.norm].unit}" for spec in specs
