@@ -1,8 +1,8 @@
 """Data sets: `load` opens one by name."""
 
 # Each registers itself; this is the order in which they are offered, the default first.
-from engine.data import phantom_cxr, kermany, covid_ct, sars_ct, rsna, covidx  # noqa: F401, I001
-from engine.data import breakhis, medmnist, folder, manifest, shrunk  # noqa: F401
+from engine.data import phantom_cxr, phantom_ct, phantom_histology, kermany, covid_ct  # noqa: F401, I001
+from engine.data import sars_ct, rsna, covidx, breakhis, medmnist, folder, manifest, shrunk  # noqa: F401
 from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
 
 __all__ = ["DATASETS", "PATHS", "Dataset", "DatasetEntry", "DatasetInfo", "find", "load"]

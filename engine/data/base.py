@@ -97,8 +97,16 @@ class Dataset(ABC):
         """Whom image `index` shows, or None where nobody knows: to be compared, never to be shown."""
         return None
 
+    def stored_units(self, index: int) -> StoredUnits | None:
+        """What the image's intensities mean in the units that it is stored in, or None where nobody knows."""
+        return None
+
     def lesion(self, index: int) -> np.ndarray | None:
         """The true lesion as bool [224, 224], or None where nobody knows it."""
+        return None
+
+    def nuclei(self, index: int) -> np.ndarray | None:
+        """The true nuclei of cells as bool [224, 224], or None where nobody knows them."""
         return None
 
     def lungs(self, index: int) -> np.ndarray | None:

@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 
 import numpy as np
 
-from engine.data.base import Dataset
+from engine.data.base import Dataset, StoredUnits
 from engine.errors import EngineError, UnknownName
 
 ALIKE = 0.5  # how alike two names must be, from 0 to 1, to be offered as a pair
@@ -164,8 +164,14 @@ class Labelled(Dataset):
     def origin(self, index: int) -> str:
         return self.inner.origin(index)
 
+    def stored_units(self, index: int) -> StoredUnits | None:
+        return self.inner.stored_units(index)
+
     def lesion(self, index: int) -> np.ndarray | None:
         return self.inner.lesion(index)
+
+    def nuclei(self, index: int) -> np.ndarray | None:
+        return self.inner.nuclei(index)
 
     def lungs(self, index: int) -> np.ndarray | None:
         return self.inner.lungs(index)

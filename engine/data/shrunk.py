@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from engine.data.base import DATASETS, SIZE, Dataset, DatasetEntry
+from engine.data.base import DATASETS, SIZE, Dataset, DatasetEntry, StoredUnits
 from engine.errors import EngineError, shortened
 
 SEPARATOR = "@"
@@ -33,11 +33,17 @@ class Shrunk(Dataset):
     def patient(self, index: int) -> str | None:
         return self._whole.patient(index)
 
+    def stored_units(self, index: int) -> StoredUnits | None:
+        return self._whole.stored_units(index)
+
     def groups(self, index: int) -> Mapping[str, str]:
         return self._whole.groups(index)
 
     def lesion(self, index: int) -> np.ndarray | None:
         return self._mark(self._whole.lesion(index))
+
+    def nuclei(self, index: int) -> np.ndarray | None:
+        return self._mark(self._whole.nuclei(index))
 
     def lungs(self, index: int) -> np.ndarray | None:
         return self._mark(self._whole.lungs(index))
