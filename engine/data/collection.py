@@ -43,7 +43,7 @@ def grouped(what: str, note: str = "") -> Scheme:
     return Scheme({"train": f"80 % of each class, whole {what} together.{note}",
                    "validation": f"10 % of each class by {what}, for choosing the epoch.",
                    "test": f"10 % of each class by {what}, never trained on."},
-                  lambda items: splits.draw_by_class([i.group or i.path.name for i in items], [i.label for i in items]))
+                  lambda items: splits.draw_whole([i.group or i.path.name for i in items], [i.label for i in items]))
 
 
 def at_random() -> Scheme:

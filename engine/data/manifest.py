@@ -110,7 +110,8 @@ def _line(row: dict[str, str], number: int) -> Line:
         raise EngineError(f"line {number} of the manifest has no path")
     if (part := row.get("split", "")) and part.lower() not in SPLIT_OF:
         raise EngineError(f"line {number} of the manifest has the split '{part}'; take train, validation or test")
-    return Line(row["path"], row["label"], row.get("patient", ""), SPLIT_OF.get(part.lower(), ""), row.get("mask", ""),
+    path = os.path.normpath(row["path"].replace("\\", "/"))
+    return Line(path, row["label"], row.get("patient", ""), SPLIT_OF.get(part.lower(), ""), row.get("mask", ""),
                 tuple(_box(text, number) for text in row.get("box", "").split(";") if text.strip()))
 
 
@@ -128,7 +129,7 @@ def _open(info: DatasetInfo, split: str, file: Path, lines: Sequence[Line], publ
     labelled = [line for line in lines if line.label]
     paths = {line.path: confined.path(line.path) for line in labelled}
     there = [line for line in labelled if os.path.isfile(paths[line.path])]
-    parts = [line.part for line in there] if published else splits.draw_by_class(
+    parts = [line.part for line in there] if published else splits.draw_whole(
         [line.patient or line.path for line in there], [info.classes.index(line.label) for line in there])
     chosen = [line for line, part in zip(there, parts, strict=True) if split in (ALL, part)]
     if not chosen:

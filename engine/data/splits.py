@@ -1,6 +1,7 @@
 """Splits drawn once and for ever: the same names and seed give the same parts on every machine."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -39,6 +40,14 @@ def draw_by_class(groups: Sequence[str], labels: Sequence[int], seed: int = 0) -
         for place, part in zip(places, draw([groups[i] for i in places], seed), strict=True):
             parts[place] = part
     return parts
+
+
+def draw_whole(groups: Sequence[str], labels: Sequence[int], seed: int = 0) -> list[str]:
+    """As `draw_by_class`, but a group with several classes stays together, too: it counts as the one it has most of."""
+    most: dict[str, tuple[int, int]] = {}
+    for (group, label), count in Counter(zip(groups, labels, strict=True)).items():
+        most[group] = max(most.get(group, (0, 0)), (count, -label))
+    return draw_by_class(groups, [-most[group][1] for group in groups], seed)
 
 
 def counted(names: Sequence[str], labels: Sequence[int], counts: Mapping[str, Sequence[int]], seed: int = 0

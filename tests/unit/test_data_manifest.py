@@ -50,6 +50,27 @@ def test_patients_stay_together_and_are_not_named(tmp_path: Path) -> None:
     assert "MRN" not in repr([part.item_name(i) for part in parts for i in range(len(part))] + [parts[0].info])
 
 
+def test_a_patient_with_several_classes_stays_together(tmp_path: Path) -> None:
+    files = pictures(tmp_path, 120)
+    name = written(tmp_path, *(f"{file},{'ab'[i % 5 == 0]},MRN-{i // 4}" for i, file in enumerate(files)),
+                   heading="path,label,patient")
+    parts = [engine.data.load(name, part) for part in PARTS]
+    patients = [{part.patient(i) for i in range(len(part))} for part in parts]
+    assert sum(map(len, patients)) == len(set.union(*patients)) == 30
+    assert [len(part) for part in parts] == [96, 12, 12]
+
+
+def test_one_picture_under_two_spellings_is_one(tmp_path: Path) -> None:
+    pictures(tmp_path, 2)
+    name = written(tmp_path, "pictures/0.png,a,0 0 6 6", "./pictures//0.png,a,12 12 6 6", "pictures\\1.png,b,",
+                   heading="path,label,box")
+    data = engine.data.load(name)
+    lesion = data.lesion(0)
+    assert len(data) == 2 and lesion is not None and lesion.sum() == 2 * 56 * 56
+    with pytest.raises(EngineError, match="says something else"):
+        engine.data.load(written(tmp_path, "pictures/0.png,a", "pictures/../pictures/0.png,b"))
+
+
 def test_splits_of_the_manifest_itself(tmp_path: Path) -> None:
     files = pictures(tmp_path, 8)
     splits = ["train", "Train", "val", "test", "test", "valid", "", "train"]
