@@ -40,15 +40,15 @@ def body(known: Known) -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         st.markdown("##### Who fools whom")
-        event = figures.figure(SCOPE, plots.heat(matrix, names), "transfer", readable(found), on_select="rerun",
-                               selection_mode="points")
+        event = figures.figure(SCOPE, plots.heat(matrix, names), "transfer",
+                               readable(found) if known.complete else None, on_select="rerun", selection_mode="points")
         clicked = plots.clicked(matrix, event["selection"]["points"])  # type: ignore[index]
     with right:
         st.markdown("##### How alike their gradients are")
         _alignment(known, matrix)
     if len(found) > 1:
         st.markdown("##### On models that the attacker never saw")
-        figures.figure(SCOPE, plots.means(found), "transfer-means", _means(found))
+        figures.figure(SCOPE, plots.means(found), "transfer-means", _means(found) if known.complete else None)
     if known.complete:
         _pictures(known, matrix, clicked)
         _numbers(known, found)
