@@ -149,7 +149,8 @@ def lines_of(runs: Sequence[Rows]) -> list[list[Rows]]:
     """The runs that differ in eps alone, in ascending order of it, in the order in which each line first occurs."""
     lines: dict[str, list[Rows]] = {}
     for rows in runs:
-        same = digest.of_spec({"model": rows.provenance.model, **asdict(replace(rows.spec, eps=None))})
+        origin = rows.provenance
+        same = digest.of_spec({"model": (origin.model, origin.model_digest), **asdict(replace(rows.spec, eps=None))})
         lines.setdefault(same, []).append(rows)
     return [sorted(line, key=eps_of) for line in lines.values()]
 

@@ -45,11 +45,11 @@ def _x_axis(axis: Axis, norm: Norm, largest: float) -> dict[str, object]:
     """With the values of eps written at their places."""
     offered = [tick for tick in TICKS if tick <= largest * 1.001 and (tick > 0 or axis.takes_zero)]
     room = (axis.place(largest) - axis.place(offered[0])) / 12 if offered else 0.0
-    known: list[float] = []
-    for tick in reversed(offered):
-        if not known or axis.place(known[-1]) - axis.place(tick) >= room:
+    known = offered[:1]
+    for tick in offered[:0:-1]:  # the largest, and whatever below it has room, down to the first
+        if all(abs(axis.place(other) - axis.place(tick)) >= room for other in known):
             known.append(tick)
-    known.reverse()
+    known.sort()
     return {"title": f"epsilon, in n{norm.unit}" if norm.unit else "epsilon (L2)", "zeroline": False,
             "tickvals": [axis.place(tick) for tick in known], "ticktext": [f"{tick:g}" for tick in known],
             "tickangle": 0, "showspikes": False}
@@ -118,7 +118,8 @@ def zone(line: Line, known: Zone, axis: Axis) -> go.Figure:
     two middles the danger zone."""
     figure, factor = go.Figure(), line.norm.factor
     shown = [value for value in line.shown if value > 0 or axis.takes_zero]
-    flipped = [float((known.smallest <= value / factor * (1 + 1e-9)).mean()) if known.of else 0.0 for value in shown]
+    table = zone_table(line, known).set_index("eps")
+    flipped = [float(table["flipped"][value / factor] / max(1, known.of)) for value in shown]
     figure.add_scatter(x=[axis.place(value) for value in shown], y=flipped, mode="lines+markers", name="model flipped",
                        line={"color": MODEL, "shape": "hv"},
                        customdata=[f"{value:g}{line.norm.unit}" for value in shown],
@@ -142,7 +143,14 @@ def _shade(figure: go.Figure, line: Line, known: Zone, axis: Axis) -> None:
     low, high = (axis.place(value * line.norm.factor) for value in (known.boundary[0], known.seen[0]))
     figure.add_vrect(x0=low, x1=high, fillcolor=ZONE, line_width=0, layer="below",
                      annotation={"text": "danger zone: flipped, unseen", "font": {"size": 12}},
-                     annotation_position="top left")
+                     annotation_position="bottom left")
+
+
+def zone_table(line: Line, known: Zone) -> pd.DataFrame:
+    """How many images are flipped within each eps, and on how many the eye would see that much."""
+    eps = [value / line.norm.factor for value in line.shown]
+    return pd.DataFrame({"eps": eps, "flipped": [int((known.smallest <= one).sum()) for one in eps],
+                         "seen": [int((known.eye <= one).sum()) for one in eps], "of": known.of})
 
 
 def smallest(line: Line, counts: Sequence[Sequence[int]], classes: Sequence[str]) -> go.Figure:

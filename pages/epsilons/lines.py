@@ -15,6 +15,7 @@ from engine.experiments.evaluate import AFTER, scores
 from engine.experiments.eyes import Zone
 from engine.metrics.rates import Estimate, share
 from pages.ui.charts import percent
+from pages.ui.text import plain
 
 ACCURACY, AUC = "Accuracy", "AUC"
 RECALL = "Recall of "
@@ -85,15 +86,16 @@ def size(norm: Norm, eps: float) -> str:
 
 
 def sentence(line: Line, zone: Zone | None) -> str:
-    """What the worst case means, for who treats patients."""
-    worst = line.runs[-1]
+    """What the worst case means, for who treats patients, as Markdown."""
+    worst, name = line.runs[-1], plain(line.name)
     attacked, fooled = int(worst.attacked.sum()), int(worst.success.sum())
     if not attacked:
-        return f"{line.name}: the model read none of these {len(worst.labels)} images correctly, so nothing could flip."
-    top = size(line.norm, eps_of(worst))
-    said = (f"{line.name}: of the {attacked} images that the model read correctly, {fooled} are flipped within {top}")
+        return f"{name}: the model read none of these {len(worst.labels)} images correctly, so nothing could flip."
+    said = (f"{name}: of the {attacked} images that the model read correctly, **{fooled} are flipped** within "
+            f"{size(line.norm, eps_of(worst))}")
     half = next((rows for rows in line.runs if 2 * int(rows.success.sum()) >= attacked), None)
-    said += f"; half of them from {size(line.norm, eps_of(half))} on." if half is not None else "; half of them hold."
+    said += "; half of them hold." if half is None else \
+        f", half of them at **{size(line.norm, eps_of(half))}** already."
     return said if zone is None else f"{said} {danger(line, zone)}"
 
 
@@ -102,10 +104,11 @@ def danger(line: Line, zone: Zone) -> str:
     if zone.share is None or zone.seen is None:
         return ""
     low, high = zone.interval
-    words = (f"{zone.unseen} of {zone.of} ({percent(zone.share)}, 95 % interval {percent(low)} to {percent(high)}) "
-             f"flip before the eye would see anything, which it does from about {size(line.norm, zone.seen[0])} on")
+    words = (f"**{zone.unseen} of {zone.of} flip before the eye would see anything** ({percent(zone.share)}, 95 % "
+             f"interval {percent(low)} to {percent(high)}): it sees a change from about "
+             f"{size(line.norm, zone.seen[0])} on")
     if zone.times is not None and zone.times > 1:
-        words += f": {zone.times:.2g} times what half of them need"
+        words += f", {zone.times:.2g} times what half of the images need"
     return f"{words}."
 
 

@@ -13,6 +13,7 @@ from engine.attacks.rows import Rows
 from engine.experiments.curve import eps_of
 from engine.experiments.eyes import LEVEL, Zone, eyes_of, eyes_task, zone_of
 from engine.experiments.ladder import ASSUMED, INDEPENDENT, WORST, Curves, climbs_of
+from engine.experiments.sweeps import Sweep
 from engine.experiments.units import units_of
 from engine.params import build
 from engine.work.jobs import State, jobs
@@ -83,7 +84,7 @@ def _words(shown: Sequence[Line], zones: Sequence[Zone | None], known: Known) ->
         st.caption(f"So far from {counted(images, 'image')} of {total}, {percent(known.share)} of the work; the bands "
                    "are 95 % intervals.")
     for place, line in enumerate(shown):
-        st.markdown(plain(lines.sentence(line, zones[place] if place < len(zones) else None)))
+        st.markdown(lines.sentence(line, zones[place] if place < len(zones) else None))
 
 
 def _curves(by_reading: dict[str, list[Line]], view: View) -> None:
@@ -95,6 +96,8 @@ def _curves(by_reading: dict[str, list[Line]], view: View) -> None:
                                         strict=True):
         with column:
             st.caption(f"**{options.titles(reading)}**: {plain(options.described(reading).partition(': ')[2])}.")
+            if reading == WORST and view.measure == lines.AUC:
+                st.caption("An image that is not flipped yet counts as it is.")
             if not shown:
                 st.caption("Comes in a moment.")
                 continue
@@ -126,7 +129,7 @@ def _danger(line: Line, zone: Zone, view: View) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         drawn = figures.zone(line, zone, figures.AXES[view.axis])
-        shared.figure(SCOPE, drawn, f"zone-{line.number + 1}")
+        shared.figure(SCOPE, drawn, f"zone-{line.number + 1}", figures.zone_table(line, zone))
     with right:
         classes = line.runs[0].classes
         shared.figure(SCOPE, figures.smallest(line, counts, classes), f"smallest-{line.number + 1}",
@@ -177,22 +180,27 @@ def behind(curves: Curves, line: Line, place: int, reading: str) -> list[Cell]:
     """The flipped images at a point, each with the run that flipped it: in the worst case that of the smallest eps, in
     the company in which it was tried there."""
     sweep, point = curves.sweep, line.runs[place]
-    if reading == INDEPENDENT:
-        return thumbs.cells_of(sweep, point, np.flatnonzero(point.success).tolist())
-    together = INDEPENDENT in curves.readings or build(ATTACKS[point.spec.attack], point.spec.params).straight
-    cells = []
-    for row in np.flatnonzero(point.success).tolist():
-        first = next(rows for rows in line.runs if rows.success[row])
-        if together:
-            cells += thumbs.cells_of(sweep, first, [row])
-            continue
-        start = row // first.spec.batch * first.spec.batch
-        company = [other for other in range(start, min(start + first.spec.batch, len(first.labels)))
-                   if first.queries[other]]
-        unit, = units_of(sweep.dataset, sweep.split, [sweep.indices[other] for other in company],
-                         sweep.model_of(first), first.spec, sweep.names, sweep.further)
-        cells.append(Cell(unit, company.index(row), first, row, unit.model))
-    return cells
+    halved = reading == WORST and INDEPENDENT not in curves.readings \
+        and not build(ATTACKS[point.spec.attack], point.spec.params).straight
+    model = sweep.models[climbs_of(sweep)[line.number][0] // len(sweep.attacks)]
+    return [_cell(sweep, model, point if reading == INDEPENDENT else _first(line, row), row, halved)
+            for row in np.flatnonzero(point.success).tolist()]
+
+
+def _first(line: Line, row: int) -> Rows:
+    """The run at the smallest eps that flipped an image."""
+    return next(rows for rows in line.runs if rows.success[row])
+
+
+def _cell(sweep: Sweep, model: str, run: Rows, row: int, halved: bool) -> Cell:
+    """An image of a run, in the batch in which it was attacked: where the worst case was found by halving, those of its
+    batch that were tried at this eps."""
+    start = row // run.spec.batch * run.spec.batch
+    company = [other for other in range(start, min(start + run.spec.batch, len(run.labels)))
+               if not halved or run.queries[other]]
+    unit, = units_of(sweep.dataset, sweep.split, [sweep.indices[other] for other in company], model, run.spec,
+                     sweep.names, sweep.further)
+    return Cell(unit, company.index(row), run, row, model)
 
 
 def _files(curves: Curves, runs: Sequence[Rows]) -> None:

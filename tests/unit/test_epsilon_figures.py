@@ -1,6 +1,7 @@
 """What the Epsilon page draws and says, as functions of rows."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,12 +9,18 @@ import torch
 
 from engine.attacks.runner import Arena
 from engine.attacks.spec import make_spec
+from engine.data import phantom
 from engine.experiments.eyes import Zone, zone_of
-from engine.experiments.ladder import INDEPENDENT, WORST, curves_of
-from engine.experiments.sweeps import sweep_of
+from engine.experiments.ladder import INDEPENDENT, WORST, curve_steps, curves_of
+from engine.experiments.sweeps import performed, sweep_of
+from engine.experiments.units import images_of, images_task
+from engine.progress import Progress
+from engine.work.kinds import Bench, to_the_end
+from engine.work.store import Store
 from pages.epsilons import figures, lines, parts, samples
 from pages.exploring import against_eps
 from pages.ui.controls import LINF
+from tests import nets
 from tests.tiny import Slope, grey, small_net, some_images
 from tests.unit.test_curve import rows, worst
 
@@ -38,11 +45,12 @@ def test_lines_are_named_by_what_tells_them_apart() -> None:
 def test_the_sentence_counts_what_the_model_read_correctly() -> None:
     zone = Zone(np.array([1 / 255, 2 / 255, np.inf]), np.array([6 / 255] * 3))
     said = lines.sentence(line([1 / 255, 2 / 255, None]), zone)
-    assert said.startswith("FGSM: of the 3 images that the model read correctly, 2 are flipped within 4/255; half of "
-                           "them from 2/255 on.")
-    assert "2 of 3 (66.7 %, 95 % interval" in said and "from about 6/255 on: 3 times what half of them need." in said
+    assert said.startswith("FGSM: of the 3 images that the model read correctly, **2 are flipped** within 4/255, half "
+                           "of them at **2/255** already.")
+    assert "**2 of 3 flip before the eye would see anything** (66.7 %, 95 % interval" in said
+    assert said.endswith("from about 6/255 on, 3 times what half of the images need.")
     held = lines.sentence(line([None, None]), None)
-    assert "0 are flipped within 4/255; half of them hold." in held
+    assert "**0 are flipped** within 4/255; half of them hold." in held
     wrong = lines.lines([replace_clean(one) for one in worst([None], RUNGS)])[0]
     assert "read none of these 1 images correctly" in lines.sentence(wrong, None)
 
@@ -180,3 +188,25 @@ def test_points_are_those_of_the_rows() -> None:
     runs = [arena.at(eps).run().rows for eps in (0.01, 0.02)]
     found = against_eps.points_of((0.6, 0.4), runs, LINF)
     assert found.shown == pytest.approx((0, 2.55, 5.1)) and found.flip == pytest.approx((2.55, 5.1))
+
+
+@pytest.mark.parametrize("readings", [(WORST,), (INDEPENDENT, WORST)])
+def test_the_pictures_behind_a_point_are_those_that_were_counted(readings: tuple[str, ...], tmp_path: Path,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the worst case an image was tried at its smallest eps in some company: the same gives the same picture."""
+    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
+    nets.register(monkeypatch)
+    nets.kept(tmp_path / "m.safetensors", classes=phantom.CLASSES, mean=(0.4,) * 3, std=(0.2,) * 3)
+    model, store = str(tmp_path / "m.safetensors"), Store(tmp_path / "home" / "runs")
+    at = Bench("cpu", store, Progress(), lambda task: task.kept(store))
+    specs = [make_spec("pgd", eps=level / 255, batch=4, params={"steps": 3}) for level in (1, 2, 4, 8, 16, 32)]
+    curves = curves_of(sweep_of("phantom-cxr", "test", (0, 1, 2, 5, 8, 150, 151), [model], specs), readings)
+    found = parts.split(curves, to_the_end(performed(curve_steps(curves, "cpu"), at)))
+    one, = lines.lines(found[WORST])
+    cells = parts.behind(curves, one, len(specs) - 1, WORST)
+    assert len(cells) == int(one.runs[-1].success.sum()) > 0
+    for cell in cells:
+        images, _ = images_of(at.result(images_task(cell.unit, "cpu")))
+        change = images[cell.place] - cell.unit.seen.image(cell.source.index)
+        assert np.abs(change).max() == one.runs[-1].linf[cell.row], "another picture than was counted"
+        assert cell.unit.seen.item_name(cell.source.index) == curves.sweep.images[cell.row]
