@@ -19,7 +19,7 @@ __all__ = ["attack", "load_dataset", "load_model", "wrap"]
 
 
 def load_dataset(name: str, split: str | None = None) -> Dataset:
-    """One split of a registered data set or of "folder:PATH"; raises EngineError."""
+    """One split of a registered data set, of "folder:PATH" or of "manifest:PATH"; raises EngineError."""
     from engine.data import load
 
     return load(name, split)

@@ -19,7 +19,7 @@ from pages.transferring import figures as plots
 from pages.transferring.choosing import WANTS, transfer
 from pages.transferring.options import settings_of_transfer
 from pages.transferring.scope import SCOPE
-from pages.ui import choosing, figures, progress, shell, sweeping, thumbs
+from pages.ui import choosing, figures, progress, shell, sources, sweeping, thumbs
 from pages.ui.address import Address
 from pages.ui.choosing import Chosen
 from pages.ui.sweeping import Known
@@ -30,7 +30,15 @@ FOOLED, HELD, ALL = "fooled", "not fooled", "fool all models"
 
 
 def body(known: Known) -> None:
-    """What is known, from the plain words down to the pictures."""
+    """What is known, as far as what it is about is still here."""
+    try:
+        _drawn(known)
+    except EngineError as error:  # a model or data set that has gone since
+        st.error(plain(error))
+
+
+def _drawn(known: Known) -> None:
+    """From the plain words down to the pictures."""
     asked: Transfer = known.task.spec
     runs = known.found or [None] * (len(asked.attacks) * len(asked.sources) * len(asked.targets))
     found = matrices(asked, runs)
@@ -40,15 +48,15 @@ def body(known: Known) -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         st.markdown("##### Who fools whom")
-        event = figures.figure(SCOPE, plots.heat(matrix, names), "transfer", readable(found), on_select="rerun",
-                               selection_mode="points")
+        event = figures.figure(SCOPE, plots.heat(matrix, names), "transfer",
+                               readable(found) if known.complete else None, on_select="rerun", selection_mode="points")
         clicked = plots.clicked(matrix, event["selection"]["points"])  # type: ignore[index]
     with right:
         st.markdown("##### How alike their gradients are")
         _alignment(known, matrix)
     if len(found) > 1:
         st.markdown("##### On models that the attacker never saw")
-        figures.figure(SCOPE, plots.means(found), "transfer-means", _means(found))
+        figures.figure(SCOPE, plots.means(found), "transfer-means", _means(found) if known.complete else None)
     if known.complete:
         _pictures(known, matrix, clicked)
         _numbers(known, found)
@@ -173,11 +181,15 @@ def page() -> None:
         except EngineError as error:
             wrong = str(error)[0].upper() + str(error)[1:]
     address.check_names()
+    for path, texts in address.questions.items():
+        sources.ask(SCOPE, path, texts)
     for line in filter(None, (wrong, *address.problems)):
         st.error(plain(line))
     st.caption("An attacker seldom has the very model. Images that were made to fool one model are shown to others "
                "here: each is made once, and success is counted over those that the model it is shown to had right.")
-    sweeping.show(SCOPE, task, body, price=price, by_itself=task is not None and _little(task.spec))
+    # What a link asks for in vain, or not yet, is not what stands in the controls.
+    as_asked = not address.problems and not address.questions
+    sweeping.show(SCOPE, task, body, price=price, by_itself=task is not None and as_asked and _little(task.spec))
     address.write(complete=task is not None)
 
 

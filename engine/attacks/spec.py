@@ -12,8 +12,8 @@ from engine.params import Value, build, params_of, values_of
 from engine.zoo.numerics import NUMERICS
 
 # What a run may be confined to. The name of a mask drawn by hand goes on with the drawing itself: "drawn:...".
-MASKS = {"lesion": "the true lesion", "lung": "the lungs", "cam": "the hottest fifth of the heatmap",
-         DRAWN: "drawn by hand"}
+MASKS = {"lesion": "the true lesion", "lung": "the lungs", "nuclei": "the nuclei",
+         "cam": "the hottest fifth of the heatmap", DRAWN: "drawn by hand"}
 OBLIVIOUS, ADAPTIVE = "oblivious", "adaptive"
 ATTACKERS = (OBLIVIOUS, ADAPTIVE)
 MOST_DRAWS = 1000

@@ -9,6 +9,7 @@ from engine.cli import (
     attack,
     claims,
     curve,
+    data,
     evaluate,
     listing,
     minimal,
@@ -23,7 +24,8 @@ from engine.cli.parser import Parser
 from engine.errors import Cancelled, EngineError
 
 # In the order in which they are listed.
-COMMANDS = (listing, attack, evaluate, curve, transfer, query_curve, minimal, train, train_style, claims, runs, store)
+COMMANDS = (listing, data, attack, evaluate, curve, transfer, query_curve, minimal, train, train_style, claims, runs,
+            store)
 
 
 def _parser() -> Parser:

@@ -23,7 +23,9 @@ def _datasets() -> list[dict[str, Any]]:
 
     return [{"name": e.info.name, "title": e.info.title, "sentence": e.info.sentence, "classes": list(e.info.classes),
              "splits": dict(e.info.splits), "synthetic": e.info.synthetic, "source": e.info.source,
-             "terms": e.info.terms, "missing": e.missing()} for e in DATASETS.values()]
+             "terms": e.info.terms, "modality": e.info.modality, "obtain": e.info.obtain,
+             "layouts": list(e.info.layouts), "grouping": e.info.grouping, "missing": e.missing()}
+            for e in DATASETS.values()]
 
 
 def _models() -> list[dict[str, Any]]:

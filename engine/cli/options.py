@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def add_attack_options(parser: argparse.ArgumentParser) -> None:
     """What an attack and a curve have in common."""
     parser.add_argument("--dataset", required=True,
-                        help="a registered name (NAME@64: its pictures shrunk to 64 x 64), or folder:PATH")
+                        help="a registered name (NAME@64: its pictures shrunk to 64 x 64), folder:PATH, or "
+                             "manifest:PATH")
     parser.add_argument("--model", required=True, help="a bundled or trained name, or a checkpoint's path")
     parser.add_argument("--map", default="", metavar="CLASS=CLASS,...",
                         help="which of the model's classes a class of the data set is, where their names differ: "
@@ -42,8 +43,8 @@ def add_attack_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-queries", type=int, help="most forward passes an image")
     parser.add_argument("--surrogate", default="", help="a model, or several with commas, whose gradients are used")
     parser.add_argument("--mask", default="", metavar="NAME or FILE.png",
-                        help="the part of the image that may change: lesion, lung, cam, or a PNG's path (all that is "
-                             "not black)")
+                        help="the part of the image that may change: lesion, lung, nuclei, cam, or a PNG's path (all "
+                             "that is not black)")
     parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
     parser.add_argument("--executor", default="here", help="where it is computed: here, ray (on this machine, or the "
                         "cluster that RAY_ADDRESS names) or ray://HOST:PORT")

@@ -1,16 +1,22 @@
 """Data sets: `load` opens one by name."""
 
 # Each registers itself; this is the order in which they are offered, the default first.
-from engine.data import phantom_cxr, kermany, covid_ct, folder, shrunk  # noqa: F401, I001
+from engine.data import phantom_cxr, phantom_ct, phantom_histology, kermany, covid_ct  # noqa: F401, I001
+from engine.data import sars_ct, rsna, covidx, breakhis, medmnist, folder, manifest, shrunk  # noqa: F401
 from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
 
-__all__ = ["DATASETS", "Dataset", "DatasetEntry", "DatasetInfo", "find", "load"]
+__all__ = ["DATASETS", "PATHS", "Dataset", "DatasetEntry", "DatasetInfo", "find", "load"]
+
+# Data sets that a path of the user's names, by what stands before it.
+PATHS = {folder.PREFIX: folder.entry, manifest.PREFIX: manifest.entry}
 
 
 def find(name: str) -> DatasetEntry:
-    """The data set `name`, registered, or so with @SIDE for smaller pictures, or folder:PATH; raises EngineError."""
-    if name.startswith(folder.PREFIX):
-        return folder.entry(name.removeprefix(folder.PREFIX))
+    """The data set `name`, registered, or so with @SIDE for smaller pictures, or folder:PATH, or manifest:PATH; raises
+    EngineError."""
+    for prefix, entry in PATHS.items():
+        if name.startswith(prefix):
+            return entry(name.removeprefix(prefix))
     if shrunk.SEPARATOR in name:
         return shrunk.entry(name)
     return DATASETS[name]

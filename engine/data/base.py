@@ -17,7 +17,11 @@ SIZE = 224
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """A data set's facts, shown wherever it is offered. `splits` maps a split's name to one plain sentence."""
+    """A data set's facts, shown wherever it is offered. `splits` maps a split's name to one plain sentence.
+
+    `source` is what to cite, `terms` the licence, `obtain` how to get it, `layouts` the folders and files by which it
+    is recognised below PERTURBSCOPE_DATA, `grouping` what is never parted by a split.
+    """
 
     name: str
     title: str
@@ -28,6 +32,28 @@ class DatasetInfo:
     terms: str
     synthetic: bool = False
     default_split: str = "test"
+    modality: str = ""
+    obtain: str = ""
+    layouts: tuple[str, ...] = ()
+    grouping: str = ""
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A file that is left out, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """What is wrong with the files: in a split those that are `damaged`, in the whole data set how many labels have no
+    file, and how many files no label. None of them is among the images."""
+
+    damaged: tuple[Damaged, ...] = ()
+    without_file: int = 0
+    without_label: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,8 +68,10 @@ class StoredUnits:
 class Dataset(ABC):
     """One split of a data set. `labels` is int64 [N]; images are float32 [C, 224, 224] in [0,1], C 1 (grey) or 3.
 
-    Those of a shrunk data set have fewer pixels a side, and so have their marks.
+    Those of a shrunk data set, or of one whose pictures are smaller, have fewer pixels a side, and so have their marks.
     """
+
+    gaps = Gaps()
 
     def __init__(self, info: DatasetInfo, split: str, labels: np.ndarray) -> None:
         self.info = info
@@ -65,8 +93,20 @@ class Dataset(ABC):
     def item_name(self, index: int) -> str:
         """A short name without patient identifiers, such as 'test/17' or a public file name."""
 
+    def patient(self, index: int) -> str | None:
+        """Whom image `index` shows, or None where nobody knows: to be compared, never to be shown."""
+        return None
+
+    def stored_units(self, index: int) -> StoredUnits | None:
+        """What the image's intensities mean in the units that it is stored in, or None where nobody knows."""
+        return None
+
     def lesion(self, index: int) -> np.ndarray | None:
         """The true lesion as bool [224, 224], or None where nobody knows it."""
+        return None
+
+    def nuclei(self, index: int) -> np.ndarray | None:
+        """The true nuclei of cells as bool [224, 224], or None where nobody knows them."""
         return None
 
     def lungs(self, index: int) -> np.ndarray | None:
@@ -122,11 +162,15 @@ def eight_bit(image: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """How the registry finds a data set. `missing()` says in one line why it is not here, or None."""
+    """How the registry finds a data set. `missing()` says in one line why it is not here, or None.
+
+    `sized(side)` is the same data set as its authors publish it in another size; without it pictures are shrunk.
+    """
 
     info: DatasetInfo
     open: Callable[[str], Dataset]
     missing: Callable[[], str | None] = lambda: None
+    sized: "Callable[[int], DatasetEntry] | None" = None
 
     def load(self, split: str | None = None) -> Dataset:
         """Open one split; raises EngineError where the files are missing or the split is unknown."""

@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 
 import numpy as np
 
-from engine.data.base import Dataset
+from engine.data.base import Dataset, StoredUnits
 from engine.errors import EngineError, UnknownName
 
 ALIKE = 0.5  # how alike two names must be, from 0 to 1, to be offered as a pair
@@ -147,7 +147,7 @@ class Labelled(Dataset):
     def __init__(self, inner: Dataset, class_map: ClassMap) -> None:
         super().__init__(replace(inner.info, classes=class_map.model), inner.split,
                          np.array(class_map.places, np.int64)[inner.labels])
-        self.inner, self.class_map = inner, class_map
+        self.inner, self.class_map, self.gaps = inner, class_map, inner.gaps
 
     def image(self, index: int) -> np.ndarray:
         return self.inner.image(index)
@@ -164,11 +164,20 @@ class Labelled(Dataset):
     def origin(self, index: int) -> str:
         return self.inner.origin(index)
 
+    def stored_units(self, index: int) -> StoredUnits | None:
+        return self.inner.stored_units(index)
+
     def lesion(self, index: int) -> np.ndarray | None:
         return self.inner.lesion(index)
 
+    def nuclei(self, index: int) -> np.ndarray | None:
+        return self.inner.nuclei(index)
+
     def lungs(self, index: int) -> np.ndarray | None:
         return self.inner.lungs(index)
+
+    def patient(self, index: int) -> str | None:
+        return self.inner.patient(index)
 
     def groups(self, index: int) -> Mapping[str, str]:
         return self.inner.groups(index)

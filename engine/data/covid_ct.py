@@ -5,8 +5,9 @@ from functools import cache
 from pathlib import Path
 
 from engine.data import splits
-from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
-from engine.data.files import FileDataset, find_layout, image_files, not_here
+from engine.data.base import DatasetInfo
+from engine.data.collection import Collection, Item, Listing, Scheme, counted
+from engine.data.files import find_layout, image_files
 
 FOLDERS = ("CT_NonCOVID", "CT_COVID")
 # The layouts of a plain copy and of the original repository, whose pictures lie in Images-processed/.
@@ -18,16 +19,14 @@ INFO = DatasetInfo(
     title="COVID-CT lung slices",
     sentence="746 real lung CT slices cut from papers and teaching cases, with or without COVID-19.",
     classes=("No COVID-19", "COVID-19"),
-    splits={
-        "train": "80 %, whole papers together as far as file names tell; slices of one figure are never parted.",
-        "validation": "10 % by paper, for choosing the epoch.",
-        "test": "10 % by paper, never trained on.",
-        "random-train": "80 % of all slices drawn at random, as in the papers; one patient may be in several parts.",
-        "random-validation": "10 % of all slices drawn at random.",
-        "random-test": "10 % of all slices drawn at random.",
-    },
+    splits={},
     source="Yang, He et al. 2020, arXiv:2003.13865",
     terms="research use",
+    modality="CT of the lungs (slices as printed)",
+    obtain="download it (github.com/UCSD-AI4H/COVID-CT) and unpack CT_COVID and CT_NonCOVID",
+    layouts=("covid-ct/CT_COVID,CT_NonCOVID/", "COVID-CT/Images-processed/CT_COVID,CT_NonCOVID/",
+             "Images-processed/CT_COVID,CT_NonCOVID/"),
+    grouping="by the paper or case in the file's name; some patients may hide in several",
 )
 
 
@@ -47,26 +46,22 @@ def find() -> Path | None:
 
 
 @cache
-def _listing(root: Path) -> tuple[tuple[Path, int], ...]:
-    return tuple((path, label) for label, folder in enumerate(FOLDERS) for path in image_files(root / folder))
+def _listing(root: Path) -> Listing:
+    return Listing(tuple(Item(path, label, paper(path.name)) for label, folder in enumerate(FOLDERS)
+                         for path in image_files(root / folder)))
 
 
-def _open(split: str) -> Dataset:
-    root = find()
-    assert root is not None  # DatasetEntry.load asks missing() first
-    files = _listing(root)
-    scheme, _, part = split.rpartition("-")
-    groups = [path.name if scheme == "random" else paper(path.name) for path, _ in files]
-    drawn = splits.draw_by_class(groups, [label for _, label in files])
-    chosen = [f for f, p in zip(files, drawn, strict=True) if p == part]
-    return FileDataset(INFO, split, [f[0] for f in chosen], [f[1] for f in chosen], root)
-
-
-def _missing() -> str | None:
-    if find() is not None:
-        return None
-    return not_here("covid-ct is not here: download it (github.com/UCSD-AI4H/COVID-CT), unpack CT_COVID and "
-                    "CT_NonCOVID and set PERTURBSCOPE_DATA to the folder that holds them")
-
-
-DATASETS.add(INFO.name, DatasetEntry(INFO, _open, _missing))
+Collection(INFO, find, _listing, {
+    "": Scheme({
+        "train": "80 %, whole papers together as far as file names tell; slices of one figure are never parted.",
+        "validation": "10 % by paper, for choosing the epoch.",
+        "test": "10 % by paper, never trained on.",
+    }, lambda items: splits.draw_by_class([i.group for i in items], [i.label for i in items])),
+    "random": Scheme({
+        "train": "80 % of all slices drawn at random, as in the papers; one patient may be in several parts.",
+        "validation": "10 % of all slices drawn at random.",
+        "test": "10 % of all slices drawn at random.",
+    }, lambda items: splits.draw_by_class([i.path.name for i in items], [i.label for i in items])),
+    "paper": counted({"train": (317, 279), "validation": (40, 35), "test": (40, 35)}, "Yang 2024, table 3-2"),
+    "paper-blackbox": counted({"train": (238, 209), "test": (159, 140)}, "Yang 2024, table 5-1"),
+}).register()

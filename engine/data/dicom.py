@@ -77,6 +77,18 @@ def looks_like_dicom(data: bytes) -> bool:
     return len(data) > 16 and ((group == 2 and element <= 0x16) or (group == 8 and element <= 0x60))
 
 
+def picture_size(path: Path) -> tuple[int, int]:
+    """The width and height that a DICOM file says its picture has; raises EngineError."""
+    try:
+        source = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+        width, height = int(source.Columns), int(source.Rows)
+    except Exception:  # as in read_dicom
+        raise EngineError(_DAMAGED) from None
+    if min(width, height) < 1:
+        raise EngineError(_DAMAGED)
+    return width, height
+
+
 @enough_memory("this DICOM file")
 def read_dicom(data: bytes, frame: int | None = None) -> DicomImage:
     """The picture in a DICOM file's bytes, as its (first) window shows it; `frame` counts from 1 (default: the middle).

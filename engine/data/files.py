@@ -1,19 +1,24 @@
 """Data sets that lie in folders, one folder a class."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from engine import digest
-from engine.data.base import SIZE, Dataset, DatasetInfo
+from engine.data.base import SIZE, Damaged, Dataset, DatasetInfo, Gaps
+from engine.data.damage import fault, remember
 from engine.data.raster import enough_memory, grey, open_raster, resized, to_array
 from engine.errors import EngineError
 from engine.home import expanded
 
 READING = 1  # raise it when the same file is read as other pixels than before
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+DICOM = ".dcm"
 
 
 def data_home() -> Path | None:
@@ -44,6 +49,17 @@ def image_files(folder: Path) -> list[Path]:
     return [p for p in listed(folder) if p.suffix.lower() in SUFFIXES and os.path.isfile(p)]
 
 
+def images_below(folder: Path) -> list[Path]:
+    """The image files in `folder` and in all folders below it, in a fixed order; hidden ones, and folders that are
+    links, are left out."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(place, name) for name in sorted(names)
+                  if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES]
+    return found
+
+
 def listed(folder: Path) -> list[Path]:
     """What is in `folder` and not hidden, in a fixed order; raises EngineError where it cannot be read."""
     try:
@@ -56,29 +72,70 @@ def listed(folder: Path) -> list[Path]:
 def read_picture(path: Path, colour: bool = False) -> np.ndarray:
     """A picture file stretched to the square, float32 [1, 224, 224] (grey) or [3, 224, 224] in [0,1].
 
-    Pictures of 8 bits stay in whole steps of n/255. Raises EngineError.
+    Pictures of 8 bits stay in whole steps of n/255; DICOM files are read as uploads are. Raises EngineError.
     """
+    if path.suffix.lower() == DICOM:
+        return _read_dicom(path, colour)
     with enough_memory(path.name):
         picture = open_raster(path)
         pixels = to_array(resized(picture if colour else grey(picture), (SIZE, SIZE)))
     return np.repeat(pixels, 3, axis=0) if colour and len(pixels) == 1 else pixels
 
 
+def _read_dicom(path: Path, colour: bool) -> np.ndarray:
+    from engine.data.upload import read_limited  # pydicom takes a while to import
+
+    pixels = read_limited(path).image
+    return np.repeat(pixels, 3, axis=0) if colour else pixels
+
+
+@lru_cache(maxsize=256)  # at most 150 MB, in colour
+def _decoded(path: Path, colour: bool, modified: int, size: int) -> np.ndarray:
+    return read_picture(path, colour)
+
+
 class FileDataset(Dataset):
-    """Images read from files as they are asked for, grey unless `colour`."""
+    """Images read from files as they are asked for, grey unless `colour`; damaged files are left out.
+
+    `patients` says whom each file shows ("": unknown), `gaps` what is wrong with the data set's other files.
+    """
 
     def __init__(self, info: DatasetInfo, split: str, paths: Sequence[Path], labels: Sequence[int], root: Path,
-                 colour: bool = False) -> None:
-        super().__init__(info, split, np.asarray(labels, dtype=np.int64))
-        self.paths = list(paths)
+                 colour: bool = False, patients: Sequence[str] | None = None, gaps: Gaps | None = None) -> None:
+        faults = [fault(path) for path in paths]
+        whole = [i for i, reason in enumerate(faults) if reason is None]
+        super().__init__(info, split, np.asarray([labels[i] for i in whole], dtype=np.int64))
+        self.paths = [paths[i] for i in whole]
         self.root = root
         self.colour = colour
+        self.patients = None if patients is None else [patients[i] for i in whole]
+        self.gaps = replace(gaps or Gaps(), damaged=tuple(
+            Damaged(self._name(path), reason) for path, reason in zip(paths, faults, strict=True) if reason))
+        if not whole and paths:
+            raise EngineError(f"all {len(paths)} pictures of {info.name}/{split} are damaged, first of all "
+                              f"{self.gaps.damaged[0].name}: {self.gaps.damaged[0].reason}")
 
     def image(self, index: int) -> np.ndarray:
-        return read_picture(self.paths[index], self.colour)
+        path = self.paths[index]
+        try:
+            facts = path.stat()
+        except OSError:
+            return read_picture(path, self.colour)  # which says what is wrong
+        return _decoded(path, self.colour, facts.st_mtime_ns, facts.st_size).copy()
 
     def item_name(self, index: int) -> str:
-        return self.paths[index].relative_to(self.root).as_posix()
+        return self._name(self.paths[index])
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def leave_out(self, index: int, reason: str) -> None:
+        """Image `index` cannot be read: it is left out when the data set is opened again."""
+        with contextlib.suppress(OSError):  # it will be found again
+            remember(self.paths[index], reason)
+
+    def patient(self, index: int) -> str | None:
+        return (self.patients[index] or None) if self.patients else None
 
     def origin(self, index: int) -> str:
         """The file's bytes, and how they are read; raises EngineError."""

@@ -82,7 +82,7 @@ def entry(path: str) -> DatasetEntry:
         if not chosen:
             raise EngineError(f"'{path}' has too few pictures to draw a {split} split; use the split all")
         labels = [classes.index(f.class_name) for f in chosen]
-        return Pictures(info, split, [f.path for f in chosen], labels, root, _coloured([f.path for f in files]))
+        return Pictures(info, split, [f.path for f in chosen], labels, root, coloured([f.path for f in files]))
 
     return DatasetEntry(info, open_split)
 
@@ -102,7 +102,7 @@ def _in_classes(root: Path, split: str) -> list[_File]:
     return files
 
 
-def _coloured(paths: Sequence[Path], looked_at: int = 6) -> bool:
+def coloured(paths: Sequence[Path], looked_at: int = 6) -> bool:
     """Whether most of a few pictures spread over the list have colour in more than a hundredth of their pixels."""
     seen = [_has_colour(paths[place]) for place in np.linspace(0, len(paths) - 1, looked_at).astype(int)]
     return sum(seen) > looked_at / 2

@@ -1,13 +1,14 @@
 """Paediatric chest X-rays of Kermany et al., Cell 172 (2018): normal and pneumonia."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from engine.data import splits
-from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
-from engine.data.files import FileDataset, find_layout, image_files, not_here
+from engine.data.base import DatasetInfo
+from engine.data.collection import Collection, Item, Listing, Scheme, counted, published
+from engine.data.files import FileDataset, find_layout, image_files
 
 FOLDERS = ("NORMAL", "PNEUMONIA")
 # The layouts of the original download (the Mendeley archive and its Kaggle copy) and of a 224 x 224 copy.
@@ -18,18 +19,14 @@ INFO = DatasetInfo(
     title="Kermany chest X-rays (children)",
     sentence="5,840 real chest X-rays of children aged one to five, normal or with pneumonia.",
     classes=("Normal", "Pneumonia"),
-    splits={
-        "train": "Patient-level 80 %: no child of the test part is in it. Drawn from the official training folder.",
-        "validation": "Patient-level 10 %, for choosing the epoch.",
-        "test": "Patient-level 10 %, never trained on.",
-        "official-train": "The training folder as published.",
-        "official-test": "The test folder as published; darker, differently selected and harder.",
-        "random-train": "80 % of all images drawn at random, as in the papers; children may be in several parts.",
-        "random-validation": "10 % of all images drawn at random.",
-        "random-test": "10 % of all images drawn at random.",
-    },
+    splits={},
     source="Kermany et al., Cell 172 (2018), Mendeley Data doi:10.17632/rscbjbr9sj",
     terms="CC BY 4.0",
+    modality="radiograph of the chest (children, AP)",
+    obtain="download it (doi:10.17632/rscbjbr9sj) and unpack it",
+    layouts=("chest_xray/train,test/NORMAL,PNEUMONIA/", "kermany-224/train,test/NORMAL,PNEUMONIA/",
+             "kermany/train,test/NORMAL,PNEUMONIA/", "ChestXRay2017/chest_xray/..."),
+    grouping="by the patient in the file's name (person12, IM-0023)",
 )
 
 
@@ -60,35 +57,37 @@ def find() -> Path | None:
 
 
 @cache
-def _listing(root: Path) -> tuple[tuple[Path, int, str], ...]:
+def _listing(root: Path) -> Listing:
     """Every file with its label and published part."""
-    return tuple(
-        (path, label, part)
+    return Listing(tuple(
+        Item(path, label, patient(path.name), part)
         for part in ("train", "test")
         for label, folder in enumerate(FOLDERS)
         for path in image_files(root / part / folder)
-    )
+    ))
 
 
-def _open(split: str) -> Dataset:
-    root = find()
-    assert root is not None  # DatasetEntry.load asks missing() first
-    files = _listing(root)
-    scheme, _, part = split.rpartition("-")
-    if scheme == "official":
-        chosen = [f for f in files if f[2] == part]
-    else:
-        pool = [f for f in files if f[2] == "train"] if scheme == "" else list(files)
-        groups = [patient(f[0].name) if scheme == "" else f[0].name for f in pool]
-        chosen = [f for f, drawn in zip(pool, splits.draw(groups), strict=True) if drawn == part]
-    return Kermany(INFO, split, [f[0] for f in chosen], [f[1] for f in chosen], root)
+def _by_patient(items: Sequence[Item]) -> list[str]:
+    """The official training folder parted by patient; the test folder is none of it."""
+    pool = [item for item in items if item.part == "train"]
+    drawn = iter(splits.draw([item.group for item in pool]))
+    return [next(drawn) if item.part == "train" else "" for item in items]
 
 
-def _missing() -> str | None:
-    if find() is not None:
-        return None
-    return not_here("kermany is not here: download it (doi:10.17632/rscbjbr9sj), unpack it and set PERTURBSCOPE_DATA "
-                    "to the folder that holds chest_xray/")
-
-
-DATASETS.add(INFO.name, DatasetEntry(INFO, _open, _missing))
+KERMANY = Collection(INFO, find, _listing, {
+    "": Scheme({
+        "train": "Patient-level 80 %: no child of the test part is in it. Drawn from the official training folder.",
+        "validation": "Patient-level 10 %, for choosing the epoch.",
+        "test": "Patient-level 10 %, never trained on.",
+    }, _by_patient),
+    "official": published(train="The training folder as published.",
+                          test="The test folder as published; darker, differently selected and harder."),
+    "random": Scheme({
+        "train": "80 % of all images drawn at random, as in the papers; children may be in several parts.",
+        "validation": "10 % of all images drawn at random.",
+        "test": "10 % of all images drawn at random.",
+    }, lambda items: splits.draw([item.path.name for item in items])),
+    "paper": counted({"train": (1264, 3376), "validation": (158, 422), "test": (158, 422)}, "Yang 2024, table 3-2"),
+    "paper-blackbox": counted({"train": (1264, 3376), "test": (316, 844)}, "Yang 2024, table 5-1"),
+}, opened=Kermany)
+KERMANY.register()

@@ -18,6 +18,7 @@ class Mark:
 
 MARKS = {
     "lesion": Mark("a lesion", lambda dataset, index: dataset.lesion(index)),
+    "nuclei": Mark("the nuclei", lambda dataset, index: dataset.nuclei(index)),
     "lung": Mark("the lungs", lambda dataset, index: dataset.lungs(index)),
 }
 

@@ -46,6 +46,15 @@ def cells_of(name: str) -> np.ndarray:
 
 @enough_memory("this mask")
 def read_mask(data: bytes) -> np.ndarray:
+    """As `marked_in`; raises EngineError where nothing is marked, too."""
+    mask = marked_in(data)
+    if not mask.any():
+        raise EngineError("the mask is black everywhere: nothing may change; paint white what may")
+    return mask
+
+
+@enough_memory("this mask")
+def marked_in(data: bytes) -> np.ndarray:
     """The mask in a PNG's bytes, bool [224, 224]: True where it is not black. It is stretched to the square as pictures
     are, without mixing pixels. Raises EngineError."""
     if len(data) > MAX_BYTES:
@@ -53,10 +62,7 @@ def read_mask(data: bytes) -> np.ndarray:
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):  # JPEG would turn black into nearly black
         raise EngineError("a mask must be a PNG, black where nothing may change")
     marked = to_levels(open_raster(data)).any(axis=0)
-    mask = np.asarray(Image.fromarray(marked).resize((SIZE, SIZE), Image.Resampling.NEAREST), bool)
-    if not mask.any():
-        raise EngineError("the mask is black everywhere: nothing may change; paint white what may")
-    return mask
+    return np.asarray(Image.fromarray(marked).resize((SIZE, SIZE), Image.Resampling.NEAREST), bool)
 
 
 def enlarged(mask: np.ndarray, side: int) -> np.ndarray:

@@ -13,27 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from engine.data.phantom_anatomy import (
-    LEFT,
-    RIGHT,
-    SIZE,
-    Field,
-    Patient,
-    Rng,
-    Thorax,
-    View,
-    column,
-    curve,
-    ramp,
-    skeleton,
-    texture,
-    thorax,
-    vessels,
-)
+from engine.data.base import SIZE
+from engine.data.phantom_anatomy import LEFT, RIGHT, Patient, Thorax, View, column, skeleton, thorax, vessels
+from engine.data.phantom_common import Blob, Field, Rng, Series, cover, curve, ramp, texture
 
 CLASSES: tuple[str, str, str] = ("Normal", "Pneumonia", "COVID-19")
 SPLIT_SIZES: dict[str, int] = {"train": 3000, "validation": 450, "test": 450}
 
+SERIES = Series(CLASSES, SPLIT_SIZES)
 VERSION = 1  # raise it when any phantom looks other than before
 
 SOFT = 0.185  # attenuation of soft tissue per cm at the effective energy
@@ -51,13 +38,9 @@ class Phantom:
     lungs: np.ndarray  # bool [224, 224]
 
 
-def _key(split: str, seed: int) -> tuple[int, int]:
-    return seed, list(SPLIT_SIZES).index(split)
-
-
 def label_of(split: str, index: int, seed: int = 0) -> int:
     """The class of a phantom, known without rendering it."""
-    return int(np.random.default_rng((*_key(split, seed), index // 3, 9)).permutation(3)[index % 3])
+    return SERIES.label(split, index, seed)
 
 
 def render(split: str, index: int, seed: int = 0) -> Phantom:
@@ -65,12 +48,8 @@ def render(split: str, index: int, seed: int = 0) -> Phantom:
 
     Labels are balanced: every three consecutive indices, counted from 0, hold each class once.
     """
-    if split not in SPLIT_SIZES:
-        raise ValueError(f"Unknown split {split!r}; choose one of {', '.join(SPLIT_SIZES)}.")
-    if not 0 <= index < SPLIT_SIZES[split]:
-        raise ValueError(f"Index {index} is outside the {split} split; choose 0 to {SPLIT_SIZES[split] - 1}.")
-    key, label = _key(split, seed), label_of(split, index, seed)
-    anatomy, disease, exposure = (np.random.default_rng((*key, index, stream)) for stream in range(3))
+    anatomy, disease, exposure = SERIES.streams(split, index, seed)
+    label = label_of(split, index, seed)
 
     patient = Patient.draw(anatomy)
     view = View(patient)
@@ -119,7 +98,7 @@ def _innocent(patient: Patient, view: View, chest: Thorax, rng: Rng) -> Field:
     if rng.random() < 0.10:  # a calcified scar
         place = (rng.choice((-1, 1)) * rng.uniform(4, 11), rng.uniform(4, 20))
         blobs.append(Blob(place, (0.3, 0.25), 0.0, 0.4, 0.3))
-    shade = np.float32(SOFT * (1 - INFLATED)) * chest.air * _cover(view, blobs, 0.6 * warp)
+    shade = np.float32(SOFT * (1 - INFLATED)) * chest.air * cover(view, blobs, 0.6 * warp)
     if rng.random() < 0.2:
         depth = rng.uniform(0.04, 0.10)
         height = rng.uniform(16.5, 19.5)
@@ -127,36 +106,12 @@ def _innocent(patient: Patient, view: View, chest: Thorax, rng: Rng) -> Field:
             Blob((side * rng.uniform(7.8, 9.2), height + rng.normal(0, 0.4)), (0.45, 0.45), 0.0, 0.35)
             for side in (RIGHT, LEFT)
         ]
-        shade = shade + np.float32(depth) * _cover(view, nipples, 0.3 * warp)
+        shade = shade + np.float32(depth) * cover(view, nipples, 0.3 * warp)
     return shade
 
 
 def _none(patient: Patient, view: View, chest: Thorax, blood: Field, rng: Rng) -> Field:
     return np.zeros((SIZE, SIZE), np.float32)
-
-
-@dataclass(frozen=True)
-class Blob:
-    """An elliptic patch: centre and radii in cm, turn in radians, softness of the edge."""
-
-    centre: tuple[float, float]
-    radii: tuple[float, float]
-    turn: float
-    soft: float
-    weight: float = 1.0
-
-
-def _cover(view: View, blobs: list[Blob], warp: Field) -> Field:
-    """Share covered by overlapping patches with ragged edges, 0 to 1; each patch only touches its surroundings."""
-    clear = np.ones((SIZE, SIZE), np.float32)
-    for blob in blobs:
-        box = view.box([blob.centre], max(blob.radii) * (1.7 + blob.soft))
-        c, s = np.float32(np.cos(blob.turn)), np.float32(np.sin(blob.turn))
-        x, y = view.x[box] - np.float32(blob.centre[0]), view.y[box] - np.float32(blob.centre[1])
-        u, v = (c * x + s * y) * np.float32(1 / blob.radii[0]), (c * y - s * x) * np.float32(1 / blob.radii[1])
-        patch = ramp(1.0 + 0.28 * np.clip(warp[box], -2.5, 2.5) - np.sqrt(u * u + v * v), blob.soft)
-        clear[box] *= 1 - np.float32(blob.weight) * patch
-    return 1 - clear
 
 
 def _fill(chest: Thorax, blood: Field, share: Field) -> Field:
@@ -193,7 +148,7 @@ def _consolidation(patient: Patient, view: View, chest: Thorax, blood: Field, rn
             for _ in range(rng.integers(2, 5))
         ]
         bound = np.ones_like(view.x)
-    patch = _cover(view, blobs, warp) * bound
+    patch = cover(view, blobs, warp) * bound
     severity = 0.50 + 0.38 * rng.beta(1.2, 1.6)
     share = patch * np.clip(severity * (1 + 0.25 * grain), 0, 0.95) * (view.x * side > -0.5)
     added = _fill(chest, blood, share)
@@ -239,7 +194,7 @@ def _ground_glass(patient: Patient, view: View, chest: Thorax, blood: Field, rng
             x = side * (half * min(1.0, 0.72 + 0.02 * y) - rng.uniform(0.3, 3.2))
             radii = (rng.uniform(1.4, 3.2), rng.uniform(1.8, 4.2))
             blobs.append(Blob((x, y), radii, side * rng.normal(0.1, 0.3), 0.65, severity * rng.uniform(0.7, 1.3)))
-    share = _cover(view, blobs, warp) * np.clip(1 + 0.3 * grain, 0, 2)
+    share = cover(view, blobs, warp) * np.clip(1 + 0.3 * grain, 0, 2)
     return _fill(chest, np.float32(0.4) * blood, share)
 
 

@@ -8,50 +8,16 @@ cortex its bright rim and the rib cage its bright lateral margin without drawing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 
-SIZE = 224
+from engine.data.base import SIZE
+from engine.data.phantom_common import Field, Plane, Rng, curve, ramp, texture
+
 RIGHT, LEFT = -1, 1  # sign of x; the patient's right is on the left of the picture
-Field = np.ndarray  # float32 [224, 224]
-Rng = np.random.Generator
-
-
-@lru_cache(maxsize=1)
-def _pixels() -> tuple[Field, Field]:
-    rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
-    return columns, rows
-
-
-@lru_cache(maxsize=16)  # two for each beta there is, 1.6 MB each
-def _tile(beta: float, number: int) -> np.ndarray:
-    """A periodic random field with power spectrum 1/f^beta, zero mean, unit variance, tiled twice each way."""
-    side = 320
-    rng = np.random.default_rng([number, int(beta * 10)])
-    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]) * side
-    amplitude = np.where(frequency >= 1.5, np.maximum(frequency, 1.0) ** (-beta / 2), 0.0)
-    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((side, side))) * amplitude, s=(side, side))
-    return np.tile((field / field.std()).astype(np.float32), (2, 2))
-
-
-def texture(rng: Rng, beta: float) -> Field:
-    """A random window of a power-law random field, unit variance; larger `beta` is smoother."""
-    tile = _tile(beta, int(rng.integers(2)))
-    row, column = rng.integers(0, 320, 2)
-    window = tile[row : row + SIZE, column : column + SIZE]
-    if rng.random() < 0.5:
-        window = window.T
-    return window[:: rng.choice((-1, 1)), :: rng.choice((-1, 1))]
-
-
-def ramp(value: np.ndarray, width: float) -> np.ndarray:
-    """0 below -width, 1 above +width, smooth between."""
-    t = np.clip(value * (0.5 / width) + 0.5, 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
 
 
 @dataclass(frozen=True)
@@ -153,21 +119,17 @@ class Patient:
         return edges - edges[3] - 2.6
 
 
-class View:
+class View(Plane):
     """The projection of one patient: pixel to body coordinates for fields, body to pixel for points."""
 
     def __init__(self, patient: Patient) -> None:
         scale = np.array([patient.scale, patient.scale * patient.stretch])
         c, s = np.cos(patient.roll), np.sin(patient.roll)
-        self.matrix = np.array([[c, -s], [s, c]]) * scale  # body to pixels
-        self.origin = np.array([SIZE / 2, SIZE / 2]) - self.matrix @ np.array([0.3, 13.2])
-        self.origin += self.matrix @ np.array(patient.shift)
+        matrix = np.array([[c, -s], [s, c]]) * scale  # body to pixels
+        origin = np.array([SIZE / 2, SIZE / 2]) - matrix @ np.array([0.3, 13.2])
+        origin += matrix @ np.array(patient.shift)
+        super().__init__(matrix, origin)
         self.yaw, self.tilt = patient.yaw, patient.tilt
-        columns, rows = _pixels()
-        (a, b), (d, e) = np.linalg.inv(self.matrix).astype(np.float32)
-        u, v = columns - np.float32(self.origin[0]), rows - np.float32(self.origin[1])
-        self.x, self.y = a * u + b * v, d * u + e * v
-        self.area = float(abs(np.linalg.det(np.linalg.inv(self.matrix))))  # of a pixel, cm^2
 
     def warped(self, rng: Rng) -> View:
         """The same view with gently distorted body coordinates: no outline in a body is a clean ellipse."""
@@ -209,34 +171,11 @@ class View:
         path[box] = np.float32(2 * flat) * np.sqrt(np.maximum(r * r - x * x - y * y, 0))
         return path
 
-    def box(self, points: Sequence[tuple[float, float]], reach: float) -> tuple[slice, slice]:
-        """Rows and columns of the pixels within `reach` cm of the points and of what lies between them."""
-        pixels = np.asarray(points, float) @ self.matrix.T + self.origin
-        extent = reach * float(np.abs(self.matrix).sum(1).max())
-        low = np.clip(pixels.min(0) - extent, 0, SIZE).astype(int)
-        high = np.clip(pixels.max(0) + extent + 1, 0, SIZE).astype(int)
-        return slice(low[1], high[1]), slice(low[0], high[0])
-
     def splat(self, points: np.ndarray, mass: np.ndarray) -> Field:
         """Sum of the mass (cm^3) of points [n, 3] over each pixel's area: an equivalent thickness in cm."""
         x = points[:, 0] + np.float32(self.yaw) * points[:, 2]
         y = points[:, 1] + np.float32(self.tilt) * points[:, 2]
-        (a, b), (d, e) = self.matrix.astype(np.float32)
-        column = a * x + b * y + np.float32(self.origin[0])
-        row = d * x + e * y + np.float32(self.origin[1])
-        inside = (column >= 0) & (column < SIZE - 1) & (row >= 0) & (row < SIZE - 1)
-        column, row, mass = column[inside], row[inside], mass[inside]
-        c, r = column.astype(np.int64), row.astype(np.int64)
-        column -= c.astype(np.float32)
-        row -= r.astype(np.float32)
-        corner = r * SIZE + c
-        right = mass * column
-        low, both = (mass - right) * row, right * row
-        total = np.bincount(corner, mass - right - low, SIZE * SIZE)
-        total[1:] += np.bincount(corner, right - both, SIZE * SIZE)[:-1]
-        total[SIZE:] += np.bincount(corner, low, SIZE * SIZE)[:-SIZE]
-        total[SIZE + 1 :] += np.bincount(corner, both, SIZE * SIZE)[: -SIZE - 1]
-        return (total / self.area).astype(np.float32).reshape(SIZE, SIZE)
+        return self.spread(x, y, mass)
 
 
 Cloud = tuple[np.ndarray, np.ndarray]  # points [n, 3] in cm, mass [n] in cm^3
@@ -286,24 +225,6 @@ def tube(
     return points.reshape(-1, 3), mass.ravel()
 
 
-@lru_cache(maxsize=64)
-def _spline(knots: int, samples: int) -> np.ndarray:
-    """Catmull-Rom weights [samples, knots]."""
-    ends = np.zeros((knots + 2, knots))
-    ends[1:-1] = np.eye(knots)
-    ends[0, :2], ends[-1, -2:] = (2, -1), (-1, 2)
-    t = np.linspace(0, knots - 1 - 1e-6, samples)
-    i = t.astype(int)
-    t = (t - i)[:, None]
-    a, b, c, d = ends[i], ends[i + 1], ends[i + 2], ends[i + 3]
-    return 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
-
-
-def curve(knots: np.ndarray, samples: int) -> np.ndarray:
-    """A smooth path [samples, d] through knots [k, d]."""
-    return _spline(len(knots), samples) @ knots
-
-
 def _ribs(patient: Patient, rng: Rng) -> Cloud:
     """Twelve pairs of ribs: tilted hoops on the chest wall, from the spine round to the costal cartilage."""
     reach = np.array([2.45, 2.45, 2.5, 2.5, 2.45, 2.4, 2.35, 2.25, 2.1, 1.9, 1.35, 0.9])
@@ -346,7 +267,7 @@ class Bone:
 
 def _long_bones(side: int, bones: list[Bone], samples: int = 110, lines: int = 11) -> Cloud:
     paths = np.stack([curve(np.array(b.knots, float), samples) for b in bones]) * [side, 1.0, 1.0]
-    high = np.stack([_spline(len(b.high), samples) @ np.array(b.high) for b in bones])
+    high = np.stack([curve(np.array(b.high), samples) for b in bones])
     thick, cortex, marrow = (np.array([[getattr(b, k)] for b in bones]) for k in ("thick", "cortex", "marrow"))
     return tube(paths, np.broadcast_to([0.0, 0.0, 1.0], paths.shape), high, thick, cortex, marrow, lines)
 

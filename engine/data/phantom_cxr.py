@@ -6,25 +6,19 @@ from functools import lru_cache
 import numpy as np
 
 from engine.data import phantom
-from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
+from engine.data.base import DATASETS, DatasetEntry, DatasetInfo
+from engine.data.phantom_common import PhantomSet, size_group
 
 INFO = DatasetInfo(
     name="phantom-cxr",
     title="Phantom chest X-rays (SYNTHETIC)",
     sentence="Radiographs computed from random anatomy: normal, pneumonia or COVID-19, with the lesion known.",
     classes=phantom.CLASSES,
-    splits={
-        "train": f"{phantom.SPLIT_SIZES['train']:,} phantoms, a third of each class.",
-        "validation": f"{phantom.SPLIT_SIZES['validation']:,} other phantoms, for choosing the epoch.",
-        "test": f"{phantom.SPLIT_SIZES['test']:,} other phantoms, never trained on.",
-    },
+    splits=phantom.SERIES.sentences(),
     source="computed by this program",
     terms="free to use; no patient is shown",
     synthetic=True,
 )
-
-# What a lesion is called from that share of the lungs on; a third of them each, about.
-SIZES = ((0.12, "large (over 12 % of the lungs)"), (0.08, "medium (8 to 12 %)"), (0.0, "small (under 8 %)"))
 
 
 @lru_cache(maxsize=256)  # 38 MB; long training runs pass through it, a page's grid stays in it
@@ -32,21 +26,14 @@ def _render(split: str, index: int) -> phantom.Phantom:
     return phantom.render(split, index)
 
 
-class PhantomCxr(Dataset):
+class PhantomCxr(PhantomSet):
     """Phantoms rendered as they are asked for, about 20 ms each."""
 
     def __init__(self, split: str) -> None:
-        labels = [phantom.label_of(split, i) for i in range(phantom.SPLIT_SIZES[split])]
-        super().__init__(INFO, split, np.asarray(labels, dtype=np.int64))
+        super().__init__(INFO, phantom.SERIES, phantom.VERSION, split)
 
     def image(self, index: int) -> np.ndarray:
         return _render(self.split, index).image[None].astype(np.float32) / np.float32(255)
-
-    def item_name(self, index: int) -> str:
-        return f"{self.split}/{index}"
-
-    def origin(self, index: int) -> str:
-        return f"phantom-cxr {phantom.VERSION} {self.item_name(index)}"
 
     def lesion(self, index: int) -> np.ndarray | None:
         return _render(self.split, index).lesion if self.labels[index] else None
@@ -56,10 +43,9 @@ class PhantomCxr(Dataset):
 
     def groups(self, index: int) -> Mapping[str, str]:
         if not self.labels[index]:
-            return {}
+            return {}  # without rendering it
         shown = _render(self.split, index)
-        share = shown.lesion.sum() / shown.lungs.sum()
-        return {"Size of the lesion": next(name for least, name in SIZES if share >= least)}
+        return size_group(shown.lesion, shown.lungs, 0.08, 0.12)  # a third of them each, about
 
 
 DATASETS.add(INFO.name, DatasetEntry(INFO, PhantomCxr))

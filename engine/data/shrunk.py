@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from engine.data.base import DATASETS, SIZE, Dataset, DatasetEntry
+from engine.data.base import DATASETS, SIZE, Dataset, DatasetEntry, StoredUnits
 from engine.errors import EngineError, shortened
 
 SEPARATOR = "@"
@@ -19,7 +19,7 @@ class Shrunk(Dataset):
 
     def __init__(self, whole: Dataset, side: int) -> None:
         super().__init__(replace(whole.info, name=f"{whole.info.name}{SEPARATOR}{side}"), whole.split, whole.labels)
-        self._whole, self._side = whole, side
+        self._whole, self._side, self.gaps = whole, side, whole.gaps
 
     def image(self, index: int) -> np.ndarray:
         return np.stack([_means(channel, self._side) for channel in self._whole.image(index)])
@@ -30,11 +30,20 @@ class Shrunk(Dataset):
     def origin(self, index: int) -> str:
         return f"{self._whole.origin(index)} by area to {self._side}"
 
+    def patient(self, index: int) -> str | None:
+        return self._whole.patient(index)
+
+    def stored_units(self, index: int) -> StoredUnits | None:
+        return self._whole.stored_units(index)
+
     def groups(self, index: int) -> Mapping[str, str]:
         return self._whole.groups(index)
 
     def lesion(self, index: int) -> np.ndarray | None:
         return self._mark(self._whole.lesion(index))
+
+    def nuclei(self, index: int) -> np.ndarray | None:
+        return self._mark(self._whole.nuclei(index))
 
     def lungs(self, index: int) -> np.ndarray | None:
         return self._mark(self._whole.lungs(index))
@@ -54,6 +63,8 @@ def entry(name: str) -> DatasetEntry:
     if not re.fullmatch("[1-9][0-9]{0,3}", side) or not LEAST <= int(side) <= SIZE:
         raise EngineError(f"after {whole_name}{SEPARATOR} stands how many pixels a side its pictures shall have, a "
                           f"whole number from {LEAST} to {SIZE}, not '{shortened(side)}'")
+    if whole.sized is not None:
+        return whole.sized(int(side))
     info = replace(whole.info, name=name, title=f"{whole.info.title}, {side} x {side}",
                    sentence=f"{whole.info.sentence} Shrunk to {side} x {side} pixels.")
     return DatasetEntry(info, lambda split: Shrunk(whole.load(split), int(side)), whole.missing)

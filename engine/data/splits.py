@@ -1,7 +1,8 @@
 """Splits drawn once and for ever: the same names and seed give the same parts on every machine."""
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -38,6 +39,32 @@ def draw_by_class(groups: Sequence[str], labels: Sequence[int], seed: int = 0) -
         places = [i for i, other in enumerate(labels) if other == label]
         for place, part in zip(places, draw([groups[i] for i in places], seed), strict=True):
             parts[place] = part
+    return parts
+
+
+def draw_whole(groups: Sequence[str], labels: Sequence[int], seed: int = 0) -> list[str]:
+    """As `draw_by_class`, but a group with several classes stays together, too: it counts as the one it has most of."""
+    most: dict[str, tuple[int, int]] = {}
+    for (group, label), count in Counter(zip(groups, labels, strict=True)).items():
+        most[group] = max(most.get(group, (0, 0)), (count, -label))
+    return draw_by_class(groups, [-most[group][1] for group in groups], seed)
+
+
+def counted(names: Sequence[str], labels: Sequence[int], counts: Mapping[str, Sequence[int]], seed: int = 0
+            ) -> list[str]:
+    """The part of each item, or "", where part P shall have `counts[P][K]` items of class K, drawn at random.
+
+    Where a class has fewer items than that in all, each part gets its share of them.
+    """
+    parts = [""] * len(names)
+    for label in set(labels):
+        order = sorted((i for i, other in enumerate(labels) if other == label), key=lambda i: _rank(names[i], seed))
+        wanted = sum(sizes[label] for sizes in counts.values())
+        kept, passed = min(1.0, len(order) / wanted), 0
+        for part, sizes in counts.items():
+            start, passed = passed, passed + sizes[label]
+            for place in order[round(start * kept):round(passed * kept)]:
+                parts[place] = part
     return parts
 
 

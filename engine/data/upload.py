@@ -79,6 +79,20 @@ def read_upload(data: bytes, suffix_hint: str = "", frame: int | None = None) ->
     raise EngineError("this file is no picture that is read here; choose a PNG, JPEG, BMP, TIFF or DICOM file")
 
 
+def read_limited(path: Path) -> Upload:
+    """The picture in a file on this machine, as `read_upload` reads its bytes; raises EngineError, which names it."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise EngineError(f"{path.name} cannot be read ({error.strerror}); put it back, change its permissions, or "
+                          "choose another picture") from None
+    try:
+        return read_upload(data, path.suffix)
+    except EngineError as error:
+        raise EngineError(f"{path.name} cannot be read: {error}") from None
+
+
 def _from_raster(data: bytes) -> Upload:
     return _upload(to_levels(open_raster(data)), None, (), "", 1, 1)
 

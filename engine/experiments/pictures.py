@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.attacks.rows import Rows
+from engine.attacks.spec import AttackSpec
 from engine.errors import EngineError
 from engine.experiments.frames import frame
 from engine.experiments.kept import Kept, device_of
 from engine.experiments.sources import opened, seen
 from engine.experiments.sweeps import Sweep
+from engine.experiments.transfer import Transfer
 from engine.experiments.units import Unit, further_of, images_of, images_task, units_of
 from engine.work.kinds import KINDS
 from engine.work.specs import from_json
@@ -65,10 +67,18 @@ def spec_of(kept: Kept) -> Any:
     return from_json(KINDS[kept.entry.kind].spec, kept.entry.spec)
 
 
-def units_in(sweep: Sweep, rows: Rows) -> Iterator[Unit]:
-    """The units of these rows of a run of the sweep, one by one, as a look at all images may take long; raises
-    EngineError where its data or its model are not here."""
-    spec, model, further = rows.spec, rows.provenance.model, sweep.further
+def units_in(spec: Any, run: int, rows: Rows) -> Iterator[Unit]:
+    """The units on which the images of a run were made, one by one, as a look at all images may take long; none where
+    the spec is about no sweep. Raises EngineError where its data or its model are not here."""
+    if isinstance(spec, Transfer):
+        sweep, attack = spec.making(run)
+        yield from _units(sweep, sweep.models[0], attack)
+    elif (found := sweep_in(spec)) is not None:
+        yield from _units(found, found.model_of(rows), rows.spec)
+
+
+def _units(sweep: Sweep, model: str, spec: AttackSpec) -> Iterator[Unit]:
+    further = sweep.further
     if further is None:
         further = further_of(seen(sweep.dataset, sweep.split, model, sweep.names), sweep.indices, spec)
     for start in range(0, len(sweep.indices), spec.batch):
@@ -103,11 +113,10 @@ def pictures_of(store: Store, kept: Kept) -> Iterator[Pictures]:
 
 
 def _of_units(store: Store, kept: Kept) -> Iterator[Pictures]:
-    sweep = sweep_in(spec_of(kept))
-    for run, rows in enumerate(kept.runs if sweep is not None else ()):
-        assert sweep is not None
+    spec = spec_of(kept)
+    for run, rows in enumerate(kept.runs):
         start = 0
-        for unit in units_in(sweep, rows):
+        for unit in units_in(spec, run, rows):
             payload = images_task(unit, device_of(rows)).kept(store)
             if payload is not None:
                 yield Pictures(run, start, images_of(payload)[0])

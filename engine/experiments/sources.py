@@ -69,7 +69,7 @@ def picture(source: Source) -> Picture:
     index = dataset.checked(source.index)
     marks = {name: mask for name in MARKS if (mask := marked(name, dataset, index)) is not None}
     return Picture(dataset.image(index), int(dataset.labels[index]), dataset.item_name(index), dataset.info.synthetic,
-                   marks)
+                   marks, dataset.stored_units(index))
 
 
 def seen_by(model: str, source: Source) -> tuple[Picture, Dataset]:

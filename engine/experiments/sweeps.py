@@ -19,6 +19,7 @@ from engine.work.executors import Here
 from engine.work.kinds import Bench, Task, kind
 from engine.work.specs import canonical
 from engine.work.store import Payload
+from engine.zoo.registry import label_of
 
 Names = tuple[tuple[str, str], ...]
 
@@ -56,6 +57,11 @@ class Sweep:
         """What the images are called, in their order; raises EngineError."""
         dataset = opened(self.dataset, self.split)
         return tuple(dataset.item_name(index) for index in self.indices)
+
+    def model_of(self, rows: Rows) -> str:
+        """Which of the models the rows are of."""
+        label = rows.provenance.model
+        return next((model for model in self.models if label_of(model) == label), label)
 
     def plan(self) -> list[list[Unit]]:
         """The units of every run, model by model and attack by attack; raises EngineError."""

@@ -128,6 +128,13 @@ class Transfer:
     def _goal(self, target: int | None, model: str) -> int | None:
         return None if target is None else classes_of(model, self.targets[0]).places[target]
 
+    def making(self, run: int) -> tuple[Sweep, AttackSpec]:
+        """What run number `run` was shown: the sweep on its source, and which of the attacks there; raises
+        EngineError."""
+        attack, pair = divmod(run, len(self.sources) * len(self.targets))
+        sweep = self.made_on(self.sources[pair // len(self.targets)])
+        return sweep, sweep.attacks[attack]
+
     def run(self, attack: int, source: int, target: int) -> int:
         """The number of a run, by those of its attack, source and target."""
         return (attack * len(self.sources) + source) * len(self.targets) + target

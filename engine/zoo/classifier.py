@@ -14,6 +14,7 @@ from engine.zoo.hooks import hooked
 from engine.zoo.numerics import NUMERICS
 
 OUTPUTS = ("logits", "sigmoid", "softmax")
+TOO_SMALL = ("Output size is too small", "Kernel size can't be greater")  # how PyTorch puts it
 
 _numbers = itertools.count()
 
@@ -59,7 +60,14 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, K] of images [N, 1 or 3, H, W] in [0,1]."""
-        logits = self.module(self.normalised(images))
+        try:
+            logits = self.module(self.normalised(images))
+        except RuntimeError as error:
+            if any(words in str(error) for words in TOO_SMALL):
+                raise EngineError(f"{self.name} cannot look at pictures as small as {images.shape[-1]} x "
+                                  f"{images.shape[-2]}: nothing is left of them in its last layers; choose larger "
+                                  "pictures, or another model") from None
+            raise
         if logits.ndim == 1:
             logits = logits[:, None]
         if logits.shape[1] == 1:

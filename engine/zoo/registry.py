@@ -60,6 +60,11 @@ def reads_as_file(name: str) -> bool:
     return name.lower().endswith((*SUFFIXES, *FOREIGN))
 
 
+def label_of(name: str) -> str:
+    """What results call the model of that name: a checkpoint that was given by its path by its file's name alone."""
+    return Path(name).stem if reads_as_file(name) else name
+
+
 def names_file(name: str) -> bool:
     """Whether a model's name is the path of a file, of a kind that can be loaded or not."""
     return reads_as_file(name) or (bool(Path(name).suffix) and os.path.isfile(name))

@@ -200,7 +200,7 @@ def _cell(sweep: Sweep, model: str, run: Rows, row: int, halved: bool) -> Cell:
                if not halved or run.queries[other]]
     unit, = units_of(sweep.dataset, sweep.split, [sweep.indices[other] for other in company], model, run.spec,
                      sweep.names, sweep.further)
-    return Cell(unit, company.index(row), run, row)
+    return Cell(unit, company.index(row), run, row, model)
 
 
 def _files(curves: Curves, runs: Sequence[Rows]) -> None:

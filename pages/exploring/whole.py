@@ -166,7 +166,7 @@ def curve(runs: Sequence[Rows], attack: AttackSpec, label: int | None) -> go.Fig
                        hovertemplate="%{x:g}" + norm.unit + ": %{y:.1%} right<extra></extra>")
     if label is not None:
         name = first.classes[label]
-        shown = [_clean_recall(first, label), *(recalls(rows)[name][0] for rows in runs)]
+        shown = [_clean_recall(first, label), *(recalls(rows)[name].value for rows in runs)]
         figure.add_scatter(x=x, y=shown, name=f"recall of {literal(name)}", mode="lines+markers",
                            line={"color": charts.AFTER, "dash": "dash"}, marker={"symbol": "diamond"},
                            hovertemplate="%{x:g}" + norm.unit + ": %{y:.1%} found<extra></extra>")

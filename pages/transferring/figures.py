@@ -46,8 +46,9 @@ def heat(matrix: Matrix, names: Mapping[str, str]) -> go.Figure:
 
 
 def clicked(matrix: Matrix, points: Sequence[Mapping[str, int]]) -> Cell | None:
-    """The cell that was clicked in `heat`, if one was."""
-    return matrix.pairs[points[0]["point_index"]] if points else None
+    """The cell that was clicked in `heat`, if one was; a click on a larger matrix that was there before is none."""
+    place = points[0]["point_index"] if points else None
+    return None if place is None or place >= len(matrix.pairs) else matrix.pairs[place]
 
 
 def alignment(found: Alignment, names: Mapping[str, str]) -> go.Figure:

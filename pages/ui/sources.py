@@ -7,9 +7,8 @@ from pathlib import PurePath
 
 import streamlit as st
 
-from engine.data import DATASETS, Dataset, DatasetInfo, find
+from engine.data import DATASETS, PATHS, Dataset, DatasetInfo, find
 from engine.data.classmap import fits, likeness, match
-from engine.data.folder import PREFIX
 from engine.data.upload import read_upload, save_upload
 from engine.errors import EngineError, UnknownName
 from engine.experiments.sources import Source, opened, picture
@@ -38,7 +37,8 @@ def dataset(address: Address) -> tuple[Dataset, str]:
     names = list(dict.fromkeys([*DATASETS, address.current(key)]))
     name: str = st.selectbox("Data set", names, place(names, seed), key=key, format_func=_title,
                              accept_new_options=True, on_change=_typed, args=(key,),
-                             help="Or type folder:PATH for pictures of your own, one folder a class.")
+                             help="Or type folder:PATH for pictures of your own, one folder a class, or manifest:PATH "
+                                  "for those that a CSV file lists with the columns path and label.")
     _dataset_name(name)
     entry = find(name)
     address.note("dataset", name)
@@ -59,8 +59,8 @@ def _dataset_name(text: str) -> str:
 
 def _path_in(name: str) -> str:
     """The path that a data set's or a model's name holds; empty for the name of one that is known here."""
-    if name.startswith(PREFIX):
-        return name.removeprefix(PREFIX)
+    if (prefix := next((p for p in PATHS if name.startswith(p)), None)) is not None:
+        return name.removeprefix(prefix)
     return name if is_path(name) else ""
 
 
@@ -90,7 +90,7 @@ def _open(scope: Scope, path: str, texts: dict[str, str]) -> None:
 
 
 def _title(name: str) -> str:
-    return DATASETS[name].info.title if name in DATASETS else name.removeprefix(PREFIX)
+    return DATASETS[name].info.title if name in DATASETS else _path_in(name) or name
 
 
 def model(address: Address, info: DatasetInfo) -> str:

@@ -41,10 +41,9 @@ class Cell:
 
 def cells_of(sweep: Sweep, rows: Rows, chosen: Sequence[int]) -> list[Cell]:
     """The pictures of the rows numbered `chosen` of a run of the sweep, all of whose rows are known."""
-    units = units_of(sweep.dataset, sweep.split, sweep.indices, rows.provenance.model, rows.spec, sweep.names,
-                     sweep.further)
-    size = rows.spec.batch
-    return [Cell(units[row // size], row % size, rows, int(row)) for row in chosen]
+    model, size = sweep.model_of(rows), rows.spec.batch
+    units = units_of(sweep.dataset, sweep.split, sweep.indices, model, rows.spec, sweep.names, sweep.further)
+    return [Cell(units[row // size], row % size, rows, int(row), model) for row in chosen]
 
 
 def show(scope: Scope, cells: Sequence[Cell], name: str, device: str = "auto") -> None:

@@ -1,6 +1,9 @@
 """Explore's one picture against epsilon: at once where it costs nothing, else when asked for."""
 
+import pytest
+
 from engine.work.jobs import jobs
+from pages.exploring import against_eps
 from tests.app.test_pages import opened, run_button, settled
 
 
@@ -8,7 +11,8 @@ def asked(label: str) -> list[str]:
     return [job.task.kind for job in jobs()._jobs.values() if job.task.kind == label]
 
 
-def test_a_quick_attack_is_drawn_by_itself() -> None:
+def test_a_quick_attack_is_drawn_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(against_eps, "AT_ONCE", 1000.0)  # however busy the machine is
     app = opened(attack="fgsm", eps="0.4/255", index="11")
     run_button(app).click().run()
     app = settled(app)
@@ -17,7 +21,8 @@ def test_a_quick_attack_is_drawn_by_itself() -> None:
     assert "The eye would notice the change from about" in said
 
 
-def test_a_long_one_waits_to_be_asked_for() -> None:
+def test_a_long_one_waits_to_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(against_eps, "AT_ONCE", 0.0)
     before = len(asked("ladder"))
     app = opened(attack="bim", set__steps="40", eps="0.4/255", index="11")
     run_button(app).click().run()

@@ -93,6 +93,20 @@ def test_a_linked_folder_is_asked_for_and_then_opened_with_all_the_link_says(fol
     assert any("Alpha" in error.value or "No model knows" in error.value for error in app.error)
 
 
+def test_a_linked_manifest_is_asked_for_and_opens_its_own_folder_only(folder: Path, looked: list[str]) -> None:
+    file = folder / "scans.csv"
+    file.write_text("path,label\nAlpha/0.png,Alpha\nBeta/1.png,Beta\n")
+    looked.clear()
+    app = link(dataset=f"manifest:{file}", split="all", index="1")
+    assert str(file) in questions(app)[0] and not app.error and looked == []
+    assert app.selectbox(key="explore.dataset").value == "phantom-cxr"
+    opener(app, file).click().run()
+    assert not app.exception and not questions(app) and looked
+    assert app.selectbox(key="explore.dataset").value == f"manifest:{file}"
+    assert any("No model knows" in error.value for error in app.error)
+    assert questions(link(dataset=f"manifest:{file}")), "another visitor is asked again"
+
+
 def test_a_linked_checkpoint_is_asked_for(checkpoint: Path, looked: list[str]) -> None:
     app = link(model=str(checkpoint), attack="fgsm", eps="3/255")
     assert str(checkpoint) in questions(app)[0] and not app.error

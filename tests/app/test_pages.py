@@ -129,7 +129,7 @@ def test_a_link_reopens_the_same_view() -> None:
     ("model", "kermany/densenet121", "choose another model"),
     ("mask", "zzz", "there are: cam, drawn, lesion, lung, none"),
     ("surrogate", "zzz", "none, phantom-cxr/densenet121"),
-    ("dataset", "phantom", "did you mean: phantom-cxr"),
+    ("dataset", "phantom", "did you mean: phantom-ct, phantom-cxr"),
     ("dataset", "folder:" + "a" * 5000, "no folder"),
     ("dataset", "folder:nul\0byte", "no folder"),
     ("model", "a" * 5000 + ".pt", "no checkpoint"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from engine.work.jobs import jobs
+from engine.work.jobs import Job, jobs
 from tests.app.test_pages import APP, SECONDS, address
 
 SMALL = {"attacks": "fgsm", "eps": "4/255", "images": "#8 #18 #93"}
@@ -33,7 +33,7 @@ def finished(app: AppTest) -> AppTest:
     """Once everything is computed: the transfer, then the alignment, then the pictures that were not kept."""
     for _ in range(3):
         for job in list(jobs()._jobs.values()):
-            assert job.wait(SECONDS).state.over
+            assert job.wait(3 * SECONDS).state.over  # other tests may run beside this one
         app.run()
         assert not app.exception, app.exception
     return app
@@ -42,6 +42,10 @@ def finished(app: AppTest) -> AppTest:
 @pytest.fixture(scope="module")
 def done() -> AppTest:
     return finished(opened(**SMALL))
+
+
+def running() -> list[Job]:
+    return [job for job in jobs()._jobs.values() if not job.state.over]
 
 
 def words(app: AppTest) -> str:
@@ -91,7 +95,7 @@ def test_the_address_says_all_and_is_read() -> None:
 def test_what_costs_more_waits_for_a_click() -> None:
     app = opened(attacks="pgd", images="200")
     assert any("Press **Run**. Costs at most" in info.value for info in app.info)
-    assert not any(job for job in jobs()._jobs.values() if not job.state.over)
+    assert not running()
 
 
 @pytest.mark.parametrize(("name", "value", "line"), [
@@ -102,6 +106,12 @@ def test_what_costs_more_waits_for_a_click() -> None:
 def test_what_the_address_asks_wrongly_is_told(name: str, value: str, line: str) -> None:
     app = opened(**{**SMALL, name: value})
     assert any(line in error.value for error in app.error), [error.value for error in app.error]
+
+
+def test_a_path_that_a_link_names_is_not_opened_without_a_question() -> None:
+    app = opened(models="phantom-cxr/resnet18,/nowhere/x.safetensors")
+    assert any("This link or run asks for /nowhere/x.safetensors" in block.value for block in app.warning)
+    assert not running(), "what is not what the link asked for does not run by itself"
 
 
 def test_a_data_set_with_one_model_says_how_to_come_by_another(data_home: Path) -> None:

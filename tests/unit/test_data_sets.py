@@ -85,6 +85,30 @@ def test_real_splits_part_patients_and_cover_everything(
         assert [lengths[f"{scheme}{part}"] / total for part in PARTS] == pytest.approx([0.8, 0.1, 0.1], abs=0.02)
 
 
+@pytest.mark.parametrize(("name", "scheme", "counts"), [
+    # Of 1,580 normal X-rays in the paper's table 1,575 are here, so that every part has its share of them.
+    ("kermany", "paper", {"train": [1260, 3376], "validation": [158, 422], "test": [157, 422]}),
+    ("kermany", "paper-blackbox", {"train": [1260, 3376], "test": [315, 844]}),
+    ("covid-ct", "paper", {"train": [317, 279], "validation": [40, 35], "test": [40, 35]}),
+    ("covid-ct", "paper-blackbox", {"train": [238, 209], "test": [159, 140]}),
+])
+def test_the_papers_splits_have_the_papers_counts(name: str, scheme: str, counts: dict[str, list[int]],
+                                                  data_home: Path) -> None:
+    parts = {part: engine.data.load(name, f"{scheme}-{part}") for part in counts}
+    assert {part: np.bincount(data.labels).tolist() for part, data in parts.items()} == counts
+    names = [data.item_name(i) for data in parts.values() for i in range(len(data))]
+    assert len(names) == len(set(names))
+
+
+def test_counted_parts_never_change() -> None:
+    names, labels = [f"image{i}" for i in range(100)], [i % 2 for i in range(100)]
+    drawn = splits.counted(names, labels, {"train": (30, 20), "test": (10, 40)})
+    assert [sum(p == part and label == k for p, label in zip(drawn, labels, strict=True))
+            for part in ("train", "test") for k in (0, 1)] == [30, 17, 10, 33]  # of 50 where 60 were wanted: shares
+    assert hashlib.sha256(" ".join(drawn).encode()).hexdigest() == (
+        "48443710f9d30adcee947f0fc0229c70d1081e19c7ede0bd8398b08d608d3b23")
+
+
 def test_every_odd_slice_of_covid_ct_is_grey_and_whole(data_home: Path) -> None:
     data = engine.data.load("covid-ct", "test")
     images = data.images(range(0, len(data), 5))
@@ -157,8 +181,12 @@ def test_folders_that_are_no_data_set(tmp_path: Path) -> None:
     fill(tmp_path / "healthy" / "deeper", 3)
     fails("class folder '.*healthy' holds no picture")
     (tmp_path / "healthy" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(EngineError, match=r"torn\.png"):
-        engine.data.load(f"folder:{tmp_path}").image(0)
+    left = engine.data.load(f"folder:{tmp_path}")
+    assert len(left) == 3 and [damaged.name for damaged in left.gaps.damaged] == ["healthy/torn.png"]
+    picture = tmp_path / "sick" / "0.png"
+    picture.write_bytes(picture.read_bytes()[:100] + bytes(50) + picture.read_bytes()[150:])  # the ends stay
+    with pytest.raises(EngineError, match=r"0\.png"):
+        engine.data.load(f"folder:{tmp_path}").images(range(3))
     fails("too few pictures.*split all", split="test")
     fails("did you mean", split="tests")
 

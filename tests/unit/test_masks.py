@@ -57,7 +57,7 @@ def test_the_same_mask_has_the_same_name_however_fine_it_is() -> None:
     # A little text from which 10 MB would come.
     ("drawn:" + base64.urlsafe_b64encode(zlib.compress(bytes(10**7))).decode(),
      "draw it again"),
-    ("brain", "here are: cam, drawn, lesion, lung"),
+    ("brain", "here are: cam, drawn, lesion, lung, nuclei"),
 ])
 def test_a_mask_that_will_not_do_is_one_line(name: str, line: str) -> None:
     with pytest.raises(EngineError, match=line) as error:

@@ -43,6 +43,14 @@ def test_each_channel_is_normalised_by_its_own_mean_and_std():
     assert logits[0].tolist() == pytest.approx([1.0, 0.4, 0.15])
 
 
+@pytest.mark.parametrize("layer", [nn.Conv2d(3, 3, 7), nn.AvgPool2d(8)])
+def test_pictures_that_are_too_small_for_a_network_are_one_line(layer: nn.Module) -> None:
+    model = Classifier(nn.Sequential(layer, Seen()), CLASSES, name="mine")
+    assert model(torch.zeros(1, 1, 9, 9)).shape == (1, 3)
+    with pytest.raises(EngineError, match="mine cannot look at pictures as small as 5 x 5"):
+        model(torch.zeros(1, 1, 5, 5))
+
+
 def test_grey_images_are_repeated_and_colours_averaged():
     colour = Classifier(Seen(), CLASSES, mean=(0.0,), std=(1.0,))
     assert colour(torch.full((1, 1, 4, 4), 0.25))[0].tolist() == [0.25] * 3

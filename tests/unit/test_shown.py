@@ -18,6 +18,8 @@ from engine.errors import EngineError
 from engine.experiments import attacking
 from engine.experiments.alignment import Alignment, alignment_task
 from engine.experiments.gathered import runs_of
+from engine.experiments.kept import read
+from engine.experiments.pictures import pictures_of, units_in
 from engine.experiments.sources import opened
 from engine.experiments.sweeps import performed, steps_of, sweep_of
 from engine.experiments.transfer import Transfer, transfer_of, transfer_task
@@ -28,6 +30,7 @@ from engine.work.kinds import Bench, to_the_end
 from engine.work.store import Store, store_in
 from engine.zoo import checkpoints
 from engine.zoo.registry import load_model
+from pages.ui import thumbs
 from tests import nets
 from tests.defended import registered
 from tests.tiny import Counted
@@ -292,3 +295,32 @@ def test_gradients_in_batches_are_the_gradients(home: Path, models: list[str], m
     parts = Alignment.of(bench(home / "other").result(alignment_task("phantom-cxr", SPLIT, INDICES, models[:2],
                                                                      device="cpu")))
     assert parts.cosines == pytest.approx(whole.cosines, abs=1e-5)
+
+
+# ---- the pictures
+
+
+def test_the_pictures_of_a_kept_transfer_are_those_that_were_shown(home: Path, models: list[str]) -> None:
+    a, b, _ = models
+    asked, at = transfer([a, b], [a, b], pgd(), pgd(seed=1)), bench(home)
+    task = transfer_task(asked, "cpu")
+    runs = runs_of(at.result(task))
+    kept = read(at.store, task.key)
+    found = list(pictures_of(at.store, kept))
+    assert sorted({some.run for some in found}) == list(range(8)), "every run has its pictures"
+    clean = opened("phantom-cxr", SPLIT).images(INDICES)
+    for some in found:
+        rows, own = runs[some.run], slice(some.start, some.start + len(some.images))
+        assert np.abs(some.images - clean[own]).max(axis=(1, 2, 3)) == pytest.approx(rows.linf[own])
+        with torch.no_grad():
+            said = load_model([a, b][some.run % 2])(torch.from_numpy(some.images)).numpy()
+        assert said.tobytes() == rows.logits_adversarial[own].tobytes()
+
+
+def test_the_pictures_behind_a_checkpoints_numbers_are_found_by_its_path(home: Path, models: list[str]) -> None:
+    sweep = sweep_of("phantom-cxr", SPLIT, INDICES, models[:2], (pgd(),))
+    runs = to_the_end(performed(steps_of(sweep.plan(), "cpu"), bench(home)))
+    for model, rows in zip(models, runs, strict=False):
+        cell, = thumbs.cells_of(sweep, rows, [3])
+        assert (cell.unit.model, cell.unit.indices[cell.place], cell.model) == (model, INDICES[3], model)
+        assert [unit.model for unit in units_in(sweep, 0, rows)] == [model] * 3

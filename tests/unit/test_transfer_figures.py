@@ -44,6 +44,7 @@ def test_a_click_on_a_mark_is_a_click_on_its_cell(matrix: Matrix) -> None:
         assert (matrix.sources[marks.y[number]], matrix.targets[marks.x[number]]) == (cell.source, cell.target)
         assert figures.clicked(matrix, [{"point_index": number}]) is cell
     assert figures.clicked(matrix, []) is None
+    assert figures.clicked(matrix, [{"point_index": 4}]) is None, "a click on a larger matrix that was there before"
 
 
 def test_what_is_not_known_yet_has_no_colour_and_no_number() -> None:

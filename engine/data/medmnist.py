@@ -1,0 +1,208 @@
+"""MedMNIST and MedMNIST+ (Yang et al. 2023): the twelve 2-D sets, from their .npz files, in four sizes."""
+
+import os
+import shutil
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from engine import digest
+from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
+from engine.data.files import data_home, not_here
+from engine.disk import advice, replacing
+from engine.errors import EngineError
+from engine.home import home
+
+SIDES = (28, 64, 128, 224)
+PLACES = ("medmnist", ".", "MedMNIST", ".medmnist")
+PARTS = {"train": "train", "validation": "val", "test": "test"}
+IN_MEMORY = 64 * 2**20  # bytes of a split's pictures; more are unpacked to the disk, and read from there as asked for
+_HEADER = 4096  # bytes that an array may have before its values
+SENTENCES = {"train": "The {:,} pictures published as train.",
+             "validation": "The {:,} published as val, for choosing the epoch.",
+             "test": "The {:,} published as test."}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What its authors say of one set: counts are those of train, val and test."""
+
+    title: str
+    of: str
+    modality: str
+    classes: tuple[str, ...]
+    counts: tuple[int, int, int]
+    colour: bool = False
+    terms: str = "CC BY 4.0"
+
+
+_ORGANS = ("Bladder", "Femur left", "Femur right", "Heart", "Kidney left", "Kidney right", "Liver", "Lung left",
+           "Lung right", "Pancreas", "Spleen")
+FINDINGS = ("atelectasis", "cardiomegaly", "effusion", "infiltration", "mass", "nodule", "pneumonia", "pneumothorax",
+            "consolidation", "edema", "emphysema", "fibrosis", "pleural", "hernia")
+
+SETS = {
+    "pneumoniamnist": Facts("PneumoniaMNIST (chest X-rays of children)", "chest X-rays of children",
+                            "radiograph of the chest", ("Normal", "Pneumonia"), (4708, 524, 624)),
+    "breastmnist": Facts("BreastMNIST (breast ultrasound)", "ultrasound pictures of the breast", "ultrasound",
+                         ("Malignant", "Normal or benign"), (546, 78, 156)),
+    "pathmnist": Facts("PathMNIST (colon histology)", "tiles of colorectal tissue", "histology, H&E, RGB",
+                       ("Adipose", "Background", "Debris", "Lymphocytes", "Mucus", "Smooth muscle",
+                        "Normal colon mucosa", "Cancer-associated stroma", "Colorectal adenocarcinoma epithelium"),
+                       (89996, 10004, 7180), colour=True),
+    "dermamnist": Facts("DermaMNIST (skin lesions)", "dermatoscopic pictures of skin lesions", "dermatoscopy, RGB",
+                        ("Actinic keratoses and intraepithelial carcinoma", "Basal cell carcinoma",
+                         "Benign keratosis-like lesions", "Dermatofibroma", "Melanoma", "Melanocytic nevi",
+                         "Vascular lesions"), (7007, 1003, 2005), colour=True, terms="CC BY-NC 4.0"),
+    "octmnist": Facts("OCTMNIST (retinal OCT)", "sections of the retina", "optical coherence tomography",
+                      ("Choroidal neovascularization", "Diabetic macular edema", "Drusen", "Normal"),
+                      (97477, 10832, 1000)),
+    "retinamnist": Facts("RetinaMNIST (fundus, diabetic retinopathy)", "fundus pictures graded 0 to 4",
+                         "fundus photograph, RGB", ("Grade 0", "Grade 1", "Grade 2", "Grade 3", "Grade 4"),
+                         (1080, 120, 400), colour=True),
+    "bloodmnist": Facts("BloodMNIST (blood cells)", "blood cells under the microscope", "microscopy, RGB",
+                        ("Basophil", "Eosinophil", "Erythroblast", "Immature granulocytes", "Lymphocyte", "Monocyte",
+                         "Neutrophil", "Platelet"), (11959, 1712, 3421), colour=True),
+    "tissuemnist": Facts("TissueMNIST (kidney cortex cells)", "kidney cells under the microscope", "microscopy",
+                         ("Collecting duct, connecting tubule", "Distal convoluted tubule",
+                          "Glomerular endothelial cells", "Interstitial endothelial cells", "Leukocytes", "Podocytes",
+                          "Proximal tubule segments", "Thick ascending limb"), (165466, 23640, 47280)),
+    "organamnist": Facts("OrganAMNIST (abdominal CT, axial)", "axial CT cuttings of organs", "CT", _ORGANS,
+                         (34561, 6491, 17778)),
+    "organcmnist": Facts("OrganCMNIST (abdominal CT, coronal)", "coronal CT cuttings of organs", "CT", _ORGANS,
+                         (12975, 2392, 8216)),
+    "organsmnist": Facts("OrganSMNIST (abdominal CT, sagittal)", "sagittal CT cuttings of organs", "CT", _ORGANS,
+                         (13932, 2452, 8827)),
+    "chestmnist": Facts("ChestMNIST (chest X-rays, any of 14 findings)",
+                        "chest X-rays, each with any number of 14 findings; here: with none, or with some",
+                        "radiograph of the chest", ("No finding", "Finding"), (78468, 11219, 22433)),
+}
+
+
+class MedMnist(Dataset):
+    """A split of an .npz file, each picture as large as it is there."""
+
+    def __init__(self, info: DatasetInfo, split: str, path: Path, facts: Facts, side: int) -> None:
+        part = PARTS[split]
+        shape = (side, side, 3) if facts.colour else (side, side)
+        most = max(facts.counts)
+        self._images = _member(path, f"{part}_images", most * int(np.prod(shape)))
+        self._truth = _member(path, f"{part}_labels", most * len(FINDINGS) * 8)
+        if self._images.dtype != np.uint8 or self._images.shape[1:] != shape:
+            raise EngineError(f"{path.name} is not {info.name} as published: its {part}_images have the shape "
+                              f"{self._images.shape}, not (N, {', '.join(map(str, shape))}); download it again")
+        super().__init__(info, split, _labels(path, self._truth, len(self._images), facts))
+
+    def image(self, index: int) -> np.ndarray:
+        pixels = np.asarray(self._images[index], np.float32) / np.float32(255)
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if pixels.ndim == 3 else pixels[None]
+
+    def item_name(self, index: int) -> str:
+        return f"{self.split}/{index}"
+
+    def findings(self, index: int) -> tuple[str, ...]:
+        """What ChestMNIST says is to be found on an image; of the others, nothing."""
+        truth = self._truth[index]
+        return tuple(name for name, there in zip(FINDINGS, truth, strict=True) if there) if len(truth) > 1 else ()
+
+
+def _labels(path: Path, truth: np.ndarray, count: int, facts: Facts) -> np.ndarray:
+    columns = len(FINDINGS) if "Finding" in facts.classes else 1
+    if truth.shape != (count, columns) or truth.dtype.kind not in "ui" or (
+            count and truth.max() >= max(2, len(facts.classes) * (columns == 1))):
+        raise EngineError(f"{path.name} has labels that do not belong to its pictures; download it again")
+    return np.asarray(truth.any(axis=1) if columns > 1 else truth[:, 0], np.int64)
+
+
+def _member(path: Path, name: str, most: int) -> np.ndarray:
+    """An array of the file, in memory or, where it is large, from an unpacked copy; raises EngineError."""
+    try:
+        facts = path.stat()
+        return _read(path, name, most, facts.st_mtime_ns, facts.st_size)
+    except OSError as error:
+        raise EngineError(f"{path.name} cannot be read {advice(error)}") from None
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError) as error:
+        if isinstance(error, EngineError):
+            raise
+        raise EngineError(f"{path.name} is damaged or cut off, or is no file of MedMNIST; download it again") from None
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, name: str, most: int, modified: int, size: int) -> np.ndarray:
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo(f"{name}.npy")
+        if member.file_size > most + _HEADER:
+            raise EngineError(f"{path.name} unpacks to more than was published ({member.file_size / 2**20:.0f} MiB of "
+                              f"{name}); download it again")
+        with archive.open(member) as stream:
+            if member.file_size <= IN_MEMORY:
+                array = np.lib.format.read_array(stream, allow_pickle=False)
+                stream.read()  # up to the checksum
+                return array
+            return _unpacked(stream, digest.of_spec({"file": str(path), "member": name, "time": modified,
+                                                     "size": size}), member.file_size)
+
+
+def _unpacked(stream: IO[bytes], key: str, size: int) -> np.ndarray:
+    """An array that stays on the disk, copied there once; raises OSError and ValueError."""
+    place = home() / "unpacked" / f"{key[:32]}.npy"
+    if not place.is_file() or place.stat().st_size != size:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(place) as aside, aside.open("wb") as file:
+            shutil.copyfileobj(stream, file, 2**20)
+    return np.load(place, mmap_mode="r", allow_pickle=False)
+
+
+def _file(name: str, side: int) -> str:
+    return f"{name}.npz" if side == SIDES[0] else f"{name}_{side}.npz"
+
+
+def find(name: str, side: int) -> Path | None:
+    """The .npz file of a set and size, below PERTURBSCOPE_DATA, or None."""
+    root = data_home()
+    places = [root / place / _file(name, side) for place in PLACES] if root else []
+    return next((place for place in places if os.path.isfile(place)), None)
+
+
+def entry(name: str, side: int | None = None) -> DatasetEntry:
+    """The set `name`, 28 x 28, or under the name NAME@SIDE one of the larger ones of MedMNIST+; raises EngineError."""
+    if side not in (None, *SIDES):
+        raise EngineError(f"{name} was published with {', '.join(map(str, SIDES))} pixels a side, not with {side}; "
+                          f"take {name}@64, for one")
+    facts, pixels = SETS[name], side or SIDES[0]
+    file = _file(name, pixels)
+    info = DatasetInfo(
+        name=name if side is None else f"{name}@{side}",
+        title=f"{facts.title}, {pixels} x {pixels}",
+        sentence=f"{sum(facts.counts):,} {facts.of}, {pixels} x {pixels} pixels.",
+        classes=facts.classes,
+        splits={part: SENTENCES[part].format(count) for part, count in zip(PARTS, facts.counts, strict=True)},
+        source="Yang, Shi, Wei et al., MedMNIST v2, Scientific Data 10 (2023), doi:10.1038/s41597-022-01721-8",
+        terms=facts.terms,
+        modality=facts.modality,
+        obtain=f"download {file} (zenodo.org/records/10519652, or by the medmnist package)",
+        layouts=(f"medmnist/{file}", file),
+        grouping="by its authors; the files do not name patients",
+    )
+
+    def open_split(split: str) -> Dataset:
+        path = find(name, pixels)
+        assert path is not None  # DatasetEntry.load asks missing() first
+        return MedMnist(info, split, path, facts, pixels)
+
+    def missing() -> str | None:
+        if find(name, pixels) is not None:
+            return None
+        return not_here(f"{info.name} is not here: {info.obtain}, and set PERTURBSCOPE_DATA to the folder that holds "
+                        f"{info.layouts[0]}")
+
+    return DatasetEntry(info, open_split, missing, lambda other: entry(name, other))
+
+
+for _name in SETS:
+    DATASETS.add(_name, entry(_name))
