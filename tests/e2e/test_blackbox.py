@@ -1,5 +1,8 @@
-"""The Black box page in a real browser: an example by itself, figures, a film, and the pictures behind a line."""
+"""The Black box page in a real browser: what a command has walked, with the pictures behind a line; and its start."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,16 +15,21 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-APP = Path(__file__).resolve().parents[2] / "app.py"
+ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 240_000  # a cold start imports PyTorch, and other tests may run beside this one
-SMALL = "/blackbox?images=%23160+%239&queries=5,20&attacks=hopskipjump&norm=l2"
+# Needs no further images, and fools some soon.
+SMALL = "/blackbox?images=4&queries=5,20&attacks=square&eps=8/255"
+COMMAND = ("query-curve --dataset phantom-cxr --model phantom-cxr/resnet18 --attack square --eps 8/255 --limit 4 "
+           "--queries 5,20")
 
 Server = Callable[..., AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="module")
 def url(start_streamlit: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with start_streamlit(APP, {"PERTURBSCOPE_HOME": str(tmp_path_factory.mktemp("home"))}) as url:
+    home = {"PERTURBSCOPE_HOME": str(tmp_path_factory.mktemp("home"))}
+    subprocess.run([sys.executable, "-m", "engine", *COMMAND.split()], cwd=ROOT, env={**os.environ, **home}, check=True)
+    with start_streamlit(ROOT / "app.py", home) as url:
         yield url
 
 
@@ -32,12 +40,12 @@ def page(browser: "Browser", url: str) -> "Iterator[Page]":
     context.close()
 
 
-def test_an_example_is_walked_by_itself_and_its_pictures_open(page: "Page", url: str) -> None:
+def test_what_a_command_walked_is_there_at_once_and_its_pictures_open(page: "Page", url: str) -> None:
     page.goto(url + SMALL)
-    page.get_by_text("After at most 20 questions an image, HopSkipJump").wait_for(timeout=SECONDS)
+    page.get_by_text("After at most 20 questions an image, Square attack").wait_for(timeout=SECONDS)
     page.get_by_text("Choose a line of the table").wait_for(timeout=SECONDS)
     assert page.locator(".js-plotly-plot").count() == 2
-    assert page.get_by_text("10 queries").count(), "there is no film"
+    assert page.get_by_text("Original", exact=True).count(), "there is no film"
     for label in ("Rows, Parquet", "CSV", "LaTeX"):
         assert page.get_by_role("button", name=label).count()
     # The first column of a table that is drawn on a canvas selects its lines.
