@@ -7,7 +7,7 @@ from engine.work.jobs import Job, State, jobs
 from engine.work.journal import Accepted
 from engine.work.kinds import Task
 from pages.exploring.scope import SCOPE
-from pages.ui import runs, wishes
+from pages.ui import runs, shell, wishes
 from pages.ui.address import travel
 from pages.ui.text import plain
 
@@ -38,7 +38,10 @@ def _going_on(job: Job) -> None:
     with st.container(key=f"taken-up-{job.key[:16]}", horizontal=True, vertical_alignment="center"):
         # A quiet line: nothing is lost, and the pictures below are what the visitor came for.
         st.caption(plain(f"The server stopped while it worked on: {job.task.title}. {then}"), width="stretch")
-        st.button("Show", key=SCOPE.key(f"show {job.key}"), type="tertiary", on_click=_shown, args=(job,))
+        if runs.about_a_picture(job.task):
+            st.button("Show", key=SCOPE.key(f"show {job.key}"), type="tertiary", on_click=_shown, args=(job,))
+        else:
+            st.page_link(shell.file("runs"), label="Runs", help="There it is listed once it is done.")
         if job.state.over:
             st.button("Close", key=SCOPE.key(f"close {job.key}"), type="tertiary", on_click=jobs().noted, args=(job,))
         else:
@@ -59,10 +62,13 @@ def _lost(accepted: Accepted) -> None:
 
 def _again(accepted: Accepted) -> None:
     try:
-        travel(SCOPE, runs.address_of_task(Task.from_json(accepted.task)))
+        task = Task.from_json(accepted.task)
+        if runs.about_a_picture(task):
+            travel(SCOPE, runs.address_of_task(task))
+            # Everything on the page starts from an attack on its picture.
+            wishes.wish(SCOPE, wishes.MAIN, accepted.key)
+        else:
+            jobs().submit(task, shell.owner())
     except EngineError as error:
         st.session_state[_KEPT] = f"This cannot be run again: {error}"
-    else:
-        # Everything on the page starts from an attack on its picture.
-        wishes.wish(SCOPE, wishes.MAIN, accepted.key)
     jobs().forget(accepted)

@@ -66,8 +66,13 @@ def address_of_facts(facts: Any) -> dict[str, str]:
                           tuple(map(int, facts.get("company", ())))), classes)
 
 
+def about_a_picture(task: Task) -> bool:
+    """Whether Explore asks for such work: all else is about whole data sets."""
+    return isinstance(task.spec if isinstance(task.spec, Unit) else getattr(task.spec, "unit", None), Unit)
+
+
 def address_of_task(task: Task) -> dict[str, str]:
-    """The address of the page on which `task` was asked for; raises EngineError where its data are not here."""
+    """Explore's address for work that is `about_a_picture`; raises EngineError where its data are not here."""
     spec = task.spec if isinstance(task.spec, Unit) else task.spec.unit
     classes = opened(spec.source.dataset, spec.source.split).classes
     company = () if spec.shown is None else spec.indices

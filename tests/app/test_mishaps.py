@@ -13,6 +13,7 @@ from engine.attacks.spec import make_spec
 from engine.experiments.explore import explore_task
 from engine.experiments.minimal import minimal_task
 from engine.experiments.sources import Source
+from engine.experiments.sweeps import evaluation_task, sweep_of
 from engine.home import home
 from engine.work.jobs import State, jobs
 from engine.work.journal import Accepted, Journal, _write
@@ -102,6 +103,27 @@ def test_what_cannot_be_asked_for_again_is_one_line_and_starts_nothing(change: d
     button(app, "Run it again").click().run()
     assert len(app.error) == 1 and "\n" not in app.error[0].value
     assert warnings(app) == [] and jobs()._jobs == {}
+
+
+def sweep() -> Task:
+    return evaluation_task(sweep_of(SOURCE.dataset, SOURCE.split, (5, 6), (MODEL,), (make_spec("fgsm", eps=3 / 255),)))
+
+
+def test_a_lost_sweep_is_run_again_where_it_stands() -> None:
+    lose(task := sweep())
+    app = opened(attack="hopskipjump")
+    assert warnings(app) == [f"The server stopped while it worked on: {task.title}."]
+    button(app, "Run it again").click().run()
+    assert not app.error and not app.exception and warnings(app) == []
+    assert jobs()._jobs[task.key].wait(SECONDS).state is State.DONE
+
+
+def test_a_sweep_that_goes_on_leads_to_the_runs() -> None:
+    lose(task := sweep(), earlier=True)
+    app = opened(attack="hopskipjump")
+    assert any(f"The server stopped while it worked on: {task.title}." in e.value for e in app.caption)
+    assert "Runs" in [link.proto.label for link in app.get("page_link")]
+    assert jobs()._jobs[task.key].wait(SECONDS).state is State.DONE
 
 
 def test_what_was_under_way_when_the_server_stopped_goes_on_by_itself() -> None:
