@@ -51,7 +51,7 @@ def show(scope: Scope, task: Task | None, body: Callable[[Known], None], *, pric
     session = st.session_state
     job = None if task is None else jobs().find(task)
     with st.container(key="bar"):
-        run, cancel, line = st.columns([1.4, 1.1, 7], vertical_alignment="center", gap="small")
+        run, cancel, line = st.columns([1.75, 1.1, 6.6], vertical_alignment="center", gap="small")
     asked = run.button("Run", type="primary", shortcut="Ctrl+Enter", width="stretch", disabled=task is None,
                        key=scope.key("run"))
     first = not session.get(scope.key(_DRAWN))
