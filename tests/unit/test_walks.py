@@ -288,7 +288,7 @@ def test_no_attack_is_made_twice(home: Path, monkeypatch: pytest.MonkeyPatch, mo
 def test_only_who_asks_the_model_walks() -> None:
     assert {"hopskipjump", "gbba", "boundary", "opt", "signopt", "geoda", "square", "nes", "simba",
             "onepixel"} == set(walkers())
-    with pytest.raises(EngineError, match="choose one of hopskipjump"):
+    with pytest.raises(EngineError, match="choose one of onepixel, hopskipjump"):
         walking(make_spec("pgd", eps=2 / 255), 100)
     with pytest.raises(EngineError, match="queries must lie between"):
         walking(HSJ, 10**6)
