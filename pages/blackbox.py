@@ -13,7 +13,7 @@ from pages.querying.scope import SCOPE
 from pages.ui import choosing, shell, sources, sweeping
 from pages.ui.address import Address
 from pages.ui.choosing import Chosen, Wants
-from pages.ui.text import plain
+from pages.ui.text import capital
 
 INTRODUCTION = ("Whoever has no access to a model can still ask it, again and again. How many questions does it take "
                 "until a picture that looks the same is read wrongly?")
@@ -52,13 +52,10 @@ def page() -> None:
             task, cost = query_curve_task(planned, chosen.device), cost_of(planned, chosen.device)
             line, small = words.price(cost), cost.queries <= BY_ITSELF
         except EngineError as error:
-            wrong = str(error)[0].upper() + str(error)[1:]
+            wrong = capital(error)
     address.check_names()
     st.markdown(INTRODUCTION)
-    for path, texts in address.questions.items():
-        sources.ask(SCOPE, path, texts)
-    for problem in filter(None, [wrong, *address.problems]):
-        st.error(plain(problem))
+    sources.say(address, (wrong, *address.problems))
     sweeping.show(SCOPE, task, lambda known: outcome.show(known, asked), price=line, by_itself=small, read=walks_of)
     address.write(complete=task is not None)
 

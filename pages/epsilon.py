@@ -13,7 +13,7 @@ from pages.epsilons.scope import SCOPE
 from pages.ui import choosing, shell, sources, sweeping
 from pages.ui.address import Address
 from pages.ui.choosing import Chosen, Wants
-from pages.ui.text import plain
+from pages.ui.text import capital
 
 WANTS = Wants(offers=lambda attack: attack.info.bounded, images="12", attacks=("fgsm", "pgd"),
               budgets=tuple(f"{level:g}/255" for level in (0, 0.5, 1, 2, 4, 8)),
@@ -45,16 +45,13 @@ def page() -> None:
             task = curves_task(curves, chosen.device)
             price, by_itself = chosen.price(paid_for(curves)), runs_by_itself(chosen, curves)
         except EngineError as error:
-            wrong = str(error)[0].upper() + str(error)[1:]
+            wrong = capital(error)
     top = st.container()
     sweeping.show(SCOPE, task, lambda known: parts.show(known, view), price=price, by_itself=by_itself)
     if task is not None:
         address.check_names()
     with top:
-        for path, texts in address.questions.items():
-            sources.ask(SCOPE, path, texts)
-        for line in filter(None, (wrong, *address.problems)):
-            st.error(plain(line))
+        sources.say(address, (wrong, *address.problems))
     address.write(complete=task is not None)
 
 

@@ -12,7 +12,7 @@ from pages.evaluating.scope import SCOPE
 from pages.ui import choosing, shell, sources, sweeping
 from pages.ui.address import Address
 from pages.ui.choosing import Chosen, Wants
-from pages.ui.text import plain
+from pages.ui.text import capital
 
 WANTS = Wants(images="12", attacks=("fgsm", "pgd"), budgets=("1/255", "2/255"),
               models_help="Several are compared on the same images.")
@@ -40,16 +40,13 @@ def page() -> None:
             task, price = evaluation_task(chosen.sweep(), chosen.device), chosen.price()
             by_itself = runs_by_itself(chosen)
         except EngineError as error:
-            wrong = str(error)[0].upper() + str(error)[1:]
+            wrong = capital(error)
     top, details = st.container(), Details(address)
     sweeping.show(SCOPE, task, lambda known: parts.show(known, details), price=price, by_itself=by_itself)
     details.carry()
     address.check_names()
     with top:
-        for path, texts in address.questions.items():
-            sources.ask(SCOPE, path, texts)
-        for line in filter(None, (wrong, *address.problems)):
-            st.error(plain(line))
+        sources.say(address, (wrong, *address.problems))
     address.write(complete=task is not None)
 
 

@@ -21,7 +21,7 @@ from pages.ui import controls, progress, shell, sources, wishes
 from pages.ui.address import Address
 from pages.ui.charts import counted, duration
 from pages.ui.runs import Settings
-from pages.ui.text import plain
+from pages.ui.text import capital, plain
 
 DEFAULT_ATTACK = "pgd"
 COSTS_LITTLE = 400  # gradients and queries an image, up to which a freshly opened page attacks by itself
@@ -143,10 +143,7 @@ def main_area(source: Source | None, settings: Settings | None, task: Task | Non
     running: Run | None = st.session_state.get(RUNNING)
     with st.container():
         mishaps.show()
-        for path, texts in address.questions.items():
-            sources.ask(SCOPE, path, texts)
-        for problem in filter(None, problems):
-            st.error(plain(problem))
+        sources.say(address, problems)
         if settings is not None and task is not None:
             state_line(settings, task, shown)
     if running is not None and source is not None and running.settings.source == source:
@@ -189,7 +186,7 @@ def page() -> None:
             task = explore_task(source, settings.model, settings.attack, settings.device, settings.company)
         except EngineError as error:
             # Said in the main area: the sidebar is long, and its end often out of sight.
-            wrong = str(error)[0].upper() + str(error)[1:]
+            wrong = capital(error)
         if source is not None:
             with slot:
                 # Thumbnails take a moment the first time: everything else is on the page before them.

@@ -23,7 +23,7 @@ from pages.ui import choosing, figures, progress, shell, sources, sweeping, thum
 from pages.ui.address import Address
 from pages.ui.choosing import Chosen
 from pages.ui.sweeping import Known
-from pages.ui.text import plain
+from pages.ui.text import capital, plain
 
 COSTS_LITTLE = 600  # gradients and queries, up to which a freshly opened page computes by itself
 FOOLED, HELD, ALL = "fooled", "not fooled", "fool all models"
@@ -179,12 +179,9 @@ def page() -> None:
             asked = transfer(address, chosen)
             task, price = transfer_task(asked, chosen.device), _price(chosen, asked)
         except EngineError as error:
-            wrong = str(error)[0].upper() + str(error)[1:]
+            wrong = capital(error)
     address.check_names()
-    for path, texts in address.questions.items():
-        sources.ask(SCOPE, path, texts)
-    for line in filter(None, (wrong, *address.problems)):
-        st.error(plain(line))
+    sources.say(address, (wrong, *address.problems))
     st.caption("An attacker seldom has the very model. Images that were made to fool one model are shown to others "
                "here: each is made once, and success is counted over those that the model it is shown to had right.")
     # What a link asks for in vain, or not yet, is not what stands in the controls.

@@ -9,7 +9,7 @@ from engine.work.kinds import Task
 from pages.exploring.scope import SCOPE
 from pages.ui import runs, shell, wishes
 from pages.ui.address import travel
-from pages.ui.text import plain
+from pages.ui.text import capital, plain
 
 _KEPT = SCOPE.key("again trouble")  # why something could not be asked for again
 
@@ -27,7 +27,7 @@ def show() -> None:
         _lost(accepted)
     for number, note in enumerate(jobs().store.notes):
         with st.container(key=f"note-{number}", horizontal=True, vertical_alignment="center"):
-            st.warning(plain(note[0].upper() + note[1:]))
+            st.warning(plain(capital(note)))
             st.button("Close", key=SCOPE.key(f"note {number}"), on_click=jobs().store.noted, args=(note,))
 
 

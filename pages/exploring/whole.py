@@ -17,12 +17,12 @@ from engine.errors import EngineError
 from engine.experiments import pace
 from engine.experiments.curve import point_of, recalls
 from engine.experiments.ladder import WORST, curves_of, curves_task
+from engine.experiments.repeating import Asked
 from engine.experiments.sources import opened
 from engine.experiments.sweeps import Sweep, evaluation_task, sweep_of
 from engine.metrics.rates import interval
-from engine.params import params_of
 from pages.exploring.scope import SCOPE
-from pages.ui import charts, shell, sweeping
+from pages.ui import charts, links, shell, sweeping
 from pages.ui.charts import counted, duration
 from pages.ui.controls import SCALES
 from pages.ui.matrices import matrices
@@ -196,14 +196,7 @@ def _grid(attack: AttackSpec) -> str:
 
 def texts(settings: Settings) -> dict[str, str]:
     """The address of the pages about whole data sets for the sample and the attack."""
-    source, spec = settings.source, settings.attack
-    named = {"dataset": source.dataset, "split": source.split, "images": str(IMAGES), "models": settings.model,
-             "attacks": spec.attack, "seeds": str(spec.seed), "numerics": spec.numerics, "device": settings.device}
-    if len(ATTACKS[spec.attack].info.norms) > 1 or spec.norm != "linf":
-        named["norm"] = spec.norm
-    if spec.eps is not None:
-        scale = SCALES[spec.norm]
-        named[scale.setting] = scale.text(spec.eps * scale.factor)
-    own = {p.name: p.default for p in params_of(ATTACKS[spec.attack])}
-    return named | {f"set.{spec.attack}.{name}": str(value) for name, value in spec.params.items()
-                    if value != own[name]}
+    source, attack = settings.source, settings.attack
+    indices = _indices(opened(source.dataset, source.split), attack.mask)
+    return links.texts(Asked(source.dataset, source.split, tuple(indices), (settings.model,), (), (attack,)),
+                       settings.device)

@@ -47,6 +47,11 @@ def _poll(job: Job, waits_for_preview: bool) -> None:
     job.watch(owner())
     if job.state.over or (waits_for_preview and job.preview is not None):
         st.rerun()
+    bar(job, f"{job.task.title}: {job.text}")
+
+
+def bar(job: Job, words: str) -> None:
+    """How far a job is, and how long it will take."""
     left = job.left()
     time = "" if left is None else f" · about {duration(left)} left"
-    st.progress(job.fraction, text=plain(f"{job.task.title}: {job.text}{time}"))
+    st.progress(job.fraction, text=plain(f"{words}{time}"))

@@ -2,7 +2,7 @@
 
 import random
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 import streamlit as st
@@ -82,6 +82,14 @@ def ask(scope: Scope, path: str, texts: dict[str, str]) -> None:
     st.warning(plain(f"This link or run asks for {path} on this machine. Nothing there was looked at. Open it only if "
                      "you know why."))
     st.button("Open it", key=scope.key(f"open {path}"), on_click=_open, args=(scope, path, texts))
+
+
+def say(address: Address, lines: Iterable[str | None]) -> None:
+    """What a page must say before anything else: its questions about paths, and a line for each thing that is wrong."""
+    for path, texts in address.questions.items():
+        ask(address.scope, path, texts)
+    for line in filter(None, lines):
+        st.error(plain(line))
 
 
 def _open(scope: Scope, path: str, texts: dict[str, str]) -> None:

@@ -11,8 +11,7 @@ from engine.experiments.gathered import runs_of
 from engine.work.jobs import Job, State, jobs
 from engine.work.kinds import Task
 from engine.work.store import Payload
-from pages.ui import own, shell
-from pages.ui.charts import duration
+from pages.ui import own, progress, shell
 from pages.ui.scope import Scope
 from pages.ui.text import plain
 
@@ -126,9 +125,7 @@ def _progress(job: Job) -> None:
     job.watch(shell.owner())
     if job.state.over:
         st.rerun()
-    left = job.left()
-    time = "" if left is None else f" · about {duration(left)} left"
-    st.progress(job.fraction, text=plain(f"{job.text}{time}"))
+    progress.bar(job, job.text)
 
 
 def _growing(job: Job, body: Callable[[Known], None], so_far: Callable[[Any], Any]) -> None:

@@ -31,6 +31,12 @@ def plain(text: object) -> str:
     return _OPENER.sub(_reference, head) + _MARKS.sub(_reference, marked[len(head):])
 
 
+def capital(text: object) -> str:
+    """An error's line as a sentence begins."""
+    line = str(text)
+    return line[:1].upper() + line[1:]
+
+
 def literal(text: object) -> str:
     """The same for Plotly, in labels, names and templates."""
     return re.sub(r"[<>&%{}$]", _reference, _seen(text))

@@ -1,0 +1,39 @@
+"""Long work as the address of the page that asks for it."""
+
+from engine.attacks import ATTACKS
+from engine.experiments.repeating import Asked, chosen
+from engine.experiments.selection import Selection
+from engine.experiments.transfer import as_asked
+from engine.experiments.walks import QUERIES
+from pages.ui.controls import SCALES
+
+
+def texts(what: Asked, device: str, asks: bool = False) -> dict[str, str]:
+    """The settings as the pages about whole data sets name them in their addresses; one that `asks` has the number of
+    queries by itself."""
+    first = what.attacks[0]
+    named = {"dataset": what.dataset, "split": what.split, "images": _images(chosen(what)),
+             "models": ",".join(what.models), "attacks": ",".join(what.names),
+             "seeds": ",".join(map(str, what.seeds)), "numerics": first.numerics,
+             "device": device}
+    single, ensemble = as_asked(what.sources)
+    if single and single != what.models:
+        named["sources"] = ",".join(single)
+    if ensemble:
+        named["ensemble"] = ensemble
+    if len({norm for name in what.names for norm in ATTACKS[name].info.norms}) > 1:
+        named["norm"] = first.norm
+    if what.budgets and first.norm in SCALES:
+        scale = SCALES[first.norm]
+        named[scale.setting] = ",".join(scale.text(eps * scale.factor) for eps in what.budgets)
+    own = QUERIES if asks and what.queries is not None else ""
+    if own:
+        named["queries"] = str(what.queries)
+    return named | {f"set.{attack}.{name}": str(value) for attack, settings in what.changed(own).items()
+                    for name, value in settings.items()}
+
+
+def _images(selection: Selection) -> str:
+    if selection.limit is not None:
+        return str(selection.limit)
+    return " ".join(f"#{index}" for index in selection.indices) or "all"
