@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from engine.cli.options import add_attack_options, bench, class_map_of
-from engine.cli.output import Writer, as_json, out_folder, print_json, printable, write
+from engine.cli.output import Writer, as_csv, as_figure, as_json, as_text, out_folder, print_json, printable, write
 from engine.cli.parser import Commands, add_config
-from engine.cli.several import add_several, listed, sweep_from
+from engine.cli.several import add_several, but, listed, sweep_from
 
 if TYPE_CHECKING:
     from engine.attacks.rows import Rows
@@ -47,7 +47,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from engine.experiments.curve import curve_of
 
     found = curve_of(arguments.dataset, sweep.split, ",".join(sweep.models), runs, arguments.reading)
-    maps = {model: class_map_of(argparse.Namespace(**{**vars(arguments), "model": model})).names
+    maps = {model: class_map_of(but(arguments, model=model)).names
             for model in listed("model", arguments.model)}
     facts = {**found.summary(), "models": list(sweep.models), "indices": list(sweep.indices),
              "map": next(iter(maps.values())), "maps": maps}
@@ -80,24 +80,16 @@ def _print(found: Curve, runs: Sequence[Rows]) -> None:
 
 def _files(sweep: Sweep, found: Curve, runs: Sequence[Rows], facts: dict[str, object], repeats: str
            ) -> dict[str, Writer]:
-    from engine.experiments.evaluation_plots import FORMATS
+    from engine.experiments.curve_plots import accuracies
     from engine.experiments.frames import write_parquet
+    from engine.experiments.plots import FORMATS
 
+    reading = "worst case within the budget" if found.reading == READINGS[1] else "independent runs"
+    title = f"{found.dataset}/{found.split}, {reading}"
     return {
         "rows.parquet": lambda file: write_parquet(runs, sweep.images, file),
         "curve.json": as_json(facts),
-        "curve.csv": lambda file: found.table().to_csv(file, index=False),
-        "sweep.toml": lambda file: file.write(repeats.encode()),
-        **{f"curve.{form}": _drawn(found, runs, form) for form in FORMATS},
+        "curve.csv": as_csv(found.table()),
+        "sweep.toml": as_text(repeats),
+        **{f"curve.{form}": as_figure(lambda: accuracies(runs, title), form) for form in FORMATS},
     }
-
-
-def _drawn(found: Curve, runs: Sequence[Rows], form: str) -> Writer:
-    def draw(file: IO[bytes]) -> None:
-        from engine.experiments.curve_plots import accuracies
-        from engine.experiments.evaluation_plots import save
-
-        reading = "worst case within the budget" if found.reading == READINGS[1] else "independent runs"
-        save(accuracies(runs, f"{found.dataset}/{found.split}, {reading}"), form, file)
-
-    return draw

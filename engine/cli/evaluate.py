@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from engine.cli.options import add_attack_options, bench
-from engine.cli.output import Writer, as_json, out_folder, print_json, write
+from engine.cli.output import Writer, as_csv, as_figure, as_json, as_text, out_folder, print_json, write
 from engine.cli.parser import Commands, add_config
 from engine.cli.several import add_several, sweep_from
 
@@ -93,6 +93,7 @@ def _files(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any], repeats: s
     from engine.experiments import evaluation_tables as tabled
     from engine.experiments.evaluate import subgroups
     from engine.experiments.frames import write_parquet
+    from engine.experiments.plots import FORMATS
     from engine.experiments.sources import opened
 
     known = subgroups(opened(sweep.dataset, sweep.split), sweep.indices)
@@ -107,25 +108,8 @@ def _files(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any], repeats: s
     return {
         "rows.parquet": lambda file: write_parquet(runs, sweep.images, file),
         "evaluate.json": as_json(facts),
-        "sweep.toml": lambda file: file.write(repeats.encode()),
-        **{f"{name}.csv": _csv(table) for name, table in tables.items()},
-        **{f"{name}.tex": _text(tabled.as_latex(table)) for name, table in tables.items()},
-        **{f"{name}.{form}": _drawn(draw, form) for name, draw in figures.items() for form in plots.FORMATS},
+        "sweep.toml": as_text(repeats),
+        **{f"{name}.csv": as_csv(table) for name, table in tables.items()},
+        **{f"{name}.tex": as_text(tabled.as_latex(table)) for name, table in tables.items()},
+        **{f"{name}.{form}": as_figure(draw, form) for name, draw in figures.items() for form in FORMATS},
     }
-
-
-def _csv(table: Any) -> Writer:
-    return lambda file: table.to_csv(file, index=False)
-
-
-def _text(text: str) -> Writer:
-    return lambda file: file.write(text.encode())
-
-
-def _drawn(draw: Callable[[], Figure], form: str) -> Writer:
-    def write(file: IO[bytes]) -> None:
-        from engine.experiments.evaluation_plots import save
-
-        save(draw(), form, file)
-
-    return write

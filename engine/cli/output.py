@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from engine import disk
 from engine.errors import EngineError
 from engine.progress import Progress
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
 
 Writer = Callable[[IO[bytes]], object]
 
@@ -78,6 +82,24 @@ def write(out: Path, files: dict[str, Writer]) -> None:
 
 def as_json(facts: object) -> Writer:
     return lambda file: file.write((json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def as_text(text: str) -> Writer:
+    return lambda file: file.write(text.encode())
+
+
+def as_csv(table: pandas.DataFrame) -> Writer:
+    return lambda file: table.to_csv(file, index=False)
+
+
+def as_figure(draw: Callable[[], Figure], form: str) -> Writer:
+    """What `draw` gives, drawn when it is written, in one of engine.experiments.plots.FORMATS."""
+    def write(file: IO[bytes]) -> None:
+        from engine.experiments.plots import save
+
+        save(draw, form, file)
+
+    return write
 
 
 @dataclass(frozen=True)

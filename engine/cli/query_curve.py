@@ -6,12 +6,12 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
-from copy import copy
 from typing import TYPE_CHECKING
 
 from engine.cli.options import add_attack_options, bench, class_map_of, number, selected, spec_of, target_of
-from engine.cli.output import Writer, as_json, out_folder, print_json, printable, write
+from engine.cli.output import Writer, as_csv, as_json, as_text, out_folder, print_json, printable, write
 from engine.cli.parser import Commands, add_config
+from engine.cli.several import but, listed
 from engine.errors import EngineError, UnknownName, shortened
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def _run(arguments: argparse.Namespace) -> None:
                           "out")
     if arguments.measure is not None and arguments.measure not in MEASURED:
         raise UnknownName("--measure", arguments.measure, MEASURED)
-    models = _listed("--model", arguments.model)
-    class_maps = [class_map_of(_with(arguments, model=model)) for model in models]
+    models = listed("model", arguments.model)
+    class_maps = [class_map_of(but(arguments, model=model)) for model in models]
     specs = _specs(arguments, class_maps, max(counts))
     sweep = _sweep(arguments, models, class_maps, specs)
     from engine.experiments.config import config_text, settings_of
@@ -76,21 +76,7 @@ def _run(arguments: argparse.Namespace) -> None:
         _print(arguments.dataset, sweep, curves)
     if out is not None:
         write(out, _files(facts, curves, walks, sweep.images) | {
-            "sweep.toml": lambda file: file.write(repeats.encode())})
-
-
-def _with(arguments: argparse.Namespace, **changed: object) -> argparse.Namespace:
-    other = copy(arguments)
-    vars(other).update(changed)
-    return other
-
-
-def _listed(option: str, text: str) -> list[str]:
-    """The values of an option that takes several, each once, with commas."""
-    values = list(dict.fromkeys(one.strip() for one in str(text).split(",") if one.strip()))
-    if not values:
-        raise EngineError(f"{option} needs at least one value")
-    return values
+            "sweep.toml": as_text(repeats)})
 
 
 def _whole(option: str, text: str, example: str) -> int:
@@ -102,7 +88,7 @@ def _whole(option: str, text: str, example: str) -> int:
 
 
 def _counts(text: str) -> list[int]:
-    counts = sorted({_whole("--queries", one, "250,1000,5000") for one in _listed("--queries", text)})
+    counts = sorted({_whole("--queries", one, "250,1000,5000") for one in listed("queries", text)})
     if counts[0] < 1:
         raise EngineError(f"--queries must be at least 1, not {counts[0]}")
     return counts
@@ -123,10 +109,10 @@ def _specs(arguments: argparse.Namespace, class_maps: list[ClassMap], queries: i
     target = target_of(arguments.target, class_maps[0])
     if target is not None and len({class_map.model for class_map in class_maps}) > 1:
         raise EngineError("--target is a class of one model, and these have not the same; give them one by one")
-    seeds = [_whole("--seed", one, "0,1,2") for one in _listed("--seed", arguments.seed)]
-    budgets = [number("--eps", one) for one in _listed("--eps", arguments.eps)]
-    return [walking(spec_of(_with(arguments, seed=seed), name, eps, target), queries)
-            for name in _listed("--attack", arguments.attack)
+    seeds = [_whole("--seed", one, "0,1,2") for one in listed("seed", arguments.seed)]
+    budgets = [number("--eps", one) for one in listed("eps", arguments.eps)]
+    return [walking(spec_of(but(arguments, seed=seed), name, eps, target), queries)
+            for name in listed("attack", arguments.attack)
             for eps in (budgets if ATTACKS[name].info.bounded else [None]) for seed in seeds]
 
 
@@ -184,8 +170,8 @@ def _files(facts: dict[str, object], curves: list[QueryCurve], walks: list[Walks
     points = table(curves)
     lines = [drawn(one, curve) for one, curve in zip(walks, curves, strict=True)]
     return {"query-curve.json": as_json(facts),
-            "query-curve.csv": lambda file: points.to_csv(file, index=False),
-            "query-curve.tex": lambda file: file.write(as_latex(points).encode()),
+            "query-curve.csv": as_csv(points),
+            "query-curve.tex": as_text(as_latex(points)),
             **{f"query-curve.{form}": lambda file, form=form: file.write(as_file(lines, form))  # type: ignore[misc]
                for form in FORMATS},
             "rows.parquet": lambda file: write_parquet(walks, images, file)}

@@ -28,6 +28,11 @@ def listed(option: str, text: str) -> list[str]:
     return values
 
 
+def but(arguments: argparse.Namespace, **changed: object) -> argparse.Namespace:
+    """The same options, some of them `changed`."""
+    return argparse.Namespace(**{**vars(arguments), **changed})
+
+
 def sweep_from(arguments: argparse.Namespace) -> Sweep:
     """Every attack at every budget with every seed on every model; raises EngineError."""
     from engine.experiments.sweeps import sweep_of
@@ -40,7 +45,7 @@ def sweep_from(arguments: argparse.Namespace) -> Sweep:
 
 def _common(arguments: argparse.Namespace, models: Sequence[str]) -> tuple[tuple[tuple[str, str], ...], int | None]:
     """What the models call the data set's classes, where --map says it, and --target as a class number of them all."""
-    maps = [class_map_of(argparse.Namespace(**{**vars(arguments), "model": model})) for model in models]
+    maps = [class_map_of(but(arguments, model=model)) for model in models]
     if arguments.map and len({tuple(one.names.items()) for one in maps}) > 1:
         raise EngineError(f"the models {' and '.join(models)} call the classes differently, so one --map cannot serve "
                           "them all; evaluate them one by one")
@@ -59,7 +64,7 @@ def specs_from(arguments: argparse.Namespace, target: int | None) -> list[Attack
     budgets: list[float | None] = [number("--eps", text) for text in listed("eps", arguments.eps)]
     for eps in budgets:
         Budget(arguments.norm or "linf", eps)
-    seeds = [argparse.Namespace(**{**vars(arguments), "seed": _seed(text)}) for text in listed("seed", arguments.seed)]
+    seeds = [but(arguments, seed=_seed(text)) for text in listed("seed", arguments.seed)]
     return [spec_of(seed, attack, eps, target) for attack in listed("attack", arguments.attack)
             for eps in (sorted(set(budgets)) if ATTACKS[attack].info.bounded else [None])  # type: ignore[type-var]
             for seed in seeds]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from engine.cli.options import add_attack_options, bench, class_map_of, selected, target_of
-from engine.cli.output import Writer, as_json, out_folder, print_json, printable, write
+from engine.cli.output import Writer, as_csv, as_figure, as_json, as_text, out_folder, print_json, printable, write
 from engine.cli.parser import Commands, add_config
-from engine.cli.several import listed, specs_from
+from engine.cli.several import but, listed, specs_from
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,15 +62,14 @@ def _run(arguments: argparse.Namespace) -> None:
     else:
         _print(asked, runs, found, alignment)
     if out is not None:
-        write(out, _files(asked, runs, found, facts) | {"sweep.toml": lambda file: file.write(repeats.encode())})
+        write(out, _files(asked, runs, found, facts) | {"sweep.toml": as_text(repeats)})
 
 
 def _asked(arguments: argparse.Namespace) -> Transfer:
     from engine.experiments.transfer import transfer_of
 
     targets = listed("models", arguments.models)
-    first = argparse.Namespace(**{**vars(arguments), "model": targets[0]})
-    class_map = class_map_of(first)
+    class_map = class_map_of(but(arguments, model=targets[0]))
     split, indices = selected(arguments)
     return transfer_of(arguments.dataset, split, indices, _sources(arguments, targets), targets,
                        specs_from(arguments, target_of(arguments.target, class_map)),
@@ -145,9 +144,9 @@ def _table(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence
 
 def _files(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], facts: dict[str, Any]) -> dict[str, Writer]:
     from engine.experiments import transfer_plots as plots
-    from engine.experiments.evaluation_plots import FORMATS
     from engine.experiments.evaluation_tables import as_latex
     from engine.experiments.frames import write_parquet
+    from engine.experiments.plots import FORMATS
     from engine.experiments.transfer_words import readable
     from engine.experiments.transferred import long, wide
 
@@ -157,17 +156,8 @@ def _files(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], facts
     return {
         "rows.parquet": lambda file: write_parquet(runs, asked.images, file),
         "transfer.json": as_json(facts),
-        "matrix.csv": lambda file: wide(found).to_csv(file, index=False),
-        "matrix.tex": lambda file: file.write(as_latex(table).encode()),
-        "pairs.csv": lambda file: long(found).to_csv(file, index=False),
-        **{f"{name}.{form}": _drawn(draw, form) for name, draw in figures.items() for form in FORMATS},
+        "matrix.csv": as_csv(wide(found)),
+        "matrix.tex": as_text(as_latex(table)),
+        "pairs.csv": as_csv(long(found)),
+        **{f"{name}.{form}": as_figure(draw, form) for name, draw in figures.items() for form in FORMATS},
     }
-
-
-def _drawn(draw: Callable[[], Figure], form: str) -> Writer:
-    def write(file: IO[bytes]) -> None:
-        from engine.experiments.evaluation_plots import save
-
-        save(draw(), form, file)
-
-    return write

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import IO, ParamSpec
+from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -20,28 +17,8 @@ from engine.experiments.evaluate import AFTER, BEFORE, SIDES, Matrix, accuracy, 
 _SIGNED = LinearSegmentedColormap.from_list("signed", ["#0072b2", "#ffffff", "#d55e00"])
 _COUNTS = LinearSegmentedColormap.from_list("counts", ["#ffffff", "#0072b2"])
 _BEFORE, _AFTER = "#56b4e9", "#e69f00"
-FORMATS = ("svg", "png")
-P = ParamSpec("P")
 
 
-def _literal(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Decorator: names from outside are shown as they are, whatever dollars are in them."""
-    @wraps(draw)
-    def drawn(*args: P.args, **options: P.kwargs) -> Figure:
-        with rc_context({"text.parse_math": False}):
-            return draw(*args, **options)
-
-    return drawn
-
-
-def save(figure: Figure, form: str, file: IO[bytes]) -> None:
-    """As "svg" or "png"; the same figure gives the same bytes."""
-    with rc_context({"svg.hashsalt": "perturbscope", "svg.fonttype": "none"}):
-        figure.savefig(file, format=form, dpi=200, bbox_inches="tight",
-                       metadata={"Date": None} if form == "svg" else {"Software": None})
-
-
-@_literal
 def confusion(rows: Rows) -> Figure:
     """The matrices before and after on one scale of colour, in percent of a row, and the change between them."""
     before, after = (matrix(rows, side) for side in (BEFORE, AFTER))
@@ -71,7 +48,6 @@ def _matrix(axes: Axes, one: Matrix, colours: np.ndarray, name: str, scale: Line
     axes.set_ylabel("the image shows")
 
 
-@_literal
 def accuracies(runs: Sequence[Rows]) -> Figure:
     """Accuracy before and after each run, with its 95 % interval."""
     figure = Figure(figsize=(7, 0.8 + 0.4 * len(runs)), layout="constrained")

@@ -20,8 +20,7 @@ from engine.experiments.walks import QUERIES
 from engine.params import params_of
 
 # Of each kind of run the command that makes it.
-COMMANDS = {"evaluation": "evaluate", "curve": "curve", "curves": "curve", "transfer": "transfer",
-            "query-curve": "query-curve"}
+COMMANDS = {"evaluation": "evaluate", "curves": "curve", "transfer": "transfer", "query-curve": "query-curve"}
 _ASKING = "query-curve"  # the kind that has an option for the queries
 
 

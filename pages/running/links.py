@@ -24,7 +24,6 @@ class Maker:
 
 MAKERS = {
     "evaluation": Maker("Evaluation", "evaluate", "Evaluate"),
-    "curve": Maker("Epsilon curve", "epsilon", "Epsilon"),
     "curves": Maker("Epsilon curve", "epsilon", "Epsilon"),
     "transfer": Maker("Transfer", "transfer", "Transfer"),
     "query-curve": Maker("Query curve", "blackbox", "Black box", asks=True),

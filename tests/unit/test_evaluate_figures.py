@@ -8,10 +8,11 @@ import plotly.graph_objects as go
 import pytest
 
 from engine.attacks.rows import Rows
-from engine.experiments import evaluate
+from engine.experiments import curve_plots, evaluate
 from engine.experiments.config import config_text
 from engine.experiments.evaluate import AFTER, BEFORE
-from engine.experiments.evaluation_plots import accuracies, confusion, save
+from engine.experiments.evaluation_plots import accuracies, confusion
+from engine.experiments.plots import save
 from pages.evaluating import figures
 from pages.ui.matrices import FORMS, matrices
 from tests.rows import random_rows, rows
@@ -73,10 +74,14 @@ def test_names_from_outside_are_no_markup() -> None:
     found = rows([0, 1], [0, 1], [1, 0], classes=("<b>x</b>", "y%{z}"))
     text = str([matrices(found, "counts"), figures.flow(found, "#000000"), figures.recalls(found)])
     assert not re.search(r"<b>x|y%\{z\}", text)
-    dollars = confusion(rows([0, 1], [0, 1], [1, 0], classes=("$x^2$", "$")))
+    odd = rows([0, 1], [0, 1], [1, 0], classes=("$x^2$", "$"), model="$\\nosuch{$")
+    dollars = confusion(odd)
     assert dollars.axes[0].get_xticklabels()[0].get_text() == "$x^2$"
-    save(dollars, "svg", file := io.BytesIO())
+    save(lambda: confusion(odd), "svg", file := io.BytesIO())
     assert b"$x^2$" in file.getvalue()
+    others = [odd, rows([0, 1], [0, 1], [1, 0], model="another")]  # so that lines are told apart by their models
+    save(lambda: curve_plots.accuracies(others, "a curve"), "svg", file := io.BytesIO())
+    assert b"$\\nosuch{$" in file.getvalue()
 
 
 def test_runs_are_told_apart_by_what_differs(some: Rows) -> None:
