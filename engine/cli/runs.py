@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from engine import disk
 from engine.cli.output import print_json, printable
 from engine.cli.parser import Commands
-from engine.cli.store import action, kept_store, known, when
+from engine.cli.store import action, add_search, kept_store, known, print_span, searched, starred, when
 from engine.errors import EngineError, UnknownName, shortened
 from engine.home import expanded
-from engine.work.entries import Order, Wanted
 
 if TYPE_CHECKING:
     from engine.experiments.kept import Kept
@@ -29,18 +28,12 @@ def add(commands: Commands) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
 
     listing = action(actions, "list", _list, "runs, a line each")
-    listing.add_argument("--kind", help="only of this kind, such as evaluation or transfer")
-    listing.add_argument("--text", default="", help="only with all these words in name, note, title or spec: a model, "
-                                                    "an attack, a data set")
-    listing.add_argument("--starred", action="store_true", help="only starred ones")
-    listing.add_argument("--order", default=Order.NEWEST.value, help="newest, oldest or largest first (default newest)")
-    listing.add_argument("--limit", type=int, default=20, help="so many (default 20)")
-    listing.add_argument("--offset", type=int, default=0, help="after so many that are left out")
+    add_search(listing, "such as evaluation or transfer", "name, note, title or spec")
 
     _of_one(actions, "show", _show, "what a run found: a line for every attack, budget and model")
     for name, run, text in (("delete", _delete, "delete runs; `runs restore` undoes it for a moment"),
                             ("star", _star, "never remove these runs to make room for others"),
-                            ("unstar", _unstar, "take the stars away"),
+                            ("unstar", _star, "take the stars away"),
                             ("compare", _compare, "what differs in what was asked for, and in what came of it")):
         action(actions, name, run, text).add_argument("keys", nargs="+", metavar="KEY",
                                                       help="as in the list; the beginning is enough")
@@ -72,16 +65,10 @@ def _list(arguments: argparse.Namespace) -> None:
     from engine.experiments.kept import run_kinds
     from engine.work.room import size_text
 
-    orders, kinds = [order.value for order in Order], run_kinds()
-    if arguments.order not in orders:
-        raise UnknownName("order", arguments.order, orders)
+    store, kinds = kept_store(), run_kinds()
     if arguments.kind is not None and arguments.kind not in kinds:
         raise UnknownName("kind of run", arguments.kind, kinds)
-    if arguments.limit < 1 or arguments.offset < 0:
-        raise EngineError("--limit must be at least 1, and --offset at least 0")
-    store = kept_store()
-    wanted = Wanted(arguments.kind, arguments.text, arguments.starred, Order(arguments.order), kinds)
-    page = store.search(wanted, arguments.limit, arguments.offset)
+    page = searched(arguments, store, kinds)
     if arguments.json:
         return print_json({"runs": [facts_of(entry) for entry in page.entries], "total": page.total,
                            "offset": arguments.offset})
@@ -89,11 +76,7 @@ def _list(arguments: argparse.Namespace) -> None:
     for entry in page.entries:
         print(f"{entry.key[:_SHORT]}  {'*' if entry.starred else ' '} {entry.kind:{width}}  {when(entry.created)}  "
               f"{size_text(entry.bytes):>7}  {_called(entry)}")
-    if page.entries:
-        first = arguments.offset + 1
-        print(f"{first} to {first + len(page.entries) - 1} of {page.total}; * is starred")
-    else:
-        print(f"none of {page.total}" if page.total else f"no such runs are kept in {printable(str(store.folder))}")
+    print_span(page, arguments.offset, f"no such runs are kept in {printable(str(store.folder))}")
 
 
 def facts_of(entry: Entry) -> dict[str, Any]:
@@ -227,16 +210,7 @@ def _restore(arguments: argparse.Namespace) -> None:
 
 def _star(arguments: argparse.Namespace) -> None:
     store, found = _found(arguments)
-    for entry in found:
-        store.star(entry.key)
-    _tell(arguments, "starred", found)
-
-
-def _unstar(arguments: argparse.Namespace) -> None:
-    store, found = _found(arguments)
-    for entry in found:
-        store.star(entry.key, False)
-    _tell(arguments, "unstarred", found)
+    _tell(arguments, starred(store, found, arguments.action), found)
 
 
 def _name(arguments: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from engine.errors import EngineError, UnknownName, shortened
 from engine.work.entries import Order, Wanted
 
 if TYPE_CHECKING:
-    from engine.work.entries import Entry, Share
+    from engine.work.entries import Entry, Page, Share
     from engine.work.room import Limit
     from engine.work.store import Store
 
@@ -27,19 +28,13 @@ def add(commands: Commands) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
 
     listing = action(actions, "list", _list, "kept results, a line each")
-    listing.add_argument("--kind", help="only of this kind, such as explore or learned")
-    listing.add_argument("--text", default="", help="only with all these words in the title or the spec: a model, an "
-                                                    "attack, a data set")
-    listing.add_argument("--starred", action="store_true", help="only starred ones")
-    listing.add_argument("--order", default=Order.NEWEST.value, help="newest, oldest or largest first (default newest)")
-    listing.add_argument("--limit", type=int, default=20, help="so many (default 20)")
-    listing.add_argument("--offset", type=int, default=0, help="after so many that are left out")
+    add_search(listing, "such as explore or learned", "the title or the spec")
 
     show = action(actions, "show", _show, "what is known of one result: its spec and facts")
     show.add_argument("key", help="its key, or as much of the beginning as no other has")
     for name, run, text in (("delete", _delete, "forget results, starred or not"),
                             ("star", _star, "never remove these results to make room for others"),
-                            ("unstar", _unstar, "take the stars away")):
+                            ("unstar", _star, "take the stars away")):
         action(actions, name, run, text).add_argument("keys", nargs="+", metavar="KEY",
                                                        help="as in the list; the beginning is enough")
 
@@ -60,6 +55,36 @@ def action(actions: Commands, name: str, run: Any, text: str) -> argparse.Argume
     return parser
 
 
+def add_search(parser: argparse.ArgumentParser, kinds: str, where: str) -> None:
+    """The options by which kept things are looked for."""
+    parser.add_argument("--kind", help=f"only of this kind, {kinds}")
+    parser.add_argument("--text", default="", help=f"only with all these words in {where}: a model, an attack, a data "
+                                                   "set")
+    parser.add_argument("--starred", action="store_true", help="only starred ones")
+    parser.add_argument("--order", default=Order.NEWEST.value, help="newest, oldest or largest first (default newest)")
+    parser.add_argument("--limit", type=int, default=20, help="so many (default 20)")
+    parser.add_argument("--offset", type=int, default=0, help="after so many that are left out")
+
+
+def searched(arguments: argparse.Namespace, store: Store, among: tuple[str, ...] | None = None) -> Page:
+    """What is looked for, `among` these kinds alone; raises EngineError."""
+    orders = [order.value for order in Order]
+    if arguments.order not in orders:
+        raise UnknownName("order", arguments.order, orders)
+    if arguments.limit < 1 or arguments.offset < 0:
+        raise EngineError("--limit must be at least 1, and --offset at least 0")
+    wanted = Wanted(arguments.kind, arguments.text, arguments.starred, Order(arguments.order), among)
+    return store.search(wanted, arguments.limit, arguments.offset)
+
+
+def print_span(page: Page, offset: int, none: str) -> None:
+    """Below a list: which of how many these are; `none` where there are none at all."""
+    if page.entries:
+        print(f"{offset + 1} to {offset + len(page.entries)} of {page.total}; * is starred")
+    else:
+        print(f"none of {page.total}" if page.total else none)
+
+
 def kept_store() -> Store:
     from engine.home import home
     from engine.work.store import store_in
@@ -70,14 +95,8 @@ def kept_store() -> Store:
 def _list(arguments: argparse.Namespace) -> None:
     from engine.work.room import size_text
 
-    orders = [order.value for order in Order]
-    if arguments.order not in orders:
-        raise UnknownName("order", arguments.order, orders)
-    if arguments.limit < 1 or arguments.offset < 0:
-        raise EngineError("--limit must be at least 1, and --offset at least 0")
     store = kept_store()
-    wanted = Wanted(arguments.kind, arguments.text, arguments.starred, Order(arguments.order))
-    page = store.search(wanted, arguments.limit, arguments.offset)
+    page = searched(arguments, store)
     if arguments.json:
         return print_json({"results": [known(entry) for entry in page.entries], "total": page.total,
                            "offset": arguments.offset})
@@ -85,11 +104,7 @@ def _list(arguments: argparse.Namespace) -> None:
     for entry in page.entries:
         print(f"{shortened(entry.key[:_SHORT])}  {'*' if entry.starred else ' '} {shortened(entry.kind):{width}}  "
               f"{when(entry.created)}  {size_text(entry.bytes):>7}  {shortened(entry.called, _WIDE)}")
-    if page.entries:
-        first = arguments.offset + 1
-        print(f"{first} to {first + len(page.entries) - 1} of {page.total}; * is starred")
-    else:
-        print(f"none of {page.total}" if page.total else f"no such results are kept in {printable(str(store.folder))}")
+    print_span(page, arguments.offset, f"no such results are kept in {printable(str(store.folder))}")
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -120,16 +135,15 @@ def _delete(arguments: argparse.Namespace) -> None:
 
 def _star(arguments: argparse.Namespace) -> None:
     store, found = _found(arguments)
-    for entry in found:
-        store.star(entry.key)
-    _tell(arguments, "starred", found)
+    _tell(arguments, starred(store, found, arguments.action), found)
 
 
-def _unstar(arguments: argparse.Namespace) -> None:
-    store, found = _found(arguments)
-    for entry in found:
-        store.star(entry.key, False)
-    _tell(arguments, "unstarred", found)
+def starred(store: Store, entries: Iterable[Entry], action: str) -> str:
+    """Give these stars, or take them away where the action is "unstar"; what was done, in a word."""
+    given = action == "star"
+    for entry in entries:
+        store.star(entry.key, given)
+    return "starred" if given else "unstarred"
 
 
 def known(entry: Entry) -> dict[str, Any]:
