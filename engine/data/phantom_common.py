@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -55,13 +56,49 @@ class Series:
         return seed, list(self.sizes).index(split)
 
 
-class PhantomSet(Dataset):
-    """Phantoms of one series, rendered as they are asked for; raise `version` when any looks other than before."""
+class Shown(Protocol):
+    """What is known of a rendered phantom, of whatever kind."""
 
-    def __init__(self, info: DatasetInfo, series: Series, version: int, split: str) -> None:
+    @property
+    def lesion(self) -> np.ndarray:
+        """Bool [224, 224], all False where there is none."""
+        ...
+
+
+class ShownChest(Shown, Protocol):
+    """The same of a phantom with lungs."""
+
+    @property
+    def lungs(self) -> np.ndarray:
+        """Bool [224, 224]."""
+        ...
+
+
+P = TypeVar("P", bound=Shown)
+C = TypeVar("C", bound=ShownChest)
+
+
+@lru_cache(maxsize=256)  # 64 MB at most; long training runs pass through it, a page's grid stays in it
+def _rendered(render: Callable[[str, int], P], split: str, index: int) -> P:
+    return render(split, index)
+
+
+class PhantomSet(Dataset, Generic[P]):
+    """Phantoms of one series, rendered by `render` as they are asked for, about 20 ms each; raise `version` when any
+    looks other than before."""
+
+    def __init__(self, info: DatasetInfo, series: Series, version: int, render: Callable[[str, int], P],
+                 split: str) -> None:
         labels = [series.label(split, i) for i in range(series.sizes[split])]
         super().__init__(info, split, np.asarray(labels, dtype=np.int64))
-        self._version = version
+        self._version, self._render = version, render
+
+    def shown(self, index: int) -> P:
+        """The phantom itself."""
+        return _rendered(self._render, self.split, index)
+
+    def lesion(self, index: int) -> np.ndarray | None:
+        return self.shown(index).lesion if self.labels[index] else None
 
     def item_name(self, index: int) -> str:
         return f"{self.split}/{index}"
@@ -70,7 +107,22 @@ class PhantomSet(Dataset):
         return f"{self.info.name} {self._version} {self.item_name(index)}"
 
 
-def size_group(lesion: np.ndarray, lungs: np.ndarray, medium: float, large: float) -> dict[str, str]:
+class ChestPhantoms(PhantomSet[C]):
+    """Phantoms with lungs, in subgroups by the lesion's share of these: medium and large from `sizes` on."""
+
+    sizes: ClassVar[tuple[float, float]]
+
+    def lungs(self, index: int) -> np.ndarray | None:
+        return self.shown(index).lungs
+
+    def groups(self, index: int) -> Mapping[str, str]:
+        if not self.labels[index]:
+            return {}  # without rendering it
+        shown = self.shown(index)
+        return _size_group(shown.lesion, shown.lungs, *self.sizes)
+
+
+def _size_group(lesion: np.ndarray, lungs: np.ndarray, medium: float, large: float) -> dict[str, str]:
     """The subgroup of a picture by its lesion's share of the lungs: from `medium` on, from `large` on, or none."""
     if not lesion.any():
         return {}

@@ -1,13 +1,10 @@
 """The embedded CT data set: synthetic axial chest slices in Hounsfield units whose lesions are known."""
 
-from collections.abc import Mapping
-from functools import lru_cache
-
 import numpy as np
 
 from engine.data import phantom_ct_scan
 from engine.data.base import DATASETS, DatasetEntry, DatasetInfo, StoredUnits
-from engine.data.phantom_common import PhantomSet, size_group
+from engine.data.phantom_common import ChestPhantoms
 
 INFO = DatasetInfo(
     name="phantom-ct",
@@ -22,34 +19,19 @@ INFO = DatasetInfo(
 )
 
 
-@lru_cache(maxsize=256)  # 51 MB; long training runs pass through it, a page's grid stays in it
-def _render(split: str, index: int) -> phantom_ct_scan.Phantom:
-    return phantom_ct_scan.render(split, index)
+class PhantomCt(ChestPhantoms[phantom_ct_scan.Phantom]):
+    """Synthetic slices."""
 
-
-class PhantomCt(PhantomSet):
-    """Phantoms rendered as they are asked for, about 20 ms each."""
+    sizes = 0.07, 0.15  # a third of them each, about
 
     def __init__(self, split: str) -> None:
-        super().__init__(INFO, phantom_ct_scan.SERIES, phantom_ct_scan.VERSION, split)
+        super().__init__(INFO, phantom_ct_scan.SERIES, phantom_ct_scan.VERSION, phantom_ct_scan.render, split)
 
     def image(self, index: int) -> np.ndarray:
-        return _render(self.split, index).image[None]
+        return self.shown(index).image[None]
 
     def stored_units(self, index: int) -> StoredUnits | None:
-        return _render(self.split, index).units
-
-    def lesion(self, index: int) -> np.ndarray | None:
-        return _render(self.split, index).lesion if self.labels[index] else None
-
-    def lungs(self, index: int) -> np.ndarray | None:
-        return _render(self.split, index).lungs
-
-    def groups(self, index: int) -> Mapping[str, str]:
-        if not self.labels[index]:
-            return {}  # without rendering it
-        shown = _render(self.split, index)
-        return size_group(shown.lesion, shown.lungs, 0.07, 0.15)  # a third of them each, about
+        return self.shown(index).units
 
 
 DATASETS.add(INFO.name, DatasetEntry(INFO, PhantomCt))

@@ -1,7 +1,6 @@
 """The embedded histology data set: synthetic H&E tiles of the breast whose nuclei are known."""
 
 from collections.abc import Mapping
-from functools import lru_cache
 
 import numpy as np
 
@@ -22,29 +21,22 @@ INFO = DatasetInfo(
 )
 
 
-@lru_cache(maxsize=256)  # 64 MB; long training runs pass through it, a page's grid stays in it
-def _render(split: str, index: int) -> phantom_histology_tile.Phantom:
-    return phantom_histology_tile.render(split, index)
-
-
-class PhantomHistology(PhantomSet):
-    """Phantoms rendered as they are asked for, about 20 ms each."""
+class PhantomHistology(PhantomSet[phantom_histology_tile.Phantom]):
+    """Synthetic tiles."""
 
     def __init__(self, split: str) -> None:
-        super().__init__(INFO, phantom_histology_tile.SERIES, phantom_histology_tile.VERSION, split)
+        super().__init__(INFO, phantom_histology_tile.SERIES, phantom_histology_tile.VERSION,
+                         phantom_histology_tile.render, split)
 
     def image(self, index: int) -> np.ndarray:
-        pixels = _render(self.split, index).image.transpose(2, 0, 1)
+        pixels = self.shown(index).image.transpose(2, 0, 1)
         return np.ascontiguousarray(pixels, np.float32) / np.float32(255)
 
-    def lesion(self, index: int) -> np.ndarray | None:
-        return _render(self.split, index).lesion if self.labels[index] else None
-
     def nuclei(self, index: int) -> np.ndarray | None:
-        return _render(self.split, index).nuclei
+        return self.shown(index).nuclei
 
     def groups(self, index: int) -> Mapping[str, str]:
-        return {"Growth pattern": _render(self.split, index).pattern}
+        return {"Growth pattern": self.shown(index).pattern}
 
 
 DATASETS.add(INFO.name, DatasetEntry(INFO, PhantomHistology))
