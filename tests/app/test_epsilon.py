@@ -1,6 +1,5 @@
 """The Epsilon page as Streamlit runs it, without a browser: curves, danger zone, pictures along the curve, files."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,44 +7,18 @@ from streamlit.testing.v1 import AppTest
 
 from engine.experiments.eyes import eyes_of, eyes_task
 from engine.experiments.gathered import runs_of
-from engine.work.jobs import State, jobs
-from tests.app.test_pages import APP, SECONDS, address
+from engine.work.jobs import jobs
+from tests.app.test_pages import address
+from tests.app.visits import finished, opened
 
+pytestmark = pytest.mark.usefixtures("module_home")
 SMALL = {"images": "4", "attacks": "fgsm", "eps": "0/255,1/255,4/255,16/255"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.mktemp("home")
-        patch.setenv("PERTURBSCOPE_HOME", str(home))
-        yield home
-
-
-def opened(**query: str) -> AppTest:
-    app = AppTest.from_file(str(APP), default_timeout=SECONDS)
-    app.switch_page("pages/epsilon.py")
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception, app.exception
-    return app
-
-
-def finished(app: AppTest) -> AppTest:
-    """Once everything that the page has asked for is there, pictures included."""
-    for _ in range(3):
-        for job in list(jobs()._jobs.values()):
-            assert job.wait(SECONDS).state in (State.DONE, State.CANCELLED), job.error
-        app.run()
-        assert not app.exception, app.exception
-    return app
-
-
 @pytest.fixture(scope="module")
-def shown(own_home: Path) -> AppTest:
+def shown(module_home: Path) -> AppTest:
     """A small sweep, finished; tests must not change it."""
-    return finished(opened(**SMALL))
+    return finished(opened("epsilon", **SMALL))
 
 
 def texts(app: AppTest) -> str:
@@ -74,7 +47,7 @@ def test_the_danger_zone_is_said_as_a_number(shown: AppTest) -> None:
 
 
 def test_the_slider_moves_along_the_curve(shown: AppTest) -> None:
-    app = finished(opened(**SMALL))
+    app = finished(opened("epsilon", **SMALL))
     slider = next(one for one in app.select_slider if one.label == "Along the curve")
     assert slider.options == ["0/255", "1/255", "4/255", "16/255"]
     slider.set_value("16/255").run()
@@ -82,7 +55,7 @@ def test_the_slider_moves_along_the_curve(shown: AppTest) -> None:
 
 
 def test_the_pictures_behind_a_point_are_those_that_flip(shown: AppTest) -> None:
-    app = finished(opened(**SMALL))
+    app = finished(opened("epsilon", **SMALL))
     next(one for one in app.selectbox if one.label == "Epsilon").set_value("16/255").run()
     next(one for one in app.toggle if one.label == "Show them").set_value(True).run()
     app = finished(app)
@@ -93,9 +66,9 @@ def test_the_pictures_behind_a_point_are_those_that_flip(shown: AppTest) -> None
 
 
 def test_the_address_repeats_the_page(shown: AppTest) -> None:
-    kept = address(finished(opened(**SMALL, axis="log", measure="AUC", reading="worst")))
+    kept = address(finished(opened("epsilon", **SMALL, axis="log", measure="AUC", reading="worst")))
     assert SMALL.items() <= kept.items() and (kept["axis"], kept["measure"], kept["reading"]) == ("log", "AUC", "worst")
-    app = finished(opened(**kept))
+    app = finished(opened("epsilon", **kept))
     assert not app.error
     assert "AUC against epsilon" in texts(app) and "Independent runs" not in texts(app)
 
@@ -105,5 +78,5 @@ def test_the_address_repeats_the_page(shown: AppTest) -> None:
     ("reading", "best", "unknown reading"), ("axis", "polar", "unknown axis"), ("eps", "two", "must be a number"),
     ("images", "many", "a number of images"), ("nonsense", "1", "unknown setting")])
 def test_what_an_address_gets_wrong_is_one_line(name: str, value: str, line: str) -> None:
-    app = opened(**(SMALL | {name: value}))
+    app = opened("epsilon", **(SMALL | {name: value}))
     assert len(app.error) == 1 and line in app.error[0].value

@@ -1,7 +1,6 @@
 """The Evaluate page as Streamlit runs it, without a browser."""
 
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,42 +13,16 @@ from engine.work.jobs import Job, State, jobs
 from engine.work.kinds import Bench, Task
 from pages.ui.options import settings_of_sweep
 from tests.app.test_pages import SECONDS
+from tests.app.visits import finished, opened
 
-APP = Path(__file__).resolve().parents[2] / "app.py"
+pytestmark = pytest.mark.usefixtures("module_home")
 SMALL = {"images": "each 2", "attacks": "fgsm", "eps": "1/255,4/255"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PERTURBSCOPE_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
-
-
-def opened(**query: str) -> AppTest:
-    app = AppTest.from_file(str(APP), default_timeout=SECONDS)
-    app.switch_page("pages/evaluate.py")
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception, app.exception
-    return app
-
-
-def finished(app: AppTest) -> AppTest:
-    """Once everything that the page has asked for is there, pictures included."""
-    for _ in range(3):
-        for job in list(jobs()._jobs.values()):
-            assert job.wait(SECONDS).state in (State.DONE, State.CANCELLED), job.error
-        app.run()
-        assert not app.exception, app.exception
-    return app
-
-
 @pytest.fixture(scope="module")
-def small() -> AppTest:
+def small(module_home: Path) -> AppTest:
     """Six images under FGSM at two budgets; tests must not change it."""
-    return finished(opened(**SMALL))
+    return finished(opened("evaluate", **SMALL))
 
 
 def markdown(app: AppTest) -> str:
@@ -57,7 +30,7 @@ def markdown(app: AppTest) -> str:
 
 
 def test_opening_it_starts_the_example_by_itself() -> None:
-    app = opened()
+    app = opened("evaluate")
     job = next(job for job in jobs()._jobs.values() if job.task.kind == "evaluation")
     assert len(job.task.spec.indices) == 12 and job.task.spec.dataset == "phantom-cxr"
     jobs().cancel(job, job.owner)
@@ -65,7 +38,7 @@ def test_opening_it_starts_the_example_by_itself() -> None:
 
 
 def test_what_costs_much_waits_for_a_click() -> None:
-    app = opened(images="all")
+    app = opened("evaluate", images="all")
     assert not [job for job in jobs()._jobs.values() if len(getattr(job.task.spec, "indices", ())) == 450]
     assert any("Press **Run**" in info.value for info in app.info)
 
@@ -87,7 +60,7 @@ def test_rare_classes_are_told(small: AppTest) -> None:
 
 
 def test_the_images_behind_a_cell(small: AppTest) -> None:
-    app = finished(opened(**SMALL, when="clean", shows="0", says="0"))
+    app = finished(opened("evaluate", **SMALL, when="clean", shows="0", says="0"))
     assert app.query_params["when"] == ["clean"] or app.query_params["when"] == "clean"
     assert "show Normal and are said to show Normal before the attack." in markdown(app)
     shown = [block.proto.body for block in app.get("html") if "Perturbed" in block.proto.body]
@@ -106,7 +79,7 @@ def test_what_there_is_so_far_is_true_of_so_many(monkeypatch: pytest.MonkeyPatch
         return job
 
     monkeypatch.setattr(jobs(), "submit", held)
-    app = opened(images="20", attacks="fgsm", eps="1/255,4/255")
+    app = opened("evaluate", images="20", attacks="fgsm", eps="1/255,4/255")
     job = next(job for job in jobs()._jobs.values() if job.state is State.RUNNING)
     assert [len(rows.labels) if rows else None for rows in job.found.runs()] == [16, None]
     assert "So far 16 of 20 images" in markdown(app) and not app.error
@@ -116,8 +89,8 @@ def test_what_there_is_so_far_is_true_of_so_many(monkeypatch: pytest.MonkeyPatch
 
 
 def test_models_stand_side_by_side_on_the_same_images() -> None:
-    app = finished(opened(images="#0 #1 #2 #3", models="phantom-cxr/resnet18,phantom-cxr/densenet121", attacks="fgsm",
-                          eps="4/255"))
+    app = finished(opened("evaluate", images="#0 #1 #2 #3", models="phantom-cxr/resnet18,phantom-cxr/densenet121",
+                          attacks="fgsm", eps="4/255"))
     offered = app.selectbox(key="evaluate.run").options
     assert offered[1:] == ["FGSM at 4/255 · phantom-cxr/resnet18", "FGSM at 4/255 · phantom-cxr/densenet121"]
     app.selectbox(key="evaluate.run").set_value("2").run()
@@ -127,24 +100,24 @@ def test_models_stand_side_by_side_on_the_same_images() -> None:
 
 
 def test_pictures_that_cost_much_wait_for_a_click(small: AppTest) -> None:
-    app = finished(opened(**SMALL))
+    app = finished(opened("evaluate", **SMALL))
     assert all(toggle.value for toggle in app.toggle)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pages.evaluating.parts.MADE_AGAIN", 5)
-        app = opened(**SMALL)
+        app = opened("evaluate", **SMALL)
     assert app.toggle and not any(toggle.value for toggle in app.toggle)
     assert not [block for block in app.get("html") if "Perturbed" in block.proto.body]
 
 
 def test_another_attack_is_looked_at(small: AppTest) -> None:
-    app = finished(opened(**SMALL, run="1"))
+    app = finished(opened("evaluate", **SMALL, run="1"))
     assert app.selectbox(key="evaluate.run").value == "1"
     assert ", by a change that nobody sees." in markdown(app) and "at 1/255, which nobody sees" not in markdown(app)
 
 
 @pytest.mark.parametrize("query", [{"run": "9"}, {"form": "shares"}, {"says": "7"}, {"models": "no/such"}])
 def test_what_the_address_asks_wrongly_is_told(small: AppTest, query: dict[str, str]) -> None:
-    app = opened(**SMALL, **query)
+    app = opened("evaluate", **SMALL, **query)
     name, value = next(iter(query.items()))
     assert any(value in error.value for error in app.error), name
 
@@ -153,7 +126,7 @@ def test_its_file_repeats_it_on_the_command_line(small: AppTest, tmp_path: Path,
                                                  capsys: pytest.CaptureFixture[str]) -> None:
     from engine.experiments.config import config_text
 
-    app = finished(opened(images="#3 #8", attacks="pgd,fgsm", eps="0.3/255,2/255", seeds="4,7",
+    app = finished(opened("evaluate", images="#3 #8", attacks="pgd,fgsm", eps="0.3/255,2/255", seeds="4,7",
                           **{"set.pgd.steps": "3"}))
     assert not app.error
     task = next(job.task for job in jobs()._jobs.values()

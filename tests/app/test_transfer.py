@@ -1,47 +1,21 @@
 """The Transfer page as Streamlit runs it, without a browser."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from engine.work.jobs import Job, jobs
-from tests.app.test_pages import APP, SECONDS, address
+from tests.app.test_pages import address
+from tests.app.visits import finished, opened
 
+pytestmark = pytest.mark.usefixtures("module_home")
 SMALL = {"attacks": "fgsm", "eps": "4/255", "images": "#8 #18 #93"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PERTURBSCOPE_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
-
-
-def opened(**query: str) -> AppTest:
-    app = AppTest.from_file(str(APP), default_timeout=SECONDS)
-    app.switch_page("pages/transfer.py")
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception, app.exception
-    return app
-
-
-def finished(app: AppTest) -> AppTest:
-    """Once everything is computed: the transfer, then the alignment, then the pictures that were not kept."""
-    for _ in range(3):
-        for job in list(jobs()._jobs.values()):
-            assert job.wait(3 * SECONDS).state.over  # other tests may run beside this one
-        app.run()
-        assert not app.exception, app.exception
-    return app
-
-
 @pytest.fixture(scope="module")
-def done() -> AppTest:
-    return finished(opened(**SMALL))
+def done(module_home: Path) -> AppTest:
+    return finished(opened("transfer", **SMALL))
 
 
 def running() -> list[Job]:
@@ -85,7 +59,7 @@ def test_another_pair_has_other_pictures(done: AppTest) -> None:
 def test_the_address_says_all_and_is_read() -> None:
     asked = {**SMALL, "models": "phantom-cxr/densenet121", "sources": "phantom-cxr/resnet18,phantom-cxr/densenet121",
              "ensemble": "together"}
-    app = finished(opened(**asked))
+    app = finished(opened("transfer", **asked))
     assert not app.error
     assert asked.items() <= address(app).items()
     heat = plots(app)[0]
@@ -93,7 +67,7 @@ def test_the_address_says_all_and_is_read() -> None:
 
 
 def test_what_costs_more_waits_for_a_click() -> None:
-    app = opened(attacks="pgd", images="200")
+    app = opened("transfer", attacks="pgd", images="200")
     assert any("Press **Run**. Costs at most" in info.value for info in app.info)
     assert not running()
 
@@ -104,17 +78,17 @@ def test_what_costs_more_waits_for_a_click() -> None:
     ("ensemble", "others", "3 models at least"), ("ensemble", "some", "some"),
 ])
 def test_what_the_address_asks_wrongly_is_told(name: str, value: str, line: str) -> None:
-    app = opened(**{**SMALL, name: value})
+    app = opened("transfer", **{**SMALL, name: value})
     assert any(line in error.value for error in app.error), [error.value for error in app.error]
 
 
 def test_a_path_that_a_link_names_is_not_opened_without_a_question() -> None:
-    app = opened(models="phantom-cxr/resnet18,/nowhere/x.safetensors")
+    app = opened("transfer", models="phantom-cxr/resnet18,/nowhere/x.safetensors")
     assert any("This link or run asks for /nowhere/x.safetensors" in block.value for block in app.warning)
     assert not running(), "what is not what the link asked for does not run by itself"
 
 
 def test_a_data_set_with_one_model_says_how_to_come_by_another(data_home: Path) -> None:
-    app = opened(dataset="kermany")
+    app = opened("transfer", dataset="kermany")
     assert any("choose another, or train one" in error.value for error in app.error)
     assert app.multiselect(key="transfer.models").value == ["kermany/densenet121"]

@@ -1,8 +1,6 @@
 """The Epsilon page in a real browser: curves that grow, the slider along them, and a point's pictures."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,33 +9,11 @@ import pytest
 from tests.serving import settled
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.e2e
 
-APP = Path(__file__).resolve().parents[2] / "app.py"
-SECONDS = 240_000
 SMALL = "/epsilon?images=4&attacks=fgsm&eps=0/255,1/255,4/255,16/255"
-
-Server = Callable[..., AbstractContextManager[str]]
-
-
-@pytest.fixture(scope="module")
-def url(start_streamlit: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with start_streamlit(APP, {"PERTURBSCOPE_HOME": str(tmp_path_factory.mktemp("home"))}) as url:
-        yield url
-
-
-@pytest.fixture
-def page(browser: "Browser", url: str) -> "Iterator[Page]":
-    context = browser.new_context(viewport={"width": 1366, "height": 768}, color_scheme="dark")
-    context.set_default_timeout(SECONDS)
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    context.close()
-    assert errors == []
 
 
 def test_a_cold_link_draws_both_readings_and_the_slider_moves_the_pictures(page: "Page", url: str) -> None:

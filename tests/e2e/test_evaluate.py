@@ -1,13 +1,12 @@
 """The Evaluate page in a real browser: from a matrix to the pictures behind it, and on to Explore."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.conftest import PATIENCE
 from tests.e2e.test_explore import picture_file
 from tests.serving import settled
 
@@ -16,29 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-APP = Path(__file__).resolve().parents[2] / "app.py"
-SECONDS = 240_000
 SMALL = "/evaluate?images=each%202&attacks=fgsm&eps=1/255,4/255"
-
-Server = Callable[..., AbstractContextManager[str]]
-
-
-@pytest.fixture(scope="module")
-def url(start_streamlit: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with start_streamlit(APP, {"PERTURBSCOPE_HOME": str(tmp_path_factory.mktemp("home"))}) as url:
-        yield url
-
-
-@pytest.fixture
-def page(browser: "Browser", url: str) -> "Iterator[Page]":
-    context = browser.new_context(viewport={"width": 1366, "height": 768}, color_scheme="dark")
-    context.set_default_timeout(SECONDS)
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    context.close()
-    assert errors == []
 
 
 def rest(page: "Page") -> None:
@@ -75,7 +52,7 @@ def test_a_click_on_a_cell_leads_to_its_pictures_and_they_to_explore(page: "Page
 @pytest.mark.parametrize(("width", "height", "scheme"), [(1366, 768, "dark"), (1920, 1080, "light")])
 def test_it_fits_the_screen(browser: "Browser", url: str, width: int, height: int, scheme: str) -> None:
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
-    context.set_default_timeout(SECONDS)
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.goto(url + SMALL)
     rest(page)

@@ -1,0 +1,15 @@
+"""What page tests share: a home that a whole file's tests have to themselves."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def module_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home in which nothing was computed before this file's first test."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("home")
+        patch.setenv("PERTURBSCOPE_HOME", str(home))
+        yield home
