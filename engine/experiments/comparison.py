@@ -17,7 +17,7 @@ from engine import digest
 from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows
 from engine.errors import EngineError
-from engine.metrics.rates import interval
+from engine.metrics.rates import Share
 
 if TYPE_CHECKING:
     import pandas
@@ -95,22 +95,6 @@ def _text(value: Any) -> str:
 # ---- numbers
 
 
-@dataclass(frozen=True)
-class Share:
-    """So many of so many, as a share with its 95 % interval; None of none."""
-
-    counted: int
-    of: int
-
-    @property
-    def value(self) -> float | None:
-        return self.counted / self.of if self.of else None
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return interval(self.counted, self.of)
-
-
 def accuracy(rows: Rows, predicted: np.ndarray) -> Share:
     """Of all images those that the prediction is right for."""
     return Share(int((predicted == rows.labels).sum()), len(rows.labels))
@@ -151,9 +135,9 @@ def _line(rows: Rows, reading: str) -> dict[str, Any]:
             "eps": "" if spec.eps is None else NORMS[spec.norm].text(spec.eps), "norm": spec.norm, "seed": spec.seed,
             "reading": reading,
             **{name: getattr(spec, name) for name in ("surrogate", "defenses", "mask")},
-            "n": len(rows.labels), "accuracy_clean": clean.value, "accuracy_adversarial": attacked.value,
-            "low": attacked.interval[0], "high": attacked.interval[1], "accuracy_8bit": saved.value,
-            "success": reached.value, "success_low": reached.interval[0], "success_high": reached.interval[1],
+            "n": len(rows.labels), "accuracy_clean": clean.rate, "accuracy_adversarial": attacked.rate,
+            "low": attacked.interval[0], "high": attacked.interval[1], "accuracy_8bit": saved.rate,
+            "success": reached.rate, "success_low": reached.interval[0], "success_high": reached.interval[1],
             "success_of": reached.of, "l2_mean": float(rows.l2.mean()), "linf_max": float(rows.linf.max()),
             "queries_mean": float(rows.queries.mean()), "gradients_mean": float(rows.gradients.mean())}
 
@@ -214,7 +198,7 @@ def _curve(members: Sequence[Rows], settings: str) -> Line:
 
 
 def _point(eps: float, share: Share) -> Point:
-    return Point(eps, share.value or 0.0, *share.interval, share.of)
+    return Point(eps, share.rate or 0.0, *share.interval, share.of)
 
 
 _OTHERWISE = ("surrogate", "defenses", "mask", "attacker", "numerics")

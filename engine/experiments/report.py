@@ -17,11 +17,12 @@ from engine.attacks.rows import Rows
 from engine.data import DATASETS
 from engine.errors import EngineError
 from engine.experiments import report_figures as figures
-from engine.experiments.comparison import Share, accuracy, curves, matrix, readings, settings, success
+from engine.experiments.comparison import accuracy, curves, matrix, readings, settings, success
 from engine.experiments.kept import Kept, device_of
 from engine.experiments.pictures import spec_of
 from engine.experiments.repeating import Asked, asked, command
 from engine.experiments.samples import Sample
+from engine.metrics.rates import Share
 from engine.zoo.registry import models
 
 DISCLAIMER = ("For research and teaching, not for diagnosis. No number here says anything about a patient. That an "
@@ -211,10 +212,10 @@ def _line(rows: Rows, reading: str) -> tuple[str, ...]:
 
 def _share(share: Share) -> str:
     """With its 95 % interval."""
-    if share.value is None:
+    if share.rate is None:
         return "none of 0"
     low, high = share.interval
-    return f"{share.value:.1%} ({100 * low:.1f} to {100 * high:.1f})"
+    return f"{share.rate:.1%} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 # ---- pictures

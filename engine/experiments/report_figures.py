@@ -94,7 +94,7 @@ def transfers(runs: Sequence[Rows]) -> object | None:
     panels: dict[tuple[str, float | None, int], dict[tuple[str, str], float]] = {}
     for rows in runs:
         target = rows.provenance.model
-        value = success(rows).value
+        value = success(rows).rate
         panel = panels.setdefault((rows.spec.attack, rows.spec.eps, rows.spec.seed), {})
         panel[rows.spec.surrogate or target, target] = np.nan if value is None else value
     sources = list(dict.fromkeys(source for panel in panels.values() for source, _ in panel))

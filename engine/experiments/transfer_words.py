@@ -12,7 +12,8 @@ from engine.attacks.rows import Rows
 from engine.attacks.spec import AttackSpec
 from engine.experiments.alignment import Alignment, Cosine
 from engine.experiments.transfer import JOINT, Transfer, members
-from engine.experiments.transferred import Cell, Matrix, Relation, Share
+from engine.experiments.transferred import Cell, Matrix, Relation
+from engine.metrics.rates import Share
 from engine.zoo.registry import reads_as_file
 
 if TYPE_CHECKING:

@@ -13,34 +13,12 @@ import numpy as np
 from engine.attacks.rows import Rows
 from engine.attacks.spec import AttackSpec
 from engine.experiments.transfer import Transfer, members
-from engine.metrics.rates import interval
+from engine.metrics.rates import Share
 
 if TYPE_CHECKING:
     import pandas
 
 RESAMPLED = 1000  # times, for the interval of a mean over pairs that share their images
-
-
-@dataclass(frozen=True)
-class Share:
-    """So many of so many images."""
-
-    counted: int
-    of: int
-
-    @property
-    def rate(self) -> float | None:
-        return self.counted / self.of if self.of else None
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % (Wilson)."""
-        return interval(self.counted, self.of)
-
-    def facts(self) -> dict[str, Any]:
-        """JSON-able."""
-        low, high = self.interval
-        return {"rate": self.rate, "low": low, "high": high, "counted": self.counted, "of": self.of}
 
 
 class Relation(Enum):

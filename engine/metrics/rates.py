@@ -12,6 +12,27 @@ class Estimate:
     high: float | None = None
 
 
+@dataclass(frozen=True)
+class Share:
+    """So many of so many, as a share with its 95 % interval; None of none."""
+
+    counted: int
+    of: int
+
+    @property
+    def rate(self) -> float | None:
+        return self.counted / self.of if self.of else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return interval(self.counted, self.of)
+
+    def facts(self) -> dict[str, float | int | None]:
+        """JSON-able."""
+        low, high = self.interval
+        return {"rate": self.rate, "low": low, "high": high, "counted": self.counted, "of": self.of}
+
+
 def share(counted: int, of: int) -> Estimate:
     """A counted share with its interval; not defined where there was nothing to count."""
     return Estimate(counted / of, *interval(counted, of)) if of else Estimate()
