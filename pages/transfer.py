@@ -145,11 +145,12 @@ def cells_of(known: Known, matrix: Matrix, cell: Cell, which: str) -> list[thumb
     """The pictures of a pair that fool the target, or do not though they count, or fool every target."""
     asked: Transfer = known.task.spec
     attack, source = asked.attacks.index(matrix.attack), asked.sources.index(cell.source)
-    rows = known.found[asked.run(attack, source, asked.targets.index(cell.target))]
+    run = asked.run(attack, source, asked.targets.index(cell.target))
+    rows = known.found[run]
     numbers = {FOOLED: np.flatnonzero(rows.success), HELD: np.flatnonzero(rows.attacked & ~rows.success),
                ALL: np.array(matrix.everyone[source].rows, int)}[which]
-    units, size = asked.made_on(cell.source).plan()[attack], matrix.attack.batch
-    return [thumbs.Cell(units[row // size], row % size, rows, row, cell.target) for row in numbers.tolist()]
+    making, spec = asked.making(run)
+    return thumbs.cells_made(making, making.models[0], spec, rows, numbers.tolist(), cell.target)
 
 
 def _numbers(known: Known, found: list[Matrix]) -> None:

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.attacks.rows import Rows
-from engine.attacks.spec import AttackSpec
 from engine.errors import EngineError
 from engine.experiments.frames import frame
 from engine.experiments.kept import Kept, device_of
-from engine.experiments.sources import opened, seen
+from engine.experiments.sources import opened
 from engine.experiments.sweeps import Sweep
 from engine.experiments.transfer import Transfer
-from engine.experiments.units import Unit, further_of, images_of, images_task, units_of
+from engine.experiments.units import Unit, images_of, images_task
 from engine.work.kinds import KINDS
 from engine.work.specs import from_json
 from engine.work.store import Store
@@ -72,18 +71,9 @@ def units_in(spec: Any, run: int, rows: Rows) -> Iterator[Unit]:
     the spec is about no sweep. Raises EngineError where its data or its model are not here."""
     if isinstance(spec, Transfer):
         sweep, attack = spec.making(run)
-        yield from _units(sweep, sweep.models[0], attack)
+        yield from sweep.units(sweep.models[0], attack)
     elif (found := sweep_in(spec)) is not None:
-        yield from _units(found, found.model_of(rows), rows.spec)
-
-
-def _units(sweep: Sweep, model: str, spec: AttackSpec) -> Iterator[Unit]:
-    further = sweep.further
-    if further is None:
-        further = further_of(seen(sweep.dataset, sweep.split, model, sweep.names), sweep.indices, spec)
-    for start in range(0, len(sweep.indices), spec.batch):
-        yield from units_of(sweep.dataset, sweep.split, sweep.indices[start:start + spec.batch], model, spec,
-                            sweep.names, further)
+        yield from found.units(found.model_of(rows), rows.spec)
 
 
 def image_names(kept: Kept, rows: Rows) -> tuple[str, ...]:

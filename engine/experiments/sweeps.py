@@ -3,7 +3,7 @@ Does not import torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,6 +67,16 @@ class Sweep:
         """The units of every run, model by model and attack by attack; raises EngineError."""
         return [units_of(self.dataset, self.split, self.indices, model, attack, self.names, self.further)
                 for model in self.models for attack in self.attacks]
+
+    def units(self, model: str, attack: AttackSpec, places: Iterable[int] | None = None) -> Iterator[Unit]:
+        """The units of one run of the plan, or those at these places, one by one, as a look at all images may take
+        long; raises EngineError."""
+        size, further = attack.batch, self.further
+        if further is None:
+            further = further_of(seen(self.dataset, self.split, model, self.names), self.indices, attack)
+        for place in range(-(-len(self.indices) // size)) if places is None else places:
+            yield from units_of(self.dataset, self.split, self.indices[place * size:(place + 1) * size], model, attack,
+                                self.names, further)
 
     def unchanged(self) -> Sweep:
         """The sweep, if what it names is still what it was when it was asked for; raises EngineError."""

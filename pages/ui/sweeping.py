@@ -111,8 +111,7 @@ def _line(task: Task | None, job: Job | None, price: str, shown: Task | None) ->
     elif job is not None and job.state is State.FAILED:
         st.error(plain(job.error))
     elif job is not None and job.state is State.CANCELLED:
-        st.info(plain(f"Cancelled. What was computed is kept: **Run** goes on from there. {price}").replace(
-            "&#42;&#42;Run&#42;&#42;", "**Run**"))
+        st.info(f"Cancelled. What was computed is kept: **Run** goes on from there. {plain(price)}")
     elif task is not None and job is None:
         words = "Settings changed: press **Run**; below is what was shown before." if shown else "Press **Run**."
         st.info(f"{words} {plain(price)}")

@@ -7,9 +7,10 @@ import numpy as np
 import streamlit as st
 
 from engine.attacks.rows import Rows
+from engine.attacks.spec import AttackSpec
 from engine.experiments.sources import Source
 from engine.experiments.sweeps import Sweep
-from engine.experiments.units import Unit, images_of, images_task, units_of
+from engine.experiments.units import Unit, images_of, images_task
 from engine.work.jobs import State, jobs
 from engine.work.kinds import Task
 from pages.ui import pictures, progress, runs, shell
@@ -41,9 +42,16 @@ class Cell:
 
 def cells_of(sweep: Sweep, rows: Rows, chosen: Sequence[int]) -> list[Cell]:
     """The pictures of the rows numbered `chosen` of a run of the sweep, all of whose rows are known."""
-    model, size = sweep.model_of(rows), rows.spec.batch
-    units = units_of(sweep.dataset, sweep.split, sweep.indices, model, rows.spec, sweep.names, sweep.further)
-    return [Cell(units[row // size], row % size, rows, int(row), model) for row in chosen]
+    model = sweep.model_of(rows)
+    return cells_made(sweep, model, rows.spec, rows, chosen, model)
+
+
+def cells_made(sweep: Sweep, maker: str, attack: AttackSpec, rows: Rows, chosen: Sequence[int], model: str
+               ) -> list[Cell]:
+    """The same where the sweep has made them by this attack on the model `maker`, and the rows are of `model`."""
+    places = sorted({int(row) // attack.batch for row in chosen})
+    units = dict(zip(places, sweep.units(maker, attack, places), strict=True))
+    return [Cell(units[row // attack.batch], row % attack.batch, rows, row, model) for row in map(int, chosen)]
 
 
 def show(scope: Scope, cells: Sequence[Cell], name: str, device: str = "auto") -> None:
