@@ -5,8 +5,8 @@ import streamlit as st
 from engine.attacks.base import Attack
 from engine.attacks.spec import has_gradients
 from engine.errors import EngineError
+from engine.experiments.queries.walks import Estimate, estimate, query_curve_task, walking, walks_of
 from engine.experiments.sweeps import Sweep, sweep_of
-from engine.experiments.walks import Estimate, estimate, query_curve_task, walking, walks_of
 from pages.querying import asking, outcome, words
 from pages.querying.asking import Asked
 from pages.querying.scope import SCOPE

@@ -4,7 +4,7 @@ import streamlit as st
 
 from engine.attacks import ATTACKS
 from engine.errors import EngineError
-from engine.experiments.ladder import Curves, curves_of, curves_task, paid_for
+from engine.experiments.epsilon.ladder import Curves, curves_of, curves_task, paid_for
 from engine.work.kinds import Task
 from pages.epsilons import options, parts
 from pages.epsilons.lines import ACCURACY

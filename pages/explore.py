@@ -10,8 +10,8 @@ from engine.attacks.base import Cost
 from engine.attacks.spec import AttackSpec
 from engine.data import Dataset
 from engine.errors import EngineError
-from engine.experiments import pace
-from engine.experiments.explore import explore_task, warm_task
+from engine.experiments.onepicture import pace
+from engine.experiments.onepicture.explore import explore_task, warm_task
 from engine.experiments.sources import Source, opened, picture, seen_by
 from engine.work.jobs import Job, State, Task, jobs
 from pages.exploring import live, mishaps, outcome, whole

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from engine.errors import EngineError
-from engine.experiments.kept import Kept, read
+from engine.experiments.runs.kept import Kept, read
 from engine.work.entries import Entry
 from engine.work.jobs import jobs
 from engine.work.store import Store

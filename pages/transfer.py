@@ -8,11 +8,11 @@ import streamlit as st
 
 from engine.attacks import ATTACKS
 from engine.errors import EngineError
-from engine.experiments.alignment import Alignment, alignment_task
 from engine.experiments.config import config_text
-from engine.experiments.transfer import Transfer, transfer_task
-from engine.experiments.transfer_words import attack_title, explained, readable, remarks, sentences, short
-from engine.experiments.transferred import Cell, Matrix, Relation, long, matrices
+from engine.experiments.transfers.alignment import Alignment, alignment_task
+from engine.experiments.transfers.transfer import Transfer, transfer_task
+from engine.experiments.transfers.transferred import Cell, Matrix, Relation, long, matrices
+from engine.experiments.transfers.words import attack_title, explained, readable, remarks, sentences, short
 from engine.work.jobs import State, jobs
 from engine.work.kinds import Task
 from pages.transferring import figures as plots

@@ -5,7 +5,7 @@ import numpy as np
 from engine.attacks.result import Finds
 from engine.attacks.rows import Provenance, Rows, Tally
 from engine.attacks.spec import AttackSpec, make_spec
-from engine.experiments.walks import Walks
+from engine.experiments.queries.walks import Walks
 
 HSJ = make_spec("hopskipjump", params={"queries": 1000})
 

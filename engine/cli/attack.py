@@ -53,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _rows(units: list[Unit], bench: Bench, with_images: bool) -> Rows:
-    from engine.experiments.explore import explored_task
+    from engine.experiments.onepicture.explore import explored_task
     from engine.experiments.sweeps import performed, steps_of
     from engine.work.kinds import to_the_end
 

@@ -13,7 +13,7 @@ from engine.cli.several import add_several, but, listed, sweep_from
 
 if TYPE_CHECKING:
     from engine.attacks.rows import Rows
-    from engine.experiments.curve import Curve
+    from engine.experiments.epsilon.curve import Curve
     from engine.experiments.sweeps import Sweep
 
 READINGS = ("independent", "worst")
@@ -37,14 +37,14 @@ def add(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from engine.experiments.config import config_text, settings_of
+    from engine.experiments.epsilon.ladder import curves_of, curves_task
     from engine.experiments.gathered import runs_of
-    from engine.experiments.ladder import curves_of, curves_task
 
     sweep = sweep_from(arguments)
     curves = curves_of(sweep, (arguments.reading,))
     repeats, out = config_text("curve", settings_of(vars(arguments))), out_folder(arguments.out)
     runs = runs_of(bench(arguments).result(curves_task(curves, arguments.device)))
-    from engine.experiments.curve import curve_of
+    from engine.experiments.epsilon.curve import curve_of
 
     found = curve_of(arguments.dataset, sweep.split, ",".join(sweep.models), runs, arguments.reading)
     maps = {model: class_map_of(but(arguments, model=model)).names
@@ -80,7 +80,7 @@ def _print(found: Curve, runs: Sequence[Rows]) -> None:
 
 def _files(sweep: Sweep, found: Curve, runs: Sequence[Rows], facts: dict[str, object], repeats: str
            ) -> dict[str, Writer]:
-    from engine.experiments.curve_plots import accuracies
+    from engine.experiments.epsilon.plots import accuracies
     from engine.experiments.frames import write_parquet
     from engine.experiments.plots import FORMATS
 

@@ -52,8 +52,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _facts(sweep: Sweep, runs: Sequence[Rows]) -> dict[str, Any]:
-    from engine.experiments.aloud import by_budget, remarks, sentences
-    from engine.experiments.evaluate import summary
+    from engine.experiments.evaluation.aloud import by_budget, remarks, sentences
+    from engine.experiments.evaluation.evaluate import summary
 
     said = [{"model": same[0].provenance.model, "attack": same[0].spec.attack, "seed": same[0].spec.seed,
              "sentences": sentences(same)} for same in by_budget(runs)]
@@ -64,7 +64,7 @@ def _facts(sweep: Sweep, runs: Sequence[Rows]) -> dict[str, Any]:
 
 def _print(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any]) -> None:
     from engine.cli.output import printable
-    from engine.experiments.aloud import title
+    from engine.experiments.evaluation.aloud import title
 
     def share(value: float | None) -> str:
         return "-" if value is None else f"{value:.1%}"
@@ -89,9 +89,9 @@ def _print(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any]) -> None:
 
 
 def _files(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any], repeats: str) -> dict[str, Writer]:
-    from engine.experiments import evaluation_plots as plots
-    from engine.experiments import evaluation_tables as tabled
-    from engine.experiments.evaluate import subgroups
+    from engine.experiments.evaluation import plots
+    from engine.experiments.evaluation import tables as tabled
+    from engine.experiments.evaluation.evaluate import subgroups
     from engine.experiments.frames import write_parquet
     from engine.experiments.plots import FORMATS
     from engine.experiments.sources import opened

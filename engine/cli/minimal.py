@@ -10,7 +10,7 @@ from engine.cli.output import as_json, out_folder, print_json, write
 from engine.cli.parser import Commands
 
 if TYPE_CHECKING:
-    from engine.experiments.minimal import Minimal
+    from engine.experiments.epsilon.minimal import Minimal
     from engine.experiments.units import Unit
     from engine.work.kinds import Bench
 
@@ -45,7 +45,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _found(units: list[Unit], high: float, tolerance: float, bench: Bench) -> Minimal:
-    from engine.experiments.minimal import joined, minimal_of, search_task
+    from engine.experiments.epsilon.minimal import joined, minimal_of, search_task
 
     return joined([minimal_of(bench.piece(number, len(units)).result(search_task(unit, high, tolerance, bench.device)))
                    for number, unit in enumerate(units)])

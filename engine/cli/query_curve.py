@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from engine.attacks.norms import Norm
     from engine.attacks.spec import AttackSpec
     from engine.data.classmap import ClassMap
-    from engine.experiments.querycurves import QueryCurve, Success
+    from engine.experiments.queries.curves import QueryCurve, Success
+    from engine.experiments.queries.walks import Walks
     from engine.experiments.sweeps import Sweep
-    from engine.experiments.walks import Walks
     from engine.work.kinds import Bench
 
 MEASURED = ("linf", "l2", "l0")
@@ -63,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> None:
     repeats = config_text("query-curve", settings_of(vars(arguments)))
     out, where = out_folder(arguments.out), bench(arguments)
     walks = _walked(sweep, where)
-    from engine.experiments.querycurves import query_curve
+    from engine.experiments.queries.curves import query_curve
 
     curves = [query_curve(one, counts, sizes, arguments.measure or "") for one in walks]
     facts = {"dataset": arguments.dataset, "split": sweep.split, "n": len(sweep.indices), "models": models,
@@ -104,7 +104,7 @@ def _sizes(text: str) -> list[float] | None:
 def _specs(arguments: argparse.Namespace, class_maps: list[ClassMap], queries: int) -> list[AttackSpec]:
     """Every attack with every budget that it takes and every seed, to so many queries."""
     from engine.attacks import ATTACKS
-    from engine.experiments.walks import walking
+    from engine.experiments.queries.walks import walking
 
     target = target_of(arguments.target, class_maps[0])
     if target is not None and len({class_map.model for class_map in class_maps}) > 1:
@@ -126,7 +126,7 @@ def _sweep(arguments: argparse.Namespace, models: list[str], class_maps: list[Cl
 
 
 def _walked(sweep: Sweep, where: Bench) -> list[Walks]:
-    from engine.experiments.walks import estimate, query_curve_task, walks_of
+    from engine.experiments.queries.walks import estimate, query_curve_task, walks_of
 
     cost = estimate(len(sweep.indices), sweep.models, sweep.attacks, where.device)
     print(f"at most {cost.queries:,} queries: {len(sweep.indices)} images, {len(sweep.models)} models, "
@@ -136,7 +136,7 @@ def _walked(sweep: Sweep, where: Bench) -> list[Walks]:
 
 def _print(dataset: str, sweep: Sweep, curves: list[QueryCurve]) -> None:
     from engine.attacks.norms import NORMS
-    from engine.experiments.queryfigure import name_of
+    from engine.experiments.queries.plots import name_of
 
     print(printable(f"{len(sweep.indices)} images of {dataset}/{sweep.split}"))
     for curve in curves:
@@ -164,8 +164,8 @@ def _share(success: Success) -> str:
 def _files(facts: dict[str, object], curves: list[QueryCurve], walks: list[Walks],
            images: Sequence[str]) -> dict[str, Writer]:
     from engine.experiments.frames import write_parquet
-    from engine.experiments.querycurves import as_latex, drawn, table
-    from engine.experiments.queryfigure import FORMATS, as_file
+    from engine.experiments.queries.curves import as_latex, drawn, table
+    from engine.experiments.queries.plots import FORMATS, as_file
 
     points = table(curves)
     lines = [drawn(one, curve) for one, curve in zip(walks, curves, strict=True)]

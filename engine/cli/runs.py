@@ -15,7 +15,7 @@ from engine.errors import EngineError, UnknownName, shortened
 from engine.home import expanded
 
 if TYPE_CHECKING:
-    from engine.experiments.kept import Kept
+    from engine.experiments.runs.kept import Kept
     from engine.work.entries import Entry
     from engine.work.store import Store
 
@@ -62,7 +62,7 @@ def _of_one(actions: Commands, name: str, run: Any, text: str) -> argparse.Argum
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from engine.experiments.kept import run_kinds
+    from engine.experiments.runs.kept import run_kinds
     from engine.work.room import size_text
 
     store, kinds = kept_store(), run_kinds()
@@ -81,21 +81,21 @@ def _list(arguments: argparse.Namespace) -> None:
 
 def facts_of(entry: Entry) -> dict[str, Any]:
     """What is known of a run without opening it, JSON-able."""
-    from engine.experiments.kept import is_imported
+    from engine.experiments.runs.kept import is_imported
 
     return {**asdict(entry.label), **known(entry), "imported": is_imported(entry.key)}
 
 
 def _called(entry: Entry) -> str:
-    from engine.experiments.kept import is_imported
+    from engine.experiments.runs.kept import is_imported
 
     return f"{shortened(entry.called, _WIDE)}{' (imported)' if is_imported(entry.key) else ''}"
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from engine.experiments.kept import device_of
-    from engine.experiments.pictures import spec_of
-    from engine.experiments.repeating import command
+    from engine.experiments.runs.kept import device_of
+    from engine.experiments.runs.pictures import spec_of
+    from engine.experiments.runs.repeating import command
 
     kept = _read(arguments.key)
     if arguments.json:
@@ -115,7 +115,7 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _print_runs(kept: Kept) -> None:
-    from engine.experiments.comparison import overview
+    from engine.experiments.runs.comparison import overview
 
     for _, line in overview(kept.runs, kept.readings).iterrows():
         reached = "" if line["success_of"] == 0 else f"   success {line['success']:6.1%} of {line['success_of']}"
@@ -127,7 +127,7 @@ def _print_runs(kept: Kept) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from engine.experiments.comparison import differences, pairs, subtracted
+    from engine.experiments.runs.comparison import differences, pairs, subtracted
 
     store = kept_store()
     runs = [_read(key, store) for key in arguments.keys]
@@ -156,14 +156,14 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 def _records(kept: Kept) -> list[dict[str, Any]]:
     """The overview, JSON-able: what is of nothing is null."""
-    from engine.experiments.comparison import overview
+    from engine.experiments.runs.comparison import overview
 
     table = overview(kept.runs, kept.readings).astype(object)
     return table.where(table.notna(), None).to_dict("records")
 
 
 def _read(key: str, store: Store | None = None) -> Kept:
-    from engine.experiments.kept import read
+    from engine.experiments.runs.kept import read
 
     return read(store or kept_store(), key)
 
@@ -179,7 +179,7 @@ def _found(arguments: argparse.Namespace) -> tuple[Store, list[Entry]]:
 
 
 def _entry(store: Store, key: str) -> Entry:
-    from engine.experiments.kept import checked
+    from engine.experiments.runs.kept import checked
 
     return checked(store.entry(key))
 
@@ -233,7 +233,7 @@ def _label(arguments: argparse.Namespace, **texts: str) -> None:
 
 def _repeat(arguments: argparse.Namespace) -> None:
     from engine.cli.options import bench
-    from engine.experiments.again import again
+    from engine.experiments.runs.again import again
 
     kept = _read(arguments.key)
     found = again(kept, bench(argparse.Namespace(device="auto")))
@@ -251,8 +251,8 @@ def _repeat(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from engine.experiments.archive import SUFFIX, export
-    from engine.experiments.pictures import pictures_of
+    from engine.experiments.runs.archive import SUFFIX, export
+    from engine.experiments.runs.pictures import pictures_of
 
     store = kept_store()
     kept = _read(arguments.key, store)
@@ -290,7 +290,7 @@ def _write(out: Path, write: Any) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     from engine.cli.output import shown_progress
-    from engine.experiments.reporting import made
+    from engine.experiments.reports.reporting import made
 
     store, out = kept_store(), expanded(arguments.out)
     kept = _read(arguments.key, store)
@@ -302,7 +302,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    from engine.experiments.archive import imported, open_archive
+    from engine.experiments.runs.archive import imported, open_archive
 
     store, found = kept_store(), []
     for name in arguments.files:

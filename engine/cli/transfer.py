@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from engine.attacks.rows import Rows
-    from engine.experiments.alignment import Alignment
-    from engine.experiments.transfer import Transfer
-    from engine.experiments.transferred import Cell, Matrix
+    from engine.experiments.transfers.alignment import Alignment
+    from engine.experiments.transfers.transfer import Transfer
+    from engine.experiments.transfers.transferred import Cell, Matrix
 
 DEFAULT_EPS = "2/255"
-ENSEMBLES = ("together", "others")  # as engine.experiments.transfer has them, which takes a moment to import
+ENSEMBLES = ("together", "others")  # as engine.experiments.transfers.transfer has them, which takes a moment to import
 
 
 def add(commands: Commands) -> None:
@@ -48,8 +48,8 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from engine.experiments.config import config_text, settings_of
     from engine.experiments.gathered import runs_of
-    from engine.experiments.transfer import transfer_task
-    from engine.experiments.transferred import matrices
+    from engine.experiments.transfers.transfer import transfer_task
+    from engine.experiments.transfers.transferred import matrices
 
     asked = _asked(arguments)
     repeats = config_text("transfer", settings_of(vars(arguments)))
@@ -66,7 +66,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _asked(arguments: argparse.Namespace) -> Transfer:
-    from engine.experiments.transfer import transfer_of
+    from engine.experiments.transfers.transfer import transfer_of
 
     targets = listed("models", arguments.models)
     class_map = class_map_of(but(arguments, model=targets[0]))
@@ -77,7 +77,7 @@ def _asked(arguments: argparse.Namespace) -> Transfer:
 
 
 def _sources(arguments: argparse.Namespace, targets: Sequence[str]) -> list[str]:
-    from engine.experiments.transfer import ensembles
+    from engine.experiments.transfers.transfer import ensembles
 
     single = listed("sources", arguments.sources) if arguments.sources else list(targets)
     return [*single, *(ensembles(single, arguments.ensemble) if arguments.ensemble else ())]
@@ -86,7 +86,7 @@ def _sources(arguments: argparse.Namespace, targets: Sequence[str]) -> list[str]
 def _alignment(arguments: argparse.Namespace, asked: Transfer) -> Alignment | None:
     if not arguments.alignment:
         return None
-    from engine.experiments.alignment import Alignment, alignment_task
+    from engine.experiments.transfers.alignment import Alignment, alignment_task
 
     task = alignment_task(asked.dataset, asked.split, asked.indices, asked.models, asked.names, arguments.device)
     return Alignment.of(bench(arguments).result(task))
@@ -94,7 +94,7 @@ def _alignment(arguments: argparse.Namespace, asked: Transfer) -> Alignment | No
 
 def _facts(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix],
            alignment: Alignment | None) -> dict[str, Any]:
-    from engine.experiments.transfer_words import explained, remarks, sentences
+    from engine.experiments.transfers.words import explained, remarks, sentences
 
     each = [{**matrix.summary(), "sentences": list(sentences(matrix))} for matrix in found]
     return {"dataset": asked.dataset, "split": asked.split, "n": len(asked.indices), "indices": list(asked.indices),
@@ -104,7 +104,7 @@ def _facts(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix],
 
 
 def _print(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], alignment: Alignment | None) -> None:
-    from engine.experiments.transfer_words import attack_title, explained, remarks, sentences, short
+    from engine.experiments.transfers.words import attack_title, explained, remarks, sentences, short
 
     names = short((*asked.sources, *asked.targets))
     print(printable(f"{len(asked.indices)} images of {asked.dataset}/{asked.split}; success over those that the target "
@@ -127,7 +127,7 @@ def _print(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], align
 
 def _cell(cell: Cell) -> str:
     """A success with how it is counted; [] around what was made on the target itself, () on it and others."""
-    from engine.experiments.transferred import Relation
+    from engine.experiments.transfers.transferred import Relation
 
     share = cell.fooled
     text = "-" if share.rate is None else f"{share.rate:.1%} of {share.of}"
@@ -143,12 +143,12 @@ def _table(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence
 
 
 def _files(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], facts: dict[str, Any]) -> dict[str, Writer]:
-    from engine.experiments import transfer_plots as plots
-    from engine.experiments.evaluation_tables import as_latex
+    from engine.experiments.evaluation.tables import as_latex
     from engine.experiments.frames import write_parquet
     from engine.experiments.plots import FORMATS
-    from engine.experiments.transfer_words import readable
-    from engine.experiments.transferred import long, wide
+    from engine.experiments.transfers import plots
+    from engine.experiments.transfers.transferred import long, wide
+    from engine.experiments.transfers.words import readable
 
     table = readable(found)
     figures: dict[str, Callable[[], Figure]] = {"matrix": lambda: plots.heat(found),

@@ -4,6 +4,10 @@ Importing this package registers every kind of work, so that what a stopped serv
 asks for its like. It does not import torch.
 """
 
-from engine.experiments import alignment, explore, eyes, fooling, ladder, minimal, sweeps, transfer, units, walks
+from engine.experiments import fooling, sweeps, units
+from engine.experiments.epsilon import eyes, ladder, minimal
+from engine.experiments.onepicture import explore
+from engine.experiments.queries import walks
+from engine.experiments.transfers import alignment, transfer
 
 __all__ = ["alignment", "explore", "eyes", "fooling", "ladder", "minimal", "sweeps", "transfer", "units", "walks"]

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from engine.attacks.result import AttackResult
 from engine.attacks.runner import Resources, run_attack
-from engine.experiments.bisection import smallest_eps
-from engine.experiments.minimal import Minimal
+from engine.experiments.epsilon.bisection import smallest_eps
+from engine.experiments.epsilon.minimal import Minimal
 from engine.experiments.resources import resources_for
 from engine.experiments.sources import opened, picture
 from engine.experiments.units import Unit, unchanged

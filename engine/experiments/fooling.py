@@ -13,8 +13,8 @@ from engine.data import Dataset
 from engine.data.marks import MARKS, marked
 from engine.data.splits import evenly
 from engine.errors import EngineError
-from engine.experiments.explored import Measured
 from engine.experiments.further import training_split
+from engine.experiments.onepicture.explored import Measured
 from engine.experiments.sweeps import Sweep, performed, steps_of
 from engine.experiments.units import Unit, unchanged
 from engine.work.kinds import Bench, Task, kind

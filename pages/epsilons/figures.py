@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from engine.attacks.norms import Norm
-from engine.experiments.eyes import Zone
+from engine.experiments.epsilon.eyes import Zone
 from pages.epsilons.lines import ACCURACY, AUC, Line, measured
 from pages.ui.charts import DASHES, PALETTE
 from pages.ui.text import literal

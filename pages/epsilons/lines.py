@@ -10,9 +10,9 @@ import numpy as np
 from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS, Norm
 from engine.attacks.rows import Rows
-from engine.experiments.curve import eps_of, lines_of, recalls, rises
-from engine.experiments.evaluate import AFTER, scores
-from engine.experiments.eyes import Zone
+from engine.experiments.epsilon.curve import eps_of, lines_of, recalls, rises
+from engine.experiments.epsilon.eyes import Zone
+from engine.experiments.evaluation.evaluate import AFTER, scores
 from engine.metrics.rates import Estimate, share
 from pages.ui.charts import percent
 from pages.ui.text import plain

@@ -10,9 +10,9 @@ import streamlit as st
 
 from engine.attacks import ATTACKS
 from engine.attacks.rows import Rows
-from engine.experiments.curve import eps_of
-from engine.experiments.eyes import LEVEL, Zone, eyes_of, eyes_task, zone_of
-from engine.experiments.ladder import ASSUMED, INDEPENDENT, WORST, Curves, climbs_of
+from engine.experiments.epsilon.curve import eps_of
+from engine.experiments.epsilon.eyes import LEVEL, Zone, eyes_of, eyes_task, zone_of
+from engine.experiments.epsilon.ladder import ASSUMED, INDEPENDENT, WORST, Curves, climbs_of
 from engine.experiments.sweeps import Sweep
 from engine.experiments.units import units_of
 from engine.params import build

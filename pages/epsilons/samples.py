@@ -10,8 +10,17 @@ import streamlit as st
 
 from engine.attacks.rows import Rows
 from engine.data import Dataset
-from engine.experiments.curve import eps_of
-from engine.experiments.ladder import INDEPENDENT, TRIED, WORST, Curves, Ladder, ladders_of, pictures_of, pictures_task
+from engine.experiments.epsilon.curve import eps_of
+from engine.experiments.epsilon.ladder import (
+    INDEPENDENT,
+    TRIED,
+    WORST,
+    Curves,
+    Ladder,
+    ladders_of,
+    pictures_of,
+    pictures_task,
+)
 from engine.work.jobs import State, jobs
 from pages.epsilons.lines import Line, size
 from pages.epsilons.scope import SCOPE

@@ -6,9 +6,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from engine.attacks.rows import Rows
-from engine.experiments.aloud import title
-from engine.experiments.evaluate import AFTER, BEFORE, SIDES, accuracy, confidence, flows, scores
-from engine.experiments.evaluate import success as success_of
+from engine.experiments.evaluation.aloud import title
+from engine.experiments.evaluation.evaluate import AFTER, BEFORE, SIDES, accuracy, confidence, flows, scores
+from engine.experiments.evaluation.evaluate import success as success_of
 from engine.metrics.rates import Estimate
 from pages.ui import charts
 from pages.ui.charts import PALETTE, percent

@@ -9,9 +9,9 @@ from streamlit.delta_generator import DeltaGenerator
 
 from engine.attacks import ATTACKS
 from engine.attacks.rows import Rows
-from engine.experiments.aloud import by_budget, misleading, sentences, uncertain
 from engine.experiments.config import config_text
-from engine.experiments.evaluate import (
+from engine.experiments.evaluation.aloud import by_budget, misleading, sentences, uncertain
+from engine.experiments.evaluation.evaluate import (
     AFTER,
     BEFORE,
     SIDES,
@@ -26,7 +26,7 @@ from engine.experiments.evaluate import (
     standings,
     success,
 )
-from engine.experiments.evaluate import subgroups as subgroups_of
+from engine.experiments.evaluation.evaluate import subgroups as subgroups_of
 from engine.experiments.sources import opened
 from engine.experiments.sweeps import Sweep
 from engine.metrics.rates import Estimate
@@ -137,7 +137,7 @@ def _label(rows: Rows) -> str:
 
 
 def _confusion(rows: Rows) -> pd.DataFrame:
-    from engine.experiments.evaluation_tables import confusion_table
+    from engine.experiments.evaluation.tables import confusion_table
 
     return confusion_table([rows])
 
@@ -230,7 +230,7 @@ def _all_runs(runs: Sequence[Rows]) -> None:
         return
     st.subheader("All attacks and models", divider="gray", help="Accuracy over all images before and after, and "
                  "success over those classified correctly before, with 95 % intervals.")
-    from engine.experiments.evaluation_tables import overview
+    from engine.experiments.evaluation.tables import overview
 
     shared.figure(SCOPE, figures.runs(runs, figures.run_names(runs)), "runs",
                   overview(runs, means=False))
@@ -284,7 +284,7 @@ def _standings(known: Known, rows: Rows, details: Details) -> None:
     over = f"over {counted(len(runs), 'run')}" if len(runs) > 1 else "in this run"
     st.subheader("Most and least robust images", divider="gray", help="By the share of runs that fooled them, and then "
                  "by how far the true class stayed ahead of the others.")
-    from engine.experiments.evaluation_tables import standings_table
+    from engine.experiments.evaluation.tables import standings_table
 
     images = dict(zip(runs[0].identities, sweep.images, strict=True))
     with _narrow():
@@ -316,7 +316,7 @@ def _subgroups(known: Known, rows: Rows) -> None:
 
 def _take_away(known: Known) -> None:
     st.subheader("To take away", divider="gray")
-    from engine.experiments.evaluation_tables import scores_table
+    from engine.experiments.evaluation.tables import scores_table
 
     sweep: Sweep = known.task.spec
     shared.rows_downloads(SCOPE, known.runs, sweep.images, "evaluation")

@@ -12,10 +12,10 @@ from scipy.special import softmax
 from engine.attacks import ATTACKS
 from engine.attacks.base import Attack, Cost
 from engine.attacks.rows import Rows
-from engine.experiments import pace
-from engine.experiments.eyes import LEVEL, SEEN
+from engine.experiments.epsilon.eyes import LEVEL, SEEN
+from engine.experiments.epsilon.ladder import INDEPENDENT, ladder_of, ladder_task
 from engine.experiments.gathered import runs_of
-from engine.experiments.ladder import INDEPENDENT, ladder_of, ladder_task
+from engine.experiments.onepicture import pace
 from engine.experiments.units import unit_of
 from engine.work.jobs import jobs
 from engine.work.kinds import Task

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from engine.experiments.explored import Explained
+from engine.experiments.onepicture.explored import Explained
 from pages.exploring.run import Run
 from pages.exploring.scope import SCOPE
 from pages.ui import pictures, runs

@@ -3,8 +3,8 @@
 import numpy as np
 import streamlit as st
 
-from engine.experiments.explore import heatmap_task
-from engine.experiments.explored import Explained
+from engine.experiments.onepicture.explore import heatmap_task
+from engine.experiments.onepicture.explored import Explained
 from engine.explain.methods import CAMS
 from engine.explain.shift import CamShift
 from engine.work.jobs import State, jobs

@@ -10,9 +10,9 @@ from scipy import ndimage
 
 from engine.attacks.base import Cost
 from engine.data.raster import printable
-from engine.experiments import pace
-from engine.experiments.explored import Measured
 from engine.experiments.fooling import MOST, fooling_task
+from engine.experiments.onepicture import pace
+from engine.experiments.onepicture.explored import Measured
 from engine.experiments.sources import opened
 from engine.work.specs import to_json
 from pages.exploring import files, verdict

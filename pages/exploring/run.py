@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from engine.experiments.explored import Explored
+from engine.experiments.onepicture.explored import Explored
 from engine.experiments.sources import Picture
 from engine.work.jobs import Job
 from engine.work.store import Payload

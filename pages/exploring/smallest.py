@@ -3,7 +3,7 @@
 import streamlit as st
 
 from engine.attacks import ATTACKS
-from engine.experiments.minimal import SEARCH, Minimal, minimal_of, minimal_task
+from engine.experiments.epsilon.minimal import SEARCH, Minimal, minimal_of, minimal_task
 from pages.exploring.run import Run
 from pages.exploring.scope import SCOPE
 from pages.ui import charts, controls, progress

@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from engine.attacks.norms import NORMS
-from engine.experiments.explored import Way
+from engine.experiments.onepicture.explored import Way
 from pages.exploring import verdict
 from pages.exploring.run import Run
 from pages.exploring.scope import SCOPE

@@ -9,7 +9,7 @@ import streamlit as st
 
 from engine.attacks import ATTACKS
 from engine.data.base import StoredUnits
-from engine.experiments.explored import Explored
+from engine.experiments.onepicture.explored import Explored
 from pages.ui.charts import counted, percent
 
 _SEEN = {"invisible": "A person would not see it", "hardly visible": "A person would hardly see it",

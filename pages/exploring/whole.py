@@ -14,10 +14,10 @@ from engine.data import Dataset
 from engine.data.marks import MARKS, marked
 from engine.data.splits import evenly
 from engine.errors import EngineError
-from engine.experiments import pace
-from engine.experiments.curve import point_of, recalls
-from engine.experiments.ladder import WORST, curves_of, curves_task
-from engine.experiments.repeating import Asked
+from engine.experiments.epsilon.curve import point_of, recalls
+from engine.experiments.epsilon.ladder import WORST, curves_of, curves_task
+from engine.experiments.onepicture import pace
+from engine.experiments.runs.repeating import Asked
 from engine.experiments.sources import opened
 from engine.experiments.sweeps import Sweep, evaluation_task, sweep_of
 from engine.metrics.rates import interval

@@ -8,7 +8,7 @@ import streamlit as st
 
 from engine.attacks.norms import NORMS
 from engine.errors import EngineError
-from engine.experiments.querycurves import WITHIN
+from engine.experiments.queries.curves import WITHIN
 from engine.params import parse_number
 from pages.ui import controls
 from pages.ui.address import Address

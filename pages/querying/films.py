@@ -7,8 +7,8 @@ import streamlit as st
 
 from engine.attacks.norms import NORMS
 from engine.data import Dataset
-from engine.experiments.querycurves import QueryCurve
-from engine.experiments.walks import Film, Walks
+from engine.experiments.queries.curves import QueryCurve
+from engine.experiments.queries.walks import Film, Walks
 from pages.querying.plots import names_of
 from pages.querying.scope import SCOPE
 from pages.ui import pictures

@@ -10,10 +10,10 @@ import streamlit as st
 
 from engine.attacks.norms import NORMS
 from engine.experiments.config import config_text
-from engine.experiments.querycurves import WITHIN, QueryCurve, drawn, query_curve, table
+from engine.experiments.queries.curves import WITHIN, QueryCurve, drawn, query_curve, table
+from engine.experiments.queries.walks import QUERIES, Walks, plan
 from engine.experiments.sources import opened
 from engine.experiments.sweeps import Sweep
-from engine.experiments.walks import QUERIES, Walks, plan
 from pages.querying import films, plots, words
 from pages.querying.asking import Asked
 from pages.querying.scope import SCOPE

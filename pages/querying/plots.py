@@ -7,7 +7,7 @@ from plotly.colors import hex_to_rgb
 
 from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
-from engine.experiments.querycurves import Point, QueryCurve
+from engine.experiments.queries.curves import Point, QueryCurve
 from pages.ui.charts import DASHES, PALETTE
 from pages.ui.text import literal
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from engine.attacks import ATTACKS
 from engine.attacks.base import Knowledge
 from engine.attacks.norms import NORMS
-from engine.experiments.querycurves import Point, QueryCurve
-from engine.experiments.walks import Estimate
+from engine.experiments.queries.curves import Point, QueryCurve
+from engine.experiments.queries.walks import Estimate
 from pages.querying.plots import names_of
 from pages.ui.charts import counted, duration, percent
 

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from engine.errors import EngineError
-from engine.experiments.archive import imported, open_archive
+from engine.experiments.runs.archive import imported, open_archive
 from engine.work.room import LIMIT, parse_size, size_text
 from engine.work.store import Store
 from pages.running.links import called

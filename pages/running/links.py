@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from engine import device as devices
 from engine.errors import EngineError
-from engine.experiments.kept import Kept, device_of
-from engine.experiments.pictures import spec_of
-from engine.experiments.repeating import asked
+from engine.experiments.runs.kept import Kept, device_of
+from engine.experiments.runs.pictures import spec_of
+from engine.experiments.runs.repeating import asked
 from pages.ui import shell
 from pages.ui.links import texts
 

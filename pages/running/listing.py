@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from engine.errors import EngineError
-from engine.experiments.kept import is_imported, run_kinds
+from engine.experiments.runs.kept import is_imported, run_kinds
 from engine.work.entries import Entry, Order, Wanted
 from engine.work.room import size_text
 from engine.work.store import Store

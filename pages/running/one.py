@@ -11,11 +11,11 @@ from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows
 from engine.errors import EngineError
-from engine.experiments.archive import SUFFIX, export
-from engine.experiments.comparison import curves, matrix, overview, settings
-from engine.experiments.kept import Kept, device_of
-from engine.experiments.pictures import pictures_of, spec_of, table_of
-from engine.experiments.repeating import command
+from engine.experiments.runs.archive import SUFFIX, export
+from engine.experiments.runs.comparison import curves, matrix, overview, settings
+from engine.experiments.runs.kept import Kept, device_of
+from engine.experiments.runs.pictures import pictures_of, spec_of, table_of
+from engine.experiments.runs.repeating import command
 from engine.work.room import size_text
 from engine.work.store import Store
 from pages.running import plots, reports

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from engine.attacks.norms import NORMS
-from engine.experiments.comparison import Line, Matrix, Subtracted
+from engine.experiments.runs.comparison import Line, Matrix, Subtracted
 from pages.ui.charts import DASHES, PALETTE
 from pages.ui.text import literal
 

@@ -3,8 +3,8 @@
 import streamlit as st
 
 from engine.errors import EngineError
-from engine.experiments.kept import Kept
-from engine.experiments.reporting import FORMS, Form, made
+from engine.experiments.reports.reporting import FORMS, Form, made
+from engine.experiments.runs.kept import Kept
 from engine.work.store import Store
 from pages.running.scope import SCOPE
 from pages.ui.text import plain

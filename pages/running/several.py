@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from engine.errors import EngineError
-from engine.experiments.comparison import curves, differences, overview, pairs, subtracted
-from engine.experiments.kept import Kept
+from engine.experiments.runs.comparison import curves, differences, overview, pairs, subtracted
+from engine.experiments.runs.kept import Kept
 from engine.work.store import Store
 from pages.running import one, plots
 from pages.running.scope import SCOPE

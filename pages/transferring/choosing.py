@@ -7,7 +7,7 @@ import streamlit as st
 from engine.attacks.base import Attack
 from engine.attacks.spec import has_gradients
 from engine.errors import EngineError, UnknownName
-from engine.experiments.transfer import OTHERS, TOGETHER, Transfer, classes_of, ensembles, transfer_of
+from engine.experiments.transfers.transfer import OTHERS, TOGETHER, Transfer, classes_of, ensembles, transfer_of
 from pages.ui import controls, sources
 from pages.ui.address import Address
 from pages.ui.choosing import Chosen, Wants

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from engine.experiments.alignment import Alignment, Cosine
-from engine.experiments.transfer_words import attack_title, within
-from engine.experiments.transferred import Cell, Matrix, Relation
+from engine.experiments.transfers.alignment import Alignment, Cosine
+from engine.experiments.transfers.transferred import Cell, Matrix, Relation
+from engine.experiments.transfers.words import attack_title, within
 from pages.ui.charts import PALETTE, percent
 from pages.ui.text import literal
 

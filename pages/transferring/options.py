@@ -2,8 +2,8 @@
 
 from engine.attacks.norms import NORMS
 from engine.experiments.config import Setting
-from engine.experiments.repeating import asked as said
-from engine.experiments.transfer import Transfer, as_asked
+from engine.experiments.runs.repeating import asked as said
+from engine.experiments.transfers.transfer import Transfer, as_asked
 
 
 def settings_of_transfer(asked: Transfer) -> dict[str, Setting]:

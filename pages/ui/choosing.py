@@ -15,7 +15,7 @@ from engine.attacks.norms import NORMS
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import Dataset
 from engine.errors import EngineError, UnknownName
-from engine.experiments import pace
+from engine.experiments.onepicture import pace
 from engine.experiments.selection import Selection
 from engine.experiments.sweeps import Sweep, sweep_of
 from engine.params import Value, params_of

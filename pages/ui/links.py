@@ -1,10 +1,10 @@
 """Long work as the address of the page that asks for it."""
 
 from engine.attacks import ATTACKS
-from engine.experiments.repeating import Asked, chosen
+from engine.experiments.queries.walks import QUERIES
+from engine.experiments.runs.repeating import Asked, chosen
 from engine.experiments.selection import Selection
-from engine.experiments.transfer import as_asked
-from engine.experiments.walks import QUERIES
+from engine.experiments.transfers.transfer import as_asked
 from pages.ui.controls import SCALES
 
 

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from engine.attacks.rows import Rows
-from engine.experiments.evaluate import AFTER, BEFORE, REFUSED, Matrix, change, matrix
+from engine.experiments.evaluation.evaluate import AFTER, BEFORE, REFUSED, Matrix, change, matrix
 from pages.ui.text import literal
 
 FORMS = {"counts": "Images", "rows": "% of those that show it", "columns": "% of those said to"}

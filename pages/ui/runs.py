@@ -10,7 +10,7 @@ from engine.attacks import ATTACKS
 from engine.attacks.spec import AttackSpec, spec_from_facts
 from engine.disk import read_json
 from engine.errors import EngineError
-from engine.experiments.explored import Explored
+from engine.experiments.onepicture.explored import Explored
 from engine.experiments.sources import Source, opened
 from engine.experiments.units import Unit
 from engine.params import params_of

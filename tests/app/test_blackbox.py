@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from engine.experiments.walks import walks_of
+from engine.experiments.queries.walks import walks_of
 from engine.work.jobs import State, jobs
 from tests.app.test_pages import APP, SECONDS, address
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from engine.experiments.eyes import eyes_of, eyes_task
+from engine.experiments.epsilon.eyes import eyes_of, eyes_task
 from engine.experiments.gathered import runs_of
 from engine.work.jobs import jobs
 from tests.app.test_pages import address

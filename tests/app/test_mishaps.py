@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
 from engine.attacks.spec import make_spec
-from engine.experiments.explore import explore_task
-from engine.experiments.minimal import minimal_task
+from engine.experiments.epsilon.minimal import minimal_task
+from engine.experiments.onepicture.explore import explore_task
 from engine.experiments.sources import Source
 from engine.experiments.sweeps import evaluation_task, sweep_of
 from engine.home import home

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
 from engine.attacks import ATTACKS
-from engine.experiments.explore import explore_task, warm_task
+from engine.experiments.onepicture.explore import explore_task, warm_task
 from engine.experiments.sources import Source
 from engine.params import params_of
 from engine.work.jobs import Job, jobs

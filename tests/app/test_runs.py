@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from engine.experiments.archive import export
-from engine.experiments.kept import IMPORTED, read
+from engine.experiments.runs.archive import export
+from engine.experiments.runs.kept import IMPORTED, read
 from engine.work.entries import Label
 from engine.work.room import LIMIT
 from engine.work.store import Store

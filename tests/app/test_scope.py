@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from engine.attacks.spec import make_spec
-from engine.experiments.minimal import minimal_task
+from engine.experiments.epsilon.minimal import minimal_task
 from engine.experiments.sources import Source
 from engine.work.jobs import jobs
 from engine.work.kinds import Task
@@ -19,7 +19,7 @@ EXPLORED = {"attack": "bim", "eps": "3/255", "index": "5", "seed": "7", "split":
 # What a page of another name draws: every shared control, and work that a button starts.
 DRAWN = '''
 import streamlit as st
-from engine.experiments.minimal import minimal_task
+from engine.experiments.epsilon.minimal import minimal_task
 from engine.experiments.sources import seen_by
 from pages.ui import controls, progress, sources
 from pages.ui.address import Address

@@ -12,7 +12,7 @@ import engine
 from engine.attacks.rows import Rows, within
 from engine.attacks.runner import Arena, run_attack
 from engine.attacks.spec import make_spec
-from engine.experiments.climbing import halved
+from engine.experiments.epsilon.climbing import halved
 from engine.progress import Progress
 from engine.zoo.classifier import Classifier
 from tests.bench.timing import interleaved, machine
@@ -22,7 +22,7 @@ SIZE = 16
 TWELVE = tuple(level / 255 for level in (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4, 8, 16))
 EIGHT = tuple(level / 255 for level in (0.5, 1, 2, 3, 4, 6, 8, 16))
 WANTED = 0.3
-BACKWARD = 1.5  # a backward pass in forward passes (engine.experiments.pace: a forward pass is 0.4 of both)
+BACKWARD = 1.5  # a backward pass in forward passes (engine.experiments.onepicture.pace: a forward pass is 0.4 of both)
 
 
 class Passes:

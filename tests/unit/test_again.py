@@ -10,10 +10,10 @@ import pytest
 from engine.attacks.spec import make_spec
 from engine.cli import main
 from engine.errors import EngineError
-from engine.experiments.again import again, compared
-from engine.experiments.archive import export, imported, open_archive
 from engine.experiments.gathered import payload_of_runs
-from engine.experiments.kept import read
+from engine.experiments.runs.again import again, compared
+from engine.experiments.runs.archive import export, imported, open_archive
+from engine.experiments.runs.kept import read
 from engine.experiments.sweeps import evaluation_task, sweep_of
 from engine.progress import Progress
 from engine.work.kinds import Bench

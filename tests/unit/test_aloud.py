@@ -3,9 +3,9 @@
 import pytest
 
 from engine.attacks.spec import make_spec
-from engine.experiments import aloud
-from engine.experiments.aloud import by_budget, collapsed, needed, remarks, sentences
-from engine.experiments.evaluate import AFTER, BEFORE
+from engine.experiments.evaluation import aloud
+from engine.experiments.evaluation.aloud import by_budget, collapsed, needed, remarks, sentences
+from engine.experiments.evaluation.evaluate import AFTER, BEFORE
 from tests.rows import random_rows, rows
 
 TWO = ("Normal", "Pneumonia")

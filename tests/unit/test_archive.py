@@ -18,10 +18,10 @@ import pytest
 from engine.attacks.rows import COLUMNS
 from engine.attacks.spec import make_spec
 from engine.errors import EngineError
-from engine.experiments import archive
-from engine.experiments.archive import export, imported, open_archive
-from engine.experiments.kept import IMPORTED, read
-from engine.experiments.pictures import Pictures, pictures_of, table_of
+from engine.experiments.runs import archive
+from engine.experiments.runs.archive import export, imported, open_archive
+from engine.experiments.runs.kept import IMPORTED, read
+from engine.experiments.runs.pictures import Pictures, pictures_of, table_of
 from engine.work.entries import Label
 from engine.work.store import Store
 from tests.made import keep, ladder, made

@@ -15,8 +15,8 @@ from engine.cli import main
 from engine.data import load
 from engine.data.classmap import ClassMap, class_map_of, fits, labelled, likeness, match, read_map
 from engine.errors import EngineError
-from engine.experiments.explore import explore_task
 from engine.experiments.further import chosen_others
+from engine.experiments.onepicture.explore import explore_task
 from engine.experiments.resources import surrogate
 from engine.experiments.sources import Source
 from engine.zoo import checkpoints, ensemble

@@ -7,7 +7,7 @@ import pytest
 
 from engine.attacks.spec import make_spec
 from engine.errors import EngineError
-from engine.experiments.comparison import (
+from engine.experiments.runs.comparison import (
     Difference,
     curves,
     differences,

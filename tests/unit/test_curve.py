@@ -12,8 +12,8 @@ from engine.attacks.rows import Provenance, Rows, Tally
 from engine.attacks.spec import make_spec
 from engine.data import load
 from engine.errors import EngineError
-from engine.experiments.curve import curve_of, lines_of, point_of, recalls, rises, table_of
-from engine.experiments.eyes import (
+from engine.experiments.epsilon.curve import curve_of, lines_of, point_of, recalls, rises, table_of
+from engine.experiments.epsilon.eyes import (
     SEEN,
     Zone,
     eye_eps,
@@ -24,7 +24,7 @@ from engine.experiments.eyes import (
     smallest_eps_of,
     zone_of,
 )
-from engine.experiments.ladder import ASSUMED, INDEPENDENT, WORST
+from engine.experiments.epsilon.ladder import ASSUMED, INDEPENDENT, WORST
 from engine.metrics.rates import Estimate
 from engine.metrics.visibility import LEVELS, visibility
 from tests.working import perform

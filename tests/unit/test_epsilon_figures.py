@@ -10,8 +10,8 @@ import torch
 from engine.attacks.runner import Arena
 from engine.attacks.spec import make_spec
 from engine.data import phantom
-from engine.experiments.eyes import Zone, zone_of
-from engine.experiments.ladder import INDEPENDENT, WORST, curve_steps, curves_of
+from engine.experiments.epsilon.eyes import Zone, zone_of
+from engine.experiments.epsilon.ladder import INDEPENDENT, WORST, curve_steps, curves_of
 from engine.experiments.sweeps import performed, sweep_of
 from engine.experiments.units import images_of, images_task
 from engine.progress import Progress

@@ -13,8 +13,8 @@ from sklearn.calibration import calibration_curve
 
 from engine.attacks.rows import Rows
 from engine.attacks.spec import make_spec
-from engine.experiments import evaluate
-from engine.experiments.evaluate import AFTER, BEFORE
+from engine.experiments.evaluation import evaluate
+from engine.experiments.evaluation.evaluate import AFTER, BEFORE
 from engine.experiments.frames import frame
 from engine.metrics.calibration import calibration_error, reliability
 from engine.metrics.rates import interval

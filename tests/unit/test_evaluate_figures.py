@@ -8,10 +8,11 @@ import plotly.graph_objects as go
 import pytest
 
 from engine.attacks.rows import Rows
-from engine.experiments import curve_plots, evaluate
 from engine.experiments.config import config_text
-from engine.experiments.evaluate import AFTER, BEFORE
-from engine.experiments.evaluation_plots import accuracies, confusion
+from engine.experiments.epsilon import plots as curve_plots
+from engine.experiments.evaluation import evaluate
+from engine.experiments.evaluation.evaluate import AFTER, BEFORE
+from engine.experiments.evaluation.plots import accuracies, confusion
 from engine.experiments.plots import save
 from pages.evaluating import figures
 from pages.ui.matrices import FORMS, matrices

@@ -13,9 +13,10 @@ from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import phantom
 from engine.data.upload import read_upload, save_upload
 from engine.errors import Cancelled, EngineError
-from engine.experiments import attacking, explore, sources, units
-from engine.experiments.explore import explore_task, heatmap_task, warm_task
-from engine.experiments.explored import Explored
+from engine.experiments import attacking, sources, units
+from engine.experiments.onepicture import explore
+from engine.experiments.onepicture.explore import explore_task, heatmap_task, warm_task
+from engine.experiments.onepicture.explored import Explored
 from engine.experiments.sources import Source, picture
 from engine.progress import Progress
 from engine.work.kinds import Task

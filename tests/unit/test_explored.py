@@ -12,10 +12,10 @@ from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import phantom
 from engine.errors import EngineError
 from engine.experiments import attacking, sources, units
-from engine.experiments.explore import explore_task, heatmap_task
-from engine.experiments.explored import Explained, Explored, Measured, Ran
+from engine.experiments.epsilon.minimal import minimal_task
 from engine.experiments.fooling import fooling_task
-from engine.experiments.minimal import minimal_task
+from engine.experiments.onepicture.explore import explore_task, heatmap_task
+from engine.experiments.onepicture.explored import Explained, Explored, Measured, Ran
 from engine.experiments.sources import Source
 from engine.experiments.units import images_task, rows_task, unit_of
 from engine.work.jobs import Jobs

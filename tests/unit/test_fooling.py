@@ -11,8 +11,8 @@ from engine.attacks.runner import Resources
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import phantom
 from engine.experiments import attacking, sources, units
-from engine.experiments.explore import explore_task
 from engine.experiments.fooling import fooling_task
+from engine.experiments.onepicture.explore import explore_task
 from engine.experiments.sources import Source
 from engine.metrics.rates import interval
 from engine.work.kinds import Task

@@ -15,7 +15,7 @@ from engine.attacks.result import AttackResult
 from engine.attacks.runner import Resources
 from engine.attacks.spec import make_spec
 from engine.errors import EngineError
-from engine.experiments.bisection import smallest_eps
+from engine.experiments.epsilon.bisection import smallest_eps
 from engine.zoo.classifier import Classifier
 from tests.defended import registered
 from tests.tiny import attack, quick, small_net, some_images

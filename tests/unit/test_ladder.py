@@ -13,11 +13,10 @@ from engine.attacks.runner import Arena, Resources
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import phantom
 from engine.errors import EngineError
-from engine.experiments import climbing
-from engine.experiments.bisection import smallest_eps
-from engine.experiments.climbing import halved
-from engine.experiments.gathered import runs_of
-from engine.experiments.ladder import (
+from engine.experiments.epsilon import climbing
+from engine.experiments.epsilon.bisection import smallest_eps
+from engine.experiments.epsilon.climbing import halved
+from engine.experiments.epsilon.ladder import (
     INDEPENDENT,
     TRIED,
     WORST,
@@ -31,6 +30,7 @@ from engine.experiments.ladder import (
     pictures_of,
     pictures_task,
 )
+from engine.experiments.gathered import runs_of
 from engine.experiments.sweeps import performed, steps_of, sweep_of
 from engine.experiments.units import rows_of, rows_task, units_of
 from engine.params import build

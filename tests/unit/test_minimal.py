@@ -11,8 +11,8 @@ from engine.attacks.base import Others
 from engine.attacks.runner import Resources
 from engine.attacks.spec import make_spec
 from engine.errors import Cancelled, EngineError
-from engine.experiments.bisection import smallest_eps
-from engine.experiments.minimal import Minimal
+from engine.experiments.epsilon.bisection import smallest_eps
+from engine.experiments.epsilon.minimal import Minimal
 from engine.progress import Progress
 from engine.zoo.classifier import Classifier
 from tests.tiny import Counted, Slope, grey, small_net, some_images
@@ -133,7 +133,7 @@ def test_bad_input_is_explained(options: dict, says: str) -> None:
 def test_others_are_whole_whatever_part_is_attacked(monkeypatch: pytest.MonkeyPatch) -> None:
     """An attack that learns from further images learns from the same ones in every round."""
     from engine.attacks import ATTACKS
-    from engine.experiments import bisection
+    from engine.experiments.epsilon import bisection
 
     seen: list[Others | None] = []
     real = bisection.run_attack

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.experiments.explored import Steps, Way
+from engine.experiments.onepicture.explored import Steps, Way
 from pages.exploring import files, parts
 
 CLASSES = ["Normal", 'a "b", c']

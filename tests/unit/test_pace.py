@@ -3,7 +3,7 @@
 import pytest
 
 from engine.attacks.base import Cost
-from engine.experiments import pace
+from engine.experiments.onepicture import pace
 
 
 def test_the_estimate_follows_the_last_run_of_the_model() -> None:

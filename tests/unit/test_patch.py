@@ -16,7 +16,7 @@ from engine.attacks.patch import _hottest, _Placement, _regions, _sides, _Sticke
 from engine.attacks.runner import Resources
 from engine.attacks.spec import make_spec
 from engine.errors import EngineError, UnknownName
-from engine.experiments.bisection import smallest_eps
+from engine.experiments.epsilon.bisection import smallest_eps
 from engine.explain.cam import cam
 from engine.zoo.classifier import Classifier
 from tests.tiny import Counted, Slope, attack, grey, lessons, small_net, some_images

@@ -70,7 +70,7 @@ def test_asked_again_at_fewer_queries_nothing_is_walked(models: str, capsys: pyt
     argv = ["--model", models.split(",")[0], "--attack", "hopskipjump", "--json"]
     assert main(run(*argv)) == 0
     first = json.loads(capsys.readouterr().out)["curves"][0]
-    from engine.experiments import walks
+    from engine.experiments.queries import walks
 
     monkeypatch.setattr(walks, "attacked", lambda *_, **__: pytest.fail("it was walked again"))
     assert main([*run(*argv), "--queries", "7,30,55,80"]) == 0
@@ -86,7 +86,7 @@ def test_what_it_leaves_repeats_it(models: str, tmp_path: Path, capsys: pytest.C
     argv = ["--model", models.split(",")[0], "--attack", "hopskipjump", "--seed", "3", "--json"]
     assert main([*run(*argv), "--out", str(tmp_path / "out")]) == 0
     first = json.loads(capsys.readouterr().out)
-    from engine.experiments import walks
+    from engine.experiments.queries import walks
 
     monkeypatch.setattr(walks, "attacked", lambda *_, **__: pytest.fail("it was walked again"))
     assert main(["query-curve", "--config", str(tmp_path / "out" / "sweep.toml"), "--json"]) == 0

@@ -7,10 +7,10 @@ import pytest
 
 from engine.attacks.spec import make_spec
 from engine.errors import EngineError
-from engine.experiments.querycurves import QueryCurve, query_curve
-from engine.experiments.queryfigure import FORMATS, as_file
+from engine.experiments.queries.curves import QueryCurve, query_curve
+from engine.experiments.queries.plots import FORMATS, as_file
+from engine.experiments.queries.walks import Estimate, Film
 from engine.experiments.sweeps import Sweep
-from engine.experiments.walks import Estimate, Film
 from engine.work.kinds import Task
 from pages.querying import films, plots, words
 from pages.querying.asking import counts_in, sizes_in

@@ -7,7 +7,7 @@ import pytest
 
 from engine.attacks.spec import make_spec
 from engine.data import load
-from engine.experiments.repeating import Asked, asked, command
+from engine.experiments.runs.repeating import Asked, asked, command
 from engine.experiments.selection import Selection
 from engine.experiments.sweeps import Sweep
 from pages.running.links import texts
@@ -64,7 +64,7 @@ def test_images_that_are_spread_evenly_are_told_by_their_number() -> None:
 
 
 def test_no_folder_is_opened_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.experiments.repeating.opened", lambda *_: pytest.fail("a data set was opened"))
+    monkeypatch.setattr("engine.experiments.runs.repeating.opened", lambda *_: pytest.fail("a data set was opened"))
     spec = sweep(make_spec("fgsm", eps=1 / 255), dataset="folder:/etc/a b")
     assert options(command("evaluation", spec, CLASSES))["--dataset"] == "folder:/etc/a b"
 

@@ -16,15 +16,15 @@ from pypdf import PdfReader
 from engine.attacks.spec import make_spec
 from engine.cli import main
 from engine.errors import EngineError
-from engine.experiments.archive import export, imported, open_archive
-from engine.experiments.kept import read
-from engine.experiments.pictures import Pictures
-from engine.experiments.report import DISCLAIMER, Drawing, Gallery, Table, report_of, sentence
-from engine.experiments.report_figures import difference_png, gain, image_png, literal
-from engine.experiments.report_html import as_html
-from engine.experiments.report_pdf import as_pdf
-from engine.experiments.reporting import made
-from engine.experiments.samples import Sample, samples
+from engine.experiments.reports.figures import difference_png, gain, image_png, literal
+from engine.experiments.reports.html import as_html
+from engine.experiments.reports.pdf import as_pdf
+from engine.experiments.reports.report import DISCLAIMER, Drawing, Gallery, Table, report_of, sentence
+from engine.experiments.reports.reporting import made
+from engine.experiments.runs.archive import export, imported, open_archive
+from engine.experiments.runs.kept import read
+from engine.experiments.runs.pictures import Pictures
+from engine.experiments.runs.samples import Sample, samples
 from engine.work.store import Store
 from tests.made import keep, ladder
 from tests.made import made as rows_made
@@ -162,8 +162,8 @@ def test_an_imported_run_is_told_to_be_one_and_opens_no_folder(store: Store, mon
     image = Pictures(0, 0, np.full((2, 1, 8, 8), 0.5, np.float32))
     export(store, read(store, keep(store)), file, [image])
     key = imported(store, open_archive(file))
-    monkeypatch.setattr("engine.experiments.samples.opened", lambda *_: pytest.fail("a data set was opened"))
-    monkeypatch.setattr("engine.experiments.pictures.opened", lambda *_: pytest.fail("a data set was opened"))
+    monkeypatch.setattr("engine.experiments.runs.samples.opened", lambda *_: pytest.fail("a data set was opened"))
+    monkeypatch.setattr("engine.experiments.runs.pictures.opened", lambda *_: pytest.fail("a data set was opened"))
     kept = read(store, key)
     object.__setattr__(kept, "entry", kept.entry.__class__(**{
         **kept.entry.__dict__, "spec": {**kept.entry.spec, "dataset": "folder:/etc"}}))

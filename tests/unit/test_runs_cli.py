@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.cli import main
-from engine.experiments.kept import IMPORTED, read
+from engine.experiments.runs.kept import IMPORTED, read
 from engine.work.room import LIMIT
 from engine.work.store import Payload, Store
 from tests.made import keep, ladder, made

@@ -16,14 +16,14 @@ from engine.cli import main
 from engine.data import phantom
 from engine.errors import EngineError
 from engine.experiments import attacking
-from engine.experiments.alignment import Alignment, alignment_task
 from engine.experiments.gathered import runs_of
-from engine.experiments.kept import read
-from engine.experiments.pictures import pictures_of, units_in
+from engine.experiments.runs.kept import read
+from engine.experiments.runs.pictures import pictures_of, units_in
 from engine.experiments.sources import opened
 from engine.experiments.sweeps import performed, steps_of, sweep_of
-from engine.experiments.transfer import Transfer, transfer_of, transfer_task
-from engine.experiments.transferred import matrices
+from engine.experiments.transfers.alignment import Alignment, alignment_task
+from engine.experiments.transfers.transfer import Transfer, transfer_of, transfer_task
+from engine.experiments.transfers.transferred import matrices
 from engine.progress import Progress
 from engine.work.jobs import Jobs, State
 from engine.work.kinds import Bench, to_the_end
@@ -287,7 +287,7 @@ def test_a_mean_cosine_has_students_interval() -> None:
 
 
 def test_gradients_in_batches_are_the_gradients(home: Path, models: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.experiments import alignment
+    from engine.experiments.transfers import alignment
 
     whole = Alignment.of(bench(home).result(alignment_task("phantom-cxr", SPLIT, INDICES, models[:2], device="cpu")))
     monkeypatch.setattr(alignment, "BATCH", 2)

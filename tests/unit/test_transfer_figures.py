@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from engine.attacks.spec import make_spec
-from engine.experiments.alignment import Alignment
-from engine.experiments.transfer_words import attack_title, explained, sentences, short
-from engine.experiments.transferred import Matrix, long, matrices, wide
+from engine.experiments.transfers.alignment import Alignment
+from engine.experiments.transfers.transferred import Matrix, long, matrices, wide
+from engine.experiments.transfers.words import attack_title, explained, sentences, short
 from pages.transferring import figures
 from tests.unit.test_transferred import A_A, A_B, B_A, B_B, PGD, asked, rows
 

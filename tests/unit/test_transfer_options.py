@@ -10,9 +10,9 @@ from engine.attacks.spec import make_spec
 from engine.cli import _parser, transfer
 from engine.data import phantom
 from engine.experiments.config import config_text
-from engine.experiments.repeating import asked as said
-from engine.experiments.repeating import command
-from engine.experiments.transfer import OTHERS, TOGETHER, as_asked, ensembles, transfer_of
+from engine.experiments.runs.repeating import asked as said
+from engine.experiments.runs.repeating import command
+from engine.experiments.transfers.transfer import OTHERS, TOGETHER, as_asked, ensembles, transfer_of
 from pages.running.links import texts
 from pages.transferring.options import settings_of_transfer
 

@@ -8,8 +8,8 @@ from scipy.stats import binomtest
 
 from engine.attacks.rows import Provenance, Rows, Tally
 from engine.attacks.spec import AttackSpec, make_spec
-from engine.experiments.transfer import Transfer
-from engine.experiments.transferred import Relation, matrices
+from engine.experiments.transfers.transfer import Transfer
+from engine.experiments.transfers.transferred import Relation, matrices
 from engine.metrics.rates import Share
 
 PGD = make_spec("pgd", eps=2 / 255)

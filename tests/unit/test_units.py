@@ -21,9 +21,9 @@ from engine.cli import main
 from engine.data import phantom
 from engine.errors import Cancelled
 from engine.experiments import attacking
-from engine.experiments.explore import explore_task
+from engine.experiments.epsilon.minimal import minimal_task
 from engine.experiments.fooling import fooling_task
-from engine.experiments.minimal import minimal_task
+from engine.experiments.onepicture.explore import explore_task
 from engine.experiments.sources import Source, opened
 from engine.experiments.sweeps import Sweep, coarse_to_fine, performed, steps_of
 from engine.experiments.units import rows_of, rows_task, units_of

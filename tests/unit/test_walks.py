@@ -16,12 +16,10 @@ from engine.attacks.runner import Resources, run_attack
 from engine.attacks.spec import make_spec
 from engine.data import phantom
 from engine.errors import EngineError
-from engine.experiments import pace, walks
-from engine.experiments.querycurves import QueryCurve, grid, quantile, query_curve, table
-from engine.experiments.sources import opened
-from engine.experiments.sweeps import sweep_of
-from engine.experiments.units import rows_of, rows_task, units_of
-from engine.experiments.walks import (
+from engine.experiments.onepicture import pace
+from engine.experiments.queries import walks
+from engine.experiments.queries.curves import QueryCurve, grid, quantile, query_curve, table
+from engine.experiments.queries.walks import (
     Film,
     Walks,
     estimate,
@@ -35,6 +33,9 @@ from engine.experiments.walks import (
     walks_joined,
     walks_of,
 )
+from engine.experiments.sources import opened
+from engine.experiments.sweeps import sweep_of
+from engine.experiments.units import rows_of, rows_task, units_of
 from engine.metrics.rates import interval
 from engine.progress import Progress
 from engine.work.kinds import Bench

@@ -1,0 +1,1 @@
+"""One picture and one attack, as Explore shows it."""

@@ -1,0 +1,1 @@
+"""Attackers who can only ask: how near they come with how many queries."""

@@ -1,0 +1,1 @@
+"""Kept runs: found, shown, compared, repeated, checked, given away and taken in."""
