@@ -8,6 +8,8 @@ from engine.experiments import fooling, sweeps, units
 from engine.experiments.epsilon import eyes, ladder, minimal
 from engine.experiments.onepicture import explore
 from engine.experiments.queries import walks
+from engine.experiments.runs import again
 from engine.experiments.transfers import alignment, transfer
 
-__all__ = ["alignment", "explore", "eyes", "fooling", "ladder", "minimal", "sweeps", "transfer", "units", "walks"]
+__all__ = ["again", "alignment", "explore", "eyes", "fooling", "ladder", "minimal", "sweeps", "transfer", "units",
+           "walks"]

@@ -1,5 +1,6 @@
 """The Black box page's figures, words and readers of text, as pure functions."""
 
+import io
 import tomllib
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 
 from engine.attacks.spec import make_spec
 from engine.errors import EngineError
+from engine.experiments.plots import FORMATS, drawn, save
+from engine.experiments.queries import plots as static
 from engine.experiments.queries.curves import QueryCurve, query_curve
-from engine.experiments.queries.plots import FORMATS, as_file
 from engine.experiments.queries.walks import Estimate, Film
 from engine.experiments.queries.words import names_of, readable, sentences
 from engine.experiments.sweeps import Sweep
@@ -133,7 +135,9 @@ def test_the_price_warns_where_it_takes_long() -> None:
 
 
 def test_the_same_curves_give_the_same_file() -> None:
-    curves = [curve(), curve(norm="linf")]
-    files = {form: as_file(curves, form) for form in FORMATS}
-    assert files == {form: as_file(curves, form) for form in FORMATS}
+    curves = [curve((10, 50, 100, 1000)), curve(norm="linf")]
+    files = {form: drawn(lambda: static.curves(curves), form) for form in FORMATS}
+    assert files == {form: drawn(lambda: static.curves(curves), form) for form in FORMATS}
     assert b"<svg" in files["svg"] and files["png"].startswith(b"\x89PNG")
+    save(lambda: static.curves(curves), "svg", letters := io.BytesIO())
+    assert b">1,000<" in letters.getvalue() and b"$" not in letters.getvalue(), "ticks are written out"

@@ -35,6 +35,12 @@ def names_of(curves: Sequence[QueryCurve]) -> list[str]:
     return [" ".join(name(curve)) for curve in curves]
 
 
+def name_of(curve: QueryCurve) -> str:
+    """What tells a curve from all others."""
+    limit = "" if curve.eps is None else f" {NORMS[curve.run_norm].text(curve.eps)}"
+    return f"{ATTACKS[curve.attack].info.title}{limit}, {curve.model}, seed {curve.seed}"
+
+
 def sentences(curves: Sequence[QueryCurve], entries: int) -> Iterator[str]:
     """One for each curve, about its last point; `entries` are the values that an image is made of."""
     for curve, name in zip(curves, names_of(curves), strict=True):
