@@ -1,7 +1,7 @@
 """Tables as files for spreadsheets and papers, in which texts from outside stay texts. Does not import torch.
 
 Spreadsheets take a cell that begins with one of a few characters for a formula and run it: an apostrophe before it says
-that it is text. In LaTeX no command comes of any text.
+that it is text. In LaTeX no command comes of any text. In both a text is one line, of what can be seen.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}",
+_FORMULA = ("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}",
             "\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")
 
 
@@ -46,7 +46,8 @@ def _column(values: pandas.Series, change: Any) -> pandas.Series:
 
 
 def _inert(text: str) -> str:
-    """A text that no spreadsheet takes for a formula; a number stays one."""
+    """A text that no spreadsheet takes for a formula, nor for two lines; a number stays one."""
+    text = _line(text)
     return f"'{text}" if text.startswith(_FORMULA) and len(text) > 1 and not _is_number(text) else text
 
 

@@ -85,15 +85,19 @@ def _export(store: Store, kept: Kept) -> None:
     with st.popover("Export"):
         st.markdown("One file with what was asked for, every row, the figures and the versions: for `python -m engine "
                     "runs import`, for this page elsewhere, and the rows for pandas, R or Polars.")
+        with_figures = st.toggle("With the figures", True, key=SCOPE.key(f"figures {kept.entry.key}"),
+                                 help="As SVG and PNG; to draw them takes some seconds.")
         with_images = st.toggle("With the perturbed images that are kept", key=SCOPE.key(f"images {kept.entry.key}"))
 
         def made() -> bytes:
             file = io.BytesIO()
-            export(store, kept, file, pictures_of(store, kept) if with_images else (), drawn(store, kept))
+            export(store, kept, file, pictures_of(store, kept) if with_images else (),
+                   drawn(store, kept) if with_figures else {})
             return file.getvalue()
 
         st.download_button("Download", made, file_name=f"{kept.entry.key[:12]}{SUFFIX}", on_click="ignore",
-                           key=SCOPE.key(f"export {kept.entry.key} {with_images}"), mime="application/zip")
+                           mime="application/zip",
+                           key=SCOPE.key(f"export {kept.entry.key} {with_images} {with_figures}"))
 
 
 def results(kept: Kept) -> None:

@@ -189,7 +189,7 @@ def test_an_address_that_asks_for_what_is_not_there_is_told(store: Store, query:
     assert any("The address asks for" in block.value for block in app.error) and len(listed(app)) == 1
 
 
-def test_a_report_is_made_by_a_click(store: Store) -> None:
+def test_a_report_is_made_by_a_click(store: Store, undrawn: None) -> None:
     key = keep(store)
     app = opened(runs=key[:16])
     button(app, "Make the HTML")()

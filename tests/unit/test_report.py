@@ -45,13 +45,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return Store(tmp_path / "home" / "runs")
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are a dot: what a test is about are the words beside them."""
-    png = image_png(np.zeros((1, 1, 1), np.float32))
-    monkeypatch.setattr(Drawing, "file", lambda self, form: b"<svg/>" if form == "svg" else png)
-
-
 class Seen(HTMLParser):
     """What a browser would find in a page: its tags with their attributes, and its text."""
 

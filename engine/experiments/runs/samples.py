@@ -12,7 +12,7 @@ from engine import digest
 from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows
-from engine.data import DATASETS, Dataset
+from engine.data import Dataset
 from engine.errors import EngineError
 from engine.experiments.epsilon.ladder import WORST
 from engine.experiments.runs.comparison import readings
@@ -20,9 +20,7 @@ from engine.experiments.runs.kept import Kept
 from engine.experiments.runs.pictures import Batch, Pictures, batches_of, image_names, pictures_of, spec_of
 from engine.experiments.runs.repeating import Asked, asked
 from engine.experiments.sources import opened
-from engine.work.kinds import Bench
 from engine.work.store import Store
-from engine.zoo.registry import model_digest
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 MOST, EACH = 6, 2  # samples in all, and of one run
@@ -42,33 +40,27 @@ class Sample:
     perturbed: np.ndarray
 
 
-def samples(store: Store, kept: Kept, bench: Bench | None = None) -> list[Sample]:
-    """Some images of a few runs, those first that fooled the model: as far as they are kept, or on a `bench` made
-    again, in the same batches. None where the data set or the model are not here any more."""
+def samples(store: Store, kept: Kept) -> list[Sample]:
+    """Some images of a few runs, those first that fooled the model, as far as they are kept; none where the data set or
+    the model are not here any more."""
     try:
-        return [sample for some in _pictures(store, kept, bench) for sample in _of(kept, some)][:MOST]
+        return [sample for some in _pictures(store, kept) for sample in _of(kept, some)][:MOST]
     except EngineError:
         return []
 
 
 def missing(store: Store, kept: Kept) -> list[Batch]:
-    """The batches that would have to be made again for samples, as they are not kept."""
+    """The batches that would have to be made again for samples, as they are not kept: the same ones come of it."""
     try:
         return [] if kept.imported else [batch for batch in _chosen(store, kept) if batch.kept(store) is None]
     except EngineError:
         return []
 
 
-def _pictures(store: Store, kept: Kept, bench: Bench | None) -> Iterator[Pictures]:
+def _pictures(store: Store, kept: Kept) -> Iterator[Pictures]:
     if kept.imported:
-        yield from _one_of_each(store, kept)
-        return
-    chosen = list(_chosen(store, kept))
-    for number, batch in enumerate(chosen):
-        if bench is not None and batch.kept(store) is None:
-            bench.piece(number, len(chosen)).result(batch.task)
-        if (some := batch.kept(store)) is not None:
-            yield some
+        return _one_of_each(store, kept)
+    return (some for batch in _chosen(store, kept) if (some := batch.kept(store)) is not None)
 
 
 def _one_of_each(store: Store, kept: Kept) -> Iterator[Pictures]:
@@ -109,19 +101,23 @@ def _order(runs: Sequence[Rows]) -> list[int]:
 
 
 def _unchanged(kept: Kept, batch: Batch) -> bool:
-    """Whether the data set and the model are still those that the rows are of."""
-    data, what = _data(kept)
-    unit, rows = getattr(batch.task.spec, "unit", batch.task.spec), kept.runs[batch.run]
-    return (data is not None and what is not None and len(what.indices) == len(rows.labels)
-            and digest.of_arrays(data.image(what.indices[batch.start])) == rows.digests[batch.start]
-            and (bool(rows.spec.surrogate) or model_digest(unit.model) == rows.provenance.model_digest))
+    """Whether the data set's images are still those that the rows are of."""
+    return _clean(kept, batch.run, batch.start) is not None
+
+
+def _clean(kept: Kept, run: int, row: int) -> np.ndarray | None:
+    """The image of a row, where its data set is here and has not changed; of an imported run nobody has checked it."""
+    rows, (data, what) = kept.runs[run], _data(kept)
+    if kept.imported or data is None or what is None or len(what.indices) != len(rows.labels):
+        return None
+    image = data.image(what.indices[row])
+    return image if digest.of_arrays(image) == rows.digests[row] else None
 
 
 def _data(kept: Kept) -> tuple[Dataset | None, Asked | None]:
-    """The split that the images come from; of imported runs only of a registered data set, as they may name any
-    folder."""
-    what = asked(spec_of(kept))
-    if what is None or (kept.imported and what.dataset not in DATASETS):
+    """The split that the images come from; of imported runs none, as they may name any folder."""
+    what = None if kept.imported else asked(spec_of(kept))
+    if what is None:
         return None, None
     try:
         return opened(what.dataset, what.split), what
@@ -131,22 +127,24 @@ def _data(kept: Kept) -> tuple[Dataset | None, Asked | None]:
 
 def _of(kept: Kept, some: Pictures) -> Iterator[Sample]:
     rows = kept.runs[some.run]
-    data, what = _data(kept)
     places = range(some.start, some.start + len(some.images))
     for row in sorted(places, key=lambda row: not rows.success[row])[:EACH]:
-        yield _sample(kept, some, row, data, what)
+        perturbed, clean = some.images[row - some.start], _clean(kept, some.run, row)
+        if kept.imported or (clean is not None and _counted(rows, row, clean, perturbed)):
+            yield _sample(kept, some.run, row, clean, perturbed)
 
 
-def _sample(kept: Kept, some: Pictures, row: int, data: Dataset | None, what: Asked | None) -> Sample:
-    rows, perturbed = kept.runs[some.run], some.images[row - some.start]
-    clean = None
-    # Of an imported run nobody has checked that these are the same images.
-    if data is not None and what is not None and not kept.imported and len(what.indices) == len(rows.labels):
-        image = data.image(what.indices[row])
-        clean = image if digest.of_arrays(image) == rows.digests[row] and image.shape == perturbed.shape else None
+def _counted(rows: Rows, row: int, clean: np.ndarray, perturbed: np.ndarray) -> bool:
+    """Whether this is the image that was counted, and not what a model makes of it that has changed since."""
+    return clean.shape == perturbed.shape and bool(np.isclose(
+        np.linalg.norm((perturbed - clean).astype(np.float64)), rows.l2[row], rtol=1e-4, atol=1e-6))
+
+
+def _sample(kept: Kept, run: int, row: int, clean: np.ndarray | None, perturbed: np.ndarray) -> Sample:
+    rows = kept.runs[run]
     name = image_names(kept, rows)[row]
     return Sample(name[:12] if _DIGEST.fullmatch(name) else name[:80], rows.classes[rows.labels[row]],
-                  _attack(kept, some.run), _said(rows, rows.predicted_clean[row]),
+                  _attack(kept, run), _said(rows, rows.predicted_clean[row]),
                   _said(rows, rows.predicted_adversarial[row]), clean, perturbed)
 
 
