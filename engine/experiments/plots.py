@@ -28,7 +28,7 @@ BEFORE, AFTER, FRAME, FAINT = "#56b4e9", "#e69f00", "#e69f00", "#888888"
 AMOUNTS = LinearSegmentedColormap.from_list("amounts", ["#f4f6f8", "#0072b2"])
 AGREEMENT = LinearSegmentedColormap.from_list("agreement", ["#d55e00", "#f4f6f8", "#0072b2"])
 CHANGES = AGREEMENT.reversed()
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {  # typed by Matplotlib as one of its own names each
     "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "figure.titlesize": 11,
     "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8, "legend.frameon": False,
     "axes.spines.top": False, "axes.spines.right": False, "grid.alpha": 0.3, "lines.linewidth": 1.4,

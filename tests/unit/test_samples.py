@@ -41,7 +41,7 @@ TASKS = {
                                                          for eps in EPS)), (WORST,)), "cpu"),
     "transfer": lambda: transfer_task(transfer_of("phantom-cxr", "test", SEEN, (MODEL,), (MODEL,), fgsm()[2:]), "cpu"),
     # Three images, of which a unit of walks has two.
-    "walks": lambda: query_curve_task(sweep(walking(make_spec("hopskipjump"), 200)), "cpu"),
+    "walks": lambda: query_curve_task(sweep(walking(make_spec("hopskipjump"), 40)), "cpu"),
 }
 
 

@@ -17,7 +17,7 @@ from engine.experiments.epsilon.eyes import Zone, zone_of
 from engine.experiments.epsilon.ladder import ASSUMED, INDEPENDENT, READINGS, WORST
 from engine.experiments.epsilon.lines import ACCURACY, Line
 from engine.experiments.evaluation.aloud import by_budget, misleading, sentences, title, uncertain
-from engine.experiments.evaluation.evaluate import AFTER, BEFORE, SIDES, TITLES, scores, subgroups
+from engine.experiments.evaluation.evaluate import AFTER, BEFORE, SIDES, TITLES, groups, scores, subgroups
 from engine.experiments.queries.curves import QueryCurve, drawn, query_curve
 from engine.experiments.queries.walks import Film
 from engine.experiments.queries.words import names_of, readable
@@ -142,14 +142,15 @@ def _ends(given: Given) -> Iterator[Block]:
 
 
 def _subgroups(given: Given) -> Iterator[Block]:
-    from engine.experiments.evaluation.tables import groups_table
-
     if given.data is None or given.spec is None:
         return
     names = subgroups(given.data, given.spec.indices)
     if names:
         yield Heading("By subgroup")
-        yield from table_of(groups_table(_closely(given.runs), names))
+        yield Table(("run", "by", "group", "images", "accuracy before", "accuracy after", "success"), tuple(
+            (name_of(rows), by, one.name, f"{one.n:,}", *map(_number, (one.before, one.after, one.success)))
+            for rows in _closely(given.runs) for by, each in names.items() for one in groups(rows, each)),
+            frozenset(range(3, 7)))
 
 
 # ---- curves
