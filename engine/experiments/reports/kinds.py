@@ -191,8 +191,9 @@ def _curves(given: Given) -> Iterator[Block]:
     from engine.experiments.epsilon import plots
 
     for reading, shown in _lines(given).items():
-        yield Heading(READINGS[reading].partition(":")[0].capitalize())
-        yield Words(f"{READINGS[reading]}.")
+        heading, _, explained = READINGS[reading].partition(": ")
+        yield Heading(heading.capitalize())
+        yield Words(f"{explained.capitalize()}.")
         for number, measure in enumerate(lines.measures(given.runs[0].classes), 1):
             name = f"{reading}-{number:02}-{'accuracy' if measure == ACCURACY else 'measure'}"
             yield Drawing(name, f"{measure} against epsilon, {reading}",
@@ -206,8 +207,9 @@ def _curves(given: Given) -> Iterator[Block]:
         counts = lines.histogram(zone, line.runs[0].labels[line.runs[0].attacked], list(map(eps_of, line.runs)))
         yield Drawing(f"smallest-{number:02}", "The smallest epsilon that flips each image",
                       partial(plots.smallest, line, counts, line.runs[0].classes), 0.8)
-        yield from table_of(lines.zone_table(line, zone))
-        yield from table_of(lines.smallest_table(line, counts, line.runs[0].classes))
+        for table in (lines.zone_table(line, zone), lines.smallest_table(line, counts, line.runs[0].classes)):
+            eps = ["holds" if np.isinf(one) else line.norm.text(one, ".4g") for one in table["eps"]]
+            yield from table_of(table.assign(eps=eps))
 
 
 # ---- transfers
