@@ -6,9 +6,8 @@ from dataclasses import replace
 import plotly.graph_objects as go
 import streamlit as st
 
-from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
-from engine.attacks.rows import Rows
+from engine.attacks.rows import Rows, joined
 from engine.attacks.spec import AttackSpec
 from engine.data import Dataset
 from engine.data.marks import MARKS, marked
@@ -16,11 +15,14 @@ from engine.data.splits import evenly
 from engine.errors import EngineError
 from engine.experiments.epsilon.curve import point_of, recalls
 from engine.experiments.epsilon.ladder import WORST, curves_of, curves_task
-from engine.experiments.onepicture import pace
 from engine.experiments.runs.repeating import Asked
 from engine.experiments.sources import opened
 from engine.experiments.sweeps import Sweep, evaluation_task, sweep_of
+from engine.experiments.units import rows_of, rows_task
 from engine.metrics.rates import interval
+from engine.work.jobs import Job, State, jobs
+from engine.work.kinds import Task
+from pages.exploring import following
 from pages.exploring.scope import SCOPE
 from pages.ui import charts, links, shell, sweeping
 from pages.ui.charts import counted, duration
@@ -34,6 +36,8 @@ IMAGES = 48
 # Seconds up to which the sample is attacked without a click, and that one batch may take then: the next click waits for
 # it.
 SOON, PIECE = 20.0, 1.5
+# What the session remembers: the sample that began by itself last, and the keys of those that gave way to another.
+BEGUN, GAVE_WAY = map(SCOPE.key, ("sample begun", "samples given up"))
 GRID = {"linf": (0.25, 0.5, 1, 2, 4, 8, 16), "l2": (0.1, 0.25, 0.5, 1, 2, 4, 8)}  # in the units of the slider
 
 
@@ -68,8 +72,7 @@ def _indices(data: Dataset, mask: str) -> list[int]:
 
 def _seconds(settings: Settings, runs: int = 1) -> float | None:
     """How long so many attacks on the sample take here, as far as that is known."""
-    at = pace.known(settings.model, settings.device)
-    attack = ATTACKS[settings.attack.attack](**settings.attack.params)
+    at, attack = following.pace_of(settings), following.attack_of(settings)
     if at is None or attack.learning_cost(1).queries:
         return None
     return runs * IMAGES * at.estimate(attack.cost())
@@ -89,11 +92,50 @@ def _time(seconds: float | None) -> str:
 
 def _matrices(settings: Settings) -> None:
     sample, seconds = _sample(settings, (settings.attack,)), _seconds(settings)
+    task = evaluation_task(sample, settings.device)
+    if (before := st.session_state.get(BEGUN)) is not None and before.key != task.key:
+        make_way()
+    if (runs := _already(sample, task)) is not None:
+        _matrices_of(settings, Known(task, runs))
+        return
+    if _soon(settings, seconds):
+        _begin(task)
     sweeping.inline(
-        SCOPE, "matrices", evaluation_task(sample, settings.device), lambda known: _matrices_of(settings, known),
+        SCOPE, "matrices", task, lambda known: _matrices_of(settings, known),
         explained=f"What the model says of {counted(len(sample.indices), 'image')} of the split "
                   f"'{settings.source.split}' before and after this attack.{_time(seconds)}",
-        label="Attack a sample", by_itself=_soon(settings, seconds))
+        label="Attack a sample")
+
+
+def _already(sample: Sweep, task: Task) -> list[Rows] | None:
+    """The one run, where nobody asked for just this but all its rows are there: the curve leaves some, and so do other
+    evaluations. A look at them is no work."""
+    if jobs().find(task) is not None:
+        return None
+    pieces = []
+    units, = sample.plan()
+    for unit in units:
+        kept = rows_task(unit, task.device).kept(jobs().store)
+        if kept is None:
+            return None
+        pieces.append(rows_of(kept))
+    return [joined(pieces)]
+
+
+def _begin(task: Task) -> None:
+    """Start what need not wait for a click, but not what the visitor has stopped."""
+    job, gave_way = jobs().find(task), st.session_state.setdefault(GAVE_WAY, set())
+    if job is None or (job.state is State.CANCELLED and job.key in gave_way):
+        gave_way.discard(task.key)
+        st.session_state[BEGUN] = jobs().submit(task, shell.owner())
+
+
+def make_way() -> None:
+    """What began by itself need not go on once something else is asked for. Its rows so far are kept."""
+    before: Job | None = st.session_state.get(BEGUN)
+    if before is not None and not before.state.over:
+        st.session_state.setdefault(GAVE_WAY, set()).add(before.key)
+        jobs().cancel(before, shell.owner())
 
 
 def _matrices_of(settings: Settings, known: Known) -> None:
