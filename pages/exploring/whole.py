@@ -33,11 +33,12 @@ from pages.ui.sweeping import Known
 from pages.ui.text import literal, plain
 
 IMAGES = 48
-# Seconds up to which the sample is attacked without a click, and that one batch may take then: the next click waits for
-# it.
-SOON, PIECE = 20.0, 1.5
-# What the session remembers: the sample that began by itself last, and the keys of those that gave way to another.
-BEGUN, GAVE_WAY = map(SCOPE.key, ("sample begun", "samples given up"))
+# Seconds up to which the sample is attacked without a click, that one batch may take then, as another visitor's click
+# waits for it, and for which nothing was turned before it begins.
+SOON, PIECE, REST = 20.0, 3.0, 1.0
+# What the session remembers: the sample that began by itself last, the keys of those that gave way to something else,
+# and the one that is about to begin.
+BEGUN, GAVE_WAY, NEXT = map(SCOPE.key, ("sample begun", "samples given up", "sample next"))
 GRID = {"linf": (0.25, 0.5, 1, 2, 4, 8, 16), "l2": (0.1, 0.25, 0.5, 1, 2, 4, 8)}  # in the units of the slider
 
 
@@ -98,8 +99,9 @@ def _matrices(settings: Settings) -> None:
     if (runs := _already(sample, task)) is not None:
         _matrices_of(settings, Known(task, runs))
         return
-    if _soon(settings, seconds):
-        _begin(task)
+    if _soon(settings, seconds) and _may_begin(task):
+        _after_a_rest(task)
+        return
     sweeping.inline(
         SCOPE, "matrices", task, lambda known: _matrices_of(settings, known),
         explained=f"What the model says of {counted(len(sample.indices), 'image')} of the split "
@@ -122,12 +124,21 @@ def _already(sample: Sweep, task: Task) -> list[Rows] | None:
     return [joined(pieces)]
 
 
-def _begin(task: Task) -> None:
-    """Start what need not wait for a click, but not what the visitor has stopped."""
-    job, gave_way = jobs().find(task), st.session_state.setdefault(GAVE_WAY, set())
-    if job is None or (job.state is State.CANCELLED and job.key in gave_way):
-        gave_way.discard(task.key)
-        st.session_state[BEGUN] = jobs().submit(task, shell.owner())
+def _may_begin(task: Task) -> bool:
+    """Whether nobody has asked for it, nor stopped it: it may have given way to something else."""
+    job = jobs().find(task)
+    return job is None or (job.state is State.CANCELLED and job.key in st.session_state.get(GAVE_WAY, ()))
+
+
+@st.fragment(run_every=REST)
+def _after_a_rest(task: Task) -> None:
+    """Begins, once nothing has been turned for a moment: a slider on its way is not to wait for samples."""
+    session = st.session_state
+    rested, session[NEXT] = session.get(NEXT) == task.key, task.key
+    if rested:
+        session[BEGUN] = jobs().submit(task, shell.owner())
+        st.rerun()
+    st.caption("The sample is attacked in a moment.")
 
 
 def make_way() -> None:
