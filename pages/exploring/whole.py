@@ -136,6 +136,7 @@ def _after_a_rest(task: Task) -> None:
     session = st.session_state
     rested, session[NEXT] = session.get(NEXT) == task.key, task.key
     if rested:
+        session.get(GAVE_WAY, set()).discard(task.key)  # from now on it is the visitor's to stop
         session[BEGUN] = jobs().submit(task, shell.owner())
         st.rerun()
     st.caption("The sample is attacked in a moment.")

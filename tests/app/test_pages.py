@@ -17,7 +17,7 @@ from engine.experiments.onepicture.explore import explore_task, warm_task
 from engine.experiments.sources import Source, picture
 from engine.params import params_of
 from engine.work.jobs import Job, State, jobs
-from pages.exploring import following
+from pages.exploring import against_eps, following
 from pages.exploring.run import Run
 from pages.ui.runs import Settings
 
@@ -179,6 +179,7 @@ def test_a_quick_attack_follows_epsilon_until_the_visitor_turns_that_off(first: 
     known = {("phantom-cxr/resnet18", "auto"): pace.Pace(1e-3)}
     monkeypatch.setattr(pace, "learn", lambda *spent: None)
     monkeypatch.setattr(pace, "_known", known)
+    monkeypatch.setattr(against_eps, "AT_ONCE", 0.0)
     app = settled(opened())
     app.select_slider(key="explore.eps").set_value(0.1).run()
     app = settled(app)
