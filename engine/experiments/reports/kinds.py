@@ -182,9 +182,7 @@ def _curve_remarks(given: Given) -> Iterator[str]:
     if by_reading.keys() == {WORST} and not all(build(ATTACKS[rows.spec.attack], rows.spec.params).straight
                                                 for rows in given.runs):
         yield f"The worst case is {ASSUMED}."
-    paid = by_reading.get(INDEPENDENT) or by_reading[WORST]
-    if saved := lines.saved([rows for line in paid for rows in line.runs]):
-        yield saved
+    yield from filter(None, map(lines.saved, by_reading.get(INDEPENDENT) or by_reading[WORST]))
 
 
 def _curves(given: Given) -> Iterator[Block]:
