@@ -175,7 +175,7 @@ def test_the_picture_is_explained_in_words() -> None:
     said = against_eps.sentence(points([0.1, 0.2, 0.7, 0.9]), 6.0, LINF)
     assert "between **0.5/255** and **1/255**" in said and "from about **6/255** on" in said
     assert "the eye needs 6 times as much" in said
-    assert "holds at everything that was tried, up to 2/255" in against_eps.sentence(points([0.1] * 4), None, LINF)
+    assert "holds at everything that was tried, up to **2/255**" in against_eps.sentence(points([0.1] * 4), None, LINF)
 
 
 def test_the_figure_marks_flip_chosen_eps_and_eye() -> None:

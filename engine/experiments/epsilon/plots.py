@@ -32,7 +32,7 @@ def curves(drawn: Sequence[Line], measure: str, title: str = "") -> Figure:
         known = [(shown, found.value, found.low, found.high) for shown, rows in zip(line.shown, line.runs, strict=True)
                  if (found := measured(rows, measure)).value is not None]
         if known:
-            plots.band(axes, known, line.name, line.number)  # type: ignore[arg-type]
+            plots.band(axes, known, line.name, line.number)
         if measure == ACCURACY and line.rising:
             axes.plot([line.shown[place] for place in line.rising],
                       [measured(line.runs[place], measure).value for place in line.rising], "^", markersize=9,

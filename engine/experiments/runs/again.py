@@ -17,13 +17,13 @@ from engine.experiments.runs.kept import Kept, device_of, read
 from engine.experiments.runs.pictures import spec_of
 from engine.experiments.runs.repeating import Asked, asked
 from engine.work.kinds import KINDS, Bench, Task, kind, to_the_end
-from engine.work.results import Result
+from engine.work.specs import from_json, to_json
 from engine.work.store import Payload, Store
 from engine.zoo.registry import models
 
 
 @dataclass(frozen=True)
-class Repeated(Result):
+class Repeated:
     """How a run came out once more: whether every row is the `same` to the last bit, and how many of the predictions
     of attacked images, `of` so many, `differ`. `key` is that of the run as it was computed here."""
 
@@ -44,7 +44,7 @@ def _again(kept: Kept, bench: Bench) -> Generator[None, None, Repeated]:
     task = Task(kept.entry.kind, spec_of(kept), kept.entry.title, device_of(kept.runs[0]))
     with tempfile.TemporaryDirectory() as folder:
         apart = Store(Path(folder))
-        payload = yield from KINDS[task.kind].work(task.spec, replace(
+        payload = yield from KINDS[task.kind].steps(task.spec, replace(
             bench, device=task.device, store=apart, recall=lambda one: one.kept(apart), unkept={}))
     if not bench.store.has(task.key):
         bench.keep(task, payload)
@@ -89,20 +89,25 @@ class Repeating:
 
 
 def repeating_task(kept: Kept, turn: int) -> Task:
-    """The long job whose payload `Repeated.of` reads."""
+    """The long job whose payload `repeated_of` reads."""
     return Task("repeated", Repeating(kept.entry.key, turn), f"once more: {kept.entry.title}",
                 device_of(kept.runs[0]))
+
+
+def repeated_of(payload: Payload) -> Repeated:
+    """How a run came out once more, as it is kept; raises EngineError for what is no such result."""
+    return from_json(Repeated, payload.facts)
 
 
 def repetitions(store: Store, kept: Kept) -> list[tuple[float, Repeated]]:
     """How the run came out each time that it was computed once more, and when, the first first."""
     found: list[tuple[float, Repeated]] = []
     while (payload := (task := repeating_task(kept, len(found))).kept(store)) is not None:
-        found.append((store.entry(task.key).created, Repeated.of(payload)))
+        found.append((store.entry(task.key).created, repeated_of(payload)))
     return found
 
 
-@kind("repeated", Repeating, reads=Repeated.of)
+@kind("repeated", Repeating, reads=repeated_of)
 def _repeated(repeating: Repeating, bench: Bench) -> Generator[None, None, Payload]:
     bench.progress.report(0.0, "planning")
-    return (yield from _again(read(bench.store, repeating.run), bench)).payload()
+    return Payload(to_json((yield from _again(read(bench.store, repeating.run), bench))), {})
