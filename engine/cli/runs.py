@@ -293,14 +293,17 @@ def _write(out: Path, write: Any) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     from engine.cli.options import bench
-    from engine.cli.output import shown_progress
+    from engine.cli.output import remark, shown_progress
     from engine.experiments.reports.given import missing_of
     from engine.experiments.reports.reporting import checked, made
 
     store, out = kept_store(), expanded(arguments.out)
     kept, form = _read(arguments.key, store), checked(out.suffix.lower().removeprefix("."))
     for task in () if arguments.quick else missing_of(store, kept).tasks:
-        bench(argparse.Namespace(device=task.device)).result(task)
+        try:
+            bench(argparse.Namespace(device=task.device)).result(task)
+        except EngineError as error:  # such as a device that is not here
+            remark(f"something is left out of the report: {shortened(str(error))}")
     file = made(store, kept, form, shown_progress().report)
     _write(out, lambda aside: aside.write_bytes(file))
     if arguments.json:

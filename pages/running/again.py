@@ -35,9 +35,9 @@ def _why_not(kept: Kept) -> str:
 
 def outcome(store: Store, kept: Kept) -> None:
     """How far it is, or how it came out the last time."""
-    key, found = kept.entry.key, repetitions(store, kept)
     if _why_not(kept):
         return
+    key, found = kept.entry.key, repetitions(store, kept)
     job = jobs().find(repeating_task(kept, len(found)))
     if job is not None and not job.state.over:
         with st.container(horizontal=True, vertical_alignment="center"):
