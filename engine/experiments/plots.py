@@ -76,7 +76,13 @@ def shares(axes: Axes, across: bool = False) -> None:
 
 
 def logarithmic(axes: Axes, upright: bool = False) -> None:
-    """Numbers of queries (and, if `upright`, sizes) on logarithmic axes, written out."""
+    """Numbers of queries (and, if `upright`, sizes, where there are any) on logarithmic axes, written out."""
+    queries = np.concatenate([line.get_xdata() for line in axes.lines])
+    axes.set_xlim(queries.min() / 1.1, queries.max() * 1.1)  # whatever is drawn there, as it may be nothing
+    if upright and not any(np.isfinite(line.get_ydata()).any() for line in axes.lines):
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "none so far", transform=axes.transAxes, ha="center", color=FAINT)
+        upright = False
     for axis, leads in (("x", (1,)), ("y", (1, 2, 5)))[:1 + upright]:
         getattr(axes, f"set_{axis}scale")("log")
         own = getattr(axes, f"{axis}axis")

@@ -141,3 +141,10 @@ def test_the_same_curves_give_the_same_file() -> None:
     assert b"<svg" in files["svg"] and files["png"].startswith(b"\x89PNG")
     save(lambda: static.curves(curves), "svg", letters := io.BytesIO())
     assert b">1,000<" in letters.getvalue() and b"$" not in letters.getvalue(), "ticks are written out"
+
+
+def test_walks_that_fooled_nobody_are_drawn_too() -> None:
+    never = query_curve(made_up([], []), [10, 1000])
+    for curves in ([never], [curve(), query_curve(made_up([], [], spec=SQUARE), [10, 1000])]):
+        assert drawn(lambda curves=curves: static.curves(curves), "svg").startswith(b"<svg")  # type: ignore[misc]
+    assert query_curve(made_up([], wrong=(0,)), [10]).attacked == 0
