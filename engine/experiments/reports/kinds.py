@@ -227,8 +227,9 @@ def _transfer_words(given: Given) -> Iterator[str]:
         yield said
 
 
-def _transfer_remarks(given: Given) -> Iterator[str]:
-    yield from transfer_words.remarks(given.spec, given.runs)
+def _no_remarks(given: Given) -> Iterator[str]:
+    """What the runs themselves warn of is said of every kind."""
+    return iter(())
 
 
 def _transfer(given: Given) -> Iterator[Block]:
@@ -274,8 +275,8 @@ def _query_words(given: Given) -> Iterator[str]:
 
 def _query_remarks(given: Given) -> Iterator[str]:
     curves = _query_curves(given)
-    for curve, name in zip(curves, names_of(curves), strict=True):
-        yield from (f"{name}: {warning}" for warning in curve.warnings)
+    for walks, curve, name in zip(given.walks, curves, names_of(curves), strict=True):
+        yield from (f"{name}: {warning}" for warning in curve.warnings if warning not in walks.warnings)
 
 
 def _queries(given: Given) -> Iterator[Block]:
@@ -300,7 +301,7 @@ def _strip(film: Film, data: Dataset | None, walks: Rows) -> tuple[Photo, ...]:
         Photo(images.image_png(data.image(film.index)), f"Original: {data.item_name(film.index)}, true class "
                                                         f"{data.classes[int(data.labels[film.index])]}"),)
     return (*original, *(Photo(images.image_png(np.asarray(frame, np.float32)),
-                               f"after {queries:,} queries: {norm.noun} {norm.text(size, '.3g')}")
+                               f"after {queries:,} queries: {norm.noun.partition(',')[0]} {norm.text(size, '.3g')}")
                          for queries, size, frame in zip(film.queries, film.sizes, film.frames, strict=True)))
 
 
@@ -312,6 +313,6 @@ def in_rows(strips: Sequence[tuple[Photo, ...]]) -> tuple[tuple[Photo, ...], ...
 _PARTS = {
     "evaluation": Parts(_evaluation_words, _evaluation_remarks, _evaluation),
     "curves": Parts(_curve_words, _curve_remarks, _curves),
-    "transfer": Parts(_transfer_words, _transfer_remarks, _transfer),
+    "transfer": Parts(_transfer_words, _no_remarks, _transfer),
     "query-curve": Parts(_query_words, _query_remarks, _queries),
 }
