@@ -11,6 +11,7 @@ from engine.data import DATASETS, PATHS, Dataset, DatasetInfo, find
 from engine.data.classmap import fits, likeness, match
 from engine.data.upload import read_upload, save_upload
 from engine.errors import EngineError, UnknownName
+from engine.experiments.openings import DATASET
 from engine.experiments.sources import Source, opened, picture
 from engine.zoo.registry import ModelEntry, model_card, model_digest, models, reads_as_file
 from pages.ui import consent, runs
@@ -23,7 +24,6 @@ from pages.ui.text import plain
 
 PAGE = 8
 THUMBNAIL = 96
-DEFAULT_DATASET = "phantom-cxr"
 # What a newcomer sees first: a pneumonia whose diagnosis flips to normal.
 FIRST_PICTURE = {"phantom-cxr": 8}
 # What is no widget's: which picture, which upload, which page of thumbnails, what an upload did wrong.
@@ -33,7 +33,7 @@ INDEX, UPLOAD, COMPANY, FIRST, TROUBLE = "index", "upload", "company", "first", 
 def dataset(address: Address) -> tuple[Dataset, str]:
     """The chosen data set's chosen split; raises EngineError where it is not here."""
     key = address.scope.control("dataset")
-    seed = address.seed("dataset", key, _dataset_name, DEFAULT_DATASET, lambda name: isinstance(name, str))
+    seed = address.seed("dataset", key, _dataset_name, DATASET, lambda name: isinstance(name, str))
     names = list(dict.fromkeys([*DATASETS, address.current(key)]))
     name: str = st.selectbox("Data set", names, place(names, seed), key=key, format_func=_title,
                              accept_new_options=True, on_change=_typed, args=(key,),
@@ -186,10 +186,11 @@ def is_path(name: object) -> bool:
 
 def fitting(info: DatasetInfo) -> list[ModelEntry]:
     """Models that know these classes by name; first those trained on this data set, then those with no other class,
-    small networks before large ones."""
+    those that come with the program (of which there are examples) before one's own, small networks before large
+    ones."""
     fitting = [entry for entry in models() if fits(info.classes, entry.card.classes)]
     return sorted(fitting, key=lambda e: (e.card.dataset != info.name, len(e.card.classes) > len(info.classes),
-                                          e.card.arch != "resnet18", e.name))
+                                          not e.bundled, e.card.arch != "resnet18", e.name))
 
 
 def _no_model(info: DatasetInfo) -> str:
