@@ -38,6 +38,15 @@ class Header:
     burned_in: bool | None = None
     lossy: bool = False
 
+    @property
+    def before_sharing(self) -> str:
+        """What must be looked for in the picture before a file with it is given away, in a sentence; or nothing."""
+        if self.burned_in is False:
+            return ""
+        known = "says that text is burned into it" if self.burned_in else "does not say whether text is burned into it"
+        return (f"The header of the DICOM file is de-identified, the picture is as it was, and the original {known}: "
+                "look for names and dates in it before you share the file.")
+
 
 @dataclass(frozen=True, eq=False)
 class Shown:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.linalg import LinearOperator, cg
 
 from engine import digest
 from engine.data.levels import levels_of, shrinking, square
 from engine.data.scan import Header
 from engine.data.windows import Grid
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+MARK = "ADVERSARIAL - RESEARCH"  # what files say that are given away
 ROUNDS = 2  # the second makes up for what the first would have moved beyond black and white
 STEPS, NEAR = 30, 1e-3  # of the search for the least change, and how near to it is near enough
 LITTLE = 1e-3
@@ -48,6 +51,8 @@ class Stored:
 
         What lies beyond the ends of the window stays as it is: it would have to leap before anybody saw anything.
         """
+        from scipy.sparse import csr_array  # takes a while to import
+
         down, across = (csr_array(shrinking(length)) for length in self.pixels.shape)
         large, movable = self.grid.of(self.pixels).astype(np.float64), self.grid.movable(self.pixels)
         change = image[0].astype(np.float64) - self.seen(self.pixels)[0]
@@ -63,6 +68,8 @@ class Stored:
 def _least(down: csr_array, across: csr_array, movable: np.ndarray, change: np.ndarray) -> np.ndarray:
     """The least change [H, W] of the `movable` pixels that shrinking makes into `change` [S, S]: shrinking is linear,
     rows and columns apart. Where hardly any may move it is left at less."""
+    from scipy.sparse.linalg import LinearOperator, cg
+
     def spread(small: np.ndarray) -> np.ndarray:
         return (down.T @ small.reshape(change.shape) @ across) * movable
 

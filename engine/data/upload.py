@@ -15,6 +15,7 @@ from engine.data.levels import fractions, levels_of, pieces, square
 from engine.data.raster import enough_memory, open_raster, to_levels
 from engine.data.scan import Frame, Scan, read_scan, write_scan
 from engine.data.stored import Stored
+from engine.data.windows import Look, Meaning, looked_at
 from engine.disk import advice, replacing
 from engine.errors import EngineError
 from engine.home import home
@@ -210,13 +211,32 @@ def _keep(path: Path, write: Callable[[Path], None]) -> None:
 @dataclass(frozen=True)
 class Choices:
     """What of a kept upload there is to choose: a `kind` ("frame" or "slice") of so many, counted from 1, of which
-    `middle` is shown first, and the ways of looking at it by their names, with words for each (none: it is shown as it
-    is)."""
+    `middle` is shown first, and the ways of looking at the one that is `shown` (None: it is shown as it is)."""
 
-    kind: str
-    frames: int
-    middle: int
-    windows: Mapping[str, str]
+    kind: str = "frame"
+    frames: int = 1
+    middle: int = 1
+    shown: Frame | None = None
+
+    @property
+    def windows(self) -> Mapping[str, str]:
+        """The ways of looking at it by their names, with words for each."""
+        return {} if self._meaning is None else self._meaning.offered
+
+    @property
+    def unit(self) -> str:
+        """What windows are told in."""
+        return "HU" if self._meaning is not None and self._meaning.unit == "HU" else "value"
+
+    def look(self, name: str) -> Look:
+        """What a window's name or numbers stand for; raises EngineError."""
+        if self.shown is None or self._meaning is None:
+            raise EngineError("this upload is shown as it is, without a window")
+        return looked_at(self._meaning, self.shown.stored, name)
+
+    @property
+    def _meaning(self) -> Meaning | None:
+        return self.shown and self.shown.meaning
 
 
 @enough_memory("this kept upload")
@@ -224,9 +244,8 @@ def choices_of(name: str, frame: int = 0) -> Choices:
     """What there is to choose of the upload kept under this digest; raises EngineError."""
     kept = _kept(name)
     if not isinstance(kept, Scan):
-        return Choices("frame", 1, 1, {})
-    meaning = kept.frame(frame).meaning
-    return Choices(kept.kind, len(kept), kept.middle, {} if meaning is None else meaning.offered)
+        return Choices()
+    return Choices(kept.kind, len(kept), kept.middle, kept.frame(frame))
 
 
 @enough_memory("this kept upload")

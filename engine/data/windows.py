@@ -210,6 +210,7 @@ class Grid:
     low + 1, ...; those from `first` to `last` may be stored. A stored value more or less is a `step` in `unit`."""
 
     meaning: Meaning
+    look: Look
     low: int
     shown: np.ndarray = field(repr=False)
 
@@ -294,7 +295,7 @@ def grid_of(meaning: Meaning, look: Look, dtype: np.dtype) -> Grid | None:
     if dtype.kind not in "iu" or dtype.itemsize > 2:
         return None
     low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
-    return Grid(meaning, low, shades(meaning, look, np.arange(low, high + 1)))
+    return Grid(meaning, look, low, shades(meaning, look, np.arange(low, high + 1)))
 
 
 def shades(meaning: Meaning, look: Look, stored: np.ndarray) -> np.ndarray:
