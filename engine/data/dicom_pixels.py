@@ -132,6 +132,8 @@ def decoded(source: Dataset, index: int, decoders: Decoders) -> np.ndarray:
     plain = int(source.Rows) * int(source.Columns) * bytes_each(source)
     if syntax == uid.RLELossless and len(encoded) > plain + plain // 64 + 4096:  # more than RLE can need: a bomb
         raise EngineError(DAMAGED)
+    if _size_inside(encoded) > int(source.Rows) * int(source.Columns):  # another bomb
+        raise EngineError(DAMAGED)
     if (here := _decode_here(decoder, plugins, source, encoded, index)) is not None:
         return here
     # In a process of its own, with limits to its time and memory: RLE, too, unpacks to more than the picture.
@@ -139,6 +141,17 @@ def decoded(source: Dataset, index: int, decoders: Decoders) -> np.ndarray:
     if others and (apart := decoders.decode(_options(decoder, others, source), encapsulate([encoded]))) is not None:
         return apart
     raise EngineError(_undecoded(decoder, plugins))
+
+
+def _size_inside(encoded: bytes) -> int:
+    """How many pixels a JPEG or JPEG-LS frame says by itself that it has; 0 where it says nothing."""
+    at = 2
+    while encoded[:2] == b"\xff\xd8" and encoded[at : at + 1] == b"\xff" and at + 9 <= len(encoded):
+        marker = encoded[at + 1]
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            return int.from_bytes(encoded[at + 5 : at + 7]) * int.from_bytes(encoded[at + 7 : at + 9])
+        at += 2 + int.from_bytes(encoded[at + 2 : at + 4])
+    return 0
 
 
 def _undecoded(decoder: Decoder, tried: list[str]) -> str:

@@ -17,6 +17,9 @@ from engine.data.windows import Grid, Look, Meaning, Table, Window, grid_of, loo
 from engine.errors import EngineError
 
 
+KEPT_DAMAGED = "this kept upload is damaged; upload the picture again"
+
+
 @dataclass(frozen=True)
 class Header:
     """What is kept of a header: numbers, and words from DICOM's own lists. None tells who it is, where, or when.
@@ -169,10 +172,15 @@ def read_scan(path: Path) -> Scan:
     frames = tuple(facts["frames"])
 
     def read(index: int) -> np.ndarray:
-        with np.load(path, allow_pickle=False) as kept:
-            pixels = kept[f"frame{index}"]
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                pixels = kept[f"frame{index}"]
+        except MemoryError:
+            raise
+        except Exception:  # whatever a file cut short or overwritten brings about
+            raise EngineError(KEPT_DAMAGED) from None
         if digest.of_arrays(pixels) != frames[index]["pixels"]:
-            raise EngineError("this kept upload is damaged; upload the picture again")
+            raise EngineError(KEPT_DAMAGED)
         return pixels
 
     return Scan(frames, tuple(facts["notes"]), facts["kind"], read)

@@ -13,7 +13,7 @@ from engine import digest
 from engine.data.base import SIZE, StoredUnits
 from engine.data.levels import fractions, levels_of, pieces, square
 from engine.data.raster import enough_memory, open_raster, to_levels
-from engine.data.scan import Frame, Scan, read_scan, write_scan
+from engine.data.scan import KEPT_DAMAGED, Frame, Scan, read_scan, write_scan
 from engine.data.stored import Stored
 from engine.data.windows import Look, Meaning, looked_at
 from engine.disk import advice, replacing
@@ -21,7 +21,7 @@ from engine.errors import EngineError
 from engine.home import home
 
 MAX_BYTES = 64 * 2**20
-ZIP_START = b"PK\x03\x04"
+ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 RASTER_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 DISTORTED = 1.1  # a side ratio beyond which stretching to a square is worth a word
 
@@ -94,6 +94,10 @@ def _is_raster(data: bytes) -> bool:
     return data[128:132] != b"DICM" and data.startswith(RASTER_STARTS)
 
 
+def _is_zip(data: bytes) -> bool:
+    return data[128:132] != b"DICM" and data.startswith(ZIP_STARTS)
+
+
 def _is_dicom(data: bytes, suffix_hint: str) -> bool:
     from engine.data.dicom import looks_like_dicom  # pydicom takes a while to import
 
@@ -102,7 +106,7 @@ def _is_dicom(data: bytes, suffix_hint: str) -> bool:
 
 def is_private(data: bytes, suffix_hint: str = "") -> bool:
     """Whether a file may be a patient's, so that not even its name is to be shown."""
-    return data.startswith(ZIP_START) or (not _is_raster(data) and _is_dicom(data, suffix_hint))
+    return _is_zip(data) or (not _is_raster(data) and _is_dicom(data, suffix_hint))
 
 
 @enough_memory("this file")
@@ -113,7 +117,7 @@ def take_upload(files: Sequence[tuple[bytes, str]]) -> str:
     data, suffix = files[0]
     if len(files) > 1:
         return save_scan(_series(data for data, _ in files))
-    if data.startswith(ZIP_START):
+    if _is_zip(data):
         from engine.data.series import unzipped
 
         return save_scan(_series(unzipped(data)))
@@ -273,9 +277,9 @@ def _kept(name: str) -> Upload | Scan:
     except OSError as error:
         raise EngineError(f"this kept upload cannot be read ({error.strerror}); upload the picture again") from None
     except Exception:  # whatever a file cut short or overwritten brings about
-        raise EngineError(_KEPT_DAMAGED) from None
+        raise EngineError(KEPT_DAMAGED) from None
     if upload.digest != name:
-        raise EngineError(_KEPT_DAMAGED)
+        raise EngineError(KEPT_DAMAGED)
     return upload
 
 
@@ -284,6 +288,3 @@ def _upload_in(kept: Mapping[str, np.ndarray]) -> Upload:
     units = facts["stored_units"] and StoredUnits(**facts["stored_units"])
     return Upload(kept["image"], kept["full"], facts["steps"], units,
                   tuple(facts["notes"]), facts["modality"], facts["frame"], facts["frames"])
-
-
-_KEPT_DAMAGED = "this kept upload is damaged; upload the picture again"

@@ -35,8 +35,8 @@ class Window:
         if not (abs(self.centre) < LARGEST and narrowest < self.width < LARGEST):
             raise EngineError(f"a window of width {self.width:g} at {self.centre:g} shows nothing; its width must be "
                               f"more than {narrowest:g}")
-        if not (self.curve == "sigmoid" or np.float32(self.ends[1] - self.ends[0]) > 0):
-            raise EngineError(f"a window of width {self.width:g} is too narrow; make it wider")
+        if not self.ends[0] < self.ends[1]:
+            raise EngineError(f"a window of width {self.width:g} at {self.centre:g} is too narrow; make it wider")
 
     @property
     def ends(self) -> tuple[float, float]:

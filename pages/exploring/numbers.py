@@ -38,8 +38,8 @@ def show(run: Run) -> None:
         st.caption(plain(
             f"The file stores whole values, a step of which is {file.step:.3g} {file.unit}, "
             f"{_finer(file.finer)}. Written into its own {file.columns} x {file.rows} pixels no value moves by more "
-            f"than {file.largest:.4g} {file.unit}: pixels of the file have to move further than those of the picture that "
-            "models see, as shrinking it evens them out. What lies beyond the window's ends stays as it is."))
+            f"than {file.largest:.4g} {file.unit}: pixels of the file have to move further than those of the picture "
+            "that models see, as shrinking it evens them out. What lies beyond the window's ends stays as it is."))
 
 
 def _finer(times: float) -> str:
