@@ -16,7 +16,6 @@ from engine.data.base import StoredUnits
 from engine.data.windows import Grid, Look, Meaning, Table, Window, grid_of, looked_at, shades, units_of
 from engine.errors import EngineError
 
-
 KEPT_DAMAGED = "this kept upload is damaged; upload the picture again"
 
 

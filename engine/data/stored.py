@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MARK = "ADVERSARIAL - RESEARCH"  # what files say that are given away
 ROUNDS = 2  # the second makes up for what the first would have moved beyond black and white
-STEPS, NEAR = 30, 1e-3  # of the search for the least change, and how near to it is near enough
+STEPS, NEAR = 30, 1e-2  # of the search for the least change, and how near to it is near enough
 LITTLE = 1e-3
 FURTHEST = 8  # times further than a pixel that models see may one of the file move
 
@@ -60,8 +60,11 @@ class Stored:
         low, high = np.maximum(large - furthest, 0), np.minimum(large + furthest, 1)
         for _ in range(ROUNDS):
             large += _least(down, across, movable, wanted - down @ large @ across.T)
-            movable &= (large > low) & (large < high)
+            inside = (large > low) & (large < high)
             np.clip(large, low, high, out=large)
+            if inside[movable].all():
+                break
+            movable &= inside
         return self.grid.stored(large, self.pixels)
 
 

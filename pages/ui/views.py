@@ -83,7 +83,6 @@ def _by_hand(address: Address, key: str, name: str, window: Window, choices: Cho
         force(key, str(turned))
 
     left, right = st.columns(2)
-    left.number_input(f"Centre, {choices.unit}", value=round(window.centre, 6), step=step, format="%.6g", key=centre,
-                      on_change=follow)
-    right.number_input(f"Width, {choices.unit}", value=round(window.width, 6), step=step, format="%.6g", key=width,
-                       on_change=follow)
+    for column, title, value, one in ((left, "Centre", window.centre, centre), (right, "Width", window.width, width)):
+        column.number_input(f"{title}, {choices.unit}", value=round(float(value), 6), step=step, format="%.6g", key=one,
+                            on_change=follow)
