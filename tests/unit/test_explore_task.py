@@ -155,8 +155,8 @@ def test_a_dicom_is_judged_in_the_values_of_its_file_too(network: Classifier, pe
     import torch
 
     levels = gradient(12, (260, 250)) // 2
-    name = take_upload([(dicom(levels, bits=12, Modality="CT", RescaleSlope=2, RescaleIntercept=-1024, WindowCenter=1024,
-                               WindowWidth=4097), ".dcm")])
+    name = take_upload([(dicom(levels, bits=12, Modality="CT", RescaleSlope=2, RescaleIntercept=-1024,
+                               WindowCenter=1024, WindowWidth=4097), ".dcm")])
     source = Source("phantom-cxr", "test", upload=name)
     explored, stored = Explored.of(run(source)), picture(source).stored
     assert stored is not None and explored.in_file is not None
@@ -171,7 +171,7 @@ def test_a_dicom_is_judged_in_the_values_of_its_file_too(network: Classifier, pe
 
 
 def test_every_window_is_a_picture_of_its_own(perturbscope_home) -> None:
-    name = take_upload([(dicom(np.stack([gradient(12)] * 2), bits=12, WindowCenter=2048, WindowWidth=4096), ".dcm")])
+    name = take_upload([(dicom(np.stack([gradient(12)] * 2), bits=12, WindowCenter=1500, WindowWidth=3000), ".dcm")])
     sources = [Source("phantom-cxr", "test", upload=name, frame=frame, window=window)
                for frame, window in ((0, ""), (0, "full"), (0, "1000/500"), (2, "1000/500"))]
     keys = [explore_task(source, MODEL, pgd(), "cpu").key for source in sources]
