@@ -15,10 +15,9 @@ from engine.data.dicom import BURNED_IN, frame_of, opened, scan_in
 from engine.data.dicom_pixels import Decoders, decoding, frames_in
 from engine.data.raster import MAX_DECODED, enough_memory
 from engine.data.scan import Frame, Scan, scan_of
+from engine.data.upload import MOST_BYTES, MOST_FILES
 from engine.errors import EngineError
 
-MOST_FILES = 4000
-MOST_UNPACKED = 1024 * 2**20  # bytes, of all files together
 _PLAIN_ZIP = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _REFUSED = "this ZIP file is refused"
 
@@ -59,8 +58,8 @@ def _check(members: list[zipfile.ZipInfo]) -> None:
         raise EngineError("this ZIP file is empty; choose another")
     if len(members) > MOST_FILES:
         raise EngineError(f"{_REFUSED}: it holds {len(members):,} files, and at most {MOST_FILES:,} are read")
-    if (size := sum(member.file_size for member in members)) > MOST_UNPACKED:
-        raise EngineError(f"{_REFUSED}: it unpacks to {size / 2**20:,.0f} MiB, and at most {MOST_UNPACKED // 2**20:,} "
+    if (size := sum(member.file_size for member in members)) > MOST_BYTES:
+        raise EngineError(f"{_REFUSED}: it unpacks to {size / 2**20:,.0f} MiB, and at most {MOST_BYTES // 2**20:,} "
                           "are read; pack fewer slices")
     for member in members:
         parts = member.filename.replace("\\", "/").split("/")

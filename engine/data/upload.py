@@ -20,7 +20,8 @@ from engine.disk import advice, replacing
 from engine.errors import EngineError
 from engine.home import home
 
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = 64 * 2**20  # of a picture
+MOST_FILES, MOST_BYTES = 4000, 1024 * 2**20  # of a series, together and unpacked
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 RASTER_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 DISTORTED = 1.1  # a side ratio beyond which stretching to a square is worth a word
@@ -114,6 +115,11 @@ def take_upload(files: Sequence[tuple[bytes, str]]) -> str:
     """Read and keep what somebody brings along, and return its digest: a picture, a DICOM file with all its frames, or,
     as several files or as a ZIP, the slices of a series. Each file has its bytes and its name's suffix. Raises
     EngineError."""
+    if not files:
+        raise EngineError("there is no file; choose a picture, a ZIP or a folder of slices")
+    if len(files) > MOST_FILES or sum(len(data) for data, _ in files) > MOST_BYTES:
+        raise EngineError(f"these are more than {MOST_FILES:,} files, or more than {MOST_BYTES // 2**20:,} MiB; choose "
+                          "fewer slices")
     data, suffix = files[0]
     if len(files) > 1:
         return save_scan(_series(data for data, _ in files))

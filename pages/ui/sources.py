@@ -305,7 +305,7 @@ def _sprite(name: str, split: str, numbers: Sequence[int]) -> str:
 
 
 ONE, FOLDER = "Files", "A folder"
-UPLOAD_MIB = 512  # of all files together; a picture alone has limits of its own
+UPLOAD_MIB = 256  # of a ZIP; a picture alone, and all files together, have limits of their own
 
 
 def _uploader(scope: Scope, chosen: Source) -> None:

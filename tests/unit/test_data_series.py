@@ -115,10 +115,10 @@ def test_bombs_are_refused_before_they_unpack(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(EngineError, match="holds 4,001 files"):
         list(unzipped(zipped({str(n): b"" for n in range(4001)}, how=zipfile.ZIP_STORED)))
     bomb = zipped({"a": b"\0" * 2**20})
-    monkeypatch.setattr(series, "MOST_UNPACKED", 2**20 - 1)
+    monkeypatch.setattr(series, "MOST_BYTES", 2**20 - 1)
     with pytest.raises(EngineError, match="unpacks to 1 MiB"):
         list(unzipped(bomb))
-    monkeypatch.setattr(series, "MOST_UNPACKED", 2**20)
+    monkeypatch.setattr(series, "MOST_BYTES", 2**20)
     lying = bomb.replace((2**20).to_bytes(4, "little"), (2**10).to_bytes(4, "little"))
     with pytest.raises(EngineError, match=r"damaged|more than it says"):
         list(unzipped(lying))
