@@ -32,10 +32,10 @@ class Header:
     body_part: str = ""
     view: str = ""
     laterality: str = ""
-    spacing: tuple[float, float] | None = None
+    spacing: tuple[float, ...] | None = None
     aspect: float = 1.0
     thickness: float | None = None
-    position: tuple[float, float, float] | None = None
+    position: tuple[float, ...] | None = None
     orientation: tuple[float, ...] | None = None
     burned_in: bool | None = None
     lossy: bool = False
@@ -104,7 +104,8 @@ class Frame:
 
 def frame_from(facts: dict[str, Any], stored: np.ndarray) -> Frame:
     """The frame that has these facts."""
-    header = {name: tuple(value) if isinstance(value, list) else value for name, value in facts["header"].items()}
+    header: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
+                              for name, value in facts["header"].items()}
     return Frame(stored, facts["bits"], facts["meaning"] and _meaning(facts["meaning"]), Header(**header))
 
 

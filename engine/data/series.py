@@ -134,12 +134,13 @@ def _largest(slices: list[Slice], left_out: int) -> Scan:
     counts = Counter(one.series for one in slices)
     series, count = counts.most_common(1)[0]
     chosen = sorted((one for one in slices if one.series == series), key=lambda one: one.place)
-    known = all(one.frame.header.position for one in chosen)
-    notes = [f"{count} slices, sorted by {'position' if known else 'number: their positions are not known'}"]
+    notes = []
+    if len(chosen) > 1 and not all(one.frame.header.position for one in chosen):
+        notes.append("the slices are sorted by number: their positions are not known")
     if len(counts) > 1:
         notes.append(f"{len(counts) - 1} smaller series of {len(slices) - count} slices left out")
     if left_out:
         notes.append(f"{left_out} files that are no DICOM slices left out")
     if any(one.frame.header.burned_in for one in chosen):
         notes.append(BURNED_IN)
-    return scan_of([one.frame for one in chosen], notes if len(chosen) > 1 else notes[1:], "slice")
+    return scan_of([one.frame for one in chosen], notes, "slice")

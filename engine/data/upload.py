@@ -246,7 +246,7 @@ class Choices:
 
     @property
     def _meaning(self) -> Meaning | None:
-        return self.shown and self.shown.meaning
+        return None if self.shown is None else self.shown.meaning
 
 
 @enough_memory("this kept upload")
