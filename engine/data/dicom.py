@@ -144,7 +144,7 @@ def scan_in(data: bytes) -> Scan:
             raise EngineError(DAMAGED) from None
     notes = _warnings(frames[0].header)
     if len(chosen) < there:
-        notes.append(f"of its {there} frames every {there / len(chosen):.3g}th is kept: all of them take too much room")
+        notes.append(f"of its {there} frames {len(chosen)} are kept, evenly spread: all of them take too much room")
     if failed:
         notes.append(f"{failed} of its frames cannot be read and are left out")
     return scan_of(frames, notes, "frame")
@@ -153,14 +153,20 @@ def scan_in(data: bytes) -> Scan:
 def _all(source: Dataset, chosen: Sequence[int], decoders: Decoders) -> tuple[list[Frame], int]:
     """Those of the frames that can be read, and how many cannot; raises EngineError where none can."""
     frames: list[Frame] = []
-    last = EngineError(DAMAGED)
+    last, room = EngineError(DAMAGED), 2 * MAX_DECODED
     for index in chosen:
         try:
             frames.append(frame_of(source, index, decoders))
         except EngineError as error:
             last = error
+        except MemoryError:
+            raise
         except Exception:  # as in read_dicom
             continue
+        else:
+            room -= frames[-1].room
+            if room < 0:
+                raise EngineError("the frames of this DICOM file take too much room; export fewer of them")
     if not frames:
         raise last
     return frames, len(chosen) - len(frames)

@@ -16,6 +16,7 @@ from engine.data.base import StoredUnits
 from engine.data.windows import Grid, Look, Meaning, Table, Window, grid_of, looked_at, shades, units_of
 from engine.errors import EngineError
 
+ENTRY = 64  # bytes that a number in a table takes
 KEPT_DAMAGED = "this kept upload is damaged; upload the picture again"
 
 
@@ -95,6 +96,12 @@ class Frame:
         pixels /= np.float32(2**self.bits - 1)
         np.clip(pixels, 0, 1, out=pixels)
         return Shown(pixels, 255 if self.bits == 8 else 65535, None, None, ())
+
+    @property
+    def room(self) -> int:
+        """About how many bytes it takes in memory: a file may bring along large tables for every small frame."""
+        tables = [] if self.meaning is None else [self.meaning.table, *self.meaning.tables]
+        return self.stored.nbytes + sum(ENTRY * len(table.values) for table in tables if table)
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from engine.data.dicom import BURNED_IN, frame_of, opened, scan_in
 from engine.data.dicom_pixels import Decoders, decoding, frames_in
 from engine.data.raster import MAX_DECODED, enough_memory
 from engine.data.scan import Frame, Scan, scan_of
-from engine.data.upload import MOST_BYTES, MOST_FILES
+from engine.data.upload import MAX_BYTES, MOST_BYTES, MOST_FILES
 from engine.errors import EngineError
 
 _PLAIN_ZIP = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
@@ -61,6 +61,9 @@ def _check(members: list[zipfile.ZipInfo]) -> None:
     if (size := sum(member.file_size for member in members)) > MOST_BYTES:
         raise EngineError(f"{_REFUSED}: it unpacks to {size / 2**20:,.0f} MiB, and at most {MOST_BYTES // 2**20:,} "
                           "are read; pack fewer slices")
+    if (largest := max(member.file_size for member in members)) > MAX_BYTES:
+        raise EngineError(f"{_REFUSED}: a file in it has {largest / 2**20:,.0f} MiB, and at most {MAX_BYTES // 2**20} "
+                          "are read")
     for member in members:
         parts = member.filename.replace("\\", "/").split("/")
         if ".." in parts or parts[0] == "" or ":" in parts[0] or "\0" in member.orig_filename:
@@ -89,7 +92,7 @@ def series_in(files: Iterable[bytes]) -> Scan:
                 errors[str(error)] += 1
                 lonely = data if isinstance(error, _Several) else lonely
             else:
-                room -= slices[-1].frame.stored.nbytes
+                room -= slices[-1].frame.room
                 if room < 0:
                     raise EngineError(f"these slices take more than {MAX_DECODED // 2**20} MiB unpacked; choose fewer")
     if not slices and lonely:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from engine import digest
 from engine.data.base import SIZE, StoredUnits
@@ -51,6 +52,15 @@ class Upload:
     def full(self) -> np.ndarray:
         """`levels` as float32 in [0,1]."""
         return fractions(self.levels, self.steps)
+
+    @property
+    def upright(self) -> np.ndarray:
+        """`full` with pixels as high as wide."""
+        if self.aspect == 1:
+            return self.full
+        height, width = round(self.levels.shape[1] * self.aspect), self.levels.shape[2]
+        return np.stack([np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BILINEAR))
+                         for channel in self.full]).clip(0, 1)
 
     @property
     def facts(self) -> dict[str, object]:

@@ -119,6 +119,9 @@ def test_bombs_are_refused_before_they_unpack(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(EngineError, match="unpacks to 1 MiB"):
         list(unzipped(bomb))
     monkeypatch.setattr(series, "MOST_BYTES", 2**20)
+    with monkeypatch.context() as patch, pytest.raises(EngineError, match="a file in it has 1 MiB"):
+        patch.setattr(series, "MAX_BYTES", 2**19)
+        list(unzipped(bomb))
     lying = bomb.replace((2**20).to_bytes(4, "little"), (2**10).to_bytes(4, "little"))
     with pytest.raises(EngineError, match=r"damaged|more than it says"):
         list(unzipped(lying))
