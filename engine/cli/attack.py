@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.cli.options import add_attack_options, asked, bench, class_map_of, number, spec_of, sweep_of, target_of
 from engine.cli.output import Pieces, Writer, as_json, as_npz, out_folder, print_json, write
-from engine.cli.own import add_image_options, attack_image
+from engine.cli.own import add_image_options, attack_image, check_image_options
 from engine.cli.parser import Commands
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from engine.attacks import ATTACKS
     from engine.attacks.base import Budget
 
+    check_image_options(arguments)
     bounded = ATTACKS[arguments.attack].info.bounded
     text = arguments.eps or (DEFAULT_EPS if bounded else None)
     eps = None if text is None else number("--eps", text)

@@ -32,6 +32,13 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
                         "adversarial.dcm")
 
 
+def check_image_options(arguments: argparse.Namespace) -> None:
+    """Raises EngineError where one of them is given without --image."""
+    for option in ("frame", "window", "mark"):
+        if arguments.image is None and getattr(arguments, option):
+            raise EngineError(f"--{option} is for a picture of your own; give --image, too")
+
+
 def attack_image(arguments: argparse.Namespace, spec: AttackSpec) -> None:
     """The attack on --image, as the page makes it; raises EngineError."""
     from engine.data import find

@@ -52,6 +52,7 @@ _TAGS = [
 # What says how the pixels are stored.
 _NEEDED = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
            "PixelRepresentation")
+MOST_FRAMES, MOST_WINDOWS = 4000, 16  # that are taken from a file
 BURNED_IN = "text may be burned into this picture; look for names before you share it"
 
 
@@ -136,7 +137,7 @@ def scan_in(data: bytes) -> Scan:
         try:
             source = opened(data)
             there, each = frames_in(source), int(source.Rows) * int(source.Columns) * bytes_each(source)
-            chosen = thinned(range(there), MAX_DECODED // each)
+            chosen = thinned(range(there), min(MOST_FRAMES, MAX_DECODED // each))
             frames, failed = _all(source, chosen, decoders)
         except (EngineError, MemoryError):
             raise
@@ -249,9 +250,6 @@ def _windows(source: Dataset, index: int) -> tuple[Window, ...]:
     return tuple(windows)
 
 
-MOST_WINDOWS = 16  # that a file may offer
-
-
 def _tables(source: Dataset, keyword: str) -> tuple[Table, ...]:
     little = source.original_encoding[1] is not False
     return tuple(_table(item, little) for item in (source.get(keyword) or [])[:MOST_WINDOWS])
@@ -282,9 +280,10 @@ def _header(source: Dataset, index: int) -> Header:
         text = str(source.get(keyword) or "")
         return text if text in known else otherwise
 
-    def numbers(keyword: str, group: str, several: int) -> tuple[float, ...] | None:
+    def numbers(keyword: str, group: str, several: int, most: float = 1000) -> tuple[float, ...] | None:
+        """So many numbers, none larger than such a number may be: no date, for one."""
         found = tuple(_numbers(_element(source, index, keyword, group)))
-        return found if len(found) == several else None
+        return found if len(found) == several and max(map(abs, found)) <= most else None
 
     spacing = numbers("PixelSpacing", "PixelMeasuresSequence", 2) or numbers("ImagerPixelSpacing", "", 2)
     if spacing is not None and min(spacing) <= 0:
@@ -298,8 +297,8 @@ def _header(source: Dataset, index: int) -> Header:
         word("Modality", MODALITIES, "other"), word("BodyPartExamined", BODY_PARTS), word("ViewPosition", VIEWS),
         word("ImageLaterality", SIDES) or word("Laterality", SIDES),
         spacing, aspect if 0.1 <= aspect <= 10 else 1.0, thickness[0] if thickness else None,
-        numbers("ImagePositionPatient", "PlanePositionSequence", 3),
-        numbers("ImageOrientationPatient", "PlaneOrientationSequence", 6),
+        numbers("ImagePositionPatient", "PlanePositionSequence", 3, 10_000),
+        numbers("ImageOrientationPatient", "PlaneOrientationSequence", 6, 1.01),
         {"YES": True, "NO": False}.get(str(source.get("BurnedInAnnotation"))),
         source.get("LossyImageCompression") == "01")
 

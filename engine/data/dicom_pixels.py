@@ -29,7 +29,7 @@ from engine.errors import EngineError
 NATIVE = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian}
 CHILD = Path(__file__).with_name("dicom_child.py")
 CHILD_SECONDS = 30  # for one frame
-MOST_SECONDS = 240  # for all frames of a file or of a series
+MOST_SECONDS = 120  # for all frames of a file or of a series
 DAMAGED = "this DICOM file is damaged or cut off before its end; export it again from where it came"
 
 

@@ -286,6 +286,7 @@ def test_a_picture_of_ones_own_is_attacked_and_given_back_as_dicom(capsys, folde
     for extra, words in ((["--limit", "3"], "--limit is for a data set"), (["--frame", "3"], "no slice 3"),
                          (["--window", "x"], "such as 40/400"), (["--image", str(tmp_path / "no")], "cannot be read")):
         assert words in fails(capsys, *argv, *extra)
+    assert "give --image, too" in fails(capsys, "attack", *argv[3:])
 
 
 def test_a_mask_from_a_file_confines_the_attack_and_is_in_the_spec(capsys, folder, checkpoint, tmp_path):

@@ -178,6 +178,13 @@ def test_all_frames_are_kept_as_far_as_there_is_room(own_home: Path, monkeypatch
     assert len(scan) == 10 and scan.frame(10).stored.max() == 190 and "of its 20 frames 10 are kept" in scan.notes[0]
 
 
+def test_a_file_that_says_it_has_millions_of_frames_takes_a_moment_only() -> None:
+    start = time.process_time()
+    with pytest.raises(EngineError, match="damaged"):
+        scan_in(dicom(np.zeros((2, 1, 1), np.uint8), NumberOfFrames=2**31 - 1))
+    assert time.process_time() - start < 5
+
+
 def test_a_broken_frame_is_left_out_and_tables_have_their_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     read, file = dicom_reader.frame_of, dicom(np.stack([gradient(8)] * 3))
 
