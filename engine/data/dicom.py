@@ -18,7 +18,7 @@ from pydicom.pixels import apply_color_lut
 from engine.data.base import StoredUnits
 from engine.data.dicom_pixels import DAMAGED, Decoders, bytes_each, decoded, decoding, frames_in
 from engine.data.raster import MAX_DECODED, check_size, enough_memory
-from engine.data.scan import Frame, Header, Scan, scan_of, thinned
+from engine.data.scan import Frame, Header, Scan, Shown, scan_of, thinned
 from engine.data.windows import Meaning, Table, Window, finite
 from engine.errors import EngineError
 
@@ -60,7 +60,8 @@ BURNED_IN = "text may be burned into this picture; look for names before you sha
 class DicomImage:
     """One frame as a reader sees it: float32 [H, W] or [3, H, W] in [0,1], white is dense.
 
-    `steps` is 255 where the pixels are whole n/255, else 65535; `frame` counts from 1. `stored` is what it was made of.
+    `steps` is 255 where the pixels are whole n/255, else 65535; `frame` counts from 1. `stored` is what it was made of,
+    and `shown` what it was made into.
     """
 
     pixels: np.ndarray = field(repr=False)
@@ -68,6 +69,7 @@ class DicomImage:
     modality: str
     notes: tuple[str, ...]
     stored: Frame = field(repr=False)
+    shown: Shown = field(repr=False)
     steps: int = 65535
     frame: int = 1
     frames: int = 1
@@ -122,8 +124,8 @@ def _read(data: bytes, wanted: int | None, window: str, decoders: Decoders) -> D
     if frames > 1:
         notes.insert(0, f"this file holds {frames} frames; frame {number} is shown")
     pixels = shown.pixels if len(shown.pixels) == 3 else shown.pixels[0]
-    return DicomImage(pixels, shown.stored_units, frame.header.modality, tuple(notes), frame, shown.steps, number,
-                      frames)
+    return DicomImage(pixels, shown.stored_units, frame.header.modality, tuple(notes), frame, shown, shown.steps,
+                      number, frames)
 
 
 def _warnings(header: Header) -> list[str]:
@@ -218,6 +220,8 @@ def frame_of(source: Dataset, index: int, decoders: Decoders) -> Frame:
         pixels = apply_color_lut(pixels, source)
         return Frame(pixels, 8 * pixels.dtype.itemsize, None, header)
     bits = int(source.BitsStored)
+    if not 1 <= bits <= 8 * pixels.dtype.itemsize:
+        raise EngineError(DAMAGED)
     return Frame(pixels, bits, None if pixels.ndim == 3 else _meaning(source, index, bits), header)
 
 

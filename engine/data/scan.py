@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -172,6 +173,17 @@ def write_scan(scan: Scan, path: Path) -> None:
         np.savez(file, scan=np.array(facts), **arrays)  # type: ignore[arg-type]
 
 
+@contextmanager
+def whole() -> Iterator[None]:
+    """Turns whatever a file brings about that was cut short or overwritten, or says odd things, into an EngineError."""
+    try:
+        yield
+    except (EngineError, MemoryError):
+        raise
+    except Exception:
+        raise EngineError(KEPT_DAMAGED) from None
+
+
 def read_scan(path: Path) -> Scan:
     """The scan in a file that `write_scan` wrote, whose frames are read when they are wanted, and checked."""
     with np.load(path, allow_pickle=False) as kept:
@@ -179,13 +191,8 @@ def read_scan(path: Path) -> Scan:
     frames = tuple(facts["frames"])
 
     def read(index: int) -> np.ndarray:
-        try:
-            with np.load(path, allow_pickle=False) as kept:
-                pixels = kept[f"frame{index}"]
-        except MemoryError:
-            raise
-        except Exception:  # whatever a file cut short or overwritten brings about
-            raise EngineError(KEPT_DAMAGED) from None
+        with whole(), np.load(path, allow_pickle=False) as kept:
+            pixels = kept[f"frame{index}"]
         if digest.of_arrays(pixels) != frames[index]["pixels"]:
             raise EngineError(KEPT_DAMAGED)
         return pixels

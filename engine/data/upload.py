@@ -14,7 +14,7 @@ from engine import digest
 from engine.data.base import SIZE, StoredUnits
 from engine.data.levels import fractions, levels_of, pieces, square
 from engine.data.raster import enough_memory, open_raster, to_levels
-from engine.data.scan import KEPT_DAMAGED, Frame, Scan, read_scan, write_scan
+from engine.data.scan import KEPT_DAMAGED, Frame, Scan, Shown, read_scan, whole, write_scan
 from engine.data.stored import Stored
 from engine.data.windows import Look, Meaning, looked_at
 from engine.disk import advice, replacing
@@ -90,7 +90,7 @@ def read_upload(data: bytes, suffix_hint: str = "", frame: int | None = None, wi
         from engine.data.dicom import read_dicom
 
         image = read_dicom(data, frame, window)
-        return _as_upload(image.stored, window, image.notes, image.frame, image.frames)
+        return _as_upload(image.stored, image.shown, image.notes, image.frame, image.frames)
     raise EngineError("this file is no picture that is read here; choose a PNG, JPEG, BMP, TIFF or DICOM file")
 
 
@@ -169,9 +169,7 @@ def _from_raster(data: bytes) -> Upload:
     return _upload(to_levels(open_raster(data)), None, (), "", 1, 1)
 
 
-def _as_upload(frame: Frame, window: str, notes: Sequence[str], number: int, frames: int) -> Upload:
-    """A frame as that window shows it; raises EngineError."""
-    shown = frame.shown(window)
+def _as_upload(frame: Frame, shown: Shown, notes: Sequence[str], number: int, frames: int) -> Upload:
     levels = levels_of(shown.pixels, shown.steps)
     header = frame.header
     writable = None if shown.grid is None else Stored(frame.stored, shown.grid, shown.steps, header)
@@ -252,7 +250,8 @@ class Choices:
         """What a window's name or numbers stand for; raises EngineError."""
         if self.shown is None or self._meaning is None:
             raise EngineError("this upload is shown as it is, without a window")
-        return looked_at(self._meaning, self.shown.stored, name)
+        with whole():
+            return looked_at(self._meaning, self.shown.stored, name)
 
     @property
     def _meaning(self) -> Meaning | None:
@@ -276,7 +275,10 @@ def load_upload(name: str, frame: int = 0, window: str = "") -> Upload:
     if isinstance(kept, Scan):
         number = frame or kept.middle
         notes = [f"{kept.kind} {number} of {len(kept)} is shown"] if len(kept) > 1 else []
-        return _as_upload(kept.frame(number), window, [*notes, *kept.notes], number, len(kept))
+        frame = kept.frame(number)
+        with whole():
+            shown = frame.shown(window)
+        return _as_upload(frame, shown, [*notes, *shown.notes, *kept.notes], number, len(kept))
     if window or frame > 1:
         raise EngineError("this upload is one picture and is shown as it is; leave frame and window out")
     return kept

@@ -17,7 +17,7 @@ from engine.errors import EngineError, UnknownName
 
 CURVES = ("linear", "linear-exact", "sigmoid")
 FILE, TABLE, FULL = "file", "table", "full"  # the file's own windows and tables, by number; everything there is
-LARGEST = 1e9  # of numbers that a window is made of
+LARGEST, WIDEST = 1e9, 1e18  # of numbers that a file says, and of what they may lead to
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Window:
         narrowest = 1.0 if self.curve == "linear" else 0.0
         if self.curve not in CURVES:
             raise UnknownName("window function", self.curve, CURVES)
-        if not (abs(self.centre) < LARGEST and narrowest < self.width < LARGEST):
+        if not (abs(self.centre) < WIDEST and narrowest < self.width < WIDEST):
             raise EngineError(f"a window of width {self.width:g} at {self.centre:g} shows nothing; its width must be "
                               f"more than {narrowest:g}")
         if not self.ends[0] < self.ends[1]:

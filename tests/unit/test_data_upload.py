@@ -23,7 +23,7 @@ from engine.data.dicom_pixels import Decoders
 from engine.data.files import read_picture
 from engine.data.masks import read_mask
 from engine.data.scan import Frame
-from engine.data.upload import load_upload, read_upload, save_upload
+from engine.data.upload import load_upload, read_upload, save_upload, take_upload
 from engine.errors import EngineError
 from tests.dicoms import SECRETS, dicom, gradient
 from tests.pictures import black_png, huge_png, saved
@@ -183,6 +183,24 @@ def test_a_file_that_says_it_has_millions_of_frames_takes_a_moment_only() -> Non
     with pytest.raises(EngineError, match="damaged"):
         scan_in(dicom(np.zeros((2, 1, 1), np.uint8), NumberOfFrames=2**31 - 1))
     assert time.process_time() - start < 5
+
+
+def test_a_kept_dicom_says_how_it_is_shown_as_one_that_is_read_does(own_home: Path) -> None:
+    file = dicom(gradient(12), bits=12)
+    kept = load_upload(take_upload([(file, ".dcm")]))
+    assert kept.notes == read_upload(file).notes and "no window" in kept.notes[0]
+    assert np.array_equal(kept.levels, read_upload(file).levels)
+    wide = dicom(gradient(12).astype(np.uint32) * 2**20, bits=32)
+    assert load_upload(take_upload([(wide, ".dcm")])).stored is None
+
+
+@pytest.mark.parametrize("elements", [{"BitsStored": 0}, {"BitsStored": 60_000}, {"RescaleSlope": 1e300}])
+def test_odd_numbers_in_a_dicom_are_one_line_when_it_is_read_or_do_no_harm(elements: dict[str, float], own_home: Path
+                                                                           ) -> None:
+    try:
+        assert np.isfinite(load_upload(take_upload([(dicom(gradient(12), **elements), ".dcm")])).image).all()
+    except EngineError as error:
+        assert "damaged" in str(error)
 
 
 def test_a_broken_frame_is_left_out_and_tables_have_their_limit(monkeypatch: pytest.MonkeyPatch) -> None:
