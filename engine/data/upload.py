@@ -275,10 +275,10 @@ def load_upload(name: str, frame: int = 0, window: str = "") -> Upload:
     if isinstance(kept, Scan):
         number = frame or kept.middle
         notes = [f"{kept.kind} {number} of {len(kept)} is shown"] if len(kept) > 1 else []
-        frame = kept.frame(number)
+        chosen = kept.frame(number)
         with whole():
-            shown = frame.shown(window)
-        return _as_upload(frame, shown, [*notes, *shown.notes, *kept.notes], number, len(kept))
+            shown = chosen.shown(window)
+        return _as_upload(chosen, shown, [*notes, *shown.notes, *kept.notes], number, len(kept))
     if window or frame > 1:
         raise EngineError("this upload is one picture and is shown as it is; leave frame and window out")
     return kept
