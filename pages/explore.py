@@ -63,7 +63,15 @@ def price(settings: Settings) -> str:
     first = chosen.learning_cost(chosen.info.others * classes)
     wait = "" if at is None else f", about {duration(at.estimate(first))}"
     learns = f" Learns first, once: at most {first.gradients:,} gradients{wait}." if first.queries else ""
-    return f"Costs at most {' and '.join(spent)}{time}.{learns}"
+    return f"{_in_units(settings)}Costs at most {' and '.join(spent)}{time}.{learns}"
+
+
+def _in_units(settings: Settings) -> str:
+    """What epsilon is in the units of the picture's file, where it has any."""
+    units, attack = picture(settings.source).stored_units, settings.attack
+    if units is None or attack.eps is None or attack.norm != "linf":
+        return ""
+    return f"Epsilon is {attack.eps * abs(units.scale):.3g} {'HU' if units.name == 'HU' else 'stored values'}. "
 
 
 def advance(settings: Settings, task: Task, asked: bool) -> None:
