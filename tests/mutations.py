@@ -251,7 +251,7 @@ def inside(*mutations: Mutation, suffix: str = "") -> Mutation:
             case 2:
                 members[at] = chance.choice(("../x", "/x", "x" * 3000, "a\0b", "")), kind, content
             case 3:
-                members[at] = name, zipfile.ZIP_DEFLATED, bytes(chance.choice((10**5, 2 * 10**7)))
+                members[at] = name, zipfile.ZIP_DEFLATED, bytes(chance.choice((10**5, 2 * 10**6)))
             case _:
                 members[at] = name, kind, chance.choice(mutations)(chance, content)
         return zipped(members)

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom import uid
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut
 
@@ -53,6 +55,10 @@ _TAGS = [
 _NEEDED = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
            "PixelRepresentation")
 MOST_FRAMES, MOST_WINDOWS = 4000, 16  # that are taken from a file
+# What a header may have, of 4,000 frames that each say all about themselves: pieces; items, of its sequences and of the
+# compressed pixels; bytes of a value (a look-up table), and of all sequences and tables of offsets together.
+MOST_PIECES, MOST_ITEMS, MOST_VALUE, MOST_SEQUENCES = 800_000, 100_000, 2**17, 8 * 2**20
+_ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # how an item begins, in either order of bytes
 BURNED_IN = "text may be burned into this picture; look for names before you share it"
 
 
@@ -86,7 +92,8 @@ def looks_like_dicom(data: bytes) -> bool:
 def picture_size(path: Path) -> tuple[int, int]:
     """The width and height that a DICOM file says its picture has; raises EngineError."""
     try:
-        source = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+        with _CountedFile(io.FileIO(path)) as file:
+            source = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
         width, height = int(source.Columns), int(source.Rows)
     except Exception:  # as in read_dicom
         raise EngineError(DAMAGED) from None
@@ -180,7 +187,10 @@ def opened(data: bytes) -> Dataset:
     anything else where it is damaged."""
     if _DEFLATED in data:  # would be inflated, without limit, on opening
         data = _inflated(data)
-    source = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=list(_TAGS))
+    if max(map(data.count, _ITEMS)) > MOST_ITEMS:
+        raise EngineError(_TOO_MUCH)
+    source = pydicom.dcmread(_CountedBytes(data), force=True, specific_tags=list(_TAGS))
+    _check_header(source)
     if "PixelData" not in source:
         if b"\xe0\x7f\x10\x00" in data:  # the pixels begin, and do not end
             raise EngineError(DAMAGED)
@@ -193,6 +203,44 @@ def opened(data: bytes) -> Dataset:
     except EngineError as error:
         raise EngineError(f"this DICOM picture cannot be read: {error}") from None
     return source
+
+
+_TOO_MUCH = "this DICOM file has more in its header than any picture needs; export it again from where it came"
+
+
+class _Counted(io.BufferedIOBase):
+    """A file of which only so many pieces are read: each takes pydicom a moment, and millions fit into a file."""
+
+    _pieces = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._pieces += 1
+        if self._pieces > MOST_PIECES:
+            raise EngineError(_TOO_MUCH)
+        return super().read(size)
+
+
+class _CountedBytes(_Counted, io.BytesIO):
+    pass
+
+
+class _CountedFile(_Counted, io.BufferedReader):
+    pass
+
+
+def _check_header(source: Dataset) -> None:
+    """Raise EngineError where what was read of a header, and not yet looked into, takes too long to look into."""
+    sequences = 0
+    for tag in source.keys():
+        element, keyword = source.get_item(tag), keyword_for_tag(tag)
+        if keyword == "PixelData" or not isinstance(element, RawDataElement):
+            continue
+        size, nested = len(element.value or b""), keyword.endswith("Sequence")
+        long = nested or keyword.startswith("ExtendedOffset")
+        sequences += size * long
+        several = nested and element.VR not in ("SQ", "UN", None)  # would be taken apart as a list
+        if sequences > MOST_SEQUENCES or (size > MOST_VALUE and not long) or several:
+            raise EngineError(_TOO_MUCH)
 
 
 _DEFLATED, _PLAIN = uid.DeflatedExplicitVRLittleEndian.encode(), uid.ExplicitVRLittleEndian.encode()

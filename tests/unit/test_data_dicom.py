@@ -18,10 +18,12 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, apply_windowing, pixel_array
 from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from engine.data import dicom as dicom_reading
 from engine.data import dicom_pixels as reader
 from engine.data.base import StoredUnits
-from engine.data.dicom import DicomImage, read_dicom
+from engine.data.dicom import MOST_ITEMS, MOST_SEQUENCES, MOST_VALUE, DicomImage, picture_size, read_dicom
 from engine.data.dicom_pixels import Decoders, decoding
 from engine.data.raster import MAX_DECODED
 from engine.data.windows import looked_at
@@ -220,6 +222,44 @@ def test_an_unknown_compression_is_named() -> None:
     file = dicom(gradient(8)).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.4.100"[:20])
     assert b"1.2.840.10008.1.2.4." in file
     fails(file, "damaged|compressed in a way")
+
+
+def sequence(content: bytes, kind: bytes = b"SQ") -> bytes:
+    """A table's sequence with such a content."""
+    return b"\x28\0\x10\x30" + kind + b"\0\0" + len(content).to_bytes(4, "little") + content
+
+
+ITEM = b"\xfe\xff\x00\xe0" + bytes(4)
+WINDOW = b"\x28\0\x50\x10"  # without saying of what kind, which DICOM allows
+TINY = b"\x18\0\0\0LO\0\0"
+LISTED = b"1\\" * (MOST_VALUE // 2 + 1)
+
+
+@pytest.mark.parametrize(("element", "syntax"), [
+    (sequence(ITEM * (MOST_ITEMS + 1)), ExplicitVRLittleEndian),
+    (sequence(bytes(MOST_SEQUENCES + 8)), ExplicitVRLittleEndian),
+    (sequence(b"1\\1", b"UC"), ExplicitVRLittleEndian),
+    (WINDOW + len(LISTED).to_bytes(4, "little") + LISTED, ImplicitVRLittleEndian),
+    (TINY * 1000, ExplicitVRLittleEndian),
+], ids=["items", "sequence", "no sequence", "numbers", "elements"])
+def test_a_header_of_millions_of_things_is_refused(element: bytes, syntax: str, monkeypatch: pytest.MonkeyPatch
+                                                   ) -> None:
+    """Each of them takes pydicom some time and some hundred bytes: 8 MiB of them took 25 s, or 1.7 GB."""
+    monkeypatch.setattr(dicom_reading, "MOST_PIECES", 1000)
+    file = dicom(gradient(8), syntax=syntax)
+    assert read_dicom(file).frames == 1
+    place = file.index(b"\x28\0\0\x01")  # BitsAllocated
+    fails(file[:place] + element + file[place:], "more in its header")
+
+
+def test_so_is_one_whose_size_alone_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, path = dicom(gradient(8)), tmp_path / "a.dcm"
+    place = file.index(b"\x28\0\x10\0")  # Rows
+    path.write_bytes(file[:place] + TINY * 1000 + file[place:])
+    assert picture_size(path) == (64, 48)
+    monkeypatch.setattr(dicom_reading, "MOST_PIECES", 1000)
+    with pytest.raises(EngineError):
+        picture_size(path)
 
 
 def deflated(file: bytes) -> bytes:
