@@ -4,15 +4,18 @@ import contextlib
 import errno
 import itertools
 import json
+import math
 import os
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from engine.errors import EngineError
+import numpy as np
+
+from engine.errors import EngineError, shortened
 
 HOME = "PERTURBSCOPE_HOME"
 _numbers = itertools.count()
@@ -103,7 +106,7 @@ def advice(error: OSError | sqlite3.Error, setting: str = HOME) -> str:
 
 # ---- reading
 
-MAX_JSON, MAX_DEPTH = 4 * 2**20, 64
+MAX_JSON, MAX_DEPTH, MAX_AXES = 4 * 2**20, 64, 5
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
@@ -122,6 +125,29 @@ def read_json(data: bytes) -> Any:
         raise
     except ValueError:  # also bytes that are no text, and numbers of too many digits
         raise EngineError("it is not JSON") from None
+
+
+def read_array(file: IO[bytes], size: int) -> np.ndarray:
+    """The array in a .npy file of so many bytes from anywhere, whose header is read first: what it announces must be
+    what is there. Raises EngineError, saying what is wrong with it, and whatever a damaged file brings about."""
+    try:
+        version = np.lib.format.read_magic(file)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, fortran, dtype = header(file)
+    except MemoryError:
+        raise
+    except Exception:  # whatever bytes that are no header bring about
+        raise EngineError("is no array") from None
+    if dtype.kind not in "biufU" or dtype.hasobject:
+        raise EngineError(f"holds {shortened(str(dtype))}, and only numbers and texts are read")
+    wanted = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or len(shape) > MAX_AXES or wanted != size - file.tell():
+        raise EngineError("announces other sizes than it has")
+    data = file.read(wanted)
+    if len(data) != wanted:
+        raise EngineError("was cut short")
+    file.read()  # up to a ZIP's checksum
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _too_deep(text: str) -> bool:

@@ -12,11 +12,13 @@ import faulthandler
 import io
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import traceback
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -214,8 +216,6 @@ def _saved(source: object) -> bytes:
 
 
 def _zip(folder: Path) -> list[Seed]:
-    import zipfile
-
     from tests.dicoms import dicom, gradient
 
     slices = [dicom(gradient(8, (24, 32)) // (number + 1), InstanceNumber=str(number), Modality="CT",
@@ -231,22 +231,23 @@ def _zip(folder: Path) -> list[Seed]:
 
 
 def _npz(folder: Path) -> list[Seed]:
-    from engine.data.upload import save_scan, save_upload, read_upload
     from engine.data.dicom import scan_in
+    from engine.data.upload import read_upload, save_scan, save_upload
     from engine.home import home
     from engine.work.store import Payload, Store
-
     from tests.dicoms import dicom, gradient
 
     chance = np.random.default_rng(0)
-    published = {f"{part}_{what}": values for part in ("train", "val", "test") for what, values in (
-        ("images", chance.integers(0, 256, (4, 28, 28), np.uint8)), ("labels", np.array([[0], [1], [0], [1]], np.uint8)))}
+    arrays = {"images": chance.integers(0, 256, (4, 28, 28), np.uint8),
+              "labels": np.array([[0], [1], [0], [1]], np.uint8)}
+    published = {f"{part}_{what}": arrays[what] for part in ("train", "val", "test") for what in arrays}
     seeds = []
     for name, save in (("plain", np.savez), ("packed", np.savez_compressed)):
         save(file := io.BytesIO(), **published)  # type: ignore[arg-type]
         seeds.append(Seed(f"MedMNIST {name}", file.getvalue(), partial(_medmnist, folder)))
     store = Store(folder / "runs")
-    store.put("k", "kind", "title", {"a": 1}, Payload({"b": [1, 2]}, {"x": np.arange(6.0), "name": np.array(["a", "bc"])}))
+    store.put("k", "kind", "title", {"a": 1},
+              Payload({"b": [1, 2]}, {"x": np.arange(6.0), "name": np.array(["a", "bc"])}))
     kept = folder / "runs" / "k.npz"
     seeds.append(Seed("result", kept.read_bytes(), partial(_result, store, kept)))
     small = gradient(8, (12, 16))
@@ -363,8 +364,6 @@ def _loaded(weights: Path, mutated: Path, data: bytes) -> None:
 
 
 def _archive(folder: Path) -> list[Seed]:
-    import zipfile
-
     from engine.experiments.runs.archive import export
     from engine.experiments.runs.kept import read
     from engine.work.store import Store
@@ -374,8 +373,6 @@ def _archive(folder: Path) -> list[Seed]:
     export(store, read(store, keep(store)), file := io.BytesIO())
     with zipfile.ZipFile(file) as archive:
         members = [(name, zipfile.ZIP_DEFLATED, archive.read(name)) for name in archive.namelist()]
-    import re
-
     members = [(name, kind, re.sub(rb'"created": [\d.]+', b'"created": 1.5', data)) for name, kind, data in members]
     return [Seed("run", mutations.zipped(members), partial(_imported, folder))]
 
@@ -433,7 +430,7 @@ def failures(kind: str, first: int, count: int) -> list[str]:
     found, end = [], first + count
     while first < end:
         run = subprocess.run([sys.executable, "-m", "tests.mutated", kind, str(first), str(end - first), "--inside"],
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False,
+                             capture_output=True, text=True, cwd=ROOT, check=False,
                              env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
         lines = [line.partition(" ") for line in run.stdout.splitlines()]
         found += [_how(kind, int(number), said) for number, _, said in lines if said]
@@ -454,14 +451,15 @@ def _how(kind: str, number: int, said: str) -> str:
 def _inside(kind: str, first: int, count: int) -> None:
     """Read the files here, and print the number of each before it is read, with what is wrong about it after it."""
     with _prepared(kind) as seeds:
+        before = most = _memory()
         for number in range(first, first + count):
             print(number, flush=True)
             seed, how, data = mutated(kind, number, seeds)
-            before = _memory()
+            most = max(most, _memory())
             with _hurried():
                 said = _said(seed, data)
-            if (taken := _memory() - before) > MEMORY:
-                said = f"took {taken / 2**20:.0f} MiB"
+            if _memory() > max(most, before + MEMORY):
+                said = f"took {(_memory() - before) / 2**20:.0f} MiB"
             if said:
                 print(number, f"({how}) {said}", flush=True)
 
@@ -508,7 +506,8 @@ def _said(seed: Seed, data: bytes) -> str:
 
 
 def _where(error: BaseException) -> str:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if f"{os.sep}engine{os.sep}" in frame.filename]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__)
+              if Path(frame.filename).is_relative_to(ROOT / "engine")]
     return f"in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 

@@ -1,4 +1,4 @@
-"""Ways to damage a file's bytes, blindly and where its format says how large something is; by chance, and repeatable."""
+"""Ways to damage a file's bytes, blindly and where its format says how large something is; by chance, repeatable."""
 
 from __future__ import annotations
 
@@ -115,7 +115,8 @@ def _strange_chunk(chance: Random) -> tuple[bytes, bytes]:
     return chance.choice((
         (b"zTXt", b"Comment\0\0" + bomb), (b"iTXt", b"Comment\0\1\0\0\0" + bomb), (b"iCCP", b"x\0\0" + bomb),
         (b"tEXt", b"Comment\0" + b"x" * 100_000), (b"eXIf", b"II*\0" + chance.randbytes(40)),
-        (b"acTL", struct.pack(">II", chance.choice(WORDS) % 2**32, 0)), (b"tRNS", chance.randbytes(chance.randrange(9))),
+        (b"acTL", struct.pack(">II", chance.choice(WORDS) % 2**32, 0)),
+        (b"tRNS", chance.randbytes(chance.randrange(9))),
         (b"fcTL", struct.pack(">IIIIIHHBB", 0, *(chance.choice(WORDS) % 2**32 for _ in range(4)), 0, 1, 0, 0)),
         (b"pHYs", chance.randbytes(9)), (b"PLTE", chance.randbytes(chance.choice((0, 3, 4, 768, 900)))),
         (bytes(chance.choices(range(256), k=4)), chance.randbytes(20))))
@@ -284,10 +285,12 @@ def npy_header(chance: Random, data: bytes) -> bytes:
     header = data[10:10 + length].decode("latin-1")
     numbers = ("0", "1", "-1", "28", "10000000000", str(2**63), str(2**64 + 1), "1e3", "True", "None", "'x'")
     shape = f"({', '.join(chance.choices(numbers, k=chance.randrange(6)))},)"
-    kind = chance.choice(("|O", "<U99999999", "|V99999999", "<f8", "|u1", "<c16", "|S0", "<M8[ns]", "x", "", "|b1", ">i8"))
-    header = chance.choice((re.sub(r"\([^)]*\)", shape, header), re.sub(r"'descr': '[^']*'", f"'descr': '{kind}'", header),
+    kinds = ("|O", "<U99999999", "|V99999999", "<f8", "|u1", "<c16", "|S0", "<M8[ns]", "x", "", "|b1", ">i8")
+    typed = r"'descr': '[^']*'"
+    header = chance.choice((re.sub(r"\([^)]*\)", shape, header),
+                            re.sub(typed, f"'descr': '{chance.choice(kinds)}'", header),
                             header.replace("False", "True"), "{" * 3000, "(" * 9000 + ")" * 9000, "[" * 60_000,
-                            re.sub(r"'descr': '[^']*'", "'descr': [('a', '|O'), ('b', '<f8')]", header)))
+                            re.sub(typed, "'descr': [('a', '|O'), ('b', '<f8')]", header)))
     return data[:8] + struct.pack("<H", len(header) % 65536) + header.encode("latin-1") + data[10 + length:]
 
 

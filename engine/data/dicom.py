@@ -231,8 +231,8 @@ class _CountedFile(_Counted, io.BufferedReader):
 def _check_header(source: Dataset) -> None:
     """Raise EngineError where what was read of a header, and not yet looked into, takes too long to look into."""
     sequences = 0
-    for tag in source.keys():
-        element, keyword = source.get_item(tag), keyword_for_tag(tag)
+    for tag, element in source.items():  # as they were read, nothing taken apart
+        keyword = keyword_for_tag(tag)
         if keyword == "PixelData" or not isinstance(element, RawDataElement):
             continue
         size, nested = len(element.value or b""), keyword.endswith("Sequence")

@@ -3,7 +3,6 @@
 import os
 import shutil
 import zipfile
-import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from engine import digest
 from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
 from engine.data.files import data_home, not_here
-from engine.disk import advice, replacing
+from engine.disk import advice, read_array, replacing
 from engine.errors import EngineError
 from engine.home import home
 
@@ -126,10 +125,14 @@ def _member(path: Path, name: str, most: int) -> np.ndarray:
         return _read(path, name, most, facts.st_mtime_ns, facts.st_size)
     except OSError as error:
         raise EngineError(f"{path.name} cannot be read {advice(error)}") from None
-    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError) as error:
-        if isinstance(error, EngineError):
-            raise
+    except (_TooLarge, MemoryError):
+        raise
+    except Exception:  # whatever bytes that are no such file bring about
         raise EngineError(f"{path.name} is damaged or cut off, or is no file of MedMNIST; download it again") from None
+
+
+class _TooLarge(EngineError):
+    """A file that is refused before it is unpacked."""
 
 
 @lru_cache(maxsize=8)
@@ -137,13 +140,11 @@ def _read(path: Path, name: str, most: int, modified: int, size: int) -> np.ndar
     with zipfile.ZipFile(path) as archive:
         member = archive.getinfo(f"{name}.npy")
         if member.file_size > most + _HEADER:
-            raise EngineError(f"{path.name} unpacks to more than was published ({member.file_size / 2**20:.0f} MiB of "
-                              f"{name}); download it again")
+            raise _TooLarge(f"{path.name} unpacks to more than was published ({member.file_size / 2**20:.0f} MiB of "
+                            f"{name}); download it again")
         with archive.open(member) as stream:
             if member.file_size <= IN_MEMORY:
-                array = np.lib.format.read_array(stream, allow_pickle=False)
-                stream.read()  # up to the checksum
-                return array
+                return read_array(stream, member.file_size)
             return _unpacked(stream, digest.of_spec({"file": str(path), "member": name, "time": modified,
                                                      "size": size}), member.file_size)
 

@@ -193,8 +193,8 @@ def read_scan(path: Path) -> Scan:
     def read(index: int) -> np.ndarray:
         with whole(), np.load(path, allow_pickle=False) as kept:
             pixels = kept[f"frame{index}"]
-        if digest.of_arrays(pixels) != frames[index]["pixels"]:
-            raise EngineError(KEPT_DAMAGED)
+            if digest.of_arrays(pixels) != frames[index]["pixels"]:
+                raise EngineError(KEPT_DAMAGED)
         return pixels
 
     return Scan(frames, tuple(facts["notes"]), facts["kind"], read)

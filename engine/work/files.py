@@ -101,6 +101,8 @@ class Files:
         damaged file brings about."""
         with np.load(self.result(key), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files if wanted is None or name in wanted or name == _ABOUT}
+        if not all(isinstance(values, np.ndarray) for values in arrays.values()):  # bytes, as they are
+            raise ValueError("it holds what is no array")
         member = arrays.pop(_ABOUT, None)
         return None if member is None else _about(key, member), arrays
 

@@ -26,7 +26,7 @@ import numpy as np
 from engine import digest
 from engine.attacks.rows import COLUMNS, Rows
 from engine.attacks.spec import AttackSpec, spec_from_facts
-from engine.disk import MAX_JSON, read_json
+from engine.disk import MAX_JSON, read_array, read_json
 from engine.errors import EngineError, shortened
 from engine.experiments.gathered import runs_of
 from engine.experiments.queries.walks import walks_of
@@ -283,26 +283,11 @@ def _check(values: Any, schema: Mapping[str, Any], name: str) -> None:
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    """An array from its member, whose header is read first: what it announces must be what is there."""
-    name, format = info.filename, np.lib.format
     with archive.open(info) as member:
         try:
-            version = format.read_magic(member)
-            header = {(1, 0): format.read_array_header_1_0, (2, 0): format.read_array_header_2_0}[version]
-            shape, fortran, dtype = header(member)
-        except EngineError:
-            raise
-        except Exception:  # whatever bytes that are no header bring about
-            raise EngineError(f"{name} is no array") from None
-        if dtype.kind not in "biufU" or dtype.hasobject:
-            raise EngineError(f"{name} holds {shortened(str(dtype))}, and only numbers and texts are read")
-        wanted = math.prod(shape) * dtype.itemsize
-        if min(shape, default=0) < 0 or len(shape) > 5 or wanted != info.file_size - member.tell():
-            raise EngineError(f"{name} announces other sizes than it has")
-        data = member.read(wanted)
-    if len(data) != wanted:
-        raise EngineError(f"{name} was cut short")
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+            return read_array(member, info.file_size)
+        except EngineError as error:
+            raise EngineError(f"{info.filename} {error}") from None
 
 
 def _runs(payload: Payload) -> list[Rows]:
