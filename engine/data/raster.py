@@ -14,6 +14,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 MAX_PIXELS = 40_000_000  # the largest mammograms have 25 million
 MAX_DECODED = 256 * 2**20  # bytes unpacked, with the copy that a conversion makes
 STRIP = 256  # rows that are converted together, so that no second copy of a large picture is needed
+MOST_DEFLATED = 1032  # by so much at most is anything smaller when it is deflated
+_PNG_BITS = {"RGB": 24, "RGBA": 32, "LA": 16, "I;16": 16}  # of a pixel; others may have one
 EIGHT_BIT, SIXTEEN_BIT = ("L", "RGB"), "I;16"
 
 
@@ -28,6 +30,7 @@ def open_raster(source: Path | bytes) -> Image.Image:
     try:
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS) as picture:
             check_size(*picture.size, _bytes_each(picture.mode))
+            _check_there(picture, source.stat().st_size if isinstance(source, Path) else len(source))
             picture.load()
             ImageOps.exif_transpose(picture, in_place=True)
             return _plain(picture)
@@ -73,6 +76,13 @@ def check_size(width: int, height: int, bytes_each: int) -> None:
     if (needed := width * height * bytes_each) > MAX_DECODED:
         raise EngineError(f"its {width:,} x {height:,} pixels take {needed / 2**20:.0f} MiB unpacked, and at most "
                           f"{MAX_DECODED // 2**20} are read; make it smaller, or grey with 8 bits, first")
+
+
+def _check_there(picture: Image.Image, size: int) -> None:
+    """Raises ValueError where a PNG's pixels cannot be in so many bytes: Pillow makes what is missing black."""
+    bits = picture.width * picture.height * _PNG_BITS.get(picture.mode, 1)
+    if picture.format == "PNG" and bits > 8 * MOST_DEFLATED * size:
+        raise ValueError("it has fewer rows than it says")
 
 
 def _bytes_each(mode: str) -> int:

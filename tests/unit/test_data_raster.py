@@ -1,5 +1,6 @@
 """Plain pictures: every mode comes out upright, grey or RGB, and nothing hostile gets far."""
 
+import io
 import time
 import zlib
 from pathlib import Path
@@ -174,3 +175,14 @@ def test_damaged_pictures_are_pictures_or_one_plain_line(
     except EngineError as error:
         assert "\n" not in str(error)
     assert time.process_time() - start < 5
+
+
+def test_a_png_that_says_it_is_far_larger_than_its_bytes_can_be_is_refused() -> None:
+    """Pillow makes the rows that are missing black: millions of them."""
+    file = io.BytesIO()
+    Image.new("RGB", (64, 1000)).save(file, "PNG")
+    data = file.getvalue()
+    open_raster(data)
+    header = b"IHDR" + data[16:20] + (500_000).to_bytes(4) + data[24:29]
+    with pytest.raises(EngineError, match="not a whole"):
+        open_raster(data[:12] + header + zlib.crc32(header).to_bytes(4) + data[33:])

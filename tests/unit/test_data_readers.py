@@ -1,5 +1,6 @@
 """Every published data set is read in the layouts in which it comes, parted by patient, in spite of damage."""
 
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -194,6 +195,20 @@ def test_the_real_pneumoniamnist(data_home: Path) -> None:
     assert np.bincount(engine.data.load("pneumoniamnist").labels).tolist() == [234, 390]
 
 
+def changed(file: Path, change: Callable[[bytes], bytes], word: int = 0, place: int = 0) -> None:
+    """Change the arrays in a ZIP; a word at that place of each entry of its directory says how they are packed."""
+    with zipfile.ZipFile(file) as archive:
+        members = {name: change(archive.read(name)) for name in archive.namelist()}
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    if place:
+        data, start = bytearray(file.read_bytes()), -1
+        while (start := data.find(b"PK\x01\x02", start + 1)) >= 0:
+            data[start + place:start + place + 2] = word.to_bytes(2, "little")
+        file.write_bytes(data)
+
+
 @pytest.mark.parametrize(("harm", "says"), [
     (lambda file: file.write_bytes(file.read_bytes()[:-200]), "damaged or cut off"),
     (lambda file: file.write_bytes(b"nothing"), "damaged or cut off"),
@@ -207,6 +222,10 @@ def test_the_real_pneumoniamnist(data_home: Path) -> None:
      "labels that do not belong"),
     (lambda file: np.savez_compressed(file, test_images=np.zeros((90_000, 28, 28), np.uint8),
                                       test_labels=np.zeros((1, 1), np.uint8)), "more than was published"),
+    (lambda file: changed(file, lambda array: array[:10] + b"(" * (len(array) - 10)), "damaged"),
+    (lambda file: changed(file, lambda array: array.replace(b"'descr': '|u1'", b"'descr': '<U99999999'")), "damaged"),
+    (lambda file: changed(file, bytes, word=77, place=10), "damaged"),  # packed in an unknown way
+    (lambda file: changed(file, bytes, word=1, place=8), "damaged"),  # encrypted
 ])
 def test_a_file_that_is_not_medmnist_is_one_line(harm: Callable[[Path], object], says: str, data: Path) -> None:
     file = data / "pneumoniamnist.npz"

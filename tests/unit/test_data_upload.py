@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -244,6 +245,20 @@ def test_a_missing_or_damaged_upload_says_so(own_home: Path) -> None:
     with pytest.raises(EngineError, match="damaged"):
         load_upload(name)
     (folder / f"{name}.npz").write_bytes(b"torn")
+    with pytest.raises(EngineError, match="damaged"):
+        load_upload(name)
+
+
+@pytest.mark.parametrize("member", ["full.npy", "frame0.npy"])
+def test_so_does_one_whose_pixels_are_no_array(member: str, own_home: Path) -> None:
+    name = (save_upload(read_upload(saved(Image.fromarray(gradient(8))))) if member == "full.npy" else
+            take_upload([(dicom(gradient(8)), ".dcm")]))
+    path = own_home / "uploads" / f"{name}.npz"
+    with zipfile.ZipFile(path) as kept:
+        members = {known: kept.read(known) for known in kept.namelist()}
+    with zipfile.ZipFile(path, "w") as kept:
+        for known, content in members.items():
+            kept.writestr(known, b"no array" if known == member else content)
     with pytest.raises(EngineError, match="damaged"):
         load_upload(name)
 

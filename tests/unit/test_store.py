@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -258,6 +259,13 @@ def test_a_bit_that_flipped_is_damage(tmp_path) -> None:
     place = whole.index(payload().arrays["clean"].tobytes()[:32])
     whole[place] ^= 1
     path.write_bytes(whole)
+    assert store.get("k") is None
+
+
+def test_what_is_no_array_is_damage(tmp_path) -> None:
+    put(store := Store(tmp_path))
+    with zipfile.ZipFile(tmp_path / "k.npz", "a") as file:
+        file.writestr("other.npy", b"no array")
     assert store.get("k") is None
 
 
