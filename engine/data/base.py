@@ -65,6 +65,29 @@ class StoredUnits:
     scale: float
 
 
+@dataclass(frozen=True)
+class Stored:
+    """How a picture is stored: its pixels, channels, bits a channel, and the file's format ("": in no file of its own).
+    """
+
+    width: int
+    height: int
+    channels: int
+    bits: int
+    form: str = ""
+
+    @property
+    def depth(self) -> str:
+        """All but the size, for people."""
+        colour = "colour" if self.channels > 1 else "grey"
+        return f"{colour}, {self.bits} bits{f', {self.form}' if self.form else ''}"
+
+    @property
+    def size(self) -> str:
+        """The size, for people."""
+        return f"{self.width:,} x {self.height:,}"
+
+
 class Dataset(ABC):
     """One split of a data set. `labels` is int64 [N]; images are float32 [C, 224, 224] in [0,1], C 1 (grey) or 3.
 
@@ -72,6 +95,7 @@ class Dataset(ABC):
     """
 
     gaps = Gaps()
+    bits = 8  # of a channel, where pictures lie in no files of their own
 
     def __init__(self, info: DatasetInfo, split: str, labels: np.ndarray) -> None:
         self.info = info
@@ -97,6 +121,11 @@ class Dataset(ABC):
         """Whom image `index` shows, or None where nobody knows: to be compared, never to be shown."""
         return None
 
+    def stored(self, index: int) -> Stored:
+        """How image `index` is stored; raises EngineError."""
+        channels, height, width = self.image(index).shape
+        return Stored(width, height, channels, self.bits)
+
     def stored_units(self, index: int) -> StoredUnits | None:
         """What the image's intensities mean in the units that it is stored in, or None where nobody knows."""
         return None
@@ -121,9 +150,23 @@ class Dataset(ABC):
         """Several images as float32 [N, C, 224, 224] in [0,1]."""
         return np.stack([self.image(self.checked(i)) for i in indices])
 
+    def thumbnail(self, index: int, side: int) -> np.ndarray:
+        """A small picture: uint8 [side, side], or [side, side, 3] in colour; raises EngineError."""
+        return small(self.image(index), side)
+
     def thumbnails(self, indices: Sequence[int], side: int = 96) -> np.ndarray:
-        """Small pictures for a grid: uint8 [N, side, side], or [N, side, side, 3] in colour."""
-        return np.stack([small(image, side) for image in self.images(indices)])
+        """Small pictures for a grid: uint8 [N, side, side], or [N, side, side, 3] in colour. In the place of one that
+        cannot be read stands a cross."""
+        found = [self._thumbnail(self.checked(index), side) for index in indices]
+        if any(picture.ndim == 3 for picture in found):
+            found = [picture if picture.ndim == 3 else picture[..., None].repeat(3, axis=2) for picture in found]
+        return np.stack(found)
+
+    def _thumbnail(self, index: int, side: int) -> np.ndarray:
+        try:
+            return self.thumbnail(index, side)
+        except EngineError:  # whoever opens the picture itself is told why
+            return crossed(side)
 
     def checked(self, index: int) -> int:
         """`index` if the split has it; raises EngineError."""
@@ -147,6 +190,12 @@ class Dataset(ABC):
         """Identifies these very images and their classes, in this order."""
         return digest.of_spec({"origins": [self.origin(i) for i in indices],
                                "labels": [int(self.labels[i]) for i in indices]})
+
+
+def crossed(side: int) -> np.ndarray:
+    """A thumbnail [side, side] of what cannot be shown."""
+    lines = np.eye(side, dtype=bool)
+    return np.where(lines | lines[::-1], 150, 40).astype(np.uint8)
 
 
 def small(image: np.ndarray, side: int) -> np.ndarray:

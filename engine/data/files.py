@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from engine import digest
-from engine.data.base import SIZE, Damaged, Dataset, DatasetInfo, Gaps
+from engine.data.base import SIZE, Damaged, Dataset, DatasetInfo, Gaps, Stored, eight_bit
 from engine.data.damage import fault, remember
+from engine.data.header import DICOM, Header, header
 from engine.data.raster import enough_memory, grey, open_raster, resized, to_array
 from engine.errors import EngineError
 from engine.home import expanded
 
 READING = 1  # raise it when the same file is read as other pixels than before
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
-DICOM = ".dcm"
 
 
 def data_home() -> Path | None:
@@ -123,11 +123,27 @@ class FileDataset(Dataset):
             return read_picture(path, self.colour)  # which says what is wrong
         return _decoded(path, self.colour, facts.st_mtime_ns, facts.st_size).copy()
 
+    def thumbnail(self, index: int, side: int) -> np.ndarray:
+        """A JPEG is decoded no larger than it has to be."""
+        path = self.paths[index]
+        if path.suffix.lower() == DICOM:
+            return super().thumbnail(index, side)
+        with enough_memory(path.name):
+            picture = open_raster(path, at_least=2 * side)
+            return eight_bit(to_array(resized(picture if self.colour else grey(picture), (side, side))))
+
     def item_name(self, index: int) -> str:
         return self._name(self.paths[index])
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
+
+    def stored(self, index: int) -> Stored:
+        return self.header(index).stored
+
+    def header(self, index: int) -> Header:
+        """What the head of image `index`'s file says, without what may name a person; raises EngineError."""
+        return header(self.paths[index])
 
     def leave_out(self, index: int, reason: str) -> None:
         """Image `index` cannot be read: it is left out when the data set is opened again."""

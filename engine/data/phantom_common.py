@@ -9,7 +9,7 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from engine.data.base import SIZE, Dataset, DatasetInfo
+from engine.data.base import SIZE, Dataset, DatasetInfo, Stored
 
 Field = np.ndarray  # float32 [224, 224]
 Rng = np.random.Generator
@@ -87,6 +87,8 @@ class PhantomSet(Dataset, Generic[P]):
     """Phantoms of one series, rendered by `render` as they are asked for, about 20 ms each; raise `version` when any
     looks other than before."""
 
+    channels: ClassVar[int] = 1
+
     def __init__(self, info: DatasetInfo, series: Series, version: int, render: Callable[[str, int], P],
                  split: str) -> None:
         labels = [series.label(split, i) for i in range(series.sizes[split])]
@@ -96,6 +98,9 @@ class PhantomSet(Dataset, Generic[P]):
     def shown(self, index: int) -> P:
         """The phantom itself."""
         return _rendered(self._render, self.split, index)
+
+    def stored(self, index: int) -> Stored:
+        return Stored(SIZE, SIZE, self.channels, self.bits)  # without rendering it
 
     def lesion(self, index: int) -> np.ndarray | None:
         return self.shown(index).lesion if self.labels[index] else None
