@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from engine import digest
+from engine.data.remote import Remote
 from engine.errors import EngineError, UnknownName
 from engine.registry import Registry
 
@@ -20,7 +21,8 @@ class DatasetInfo:
     """A data set's facts, shown wherever it is offered. `splits` maps a split's name to one plain sentence.
 
     `source` is what to cite, `terms` the licence, `obtain` how to get it, `layouts` the folders and files by which it
-    is recognised below PERTURBSCOPE_DATA, `grouping` what is never parted by a split.
+    is recognised below PERTURBSCOPE_DATA, `grouping` what is never parted by a split, `remote` where it can be
+    downloaded from, if its licence allows that and its checksum is known.
     """
 
     name: str
@@ -36,6 +38,7 @@ class DatasetInfo:
     obtain: str = ""
     layouts: tuple[str, ...] = ()
     grouping: str = ""
+    remote: Remote | None = None
 
 
 @dataclass(frozen=True)

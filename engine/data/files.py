@@ -15,32 +15,34 @@ from engine.data.damage import fault, remember
 from engine.data.header import DICOM, Header, header
 from engine.data.raster import enough_memory, grey, open_raster, resized, to_array
 from engine.errors import EngineError
-from engine.home import expanded
+from engine.home import expanded, home
 
 READING = 1  # raise it when the same file is read as other pixels than before
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
 
 def data_home() -> Path | None:
-    """Where the user keeps real data sets (PERTURBSCOPE_DATA), or None."""
-    home = os.environ.get("PERTURBSCOPE_DATA")
-    return expanded(home) if home else None
+    """Where the user keeps real data sets: PERTURBSCOPE_DATA, or where that is not set the folder that downloads went
+    to; None where there is none."""
+    if named := os.environ.get("PERTURBSCOPE_DATA"):
+        return expanded(named)
+    return own if os.path.isdir(own := home() / "data") else None
 
 
 def find_layout(layouts: Iterable[str], folders: Iterable[str]) -> Path | None:
     """The first of data_home() and its `layouts` that holds all `folders`, or None."""
-    home, needed = data_home(), list(folders)
-    if home is None:
+    root, needed = data_home(), list(folders)
+    if root is None:
         return None
-    candidates = [home, *(home / layout for layout in layouts)]
+    candidates = [root, *(root / layout for layout in layouts)]
     return next((c for c in candidates if all(os.path.isdir(c / folder) for folder in needed)), None)
 
 
 def not_here(advice: str) -> str:
     """Why a data set is not found, and what to do: the `advice`, unless PERTURBSCOPE_DATA itself is a mistake."""
-    home = data_home()
-    if home is not None and not os.path.isdir(home):
-        return f"PERTURBSCOPE_DATA is '{home}', and that is no folder; set it to one that exists"
+    root = data_home()
+    if root is not None and not os.path.isdir(root):
+        return f"PERTURBSCOPE_DATA is '{root}', and that is no folder; set it to one that exists"
     return advice
 
 
@@ -97,7 +99,8 @@ def _decoded(path: Path, colour: bool, modified: int, size: int) -> np.ndarray:
 class FileDataset(Dataset):
     """Images read from files as they are asked for, grey unless `colour`; damaged files are left out.
 
-    `patients` says whom each file shows ("": unknown), `gaps` what is wrong with the data set's other files.
+    `patients` says whom each file shows ("": unknown), `gaps` what is wrong with the data set's other files, those of
+    the split that are left out already among them.
     """
 
     def __init__(self, info: DatasetInfo, split: str, paths: Sequence[Path], labels: Sequence[int], root: Path,
@@ -109,8 +112,9 @@ class FileDataset(Dataset):
         self.root = root
         self.colour = colour
         self.patients = None if patients is None else [patients[i] for i in whole]
-        self.gaps = replace(gaps or Gaps(), damaged=tuple(
-            Damaged(self._name(path), reason) for path, reason in zip(paths, faults, strict=True) if reason))
+        before = gaps or Gaps()
+        self.gaps = replace(before, damaged=(*before.damaged, *(
+            Damaged(self._name(path), reason) for path, reason in zip(paths, faults, strict=True) if reason)))
         if not whole and paths:
             raise EngineError(f"all {len(paths)} pictures of {info.name}/{split} are damaged, first of all "
                               f"{self.gaps.damaged[0].name}: {self.gaps.damaged[0].reason}")

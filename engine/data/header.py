@@ -38,7 +38,8 @@ def _terms(text: str) -> frozenset[str]:
 # Words that are shown, where they are among those that the standard defines.
 WORDS: Mapping[str, tuple[str, frozenset[str]]] = {
     "Modality": ("modality", _terms("CR DX CT MG MR US PX IO XA RF NM PT SC OP XC SM ES")),
-    "PhotometricInterpretation": ("photometric interpretation", _terms("MONOCHROME1 MONOCHROME2 RGB YBR_FULL YBR_FULL_422 YBR_ICT YBR_RCT") | {"PALETTE COLOR"}),
+    "PhotometricInterpretation": ("photometric interpretation", _terms(
+        "MONOCHROME1 MONOCHROME2 RGB YBR_FULL YBR_FULL_422 YBR_ICT YBR_RCT") | {"PALETTE COLOR"}),
     "BodyPartExamined": ("body part", _terms(
         "ABDOMEN ANKLE ARM BREAST CHEST CSPINE ELBOW EXTREMITY FOOT HAND HEAD HIP KNEE LSPINE NECK PELVIS SHOULDER "
         "SKULL SPINE TSPINE WRIST")),

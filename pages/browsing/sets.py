@@ -6,12 +6,16 @@ import streamlit as st
 
 from engine.data import DATASETS, DatasetEntry, find
 from engine.data.check import Checked
+from engine.data.download import folder
 from engine.data.overview import Overview, Part, Sizes, gap_lines, overview
 from engine.errors import EngineError
 from engine.experiments.datasets.checking import checked_of, checking_task
+from engine.experiments.datasets.downloading import downloading_task
+from engine.work.jobs import jobs
 from engine.work.kinds import Task
+from engine.work.room import size_text
 from pages.browsing.scope import SCOPE
-from pages.ui import figures, progress, sources
+from pages.ui import figures, own, progress, sources
 from pages.ui.address import Address, force
 from pages.ui.charts import PALETTE, counted
 from pages.ui.text import capital, literal, plain
@@ -37,6 +41,7 @@ def show(address: Address) -> None:
     _facts(entry)
     if (reason := entry.missing()) is not None:
         st.info(plain(capital(reason)))
+        _offer(entry)
         return
     if wrong is None:
         _inside(name)
@@ -98,6 +103,31 @@ def _facts(entry: DatasetEntry) -> None:
 def _some(names: tuple[str, ...]) -> str:
     more = f", and {len(names) - MOST_CLASSES:,} more" if len(names) > MOST_CLASSES else ""
     return ", ".join(names[:MOST_CLASSES]) + more
+
+
+def _offer(entry: DatasetEntry) -> None:
+    """The download, where the licence allows it, the checksum is known, and visitors may."""
+    info, remote = entry.info, entry.info.remote
+    if remote is None:
+        st.caption("It is not offered for download here: its terms ask for a registration, or its publisher gives no "
+                   "checksum by which what comes could be believed.")
+        return
+    if not own.keeps():
+        st.caption("Whoever runs this server can download it.")
+        return
+    size = f", {size_text(remote.size)}" if remote.size else ""
+    task = downloading_task(info.name)
+    payload = progress.on_request(
+        SCOPE, task, plain(f"From {remote.host}{size}, under {info.terms}. It is believed only with the published "
+                           f"{remote.checksum.split(':')[0].upper()}; what was cut off or stopped goes on from there. "
+                           f"It goes to {folder()}."), "Download", name="download")
+    if payload is None:
+        return
+    if entry.missing() is not None and (job := jobs().find(task)) is not None:  # removed again since
+        jobs().renew(job)
+    _overview.clear()
+    _check.clear()
+    st.rerun()
 
 
 @st.cache_data(ttl=FRESH, max_entries=16, show_spinner="Looking at the files")
