@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pages.browsing import pictures, sets
+from pages.browsing import models, pictures, sets, workshop
 from pages.browsing.scope import SCOPE
 from pages.ui import shell
 from pages.ui.address import Address
@@ -25,6 +25,8 @@ class View:
 VIEWS = {
     "sets": View("Data sets", sets.show, sets.SETTINGS),
     "pictures": View("Pictures", pictures.show, pictures.SETTINGS),
+    "workshop": View("Phantom workshop", workshop.show, workshop.SETTINGS),
+    "models": View("Models", models.show, models.SETTINGS),
 }
 
 

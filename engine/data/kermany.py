@@ -30,7 +30,8 @@ INFO = DatasetInfo(
     grouping="by the patient in the file's name (person12, IM-0023)",
     remote=Remote(
         "https://data.mendeley.com/public-files/datasets/rscbjbr9sj/files/f12eaf6d-6023-432f-acc9-80c9d7393433/"
-        "file_downloaded", "ChestXRay2017.zip", "sha256:13efc055629733dbab07877f8b3c9f81097840dbcdaa326a8542322c2281ce36",
+        "file_downloaded",
+        "ChestXRay2017.zip", "sha256:13efc055629733dbab07877f8b3c9f81097840dbcdaa326a8542322c2281ce36",
         1_235_512_464, "chest_xray"),
 )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -94,6 +95,13 @@ class PhantomSet(Dataset, Generic[P]):
         labels = [series.label(split, i) for i in range(series.sizes[split])]
         super().__init__(info, split, np.asarray(labels, dtype=np.int64))
         self._version, self._render = version, render
+
+    def alone(self, info: DatasetInfo, label: int, phantom: P) -> Self:
+        """A data set of the same kind with a single phantom in it, under facts of its own."""
+        one = copy(self)
+        one.info, one.labels = info, np.array([label], np.int64)
+        one._render = lambda split, index: phantom
+        return one
 
     def shown(self, index: int) -> P:
         """The phantom itself."""
@@ -245,6 +253,12 @@ class Blob:
     turn: float
     soft: float
     weight: float = 1.0
+
+
+def moved(blobs: Sequence[Blob], across: float, down: float, size: float) -> list[Blob]:
+    """The patches elsewhere, by so many cm (or pixels, of histology), and so many times as large."""
+    return [replace(blob, centre=(blob.centre[0] + across, blob.centre[1] + down),
+                    radii=(blob.radii[0] * size, blob.radii[1] * size)) for blob in blobs]
 
 
 def cover(plane: Plane, blobs: Sequence[Blob], warp: Field) -> Field:

@@ -1,20 +1,14 @@
 """The Data page as Streamlit runs it, without a browser."""
 
-import hashlib
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from engine.data import DATASETS, download
-from engine.data.files import FileDataset
+from engine.data import DATASETS
 from engine.work.jobs import jobs
-from pages.ui import own
 from tests import collected
 from tests.app.visits import opened
-from tests.shelf import Shelf, served
 
 NASTY = "<script>alert(1)</script> **bold** [link](http:__evil.example) :smile: $x$"
 
