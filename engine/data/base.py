@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -91,6 +92,16 @@ class Stored:
         return f"{self.width:,} x {self.height:,}"
 
 
+@dataclass(frozen=True)
+class Header:
+    """How a picture is stored, what else the head of its file says, and how many of that file's entries are not shown,
+    as they may be about a person."""
+
+    stored: Stored
+    facts: tuple[tuple[str, str], ...] = ()
+    hidden: int = 0
+
+
 class Dataset(ABC):
     """One split of a data set. `labels` is int64 [N]; images are float32 [C, 224, 224] in [0,1], C 1 (grey) or 3.
 
@@ -128,6 +139,14 @@ class Dataset(ABC):
         """How image `index` is stored; raises EngineError."""
         channels, height, width = self.image(index).shape
         return Stored(width, height, channels, self.bits)
+
+    def header(self, index: int) -> Header:
+        """What the head of image `index`'s file says, without what may name a person; raises EngineError."""
+        return Header(self.stored(index))
+
+    def files(self) -> Sequence[Path]:
+        """The images' files, where each has one of its own."""
+        return ()
 
     def stored_units(self, index: int) -> StoredUnits | None:
         """What the image's intensities mean in the units that it is stored in, or None where nobody knows."""

@@ -6,10 +6,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from pathlib import Path
 
 import numpy as np
 
-from engine.data.base import Dataset, StoredUnits
+from engine.data.base import Dataset, DatasetInfo, Header, Stored, StoredUnits
 from engine.errors import EngineError, UnknownName
 
 ALIKE = 0.5  # how alike two names must be, from 0 to 1, to be offered as a pair
@@ -126,6 +127,16 @@ def _unknown(data: Sequence[str], model: Sequence[str], title: str, renamed: Map
             f"--map {shlex.quote(written.getvalue())}")
 
 
+def guesses(data: Sequence[str], model: Sequence[str]) -> dict[str, str]:
+    """What the model most likely calls each of the data set's classes: the same name, or else the most alike of those
+    that are free, each once; those of which there is no telling are left out."""
+    places = _places(data, model, {})
+    known = {name: model[place] for name, place in zip(data, places, strict=True) if place is not None}
+    offered = _offered([name for name in data if name not in known],
+                       [name for i, name in enumerate(model) if i not in places])
+    return known | {name: guess for name, guess in offered.items() if guess != OPEN}
+
+
 def _offered(missing: Sequence[str], free: Sequence[str]) -> dict[str, str]:
     """A guess for every missing name: the most alike of the names that are free, each once, or OPEN."""
     return dict.fromkeys(missing, OPEN) | {a: b for a, b, alike in _pairs(missing, free) if alike >= ALIKE}
@@ -141,13 +152,12 @@ def _pairs(some: Sequence[str], others: Sequence[str]) -> list[tuple[str, str, f
     return [(some[i], others[j], float(alike[i, j])) for i, j in zip(*linear_sum_assignment(-alike), strict=True)]
 
 
-class Labelled(Dataset):
-    """A data set whose images have a model's classes."""
+class Relabelled(Dataset):
+    """A data set whose images have other classes: number `places[i]` instead of `i`."""
 
-    def __init__(self, inner: Dataset, class_map: ClassMap) -> None:
-        super().__init__(replace(inner.info, classes=class_map.model), inner.split,
-                         np.array(class_map.places, np.int64)[inner.labels])
-        self.inner, self.class_map, self.gaps = inner, class_map, inner.gaps
+    def __init__(self, inner: Dataset, info: DatasetInfo, places: Sequence[int]) -> None:
+        super().__init__(info, inner.split, np.array(places, np.int64)[inner.labels])
+        self.inner, self.gaps = inner, inner.gaps
 
     def image(self, index: int) -> np.ndarray:
         return self.inner.image(index)
@@ -155,8 +165,17 @@ class Labelled(Dataset):
     def images(self, indices: Sequence[int]) -> np.ndarray:
         return self.inner.images(indices)
 
-    def thumbnails(self, indices: Sequence[int], side: int = 96) -> np.ndarray:
-        return self.inner.thumbnails(indices, side)
+    def thumbnail(self, index: int, side: int) -> np.ndarray:
+        return self.inner.thumbnail(index, side)
+
+    def stored(self, index: int) -> Stored:
+        return self.inner.stored(index)
+
+    def header(self, index: int) -> Header:
+        return self.inner.header(index)
+
+    def files(self) -> Sequence[Path]:
+        return self.inner.files()
 
     def item_name(self, index: int) -> str:
         return self.inner.item_name(index)
@@ -181,6 +200,14 @@ class Labelled(Dataset):
 
     def groups(self, index: int) -> Mapping[str, str]:
         return self.inner.groups(index)
+
+
+class Labelled(Relabelled):
+    """A data set whose images have a model's classes."""
+
+    def __init__(self, inner: Dataset, class_map: ClassMap) -> None:
+        super().__init__(inner, replace(inner.info, classes=class_map.model), class_map.places)
+        self.class_map = class_map
 
 
 def labelled(dataset: Dataset, class_map: ClassMap) -> Dataset:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from engine import digest
-from engine.data.base import SIZE, Damaged, Dataset, DatasetInfo, Gaps, Stored, eight_bit
+from engine.data.base import SIZE, Damaged, Dataset, DatasetInfo, Gaps, Header, Stored, eight_bit
 from engine.data.damage import fault, remember
-from engine.data.header import DICOM, Header, header
+from engine.data.header import DICOM, header
 from engine.data.raster import enough_memory, grey, open_raster, resized, to_array
 from engine.errors import EngineError
 from engine.home import expanded, home
@@ -146,8 +146,10 @@ class FileDataset(Dataset):
         return self.header(index).stored
 
     def header(self, index: int) -> Header:
-        """What the head of image `index`'s file says, without what may name a person; raises EngineError."""
         return header(self.paths[index])
+
+    def files(self) -> Sequence[Path]:
+        return self.paths
 
     def leave_out(self, index: int, reason: str) -> None:
         """Image `index` cannot be read: it is left out when the data set is opened again."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from engine.data.base import Stored
+from engine.data.base import Header, Stored
 from engine.data.raster import FORMATS
 from engine.errors import EngineError
 
@@ -48,16 +47,6 @@ WORDS: Mapping[str, tuple[str, frozenset[str]]] = {
     "LossyImageCompression": ("compressed with loss", _terms("00 01")),
     "BurnedInAnnotation": ("text burned into the picture", _terms("YES NO")),
 }
-
-
-@dataclass(frozen=True)
-class Header:
-    """How a picture is stored, further facts, and how many entries of the file are not shown, as they may be about a
-    person."""
-
-    stored: Stored
-    facts: tuple[tuple[str, str], ...] = ()
-    hidden: int = 0
 
 
 def header(path: Path) -> Header:

@@ -8,8 +8,6 @@ import streamlit as st
 from engine import digest
 from engine.data import Dataset
 from engine.data.base import StoredUnits
-from engine.data.files import FileDataset
-from engine.data.header import Header
 from engine.data.marks import MARKS, marked
 from engine.errors import EngineError
 from pages.browsing.scope import SCOPE
@@ -141,7 +139,7 @@ def _known(data: Dataset, index: int) -> None:
 def _head(data: Dataset, index: int) -> None:
     with st.expander("What the file says", expanded=True):
         try:
-            head = data.header(index) if isinstance(data, FileDataset) else Header(data.stored(index))
+            head = data.header(index)
         except EngineError as error:
             st.error(plain(capital(error)))
             return

@@ -7,13 +7,13 @@ from pathlib import PurePath
 
 import streamlit as st
 
-from engine.data import DATASETS, PATHS, Dataset, DatasetInfo, find
+from engine.data import DATASETS, PATHS, Dataset, DatasetInfo, find, renamed
 from engine.data.classmap import fits, likeness, match
 from engine.data.upload import read_upload, save_upload
 from engine.errors import EngineError, UnknownName
 from engine.experiments.sources import Source, opened, picture
 from engine.zoo.registry import ModelEntry, model_card, model_digest, models, reads_as_file
-from pages.ui import consent, runs
+from pages.ui import consent, renaming, runs
 from pages.ui.address import Address, travel
 from pages.ui.charts import percent
 from pages.ui.controls import choice, place
@@ -42,6 +42,7 @@ def dataset(address: Address) -> tuple[Dataset, str]:
     _dataset_name(name)
     entry = find(name)
     address.note("dataset", name)
+    renaming.offer_back(address, name)
     if (reason := entry.missing()) is not None:
         raise EngineError(reason)
     info = entry.info
@@ -59,6 +60,8 @@ def _dataset_name(text: str) -> str:
 
 def _path_in(name: str) -> str:
     """The path that a data set's or a model's name holds; empty for the name of one that is known here."""
+    if name.startswith(renamed.PREFIX):
+        return _path_in(name.removeprefix(renamed.PREFIX).partition(":")[2])
     if (prefix := next((p for p in PATHS if name.startswith(p)), None)) is not None:
         return name.removeprefix(prefix)
     return name if is_path(name) else ""
@@ -103,7 +106,7 @@ def _title(name: str) -> str:
 
 def model(address: Address, info: DatasetInfo) -> str:
     """The chosen model among those that know this data set's classes; raises EngineError where there is none."""
-    known = _known(info)
+    known = _known(address, info, "model")
     key = address.scope.control("model")
     names = list(known)
     seed = address.seed("model", key, lambda text: _read_model(info, text), names[0],
@@ -128,7 +131,7 @@ def several_models(address: Address, info: DatasetInfo, name: str, label: str, f
                    ) -> tuple[str, ...]:
     """Some of the models that know this data set's classes, by default the `first` few that tell the same ones apart;
     raises EngineError where there is none, or none was chosen."""
-    known = _known(info)
+    known = _known(address, info, name)
     key, names = address.scope.control(name), list(known)
 
     def read(text: str) -> list[str]:
@@ -155,10 +158,12 @@ def several_models(address: Address, info: DatasetInfo, name: str, label: str, f
     return tuple(chosen)
 
 
-def _known(info: DatasetInfo) -> dict[str, ModelEntry]:
-    """The models that know these classes, by name; raises EngineError where there is none."""
+def _known(address: Address, info: DatasetInfo, control: str) -> dict[str, ModelEntry]:
+    """The models that know these classes, by name; raises EngineError where there is none, and asks which class of
+    which model each is."""
     known = {entry.name: entry for entry in fitting(info)}
     if not known:
+        renaming.ask(address, info, control)
         raise EngineError(_no_model(info))
     return known
 

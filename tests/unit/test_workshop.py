@@ -44,9 +44,10 @@ def test_a_name_is_read_and_what_is_wrong_with_it_is_said() -> None:
     wanted = order("phantom-cxr", "COVID-19", (1, 2, 3), {"size": "1.5", "hardware": "no", "dose": 1.0})
     assert wanted.name == "made:phantom-cxr,shows=COVID-19,anatomy=1,disease=2,exposure=3,size=1.5,hardware=False"
     assert read(wanted.name) == wanted and engine.data.find(wanted.name).info.name == wanted.name
-    for text, line in {"phantom-mri": "kind of phantom", "phantom-cxr,size": "has no =", "phantom-cxr,size=9": "between",
-                       "phantom-cxr,anatomy=450": "between 0 and 449", "phantom-cxr,anatomy=-1": "whole number",
-                       "phantom-cxr,colour=1": "unknown parameter 'colour'", "phantom-cxr,shows=x": "unknown class",
-                       "phantom-cxr,size=nan": "finite"}.items():
+    wrong = {"phantom-mri": "kind of phantom", "phantom-cxr,size": "has no =", "phantom-cxr,size=9": "between",
+             "phantom-cxr,anatomy=450": "between 0 and 449", "phantom-cxr,anatomy=-1": "whole number",
+             "phantom-cxr,colour=1": "unknown parameter 'colour'", "phantom-cxr,shows=x": "unknown class",
+             "phantom-cxr,size=nan": "finite"}
+    for text, line in wrong.items():
         with pytest.raises(EngineError, match=line):
             engine.data.find(f"made:{text}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from engine import digest
 from engine.data.base import Dataset
 from engine.data.check import Checked, checking
-from engine.data.files import FileDataset
 from engine.data.overview import opened_splits
 from engine.errors import EngineError
 from engine.work.kinds import Bench, Task, kind
@@ -31,11 +31,10 @@ class Checking:
 
 def contents_of(dataset: Dataset) -> str:
     """Identifies a split's files by their names, classes, sizes and times, without reading them."""
-    return digest.of_spec({"images": dataset.digest, "files": list(map(_facts, dataset.paths))
-                           if isinstance(dataset, FileDataset) else []})
+    return digest.of_spec({"images": dataset.digest, "files": list(map(_facts, dataset.files()))})
 
 
-def _facts(path: Any) -> list[int]:
+def _facts(path: Path) -> list[int]:
     try:
         facts = path.stat()
     except OSError:  # gone meanwhile
