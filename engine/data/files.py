@@ -127,6 +127,18 @@ class FileDataset(Dataset):
             return read_picture(path, self.colour)  # which says what is wrong
         return _decoded(path, self.colour, facts.st_mtime_ns, facts.st_size).copy()
 
+    def images(self, indices: Sequence[int]) -> np.ndarray:
+        """As of any data set; one that is damaged inside is left out from then on, and that is said."""
+        return np.stack([self._found(self.checked(index)) for index in indices])
+
+    def _found(self, index: int) -> np.ndarray:
+        try:
+            return self.image(index)
+        except EngineError as error:
+            self.leave_out(index, str(error))
+            left_out = fault(self.paths[index]) is not None
+            raise EngineError(f"{error}. It is left out from now on: start again" if left_out else str(error)) from None
+
     def thumbnail(self, index: int, side: int) -> np.ndarray:
         """A JPEG is decoded no larger than it has to be."""
         path = self.paths[index]
@@ -152,9 +164,11 @@ class FileDataset(Dataset):
         return self.paths
 
     def leave_out(self, index: int, reason: str) -> None:
-        """Image `index` cannot be read: it is left out when the data set is opened again."""
+        """Image `index` cannot be read: it is left out when the data set is opened again, unless the file is only gone
+        or locked."""
         with contextlib.suppress(OSError):  # it will be found again
-            remember(self.paths[index], reason)
+            if os.access(self.paths[index], os.R_OK):
+                remember(self.paths[index], reason)
 
     def patient(self, index: int) -> str | None:
         return (self.patients[index] or None) if self.patients else None

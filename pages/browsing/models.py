@@ -75,7 +75,8 @@ def _chosen(address: Address, entries: Sequence[ModelEntry]) -> list[ModelEntry]
         return names
 
     seed = address.seed("models", _CHOSEN, read, list(known)[:2], lambda names: all(name in known for name in names))
-    names = st.multiselect("Side by side", list(known), seed, key=_CHOSEN, max_selections=MOST)
+    first = seed and [name for name in seed if name in known]  # one of them may have been renamed since
+    names = st.multiselect("Side by side", list(known), first, key=_CHOSEN, max_selections=MOST)
     address.note("models", ",".join(names))
     return [known[name] for name in names]
 

@@ -17,7 +17,7 @@ from pages.ui.address import Address
 from pages.ui.charts import counted, percent
 from pages.ui.text import capital, plain
 
-SETTINGS = ("dataset", "split", "class", "patient", "by", "says", "page", "index", *detail.SETTINGS)
+SETTINGS = ("dataset", "split", "class", "patient", "by", "says", "sheet", "index", *detail.SETTINGS)
 PAGE, PAGE_COMPUTED = 60, 24  # pictures at a time; fewer of those that have to be computed first
 THUMBNAIL = 96
 ANY, RIGHT, WRONG, UNREADABLE = "", "right", "wrong", "unreadable"
@@ -106,7 +106,7 @@ def _filtered(address: Address, data: Dataset, said: Said | None) -> np.ndarray:
                                format_func=lambda name: f"{name} ({totals[name]:,})" if name else "all")
     if name:
         keep &= data.labels == data.classes.index(name)
-    numbers = _patients(data.info.name, data.split)
+    numbers = _patients(data.info.name, data.split, data.digest)
     with patients:
         patient = _patient(address, numbers)
     if patient:
@@ -146,7 +146,7 @@ def _says(address: Address, said: Said | None) -> np.ndarray | bool:
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _patients(name: str, split: str) -> np.ndarray:
+def _patients(name: str, split: str, digest: str) -> np.ndarray:
     """For every picture the number of its patient, from 1 in the order of their first pictures; 0: nobody knows."""
     data = opened(name, split)
     numbers: dict[str, int] = {}
@@ -170,22 +170,22 @@ def _index(address: Address, data: Dataset, chosen: np.ndarray) -> int | None:
 def _grid(address: Address, data: Dataset, chosen: np.ndarray, said: Said | None) -> int | None:
     size = PAGE_COMPUTED if data.info.synthetic else PAGE
     pages = -(-len(chosen) // size)
-    key = SCOPE.control("page")
+    key = SCOPE.control("sheet")
 
     def read(text: str) -> int:
         if not text.isdecimal() or not 1 <= int(text) <= pages:
             raise EngineError(f"it must be a page from 1 to {pages}")
         return int(text)
 
-    page = address.value("page", key, read, 1, lambda page: 1 <= page <= pages)
-    address.note("page", str(page) if page > 1 else None)
+    page = address.value("sheet", key, read, 1, lambda page: 1 <= page <= pages)
+    address.note("sheet", str(page) if page > 1 else None)
     numbers = chosen[(page - 1) * size:page * size].tolist()
     index = _index(address, data, chosen)
     wrong = said.wrong() if said else None
     tiles = [Tile(number, data.classes[data.labels[number]], said.text(number) if said else "",
                   bool(wrong is not None and wrong[number])) for number in numbers]
     last = (page - 1) * size + len(numbers)
-    grid(_sprite(data.info.name, data.split, tuple(numbers)), tiles, chosen=index,
+    grid(_sprite(data.info.name, data.split, tuple(numbers), data.digest), tiles, chosen=index,
          badge="SYNTHETIC" if data.info.synthetic else "", page=page, pages=pages,
          range=f"{(page - 1) * size + 1:,}–{last:,} of {len(chosen):,} · page {page:,} of {pages:,}",
          on_pick=lambda number: st.session_state.update({SCOPE.control("index"): number}),
@@ -194,5 +194,5 @@ def _grid(address: Address, data: Dataset, chosen: np.ndarray, said: Said | None
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _sprite(name: str, split: str, numbers: tuple[int, ...]) -> Sprite:
+def _sprite(name: str, split: str, numbers: tuple[int, ...], digest: str) -> Sprite:
     return sprite(opened(name, split).thumbnails(numbers, THUMBNAIL))

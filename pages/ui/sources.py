@@ -297,14 +297,14 @@ def chooser(scope: Scope, data: Dataset, chosen: Source) -> None:
     def page(step: int) -> None:
         session[turned] = (first + step * PAGE, place)
 
-    picker(_sprite(*place, tuple(numbers)), [data.classes[data.labels[i]] for i in numbers], first=first, total=total,
-           chosen=None if chosen.upload else chosen.index, badge="SYNTHETIC" if data.info.synthetic else "",
-           on_pick=pick, on_page=page, key=scope.key("picker"))
+    picker(_sprite(*place, tuple(numbers), data.digest), [data.classes[data.labels[i]] for i in numbers],
+           first=first, total=total, chosen=None if chosen.upload else chosen.index,
+           badge="SYNTHETIC" if data.info.synthetic else "", on_pick=pick, on_page=page, key=scope.key("picker"))
     _uploader(scope, chosen)
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
-def _sprite(name: str, split: str, numbers: Sequence[int]) -> str:
+def _sprite(name: str, split: str, numbers: Sequence[int], digest: str) -> str:
     return sprite(opened(name, split).thumbnails(numbers, THUMBNAIL))
 
 

@@ -60,7 +60,7 @@ def test_names_that_differ_are_named_with_the_option_that_maps_them(tmp_path: Pa
 
 def test_classes_that_no_model_knows_are_said_to_be_a_models_and_the_run_says_so(tmp_path: Path) -> None:
     folder = filled(tmp_path, {"COVID-19": "virus=new", "Normal": "healthy, no finding"})
-    app = opened(dataset=f"folder:{folder}", split="all", index="1", attack="fgsm", eps="0/255")
+    app = opened(dataset=f"folder:{folder}", split="all", index="2", attack="fgsm", eps="0/255")
     assert app.error and next(one for one in app.button if one.label == "Use these names").disabled
     next(one for one in app.selectbox if one.label == "The model").set_value("phantom-cxr/resnet18").run()
     for label, name in (("virus=new", "COVID-19"), ("healthy, no finding", "Normal")):
