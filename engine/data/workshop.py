@@ -86,7 +86,7 @@ def order(kind: str, shows: str, numbers: Sequence[int], knobs: Mapping[str, obj
     for name, number in zip(NUMBERS, numbers, strict=True):
         if not 0 <= number <= kit.most:
             raise EngineError(f"{name} must lie between 0 and {kit.most}, not {number}")
-    built = build(kit.knobs, knobs)
+    built: Any = build(kit.knobs, knobs)
     changed = {p.name: value for p in kit.params if (value := values_of(built)[p.name]) != p.default}
     return Order(kind, shows, (numbers[0], numbers[1], numbers[2]), tuple(changed.items()))
 

@@ -120,7 +120,7 @@ def _matrix(classes: Sequence[str], counts: Sequence[Sequence[int]], split: str)
     names = [literal(name) for name in classes]
     shares = [[count / max(1, sum(row)) for count in row] for row in counts]
     figure = go.Figure(go.Heatmap(z=shares, x=names, y=names, customdata=counts, colorscale="Cividis", zmin=0, zmax=1,
-                                  showscale=False, xgap=2, ygap=2, texttemplate="%{customdata}", text=counts,
+                                  showscale=False, xgap=2, ygap=2, texttemplate="%{text:,}", text=counts,
                                   hovertemplate="is %{y}, said %{x}: %{customdata} (%{z:.1%})<extra></extra>"))
     figure.update_layout(height=120 + 42 * len(names), margin={"l": 0, "r": 8, "t": 30, "b": 0},
                          title={"text": literal(f"{split} split"), "x": 0}, xaxis={"title": "the model says"},

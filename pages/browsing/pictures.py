@@ -13,7 +13,7 @@ from pages.browsing import detail
 from pages.browsing.grid import Sprite, Tile, grid, sprite
 from pages.browsing.scope import SCOPE
 from pages.ui import controls, progress, sources
-from pages.ui.address import Address
+from pages.ui.address import Address, force
 from pages.ui.charts import counted, percent
 from pages.ui.text import capital, plain
 
@@ -59,7 +59,8 @@ def show(address: Address) -> None:
     sources.say(address, [])
     with st.sidebar:
         said = _asked(address, data, split)
-    chosen = _filtered(address, data, said)
+    numbers = _patients(data.info.name, data.split, data.digest)
+    chosen = _filtered(address, data, numbers, said)
     left, right = st.columns([3, 2], gap="medium")
     with left:
         if len(chosen):
@@ -70,6 +71,7 @@ def show(address: Address) -> None:
     with right:
         if index is not None:
             detail.show(address, data, index, "" if said is None else said.text(index))
+            _whose(numbers, index)
 
 
 def _asked(address: Address, data: Dataset, split: str) -> Said | None:
@@ -95,7 +97,15 @@ def _asked(address: Address, data: Dataset, split: str) -> Said | None:
         return None
 
 
-def _filtered(address: Address, data: Dataset, said: Said | None) -> np.ndarray:
+def _whose(numbers: np.ndarray, index: int) -> None:
+    """The way to the other pictures of the same patient."""
+    others = int((numbers == numbers[index]).sum()) - 1
+    if numbers[index] and others:
+        st.button(f"{counted(others, 'more picture')} of patient {numbers[index]}", key=SCOPE.key("same patient"),
+                  on_click=force, args=(SCOPE.control("patient"), str(numbers[index])))
+
+
+def _filtered(address: Address, data: Dataset, numbers: np.ndarray, said: Said | None) -> np.ndarray:
     """The numbers of the pictures that the filters leave."""
     classes, patients, says = st.columns(3, gap="small")
     keep = np.ones(len(data), bool)
@@ -106,7 +116,6 @@ def _filtered(address: Address, data: Dataset, said: Said | None) -> np.ndarray:
                                format_func=lambda name: f"{name} ({totals[name]:,})" if name else "all")
     if name:
         keep &= data.labels == data.classes.index(name)
-    numbers = _patients(data.info.name, data.split, data.digest)
     with patients:
         patient = _patient(address, numbers)
     if patient:
@@ -130,7 +139,8 @@ def _patient(address: Address, numbers: np.ndarray) -> str:
 
 def _says(address: Address, said: Said | None) -> np.ndarray | bool:
     if said is None:
-        st.selectbox("The model says", ["choose a model on the left"], disabled=True, key=SCOPE.key("nothing said"))
+        first = "let it look first" if address.current(SCOPE.control("by")) else "choose a model on the left"
+        st.selectbox("The model says", [first], disabled=True, key=SCOPE.key("nothing said"))
         return True
     options = [*_VERDICTS, *(f"{_CLASS}{name}" for name in said.classes)]
     if said.labels is None:

@@ -38,12 +38,12 @@ def show(address: Address) -> None:
     except EngineError:
         return  # said already
     st.subheader(plain(entry.info.title), divider="gray")
-    _facts(entry)
-    if (reason := entry.missing()) is not None:
+    reason = entry.missing()
+    if reason is not None:
         st.info(plain(capital(reason)))
         _offer(entry)
-        return
-    if wrong is None:
+    _facts(entry)
+    if reason is None and wrong is None:
         _inside(name)
 
 
@@ -71,9 +71,10 @@ def _all(name: str) -> None:
     here = sum(row["here"] for row in rows)
     st.markdown(f"**{counted(here, 'data set')} here, {len(rows) - here} to be had.** "
                 "Choose one in the table; type `folder:PATH` or `manifest:PATH` on the left for your own.")
-    key = SCOPE.key("all sets")
+    key = SCOPE.key(f"all sets {name}")
     st.dataframe(pd.DataFrame(rows), hide_index=True, key=key, height=282, row_height=34,
-                 on_select=lambda: _pick(key, names), selection_mode="single-row", column_config=_COLUMNS)
+                 on_select=lambda: _pick(key, names), selection_mode="single-row", column_config=_COLUMNS,
+                 selection_default={"selection": {"rows": [names.index(name)] if name in names else []}})
 
 
 _COLUMNS = {"here": st.column_config.CheckboxColumn("here", width=50),
@@ -82,7 +83,8 @@ _COLUMNS = {"here": st.column_config.CheckboxColumn("here", width=50),
 
 def _row(entry: DatasetEntry) -> dict[str, object]:
     info = entry.info
-    return {"here": entry.missing() is None, "name": info.name, "data set": info.title, "modality": info.modality,
+    modality = info.modality or ("synthetic" if info.synthetic else "")
+    return {"here": entry.missing() is None, "name": info.name, "data set": info.title, "modality": modality,
             "classes": ", ".join(info.classes), "licence": info.terms}
 
 
@@ -96,7 +98,7 @@ def _facts(entry: DatasetEntry) -> None:
     info = entry.info
     st.markdown(plain(info.sentence))
     lines = {"Classes": _some(info.classes), "Source": info.source, "Licence": info.terms, "How to get it": info.obtain,
-             "Where it is looked for": "; ".join(info.layouts), "What is never parted": info.grouping}
+             "Where it is looked for": "; ".join(info.layouts), "How splits keep pictures together": info.grouping}
     st.markdown("\n".join(f"- **{name}**: {plain(text)}" for name, text in lines.items() if text))
 
 

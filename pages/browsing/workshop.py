@@ -26,10 +26,11 @@ SETTINGS = ("kind", "shows", *NUMBERS, "outline",
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A phantom as the page shows it: the PNG, how much of the lungs (or of the tile) the lesion is, and its units."""
+    """A phantom as the page shows it: the PNG, how much of what (lungs or tile) the lesion is, and its units."""
 
     png: bytes
     share: float | None
+    of: str
     units: StoredUnits | None
 
 
@@ -40,19 +41,21 @@ def show(address: Address) -> None:
                                format_func=lambda name: DATASETS[name].info.title)
         wanted = _order(address, kind)
     drawn = Order(wanted.kind, wanted.shows, wanted.numbers)
-    mark = controls.choice(address, "outline", "Outline", ["", *MARKS], "",
-                           format_func=lambda name: MARKS[name].words if name else "nothing")
-    now, before = _shown(wanted.name, mark), _shown(drawn.name, mark)
-    pictures.row([pictures.Figure("As its numbers give it", _said(before), before.png, "SYNTHETIC"),
-                  pictures.Figure("As you made it", _said(now), now.png, "SYNTHETIC")])
-    with st.container(horizontal=True, vertical_alignment="center"):
+    attack, another, reset, outline = st.columns([2.2, 1.3, 1.1, 2.4], vertical_alignment="bottom", gap="small")
+    with outline:
+        mark = controls.choice(address, "outline", "Outline", ["", *MARKS], "",
+                               format_func=lambda name: MARKS[name].words if name else "nothing")
+    with attack:
         st.page_link(shell.file("explore"), label="**Attack it in Explore**", query_params={
             "dataset": wanted.name, "split": SPLIT, "index": "0"},
             help="That very phantom: its name holds every setting, so that a run on it can be repeated.")
-        st.button("Another case", on_click=_another, args=(kind,), key=SCOPE.key("another"),
-                  help="Other random numbers; what was changed stays.")
-        st.button("As drawn", on_click=_reset, args=(kind,), key=SCOPE.key("reset"), disabled=not wanted.knobs,
-                  help="Every knob back.")
+    another.button("Another case", on_click=_another, args=(kind,), key=SCOPE.key("another"), width="stretch",
+                   help="Other random numbers; what was changed stays.")
+    reset.button("As drawn", on_click=_reset, args=(kind,), key=SCOPE.key("reset"), disabled=not wanted.knobs,
+                 help="Every knob back.", width="stretch")
+    now, before = _shown(wanted.name, mark), _shown(drawn.name, mark)
+    pictures.row([pictures.Figure("As its numbers give it", _said(before), before.png, "SYNTHETIC"),
+                  pictures.Figure("As you made it", _said(now), now.png, "SYNTHETIC")])
     st.caption("On the command line, and wherever a data set can be typed, its name is:")
     st.code(wanted.name, language=None, wrap_lines=True)
 
@@ -119,7 +122,7 @@ def _shown(name: str, mark: str) -> Shown:
     mask = marked(mark, data, 0) if mark else None
     png = pictures.image_png(image, known) if mask is None or not mask.any() else pictures.outlined_png(
         image, mask, f"{known} {mark}")
-    return Shown(png, _share(data), data.stored_units(0))
+    return Shown(png, _share(data), "tile" if data.lungs(0) is None else "lungs", data.stored_units(0))
 
 
 def _share(data: Dataset) -> float | None:
@@ -131,6 +134,6 @@ def _share(data: Dataset) -> float | None:
 
 
 def _said(shown: Shown) -> str:
-    share = "no lesion" if shown.share is None else f"lesion: {shown.share:.1%} of the lungs or the tile"
+    share = "no lesion" if shown.share is None else f"lesion: {shown.share:.1%} of the {shown.of}"
     units = f"; {shown.units.offset:,.0f} to {shown.units.offset + shown.units.scale:,.0f} HU" if shown.units else ""
     return plain(share + units)
