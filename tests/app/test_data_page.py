@@ -176,3 +176,10 @@ def test_models_stand_side_by_side_and_ones_own_are_renamed_deleted_and_had_back
     monkeypatch.setenv(own.SHARED, "1")
     app = opened("data", view="models", models="better")
     assert not any(one.label in ("Rename", "Delete") for one in app.button)
+
+
+def test_explore_opens_on_the_phantom_that_was_made(home: Path) -> None:
+    name = "made:phantom-cxr,shows=Pneumonia,anatomy=8,disease=8,exposure=8,size=1.5"
+    app = opened("explore", dataset=name, split="test", index="0", attack="jsma")  # which does not run by itself
+    assert not app.error and app.selectbox(key="explore.model").value.startswith("phantom-cxr/")
+    assert app.query_params["dataset"] == name and "Pneumonia" not in app.selectbox(key="explore.target").options

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 import engine.data
+from engine.attacks.spec import make_spec
 from engine.data.workshop import KITS, SPLIT, made, order, read
 from engine.errors import EngineError
+from engine.experiments.sources import Source
+from engine.experiments.units import unchanged, unit_of
 
 
 def lesion_pixels(**knobs: object) -> int:
@@ -38,6 +41,15 @@ def test_knobs_do_what_they_say() -> None:
     where = [float(np.nonzero(made(order("phantom-cxr", "Pneumonia", (8, 8, 8), {"down": down})).lesion(0))[0].mean())
              for down in (-2.0, 2.0)]
     assert where[1] > where[0] + 5
+
+
+def test_a_run_on_it_is_found_again_by_its_name() -> None:
+    name, attack = order("phantom-cxr", "Pneumonia", (8, 8, 8), {"size": 1.5}).name, make_spec("uap", eps=4 / 255)
+    unit = unit_of(Source(name, SPLIT), "phantom-cxr/resnet18", attack)
+    assert unchanged(unit) == unit and unit.further  # it learns from the other phantoms
+    drawn = order("phantom-cxr", "Pneumonia", (8, 8, 8), {}).name
+    other = unit_of(Source(drawn, SPLIT), "phantom-cxr/resnet18", attack)
+    assert other.images != unit.images and other.others == unit.others
 
 
 def test_a_name_is_read_and_what_is_wrong_with_it_is_said() -> None:
