@@ -3,6 +3,7 @@
 import csv
 import io
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
@@ -15,6 +16,7 @@ from engine.errors import EngineError, UnknownName
 
 ALIKE = 0.5  # how alike two names must be, from 0 to 1, to be offered as a pair
 OPEN = "?"
+MANY, FEW = 200, 8  # classes that are no longer compared and named one by one, and how many of them are named
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,10 @@ def fits(data: Sequence[str], model: Sequence[str]) -> bool:
 
 
 def likeness(data: Sequence[str], model: Sequence[str]) -> float:
-    """How alike the two are by name, from 0 to 1: the mean over the data set's classes, each paired with another."""
+    """How alike the two are by name, from 0 to 1: the mean over the data set's classes, each paired with another; of
+    very many the share that is called the same."""
+    if len(data) > MANY:
+        return len({*map(_loose, data)} & {*map(_loose, model)}) / len(data)
     return float(sum(alike for *_, alike in _pairs(data, model)) / len(data))
 
 
@@ -108,16 +113,19 @@ def _found(name: str, names: Sequence[str]) -> int | None:
 
 
 def _places(data: Sequence[str], model: Sequence[str], renamed: Mapping[str, str]) -> list[int | None]:
-    named = [name for name in data if name not in renamed]
+    named = Counter(_loose(name) for name in data if name not in renamed)
     return [list(model).index(renamed[name]) if name in renamed else
             # Two of the data set's names that are alike: neither is taken for the other's class.
-            _found(name, model) if name in model or [_loose(n) for n in named].count(_loose(name)) == 1 else None
+            _found(name, model) if name in model or named[_loose(name)] == 1 else None
             for name in data]
 
 
 def _unknown(data: Sequence[str], model: Sequence[str], title: str, renamed: Mapping[str, str],
              places: Sequence[int | None]) -> str:
     missing = [name for name, place in zip(data, places, strict=True) if place is None]
+    if len(missing) > MANY:
+        return (f"{title} tells apart {len(model):,} classes, and no class of it is called {', '.join(missing[:FEW])} "
+                f"or as {len(missing) - FEW:,} more of these images are; choose another model")
     offered = _offered(missing, [name for i, name in enumerate(model) if i not in places])
     written = io.StringIO()
     csv.writer(written, lineterminator="").writerow(f"{a}={b}" for a, b in {**renamed, **offered}.items())

@@ -239,8 +239,8 @@ def _table(parts: tuple[Part, ...]) -> pd.DataFrame:
 
 def _balance(parts: tuple[Part, ...]) -> go.Figure:
     """A bar a split, parted into its classes, the largest ones where there are very many."""
-    names = sorted(parts[0].classes, key=lambda name: -max(part.classes[name] for part in parts))[:MOST_CLASSES]
-    names = [name for name in parts[0].classes if name in set(names)]
+    largest = set(sorted(parts[0].classes, key=lambda name: -max(p.classes[name] for p in parts))[:MOST_CLASSES])
+    names = [name for name in parts[0].classes if name in largest]
     rest = "all other classes"
     figure, splits = go.Figure(), [literal(part.split) for part in parts]
     shown: list[tuple[str, list[int]]] = [(name, [part.classes[name] for part in parts]) for name in names]

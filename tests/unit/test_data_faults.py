@@ -9,6 +9,7 @@ import pytest
 import engine.data
 from engine.data import splits
 from engine.data.check import check
+from engine.data.classmap import fits, match
 from engine.data.header import header
 from engine.data.overview import overview
 from engine.errors import EngineError
@@ -104,6 +105,9 @@ def test_ten_thousand_classes_take_no_square_of_them(home: Path) -> None:
         collected.save(home / "set" / "p" / f"{i}.png", collected.noise(i))
     found = overview(f"manifest:{home / 'set' / 'scans.csv'}")
     assert len(found.parts[0].classes) == 10_000 and found.gaps.without_file == 9_980 and len(found.warnings) < 30
+    assert not fits(found.parts[0].classes, ("a", "b"))
+    with pytest.raises(EngineError, match=r"class 00007 or as 9,992 more of these images are; choose another model"):
+        match(tuple(found.parts[0].classes), ("a", "b"), "a model")
     labels = list(range(10_000))
     asked = 0
 
