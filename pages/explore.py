@@ -1,20 +1,18 @@
 """Explore: one picture, one attack, and everything that can be seen of it."""
 
 from collections.abc import Sequence
-from dataclasses import astuple
 
 import streamlit as st
 
 from engine.attacks import ATTACKS
-from engine.attacks.base import Cost
 from engine.attacks.spec import AttackSpec
 from engine.data import Dataset
 from engine.errors import EngineError
-from engine.experiments.onepicture import pace
 from engine.experiments.onepicture.explore import explore_task, warm_task
 from engine.experiments.sources import Source, opened, picture, seen_by
 from engine.work.jobs import Job, State, Task, jobs
-from pages.exploring import live, mishaps, outcome, whole
+from pages.exploring import following, live, mishaps, outcome, whole
+from pages.exploring.following import Switch
 from pages.exploring.run import Run
 from pages.exploring.scope import SCOPE
 from pages.ui import controls, progress, shell, sources, wishes
@@ -54,13 +52,11 @@ def started(settings: Settings, job: Job) -> Run:
 
 def price(settings: Settings) -> str:
     """What the attack will cost, in one line."""
-    chosen = ATTACKS[settings.attack.attack](**settings.attack.params)
-    together = max(1, len(settings.company))
-    cost = Cost(*(together * spent for spent in astuple(chosen.cost())))
+    chosen, cost = following.attack_of(settings), following.cost_of(settings)
     spent = [counted(cost.gradients, "gradient")] if cost.gradients else []
     if cost.queries != cost.gradients:
         spent.append(counted(cost.queries, "query", "queries"))
-    at = pace.known(settings.model, settings.device)
+    at = following.pace_of(settings)
     time = "" if at is None else f", about {duration(at.estimate(cost))} here"
     classes = len(opened(settings.source.dataset, settings.source.split).classes)
     first = chosen.learning_cost(chosen.info.others * classes)
@@ -74,6 +70,8 @@ def advance(settings: Settings, task: Task, asked: bool) -> None:
     session = st.session_state
     known = jobs().find(task)
     if asked:
+        following.make_way(settings, session.get(RUNNING))
+        whole.make_way()
         session[RUNNING] = started(settings, jobs().submit(task, shell.owner()))
         session[LEFT] = None
     elif known is not None and not known.state.over and known.key != session.get(LEFT):
@@ -85,6 +83,17 @@ def advance(settings: Settings, task: Task, asked: bool) -> None:
             session[SHOWN] = running
     if known is not None and known.state is State.DONE:
         session[SHOWN] = started(settings, known)
+
+
+def runs_on(settings: Settings, task: Task, switch: Switch) -> bool:
+    """Whether the attack is to run without a click: it takes no time, and only epsilon was moved since the run before.
+    What the visitor has cancelled waits for a click."""
+    session = st.session_state
+    before: Run | None = session.get(RUNNING) or session.get(SHOWN)
+    if not switch.on or before is None or not following.follow(settings, before.settings):
+        return False
+    known = jobs().find(task)
+    return known is None or (known.state is State.CANCELLED and known.key != session.get(LEFT))
 
 
 def cancel(job: Job) -> None:
@@ -127,26 +136,29 @@ def going_on(settings: Settings, task: Task, shown: Run | None) -> None:
         st.info("Settings changed: press **Run** to see what they do.")
 
 
-def state_line(settings: Settings, task: Task, shown: Run | None) -> None:
-    """Below the bar, always as high: what is going on, and what the attack costs."""
+def state_line(settings: Settings, task: Task, shown: Run | None, switch: Switch) -> None:
+    """Below the bar, always as high: what is going on, what the attack costs, and whether it runs by itself."""
     with st.container(key="state", horizontal=True, vertical_alignment="center"):
         # In a container, so that the price stays the second thing on the line whether or not there is a first.
         with st.container():
             going_on(settings, task, shown)
         st.caption(price(settings), width="content")
+        switch.draw(settings)
 
 
 def main_area(source: Source | None, settings: Settings | None, task: Task | None, problems: Sequence[str | None],
-              address: Address) -> None:
-    """What is wrong, what is going on, then the attack that runs, or the run that is shown, or the chosen picture."""
+              address: Address, switch: Switch) -> None:
+    """What is wrong, what is going on, then the attack that runs, or the run that is shown, or the chosen picture. The
+    same picture at another epsilon, which is soon there, is awaited with the last one."""
     shown: Run | None = st.session_state.get(SHOWN)
     running: Run | None = st.session_state.get(RUNNING)
     with st.container():
         mishaps.show()
         sources.say(address, problems)
         if settings is not None and task is not None:
-            state_line(settings, task, shown)
-    if running is not None and source is not None and running.settings.source == source:
+            state_line(settings, task, shown, switch)
+    soon = running is not None and shown is not None and following.follow(running.settings, shown.settings)
+    if running is not None and source is not None and running.settings.source == source and not soon:
         live.show(running)
     elif shown is not None and (source is None or shown.settings.source == source):
         outcome.show(shown, address)
@@ -157,13 +169,14 @@ def main_area(source: Source | None, settings: Settings | None, task: Task | Non
         live.show_chosen(source)
 
 
-def buttons(bar: controls.Bar, settings: Settings | None, task: Task | None, broken: bool) -> None:
+def buttons(bar: controls.Bar, settings: Settings | None, task: Task | None, broken: bool, switch: Switch) -> None:
     """Run and Cancel, and what they do; `broken`: the page is not set as somebody wished."""
     asked = bar.run.button("Run", type="primary", shortcut="Ctrl+Enter", width="stretch", disabled=task is None)
     if broken:
         wishes.give_up(SCOPE)
     if settings is not None and task is not None:
-        advance(settings, task, wishes.wanted_again(SCOPE, wishes.MAIN) or asked)
+        wanted = wishes.wanted_again(SCOPE, wishes.MAIN) or asked
+        advance(settings, task, wanted or (not broken and runs_on(settings, task, switch)))
     current: Run | None = st.session_state.get(RUNNING)
     if bar.cancel.button("Cancel", disabled=current is None, width="stretch") and current is not None:
         cancel(current.job)
@@ -176,7 +189,7 @@ def page() -> None:
     settings: Settings | None = None
     task: Task | None = None
     wrong = ""
-    bar = controls.bar()
+    bar, switch = controls.bar(), Switch.of(address)
     with st.sidebar:
         try:
             dataset, split = sources.dataset(address)
@@ -191,8 +204,8 @@ def page() -> None:
             with slot:
                 # Thumbnails take a moment the first time: everything else is on the page before them.
                 sources.chooser(SCOPE, dataset, source)
-    buttons(bar, settings, task, broken=task is None or bool(address.problems))
-    main_area(source, settings, task, [wrong, *address.problems, sources.trouble(SCOPE)], address)
+    buttons(bar, settings, task, broken=task is None or bool(address.problems), switch=switch)
+    main_area(source, settings, task, [wrong, *address.problems, sources.trouble(SCOPE)], address, switch)
     address.write(complete=settings is not None)
 
 

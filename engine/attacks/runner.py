@@ -145,28 +145,30 @@ class Arena:
                           self.others, self.device, keep_steps,
                           Learned(_learning(self.spec, self.source, self.others, self.device), self.memory),
                           None if self.share is None else self.share.looks)
-        started = time.perf_counter()
-        pieces = list(_pieces(setting, self.images, self.labels, self.identities, self.resources.mask,
-                              progress or Progress()))
-        return self._judged(pieces, setting.learned, started)
+        started, progress = time.perf_counter(), progress or Progress()
+        pieces = list(_pieces(setting, self.images, self.labels, self.identities, self.resources.mask, progress))
+        return self._judged(pieces, setting.learned, started, progress)
 
     def untouched(self) -> AttackResult:
         """The images as they are, as if an attack had changed nothing and asked nothing."""
         pieces = [_idle(part, len(self.model.classes)) for part in self.images.split(self.spec.batch)]
-        return self._judged(pieces, Learned({}), time.perf_counter())
+        return self._judged(pieces, Learned({}), time.perf_counter(), Progress())
 
     def _served(self, model: Classifier) -> Served:
         return Served(model, self.defenses, self.spec.seed)
 
-    def _judged(self, pieces: list[_Piece], learned: Learned, started: float) -> AttackResult:
+    def _judged(self, pieces: list[_Piece], learned: Learned, started: float, progress: Progress) -> AttackResult:
         """What has become of the images, and what the unmodified model says of them."""
+        def verdict(images: Tensor, what: str) -> _Verdict:
+            progress.report(1.0, "the verdict")  # which takes longer than an attack of one step
+            return self._verdict(served, images, what, max(batches))
+
         images, batches = self.images, tuple(len(p.adversarial) for p in pieces)
         adversarial = torch.cat([p.adversarial for p in pieces])
         rounded = (adversarial * 255).round() / 255
         served = self._served(self.model)
-        clean = self.clean or self._verdict(served, images, "clean", max(batches))
-        attacked, saved = (self._verdict(served, x, what, max(batches)) for what, x in (
-            ("adversarial", adversarial), ("8 bit", rounded)))
+        clean = self.clean or verdict(images, "clean")
+        attacked, saved = verdict(adversarial, "adversarial"), verdict(rounded, "8 bit")
         return AttackResult(
             spec=self.spec,
             provenance=_provenance(self.model, self.device, batches, self.resources, (self.attack, *self.defenses)),

@@ -16,6 +16,7 @@ from engine.cli import (
     query_curve,
     runs,
     store,
+    tables,
     train,
     train_style,
     transfer,
@@ -24,8 +25,8 @@ from engine.cli.parser import Parser
 from engine.errors import Cancelled, EngineError
 
 # In the order in which they are listed.
-COMMANDS = (listing, data, attack, evaluate, curve, transfer, query_curve, minimal, train, train_style, claims, runs,
-            store)
+COMMANDS = (listing, data, attack, evaluate, curve, transfer, query_curve, minimal, train, train_style, claims,
+            tables, runs, store)
 
 
 def _parser() -> Parser:

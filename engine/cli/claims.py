@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine import disk
 from engine.cli.options import bench
 from engine.cli.output import print_json
 from engine.cli.parser import Commands
-from engine.cli.sections import renew
+from engine.cli.sections import markdown, put
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.experiments.claims import Claim
     from engine.experiments.claims.trials import Trial
 
@@ -43,7 +41,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    chosen, file = _chosen(arguments), _file(arguments.out)
+    chosen, file = _chosen(arguments), markdown(arguments.out)
     if arguments.list:
         return _print_list(chosen, arguments.json)
     for claim in chosen:
@@ -90,35 +88,8 @@ def _told(claim: Claim, trials: list[Trial], file: Path | None, as_json: bool) -
     if not as_json:
         print(f"{text}\n", flush=True)
     if file is not None:
-        try:
-            renew(file, claim.name, text, HEAD)
-        except OSError as error:
-            raise _unwritable(file, error) from None
+        put(file, claim.name, text, HEAD)
     return facts(claim, trials)
-
-
-def _file(out: str | None) -> Path | None:
-    """--out, tried before anything is measured; raises EngineError."""
-    if out is None:
-        return None
-    if os.path.isdir(out):
-        raise EngineError(f"--out {out} is a folder; give the name of a Markdown file")
-    file = Path(out)
-    try:
-        disk.make_writable(file.parent)
-        with contextlib.suppress(FileNotFoundError):
-            file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise _unwritable(file, error) from None
-    except UnicodeDecodeError:
-        raise EngineError(f"--out {out} is no text; give the name of a Markdown file") from None
-    except ValueError:  # bytes that no name has
-        raise EngineError(f"--out {out} is no name of a file; choose another") from None
-    return file
-
-
-def _unwritable(file: Path, error: OSError) -> EngineError:
-    return EngineError(f"--out {file} cannot be written {disk.advice(error, '--out')}")
 
 
 def _print_list(chosen: list[Claim], as_json: bool) -> None:

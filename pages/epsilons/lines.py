@@ -10,7 +10,7 @@ import numpy as np
 from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS, Norm
 from engine.attacks.rows import Rows
-from engine.experiments.epsilon.curve import eps_of, lines_of, recalls, rises
+from engine.experiments.epsilon.curve import eps_of, lines_of, recalls, rises, spent
 from engine.experiments.epsilon.eyes import Zone
 from engine.experiments.evaluation.evaluate import AFTER, scores
 from engine.metrics.rates import Estimate, share
@@ -117,13 +117,15 @@ def explained(line: Line) -> list[str]:
     return [str(rise) for rise in rises(line.runs)]
 
 
-def saved(runs: Sequence[Rows]) -> str:
+def saved(line: Line) -> str:
     """What one gradient for all, or halving, has saved, of what as many runs of their own would have spent."""
-    spent = sum(int(rows.gradients.sum()) for rows in runs)
-    naive = sum(ATTACKS[rows.spec.attack](**rows.spec.params).cost().gradients * len(rows.labels) for rows in runs)
-    if not naive or spent >= naive:
+    found = spent(line.runs)
+    if found.gradients >= found.naive_gradients:
         return ""
-    return f"Spent {spent:,} gradients instead of the {naive:,} of separate runs: {percent(spent / naive)}."
+    of_gradients, of_passes = (percent(some / naive) for some, naive in (
+        (found.gradients, found.naive_gradients), (found.passes, found.naive_passes)))
+    return (f"{line.name}: spent {found.gradients:,} gradients instead of the {found.naive_gradients:,} of separate "
+            f"runs ({of_gradients}); of all passes through the network, the verdicts among them, {of_passes}.")
 
 
 def histogram(zone: Zone, labels: np.ndarray, rungs: Sequence[float]) -> list[list[int]]:

@@ -116,10 +116,12 @@ def _remarks(by_reading: dict[str, list[Line]]) -> None:
     if by_reading.keys() == {WORST} and not all(build(ATTACKS[rows.spec.attack], rows.spec.params).straight
                                                 for rows in runs):
         st.caption(plain(f"The worst case is {ASSUMED}."))
-    asked = [rows for reading, shown in by_reading.items() for line in shown for rows in line.runs
-             if reading == INDEPENDENT or INDEPENDENT not in by_reading]
-    if text := lines.saved(asked):
-        st.caption(plain(text))
+    for line in by_reading.get(INDEPENDENT, by_reading.get(WORST, [])):
+        text = lines.saved(line)
+        if not text and len(by_reading) > 1:
+            text = f"{line.name}: the worst case is read from the independent runs, and has cost nothing more."
+        if text:
+            st.caption(plain(text))
 
 
 def _danger(line: Line, zone: Zone, view: View) -> None:

@@ -15,10 +15,10 @@ from engine.attacks.rows import Rows
 from engine.experiments.epsilon.eyes import LEVEL, SEEN
 from engine.experiments.epsilon.ladder import INDEPENDENT, ladder_of, ladder_task
 from engine.experiments.gathered import runs_of
-from engine.experiments.onepicture import pace
 from engine.experiments.units import unit_of
 from engine.work.jobs import jobs
 from engine.work.kinds import Task
+from pages.exploring import following
 from pages.exploring.run import Run
 from pages.exploring.scope import SCOPE
 from pages.ui import charts, controls, progress, shell
@@ -60,11 +60,11 @@ def show(run: Run) -> None:
     if not info.bounded:
         st.caption(f"{info.title} has no epsilon: what it finds is already limited by its own settings.")
         return
-    attack, scale = ATTACKS[info.name](**settings.attack.params), controls.SCALES[settings.attack.norm]
+    attack, scale = following.attack_of(settings), controls.SCALES[settings.attack.norm]
     levels = (TRIED if attack.straight else FEWER)[settings.attack.norm]
     unit = unit_of(settings.source, settings.model, settings.attack)
     task = ladder_task(ladder_of(unit, [scale.eps(level) for level in levels], INDEPENDENT), settings.device)
-    cost, at = _cost(attack, len(levels)), pace.known(settings.model, settings.device)
+    cost, at = _cost(attack, len(levels)), following.pace_of(settings)
     seconds = None if at is None else at.estimate(cost)
     quick = cost.gradients + cost.queries <= FEW if seconds is None else seconds < AT_ONCE
     if jobs().find(task) is None and quick and not attack.learning_cost(1).queries:

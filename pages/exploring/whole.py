@@ -6,9 +6,8 @@ from dataclasses import replace
 import plotly.graph_objects as go
 import streamlit as st
 
-from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
-from engine.attacks.rows import Rows
+from engine.attacks.rows import Rows, joined
 from engine.attacks.spec import AttackSpec
 from engine.data import Dataset
 from engine.data.marks import MARKS, marked
@@ -16,11 +15,14 @@ from engine.data.splits import evenly
 from engine.errors import EngineError
 from engine.experiments.epsilon.curve import point_of, recalls
 from engine.experiments.epsilon.ladder import WORST, curves_of, curves_task
-from engine.experiments.onepicture import pace
 from engine.experiments.runs.repeating import Asked
 from engine.experiments.sources import opened
 from engine.experiments.sweeps import Sweep, evaluation_task, sweep_of
+from engine.experiments.units import rows_of, rows_task
 from engine.metrics.rates import interval
+from engine.work.jobs import Job, State, jobs
+from engine.work.kinds import Task
+from pages.exploring import following
 from pages.exploring.scope import SCOPE
 from pages.ui import charts, links, shell, sweeping
 from pages.ui.charts import counted, duration
@@ -31,9 +33,12 @@ from pages.ui.sweeping import Known
 from pages.ui.text import literal, plain
 
 IMAGES = 48
-# Seconds up to which the sample is attacked without a click, and that one batch may take then: the next click waits for
-# it.
-SOON, PIECE = 20.0, 1.5
+# Seconds up to which the sample is attacked without a click, that one batch may take then, as another visitor's click
+# waits for it, and for which nothing was turned before it begins.
+SOON, PIECE, REST = 20.0, 3.0, 1.0
+# What the session remembers: the sample that began by itself last, the keys of those that gave way to something else,
+# and the one that is about to begin.
+BEGUN, GAVE_WAY, NEXT = map(SCOPE.key, ("sample begun", "samples given up", "sample next"))
 GRID = {"linf": (0.25, 0.5, 1, 2, 4, 8, 16), "l2": (0.1, 0.25, 0.5, 1, 2, 4, 8)}  # in the units of the slider
 
 
@@ -68,8 +73,7 @@ def _indices(data: Dataset, mask: str) -> list[int]:
 
 def _seconds(settings: Settings, runs: int = 1) -> float | None:
     """How long so many attacks on the sample take here, as far as that is known."""
-    at = pace.known(settings.model, settings.device)
-    attack = ATTACKS[settings.attack.attack](**settings.attack.params)
+    at, attack = following.pace_of(settings), following.attack_of(settings)
     if at is None or attack.learning_cost(1).queries:
         return None
     return runs * IMAGES * at.estimate(attack.cost())
@@ -89,11 +93,61 @@ def _time(seconds: float | None) -> str:
 
 def _matrices(settings: Settings) -> None:
     sample, seconds = _sample(settings, (settings.attack,)), _seconds(settings)
+    task = evaluation_task(sample, settings.device)
+    if (before := st.session_state.get(BEGUN)) is not None and before.key != task.key:
+        make_way()
+    if (runs := _already(sample, task)) is not None:
+        _matrices_of(settings, Known(task, runs))
+        return
+    if _soon(settings, seconds) and _may_begin(task):
+        _after_a_rest(task)
+        return
     sweeping.inline(
-        SCOPE, "matrices", evaluation_task(sample, settings.device), lambda known: _matrices_of(settings, known),
+        SCOPE, "matrices", task, lambda known: _matrices_of(settings, known),
         explained=f"What the model says of {counted(len(sample.indices), 'image')} of the split "
                   f"'{settings.source.split}' before and after this attack.{_time(seconds)}",
-        label="Attack a sample", by_itself=_soon(settings, seconds))
+        label="Attack a sample")
+
+
+def _already(sample: Sweep, task: Task) -> list[Rows] | None:
+    """The one run, where nobody asked for just this but all its rows are there: the curve leaves some, and so do other
+    evaluations. A look at them is no work."""
+    if jobs().find(task) is not None:
+        return None
+    pieces = []
+    units, = sample.plan()
+    for unit in units:
+        kept = rows_task(unit, task.device).kept(jobs().store)
+        if kept is None:
+            return None
+        pieces.append(rows_of(kept))
+    return [joined(pieces)]
+
+
+def _may_begin(task: Task) -> bool:
+    """Whether nobody has asked for it, nor stopped it: it may have given way to something else."""
+    job = jobs().find(task)
+    return job is None or (job.state is State.CANCELLED and job.key in st.session_state.get(GAVE_WAY, ()))
+
+
+@st.fragment(run_every=REST)
+def _after_a_rest(task: Task) -> None:
+    """Begins, once nothing has been turned for a moment: a slider on its way is not to wait for samples."""
+    session = st.session_state
+    rested, session[NEXT] = session.get(NEXT) == task.key, task.key
+    if rested:
+        session.get(GAVE_WAY, set()).discard(task.key)  # from now on it is the visitor's to stop
+        session[BEGUN] = jobs().submit(task, shell.owner())
+        st.rerun()
+    st.caption("The sample is attacked in a moment.")
+
+
+def make_way() -> None:
+    """What began by itself need not go on once something else is asked for. Its rows so far are kept."""
+    before: Job | None = st.session_state.get(BEGUN)
+    if before is not None and not before.state.over:
+        st.session_state.setdefault(GAVE_WAY, set()).add(before.key)
+        jobs().cancel(before, shell.owner())
 
 
 def _matrices_of(settings: Settings, known: Known) -> None:

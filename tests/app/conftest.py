@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pages.exploring import whole
+
 
 @pytest.fixture(scope="module")
 def module_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -13,3 +15,9 @@ def module_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         home = tmp_path_factory.mktemp("home")
         patch.setenv("PERTURBSCOPE_HOME", str(home))
         yield home
+
+
+@pytest.fixture(autouse=True)
+def no_sample_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Explore attacks its sample when asked: most tests are about something else, and would wait for it."""
+    monkeypatch.setattr(whole, "SOON", 0.0)

@@ -11,10 +11,15 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
 from engine.attacks import ATTACKS
+from engine.attacks.spec import make_spec
+from engine.experiments.onepicture import pace
 from engine.experiments.onepicture.explore import explore_task, warm_task
-from engine.experiments.sources import Source
+from engine.experiments.sources import Source, picture
 from engine.params import params_of
-from engine.work.jobs import Job, jobs
+from engine.work.jobs import Job, State, jobs
+from pages.exploring import against_eps, following
+from pages.exploring.run import Run
+from pages.ui.runs import Settings
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 SECONDS = 120
@@ -159,7 +164,7 @@ def test_an_exact_epsilon_moves_the_slider_and_the_address() -> None:
 
 
 def test_changed_settings_wait_for_run(first: AppTest) -> None:
-    app = settled(opened())
+    app = settled(opened(follow="off"))
     before = verdict(app)
     app.select_slider(key="explore.eps").set_value(0.0).run()
     assert "press **Run**" in app.info[0].value
@@ -167,6 +172,47 @@ def test_changed_settings_wait_for_run(first: AppTest) -> None:
     run_button(app).click().run()
     app = settled(app)
     assert not app.info and "held" in verdict(app) and "Largest pixel change 0/255" in verdict(app)
+
+
+def test_a_quick_attack_follows_epsilon_until_the_visitor_turns_that_off(first: AppTest,
+                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {("phantom-cxr/resnet18", "auto"): pace.Pace(1e-3)}
+    monkeypatch.setattr(pace, "learn", lambda *spent: None)
+    monkeypatch.setattr(pace, "_known", known)
+    monkeypatch.setattr(against_eps, "AT_ONCE", 0.0)
+    app = settled(opened())
+    app.select_slider(key="explore.eps").set_value(0.1).run()
+    app = settled(app)
+    assert "Largest pixel change 0.1/255" in verdict(app) and not app.info and "follow" not in address(app)
+    app.number_input(key="explore.seed").set_value(7).run()
+    assert "press **Run**" in app.info[0].value, "not only epsilon has changed"
+    app.number_input(key="explore.seed").set_value(0).run()
+    app.toggle(key="explore.follow").set_value(False).run()
+    app.select_slider(key="explore.eps").set_value(0.2).run()
+    assert "press **Run**" in app.info[0].value and address(app)["follow"] == "off"
+    app.select_slider(key="explore.eps").set_value(0.1).run()
+    assert "Largest pixel change 0.1/255" in verdict(app) and not app.info, "what is known is there at once"
+    app.toggle(key="explore.follow").set_value(True).run()
+    known["phantom-cxr/resnet18", "auto"] = pace.Pace(1.0)
+    app.select_slider(key="explore.eps").set_value(0.2).run()
+    assert "press **Run**" in app.info[0].value and app.toggle(key="explore.follow").disabled, "it takes long"
+
+
+def test_an_epsilon_that_was_moved_on_from_before_its_turn_makes_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "_known", {("phantom-cxr/resnet18", "cpu"): pace.Pace(1e-3)})
+    source = Source("phantom-cxr", "test", 3)
+
+    def settings(eps: float, attack: str = "fgsm") -> Settings:
+        return Settings(source, "phantom-cxr/resnet18", make_spec(attack, eps=eps), "cpu")
+
+    def gives_way(to: Settings, state: State) -> bool:
+        waiting = Run(settings(0.01), picture(source), Job(warm_task("phantom-cxr/resnet18"), state=state))
+        following.make_way(to, waiting)
+        return waiting.job.cancelled.is_set()
+
+    assert gives_way(settings(0.02), State.QUEUED)
+    assert not gives_way(settings(0.02), State.RUNNING), "it has begun"
+    assert not gives_way(settings(0.02, "bim"), State.QUEUED), "another attack was asked for by a click"
 
 
 def test_a_second_visit_computes_nothing(first: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:

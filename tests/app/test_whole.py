@@ -17,10 +17,9 @@ from tests.rows import rows
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A home in which nothing was computed yet, and a sample that is soon attacked."""
+    """A home in which nothing was computed yet, and a sample that is soon attacked, once that is asked for."""
     monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(whole, "IMAGES", 6)
-    monkeypatch.setattr(whole, "SOON", 0.0)
 
 
 def click(app: AppTest, label: str) -> AppTest:

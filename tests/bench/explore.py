@@ -48,7 +48,7 @@ def _first_draw(browser: "Browser") -> float:
 def _clicks(browser: "Browser", repeats: int) -> tuple[list[float], list[float]]:
     with tempfile.TemporaryDirectory() as home, _served(home) as url:
         page, other = _window(browser), _window(browser)
-        page.goto(url + "/?attack=fgsm&model=phantom-cxr/resnet18")
+        page.goto(url + "/?attack=fgsm&model=phantom-cxr/resnet18&follow=off")
         _drawn(page)
         other.goto(url + "/about")
         other.get_by_role("heading", name="Attacks").wait_for()

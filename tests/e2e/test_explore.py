@@ -161,7 +161,7 @@ def test_another_epsilon_changes_the_verdict_and_a_second_visit_is_instant(page:
 
 
 def test_ctrl_enter_runs_and_the_address_follows(page: "Page", url: str) -> None:
-    page.goto(url)
+    page.goto(url + "/?follow=off")
     rest(page)
     page.get_by_label("exact value").fill("0.4")
     page.get_by_label("exact value").press("Enter")

@@ -12,10 +12,12 @@ from scipy.special import softmax
 
 from engine import digest
 from engine.attacks import ATTACKS
+from engine.attacks.base import Attack, Cost
 from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows, troubles
 from engine.errors import EngineError
 from engine.experiments.epsilon.ladder import ASSUMED, INDEPENDENT, WORST
+from engine.experiments.onepicture.pace import passes
 from engine.metrics.rates import Estimate, interval, share
 from engine.params import build
 
@@ -97,7 +99,7 @@ def table_of(points: Sequence[Point]) -> pandas.DataFrame:
 def curve_of(dataset: str, split: str, model: str, runs: Sequence[Rows], reading: str = INDEPENDENT) -> Curve:
     """The curve through `runs` on the same images, a point each, in their order. `model` names the models."""
     points = tuple(point_of(rows) for rows in runs)
-    halved = reading == WORST and not all(build(ATTACKS[rows.spec.attack], rows.spec.params).straight for rows in runs)
+    halved = reading == WORST and not all(_attack(rows).straight for rows in runs)
     return Curve(dataset, split, model, len(runs[0].labels), _accuracy(runs[0].predicted_clean, runs[0].labels), points,
                  (*_in_all(runs), *map(str, rises(runs))), reading, ASSUMED if halved else "")
 
@@ -143,6 +145,32 @@ def auc_of(rows: Rows) -> float | None:
     if not answered.any():
         return None
     return auc(softmax(rows.logits_adversarial[answered].astype(np.float64), axis=1), rows.labels[answered])
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a line's runs have spent, and what as many separate runs would have (`naive_...`): gradients, and all passes
+    through the network, those of the verdicts among them, in units of forward and backward."""
+
+    gradients: int
+    naive_gradients: int
+    passes: float
+    naive_passes: float
+
+
+def spent(line: Sequence[Rows]) -> Spent:
+    """Of runs that were made with one gradient for all, or by halving: the clean images are judged once, and what a try
+    made of an image before and after rounding. Some verdicts of a straight attack are the same, and cost less still."""
+    images, cost = len(line[0].labels), _attack(line[0]).cost()
+    gradients, queries = (sum(int(getattr(rows, name).sum()) for rows in line) for name in ("gradients", "queries"))
+    straight = _attack(line[0]).straight
+    tries = images * len(line) if straight else sum(int((rows.queries > 0).sum()) for rows in line)
+    return Spent(gradients, cost.gradients * images * len(line),
+                 passes(Cost(gradients, queries), verdicts=images + 2 * tries), passes(cost) * images * len(line))
+
+
+def _attack(rows: Rows) -> Attack:
+    return build(ATTACKS[rows.spec.attack], rows.spec.params)
 
 
 def lines_of(runs: Sequence[Rows]) -> list[list[Rows]]:
