@@ -40,7 +40,7 @@ def show(address: Address) -> None:
     st.subheader(plain(entry.info.title), divider="gray")
     reason = entry.missing()
     if reason is not None:
-        st.info(plain(capital(reason)))
+        st.info(plain(reason))
         _offer(entry)
     _facts(entry)
     if reason is None and wrong is None:

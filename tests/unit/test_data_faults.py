@@ -86,7 +86,7 @@ def test_a_folder_that_vanished_is_told_and_nothing_is_remembered_of_it(home: Pa
 
 
 def test_odd_names_of_classes_and_files(home: Path) -> None:
-    name = filled(home / "set", ODD[:3] + ("plain",), each=10)
+    name = filled(home / "set", (*ODD[:3], "plain"), each=10)
     assert {*ODD[:3], "plain"} == {*overview(name).parts[0].classes} and not overview(name).warnings
     renamed = f"map:{'x' * 200}=Normal,a%2Cb%3Dc%3Ad%2520=Normal:{name}"
     assert engine.data.load(renamed, "all").classes.count("Normal") == 1
