@@ -36,10 +36,12 @@ export default function ({ data, parentElement, setTriggerValue }) {
     };
     return button;
   });
+  // Whoever walks with the keyboard stays on the tile that was chosen, though it is another button now.
+  const held = grid.contains(grid.getRootNode().activeElement) ? grid.getRootNode().activeElement.dataset.number : null;
   grid.replaceChildren(...buttons);
+  if (held !== null) buttons.find((button) => button.dataset.number === held)?.focus({ preventScroll: true });
   grid.onkeydown = (event) => {
-    const at = buttons.indexOf(document.activeElement ?? event.target);
-    const here = at < 0 ? buttons.indexOf(event.target.closest(".tile")) : at;
+    const here = buttons.indexOf(event.target.closest(".tile"));
     const columns = getComputedStyle(grid).gridTemplateColumns.split(" ").length;
     const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
     if (step === undefined || here < 0) return;
