@@ -145,7 +145,7 @@ class Dataset(ABC):
         return Header(self.stored(index))
 
     def files(self) -> Sequence[Path]:
-        """The images' files, where each has one of its own."""
+        """The files that the images are in."""
         return ()
 
     def stored_units(self, index: int) -> StoredUnits | None:

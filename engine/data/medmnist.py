@@ -4,6 +4,7 @@ import os
 import shutil
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -127,6 +128,7 @@ class MedMnist(Dataset):
             raise EngineError(f"{path.name} is not {info.name} as published: its {part}_images have the shape "
                               f"{self._images.shape}, not (N, {', '.join(map(str, shape))}); download it again")
         super().__init__(info, split, _labels(path, self._truth, len(self._images), facts))
+        self._path = path
 
     def image(self, index: int) -> np.ndarray:
         pixels = np.asarray(self._images[index], np.float32) / np.float32(255)
@@ -134,6 +136,9 @@ class MedMnist(Dataset):
 
     def item_name(self, index: int) -> str:
         return f"{self.split}/{index}"
+
+    def files(self) -> Sequence[Path]:
+        return (self._path,)
 
     def findings(self, index: int) -> tuple[str, ...]:
         """What ChestMNIST says is to be found on an image; of the others, nothing."""

@@ -13,9 +13,12 @@ from engine.data.classmap import fits, match
 from engine.data.header import header
 from engine.data.overview import overview
 from engine.errors import EngineError
+from engine.experiments.datasets.checking import checked_of, checking_task
 from engine.experiments.sources import Source, opened, picture
+from engine.work.store import Store
 from tests import collected
 from tests.dicoms import dicom
+from tests.working import perform
 
 ODD = ("肺炎 🫁 é", "x" * 200, "a,b=c:d%20", "<b>bold</b> & *stars*")
 
@@ -67,6 +70,17 @@ def test_what_is_damaged_inside_is_left_out_after_the_first_attempt(home: Path) 
     after = opened(name, "all")
     assert len(after) == 7 and after.images(range(7)).shape[0] == 7 and len(overview(name).gaps.damaged) == 1
     assert np.array_equal(picture(Source(name, "all", 1)).image, after.image(1))  # not the one that had the number
+
+
+def test_a_check_is_known_although_what_it_found_is_left_out_since(home: Path) -> None:
+    name = filled(home / "set")
+    broken(home / "set" / "a" / "002.png")
+    task = checking_task(name)
+    found = checked_of(perform(task))
+    assert [one.name for one in found.damaged] == ["a/002.png"] and found.sizes is not None
+    after = checking_task(name)
+    assert after.key != task.key and (kept := after.kept(Store(home / "home" / "runs"))) is not None
+    assert checked_of(kept) == found and len(engine.data.load(name, "all")) == 7
 
 
 def test_a_folder_that_vanished_is_told_and_nothing_is_remembered_of_it(home: Path) -> None:
