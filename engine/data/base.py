@@ -144,6 +144,11 @@ class Dataset(ABC):
         """What the head of image `index`'s file says, without what may name a person; raises EngineError."""
         return Header(self.stored(index))
 
+    def leave_out(self, index: int, reason: str) -> None:
+        """Image `index` cannot be read: where it has a file of its own, it is left out when the data set is opened
+        again, unless that is only gone or locked."""
+        return
+
     def files(self) -> Sequence[Path]:
         """The files that the images are in."""
         return ()

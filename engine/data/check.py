@@ -10,7 +10,6 @@ import numpy as np
 
 from engine.data import likeness, load
 from engine.data.base import Damaged, Dataset, Gaps, Stored
-from engine.data.files import FileDataset
 from engine.data.overview import (
     Part,
     Sizes,
@@ -125,8 +124,7 @@ class _Read:
             self.stored[dataset.stored(index)] += 1
         except EngineError as error:
             self.unread.append(Damaged(name, str(error)))
-            if isinstance(dataset, FileDataset):
-                dataset.leave_out(index, str(error))
+            dataset.leave_out(index, str(error))
 
 
 def _read(datasets: Sequence[Dataset], progress: Progress) -> Generator[None, None, _Read]:

@@ -182,6 +182,9 @@ class Relabelled(Dataset):
     def header(self, index: int) -> Header:
         return self.inner.header(index)
 
+    def leave_out(self, index: int, reason: str) -> None:
+        self.inner.leave_out(index, reason)
+
     def files(self) -> Sequence[Path]:
         return self.inner.files()
 

@@ -164,8 +164,6 @@ class FileDataset(Dataset):
         return self.paths
 
     def leave_out(self, index: int, reason: str) -> None:
-        """Image `index` cannot be read: it is left out when the data set is opened again, unless the file is only gone
-        or locked."""
         with contextlib.suppress(OSError):  # it will be found again
             if os.access(self.paths[index], os.R_OK):
                 remember(self.paths[index], reason)

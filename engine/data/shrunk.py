@@ -31,6 +31,9 @@ class Shrunk(Dataset):
     def header(self, index: int) -> Header:
         return self._whole.header(index)
 
+    def leave_out(self, index: int, reason: str) -> None:
+        self._whole.leave_out(index, reason)
+
     def files(self) -> Sequence[Path]:
         return self._whole.files()
 

@@ -56,7 +56,7 @@ def checked_of(payload: Payload) -> Checked:
     return from_json(Checked, payload.facts)
 
 
-@kind("check", Checking, reads=checked_of)
+@kind("check", Checking, reads=checked_of, lane="disk")  # so that PyTorch need not be loaded for it
 def _check(asked: Checking, bench: Bench) -> Generator[None, None, Payload]:
     found = yield from checking(asked.dataset, bench.progress)
     payload = Payload(to_json(found), {})
