@@ -5,9 +5,9 @@ import streamlit as st
 from engine.attacks import ATTACKS
 from engine.errors import EngineError
 from engine.experiments.epsilon.ladder import Curves, curves_of, curves_task, paid_for
+from engine.experiments.epsilon.lines import ACCURACY
 from engine.work.kinds import Task
 from pages.epsilons import options, parts
-from pages.epsilons.lines import ACCURACY
 from pages.epsilons.parts import View
 from pages.epsilons.scope import SCOPE
 from pages.ui import choosing, shell, sources, sweeping

@@ -46,3 +46,15 @@ def data_home() -> Path:
     path = Path(chosen).expanduser()
     assert path.is_dir(), f"PERTURBSCOPE_DATA={chosen} is not a folder"
     return path
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures of reports and archives are a dot, for tests of all else in them."""
+    import numpy as np
+
+    from engine.experiments.reports.blocks import Drawing
+    from engine.experiments.reports.images import image_png
+
+    png = image_png(np.zeros((1, 1, 1), np.float32))
+    monkeypatch.setattr(Drawing, "file", lambda self, form: b"<svg/>" if form == "svg" else png)

@@ -95,6 +95,7 @@ def _files(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any], repeats: s
     from engine.experiments.frames import write_parquet
     from engine.experiments.plots import FORMATS
     from engine.experiments.sources import opened
+    from engine.experiments.spreadsheets import as_latex
 
     known = subgroups(opened(sweep.dataset, sweep.split), sweep.indices)
     tables = {"overview": tabled.overview(runs), "scores": tabled.scores_table(runs),
@@ -110,6 +111,6 @@ def _files(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any], repeats: s
         "evaluate.json": as_json(facts),
         "sweep.toml": as_text(repeats),
         **{f"{name}.csv": as_csv(table) for name, table in tables.items()},
-        **{f"{name}.tex": as_text(tabled.as_latex(table)) for name, table in tables.items()},
+        **{f"{name}.tex": as_text(as_latex(table)) for name, table in tables.items()},
         **{f"{name}.{form}": as_figure(draw, form) for name, draw in figures.items() for form in FORMATS},
     }

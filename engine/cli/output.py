@@ -89,7 +89,12 @@ def as_text(text: str) -> Writer:
 
 
 def as_csv(table: pandas.DataFrame) -> Writer:
-    return lambda file: table.to_csv(file, index=False)
+    def write(file: IO[bytes]) -> None:
+        from engine.experiments.spreadsheets import as_csv
+
+        file.write(as_csv(table).encode())
+
+    return write
 
 
 def as_figure(draw: Callable[[], Figure], form: str) -> Writer:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine.cli.options import add_attack_options, bench, class_map_of, number, selected, spec_of, target_of
-from engine.cli.output import Writer, as_csv, as_json, as_text, out_folder, print_json, printable, write
+from engine.cli.output import Writer, as_csv, as_figure, as_json, as_text, out_folder, print_json, printable, write
 from engine.cli.parser import Commands, add_config
 from engine.cli.several import but, listed
 from engine.errors import EngineError, UnknownName, shortened
@@ -136,7 +136,7 @@ def _walked(sweep: Sweep, where: Bench) -> list[Walks]:
 
 def _print(dataset: str, sweep: Sweep, curves: list[QueryCurve]) -> None:
     from engine.attacks.norms import NORMS
-    from engine.experiments.queries.plots import name_of
+    from engine.experiments.queries.words import name_of
 
     print(printable(f"{len(sweep.indices)} images of {dataset}/{sweep.split}"))
     for curve in curves:
@@ -164,14 +164,14 @@ def _share(success: Success) -> str:
 def _files(facts: dict[str, object], curves: list[QueryCurve], walks: list[Walks],
            images: Sequence[str]) -> dict[str, Writer]:
     from engine.experiments.frames import write_parquet
+    from engine.experiments.plots import FORMATS
     from engine.experiments.queries.curves import as_latex, drawn, table
-    from engine.experiments.queries.plots import FORMATS, as_file
+    from engine.experiments.queries.plots import curves as figure
 
     points = table(curves)
     lines = [drawn(one, curve) for one, curve in zip(walks, curves, strict=True)]
     return {"query-curve.json": as_json(facts),
             "query-curve.csv": as_csv(points),
             "query-curve.tex": as_text(as_latex(points)),
-            **{f"query-curve.{form}": lambda file, form=form: file.write(as_file(lines, form))  # type: ignore[misc]
-               for form in FORMATS},
+            **{f"query-curve.{form}": as_figure(lambda: figure(lines), form) for form in FORMATS},
             "rows.parquet": lambda file: write_parquet(walks, images, file)}

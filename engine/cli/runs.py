@@ -43,11 +43,13 @@ def add(commands: Commands) -> None:
         labelled.add_argument("text", nargs="*", help=f"the {name}")
 
     _of_one(actions, "repeat", _repeat, "compute a run once more, from nothing, and tell whether the same comes of it")
-    export = _of_one(actions, "export", _export, "a run as one file: spec, rows, versions")
+    export = _of_one(actions, "export", _export, "a run as one file: spec, rows, figures, versions")
     export.add_argument("--out", metavar="FILE", help="where to (default: the key with the ending of such files, here)")
     export.add_argument("--images", action="store_true", help="with the perturbed images that are kept")
     report = _of_one(actions, "report", _report, "a report that opens anywhere: HTML or PDF, with everything in it")
     report.add_argument("--out", metavar="FILE", required=True, help="where to; it ends in .html or .pdf")
+    report.add_argument("--quick", action="store_true", help="of what is kept alone: no sample images, and no "
+                                                             "comparison with the eye or of gradients, are computed")
     taken = action(actions, "import", _import, "take in files that `runs export` wrote; nothing in them is believed")
     taken.add_argument("files", nargs="+", metavar="FILE")
 
@@ -251,6 +253,7 @@ def _repeat(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
+    from engine.experiments.reports.reporting import drawn
     from engine.experiments.runs.archive import SUFFIX, export
     from engine.experiments.runs.pictures import pictures_of
 
@@ -266,7 +269,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
     def write(aside: Path) -> None:
         with aside.open("wb") as file:
-            export(store, kept, file, counted() if arguments.images else ())
+            export(store, kept, file, counted() if arguments.images else (), drawn(store, kept))
 
     _write(out, write)
     total = sum(len(rows.labels) for rows in kept.runs)
@@ -289,12 +292,19 @@ def _write(out: Path, write: Any) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from engine.cli.output import shown_progress
-    from engine.experiments.reports.reporting import made
+    from engine.cli.options import bench
+    from engine.cli.output import remark, shown_progress
+    from engine.experiments.reports.given import missing_of
+    from engine.experiments.reports.reporting import checked, made
 
     store, out = kept_store(), expanded(arguments.out)
-    kept = _read(arguments.key, store)
-    file = made(store, kept, out.suffix.lower().removeprefix("."), shown_progress().report)
+    kept, form = _read(arguments.key, store), checked(out.suffix.lower().removeprefix("."))
+    for task in () if arguments.quick else missing_of(store, kept).tasks:
+        try:
+            bench(argparse.Namespace(device=task.device)).result(task)
+        except EngineError as error:  # such as a device that is not here
+            remark(f"something is left out of the report: {shortened(str(error))}")
+    file = made(store, kept, form, shown_progress().report)
     _write(out, lambda aside: aside.write_bytes(file))
     if arguments.json:
         return print_json({"report": kept.entry.key, "file": str(out), "bytes": len(file)})

@@ -143,9 +143,9 @@ def _table(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence
 
 
 def _files(asked: Transfer, runs: Sequence[Rows], found: Sequence[Matrix], facts: dict[str, Any]) -> dict[str, Writer]:
-    from engine.experiments.evaluation.tables import as_latex
     from engine.experiments.frames import write_parquet
     from engine.experiments.plots import FORMATS
+    from engine.experiments.spreadsheets import as_latex
     from engine.experiments.transfers import plots
     from engine.experiments.transfers.transferred import long, wide
     from engine.experiments.transfers.words import readable

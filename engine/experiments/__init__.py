@@ -9,7 +9,8 @@ from engine.experiments.datasets import checking, downloading, predicting
 from engine.experiments.epsilon import eyes, ladder, minimal
 from engine.experiments.onepicture import explore
 from engine.experiments.queries import walks
+from engine.experiments.runs import again
 from engine.experiments.transfers import alignment, transfer
 
-__all__ = ["alignment", "checking", "downloading", "explore", "eyes", "fooling", "ladder", "minimal", "predicting",
-           "sweeps", "transfer", "units", "walks"]
+__all__ = ["again", "alignment", "checking", "downloading", "explore", "eyes", "fooling", "ladder", "minimal",
+           "predicting", "sweeps", "transfer", "units", "walks"]

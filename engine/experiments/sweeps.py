@@ -68,15 +68,16 @@ class Sweep:
         return [units_of(self.dataset, self.split, self.indices, model, attack, self.names, self.further)
                 for model in self.models for attack in self.attacks]
 
-    def units(self, model: str, attack: AttackSpec, places: Iterable[int] | None = None) -> Iterator[Unit]:
+    def units(self, model: str, attack: AttackSpec, places: Iterable[int] | None = None,
+              size: int | None = None) -> Iterator[Unit]:
         """The units of one run of the plan, or those at these places, one by one, as a look at all images may take
-        long; raises EngineError."""
-        size, further = attack.batch, self.further
+        long; they are of `size` images where that is less than a batch. Raises EngineError."""
+        size, further = attack.batch if size is None else min(size, attack.batch), self.further
         if further is None:
             further = further_of(seen(self.dataset, self.split, model, self.names), self.indices, attack)
         for place in range(-(-len(self.indices) // size)) if places is None else places:
             yield from units_of(self.dataset, self.split, self.indices[place * size:(place + 1) * size], model, attack,
-                                self.names, further)
+                                self.names, further, size)
 
     def unchanged(self) -> Sweep:
         """The sweep, if what it names is still what it was when it was asked for; raises EngineError."""

@@ -107,8 +107,12 @@ class Kind(Generic[S]):
 
     def perform(self, spec: S, bench: Bench) -> Payload:
         """All of the work at once."""
+        return to_the_end(self.steps(spec, bench))
+
+    def steps(self, spec: S, bench: Bench) -> Generator[None, None, Payload]:
+        """The work, with a yield wherever something else may have its turn."""
         outcome = self.work(spec, bench)
-        return outcome if isinstance(outcome, Payload) else to_the_end(outcome)
+        return outcome if isinstance(outcome, Payload) else (yield from outcome)
 
 
 def to_the_end(steps: Generator[None, None, T]) -> T:

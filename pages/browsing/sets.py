@@ -162,7 +162,8 @@ def _inside(name: str) -> None:
                                               "sight."]:
             st.markdown(plain(line))
         _damaged([(one.name, one.reason) for one in found.gaps.damaged], "at first sight")
-        _checked(name)
+    st.markdown("**Every picture, and what splits share**")
+    _checked(name)
 
 
 def _sizes(sizes: Sizes | None) -> None:

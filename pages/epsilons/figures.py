@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 
 from engine.attacks.norms import Norm
 from engine.experiments.epsilon.eyes import Zone
-from pages.epsilons.lines import ACCURACY, AUC, Line, measured
+from engine.experiments.epsilon.lines import ACCURACY, AUC, Line, measured, zone_table
 from pages.ui.charts import DASHES, PALETTE
 from pages.ui.text import literal
 
@@ -105,14 +104,6 @@ def _range(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f" (95 %: {low:.1%} to {high:.1%})"
 
 
-def curves_table(lines: Sequence[Line], measure: str) -> pd.DataFrame:
-    """What `curves` shows."""
-    rows = [(line.name, shown / line.norm.factor, found.value, found.low, found.high, len(rows.labels))
-            for line in lines for shown, rows in zip(line.shown, line.runs, strict=True)
-            for found in [measured(rows, measure)]]
-    return pd.DataFrame(rows, columns=["line", "eps", measure.lower(), "low", "high", "n"])
-
-
 def zone(line: Line, known: Zone, axis: Axis) -> go.Figure:
     """The share of images that are flipped within each eps, and of those on which the eye sees a change; between the
     two middles the danger zone."""
@@ -146,13 +137,6 @@ def _shade(figure: go.Figure, line: Line, known: Zone, axis: Axis) -> None:
                      annotation_position="bottom left")
 
 
-def zone_table(line: Line, known: Zone) -> pd.DataFrame:
-    """How many images are flipped within each eps, and on how many the eye would see that much."""
-    eps = [value / line.norm.factor for value in line.shown]
-    return pd.DataFrame({"eps": eps, "flipped": [int((known.smallest <= one).sum()) for one in eps],
-                         "seen": [int((known.eye <= one).sum()) for one in eps], "of": known.of})
-
-
 def smallest(line: Line, counts: Sequence[Sequence[int]], classes: Sequence[str]) -> go.Figure:
     """How many images of each class are flipped first at each eps, and in the last place how many hold."""
     figure = go.Figure()
@@ -167,9 +151,3 @@ def smallest(line: Line, counts: Sequence[Sequence[int]], classes: Sequence[str]
         xaxis={"title": f"smallest epsilon that flips the image, in n{line.norm.unit}", "type": "category"},
         yaxis={"title": "images", "rangemode": "tozero"})
     return figure
-
-
-def smallest_table(line: Line, counts: Sequence[Sequence[int]], classes: Sequence[str]) -> pd.DataFrame:
-    """What `smallest` shows."""
-    columns = {name: list(values) for name, values in zip(classes, counts, strict=False)}
-    return pd.DataFrame({"eps": [*(value / line.norm.factor for value in line.shown), float("inf")], **columns})

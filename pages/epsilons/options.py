@@ -1,7 +1,7 @@
 """How the Epsilon page is looked at: readings, measure, axis. All of it is in the address."""
 
+from engine.experiments.epsilon import lines
 from engine.experiments.epsilon.ladder import INDEPENDENT, READINGS, WORST
-from pages.epsilons import lines
 from pages.epsilons.figures import AXES
 from pages.ui import controls
 from pages.ui.address import Address

@@ -10,15 +10,16 @@ import streamlit as st
 
 from engine.attacks import ATTACKS
 from engine.attacks.rows import Rows
+from engine.experiments.epsilon import lines
 from engine.experiments.epsilon.curve import eps_of
 from engine.experiments.epsilon.eyes import LEVEL, Zone, eyes_of, eyes_task, zone_of
 from engine.experiments.epsilon.ladder import ASSUMED, INDEPENDENT, WORST, Curves, climbs_of
+from engine.experiments.epsilon.lines import Line
 from engine.experiments.sweeps import Sweep
 from engine.experiments.units import units_of
 from engine.params import build
 from engine.work.jobs import State, jobs
-from pages.epsilons import figures, lines, options, samples
-from pages.epsilons.lines import Line
+from pages.epsilons import figures, options, samples
 from pages.epsilons.scope import SCOPE
 from pages.ui import figures as shared
 from pages.ui import shell, thumbs
@@ -84,7 +85,8 @@ def _words(shown: Sequence[Line], zones: Sequence[Zone | None], known: Known) ->
         st.caption(f"So far from {counted(images, 'image')} of {total}, {percent(known.share)} of the work; the bands "
                    "are 95 % intervals.")
     for place, line in enumerate(shown):
-        st.markdown(lines.sentence(line, zones[place] if place < len(zones) else None))
+        said = plain(lines.sentence(line, zones[place] if place < len(zones) else None))
+        st.markdown(f"**{said}**" if not place else said)
 
 
 def _curves(by_reading: dict[str, list[Line]], view: View) -> None:
@@ -103,7 +105,7 @@ def _curves(by_reading: dict[str, list[Line]], view: View) -> None:
                 continue
             name = f"{view.measure.lower().replace(' ', '-')}-{reading}"
             shared.figure(SCOPE, figures.curves(shown, view.measure, figures.AXES[view.axis]), name,
-                          figures.curves_table(shown, view.measure))
+                          lines.curves_table(shown, view.measure))
     _remarks(by_reading)
 
 
@@ -131,11 +133,11 @@ def _danger(line: Line, zone: Zone, view: View) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         drawn = figures.zone(line, zone, figures.AXES[view.axis])
-        shared.figure(SCOPE, drawn, f"zone-{line.number + 1}", figures.zone_table(line, zone))
+        shared.figure(SCOPE, drawn, f"zone-{line.number + 1}", lines.zone_table(line, zone))
     with right:
         classes = line.runs[0].classes
         shared.figure(SCOPE, figures.smallest(line, counts, classes), f"smallest-{line.number + 1}",
-                      figures.smallest_table(line, counts, classes))
+                      lines.smallest_table(line, counts, classes))
     st.caption(plain(f"The eye's epsilon is where a change of that size in every pixel would become {LEVEL} by the "
                      "estimate that Explore shows (just-noticeable differences after Chou and Li 1995); no "
                      "perturbation within it shows more. An estimate, not a reader study."))

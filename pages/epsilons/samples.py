@@ -21,8 +21,8 @@ from engine.experiments.epsilon.ladder import (
     pictures_of,
     pictures_task,
 )
+from engine.experiments.epsilon.lines import Line, size
 from engine.work.jobs import State, jobs
-from pages.epsilons.lines import Line, size
 from pages.epsilons.scope import SCOPE
 from pages.ui import pictures, progress, shell
 from pages.ui.charts import percent

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from engine.experiments import spreadsheets
 from engine.experiments.onepicture.explored import Explained
 from pages.exploring.run import Run
 from pages.exploring.scope import SCOPE
@@ -65,4 +66,4 @@ def _csv(run: Run) -> str:
 
 def as_csv(table: pd.DataFrame) -> str:
     """With eight significant digits."""
-    return str(table.to_csv(index=False, float_format="%.8g"))
+    return spreadsheets.as_csv(table, "%.8g")

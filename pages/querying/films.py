@@ -9,7 +9,7 @@ from engine.attacks.norms import NORMS
 from engine.data import Dataset
 from engine.experiments.queries.curves import QueryCurve
 from engine.experiments.queries.walks import Film, Walks
-from pages.querying.plots import names_of
+from engine.experiments.queries.words import names_of
 from pages.querying.scope import SCOPE
 from pages.ui import pictures
 from pages.ui.charts import counted

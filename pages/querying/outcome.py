@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
-from engine.attacks.norms import NORMS
 from engine.experiments.config import config_text
 from engine.experiments.queries.curves import WITHIN, QueryCurve, drawn, query_curve, table
 from engine.experiments.queries.walks import QUERIES, Walks, plan
+from engine.experiments.queries.words import names_of, readable, sentences
 from engine.experiments.sources import opened
 from engine.experiments.sweeps import Sweep
 from pages.querying import films, plots, words
@@ -57,7 +56,7 @@ def show(known: Known, asked: Asked | None) -> None:
     data = opened(it.sweep.dataset, it.sweep.split)
     if growing := words.so_far(it.curves, len(it.sweep.indices), known.share):
         st.caption(growing)
-    for line in words.sentences(it.curves, data.image(it.sweep.indices[0]).size):
+    for line in sentences(it.curves, data.image(it.sweep.indices[0]).size):
         st.markdown(plain(line))
     _figures(it)
     st.markdown("###### On the way")
@@ -92,7 +91,7 @@ def _numbers(it: Shown) -> None:
     st.download_button("sweep.toml", lambda: repeats(it), file_name="sweep.toml", on_click="ignore", type="tertiary",
                        key=SCOPE.key("sweep file"), help="Repeats this from the command line: python -m engine "
                                                          "query-curve --config sweep.toml --out black-box")
-    for name, curve in zip(plots.names_of(it.curves), it.curves, strict=True):
+    for name, curve in zip(names_of(it.curves), it.curves, strict=True):
         for warning in curve.warnings:
             st.caption(plain(f"{name}: {warning}"))
     picked = event.selection.rows  # type: ignore[attr-defined]
@@ -126,19 +125,3 @@ def repeats(it: Shown) -> str:
     asked = {"queries": [point.queries for point in first.points], "measure": first.norm,
              "norms": [f"{success.within:.10g}" for success in first.points[0].success]}
     return config_text("query-curve", {**settings, **({"set": changed} if changed else {}), **asked})
-
-
-def readable(curves: Sequence[QueryCurve]) -> pd.DataFrame:
-    """The points as people read them."""
-    lines = []
-    for name, curve in zip(plots.names_of(curves), curves, strict=True):
-        norm = NORMS[curve.norm]
-        for point in curve.points:
-            sizes = {"median": point.median, "25 %": point.q25, "75 %": point.q75, "mean of the fooled": point.mean}
-            lines.append({
-                "attack": name, "queries": point.queries,
-                **{title: "-" if size is None else norm.text(size, ".3g") for title, size in sizes.items()},
-                "fooled": f"{point.found.count} of {curve.attacked}",
-                **{f"at most {norm.text(one.within, '.4g')}": f"{one.share:.0%} ({one.low:.0%} to {one.high:.0%})"
-                   for one in point.success}})
-    return pd.DataFrame(lines)

@@ -1,35 +1,19 @@
 """Norm and success against queries, as plots. Pure functions of curves."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb
 
-from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
 from engine.experiments.queries.curves import Point, QueryCurve
+from engine.experiments.queries.words import names_of
 from pages.ui.charts import DASHES, PALETTE
 from pages.ui.text import literal
 
 TICKS = [lead * 10**power for power in range(6) for lead in (1, 2, 5)]
 SIZES = [lead * 10.0**power for power in range(-4, 5) for lead in (1, 2, 5)]
 _MARGIN = {"l": 0, "r": 8, "t": 28, "b": 0}
-
-
-def names_of(curves: Sequence[QueryCurve]) -> list[str]:
-    """What tells each curve from the others: the attack, and of budget, model and seed those that differ."""
-    several = {what: len({getattr(curve, what) for curve in curves} - {None}) > 1 for what in ("model", "seed", "eps")}
-
-    def name(curve: QueryCurve) -> Iterator[str]:
-        yield ATTACKS[curve.attack].info.title
-        if curve.eps is not None and several["eps"]:
-            yield f"eps {NORMS[curve.run_norm].text(curve.eps)}"
-        if several["model"]:
-            yield f"on {curve.model}"
-        if several["seed"]:
-            yield f"seed {curve.seed}"
-
-    return [" ".join(name(curve)) for curve in curves]
 
 
 def norm_against_queries(curves: Sequence[QueryCurve], asked: Sequence[int]) -> go.Figure:

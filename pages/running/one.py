@@ -11,14 +11,16 @@ from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows
 from engine.errors import EngineError
+from engine.experiments.evaluation.evaluate import AFTER, BEFORE, SIDES, matrix
+from engine.experiments.reports.reporting import drawn
 from engine.experiments.runs.archive import SUFFIX, export
-from engine.experiments.runs.comparison import curves, matrix, overview, settings
+from engine.experiments.runs.comparison import curves, overview, settings
 from engine.experiments.runs.kept import Kept, device_of
 from engine.experiments.runs.pictures import pictures_of, spec_of, table_of
 from engine.experiments.runs.repeating import command
 from engine.work.room import size_text
 from engine.work.store import Store
-from pages.running import plots, reports
+from pages.running import again, plots, reports
 from pages.running.links import called, way_back
 from pages.running.scope import SCOPE
 from pages.ui import figures, shell
@@ -37,6 +39,7 @@ def show(store: Store, kept: Kept) -> None:
         facts.insert(0, "IMPORTED: computed elsewhere, and nothing here has checked its numbers")
     st.caption(plain(" · ".join(facts)))
     _bar(store, kept)
+    again.outcome(store, kept)
     found, asked, words = st.tabs(["What it found", "What was asked for", "Name and note"])
     with found:
         results(kept)
@@ -54,6 +57,7 @@ def _bar(store: Store, kept: Kept) -> None:
             maker, texts = back
             st.page_link(shell.file(maker.page), label=f"Open in {maker.title}", query_params=texts,
                          help="The same settings on the page that makes such runs. What is kept here is there at once.")
+        again.button(store, kept)
         st.button("Unstar" if kept.entry.starred else "Star", key=SCOPE.key(f"star {key}"), on_click=change,
                   args=(lambda: store.star(key, not kept.entry.starred),),
                   help="Starred runs never make room for others.")
@@ -79,17 +83,21 @@ def change(make: Callable[[], object]) -> None:
 
 def _export(store: Store, kept: Kept) -> None:
     with st.popover("Export"):
-        st.markdown("One file with what was asked for, every row and the versions: for `python -m engine runs import`, "
-                    "for this page elsewhere, and the rows for pandas, R or Polars.")
+        st.markdown("One file with what was asked for, every row, the figures and the versions: for `python -m engine "
+                    "runs import`, for this page elsewhere, and the rows for pandas, R or Polars.")
+        with_figures = st.toggle("With the figures", True, key=SCOPE.key(f"figures {kept.entry.key}"),
+                                 help="As SVG and PNG; to draw them takes some seconds.")
         with_images = st.toggle("With the perturbed images that are kept", key=SCOPE.key(f"images {kept.entry.key}"))
 
         def made() -> bytes:
             file = io.BytesIO()
-            export(store, kept, file, pictures_of(store, kept) if with_images else ())
+            export(store, kept, file, pictures_of(store, kept) if with_images else (),
+                   drawn(store, kept) if with_figures else {})
             return file.getvalue()
 
         st.download_button("Download", made, file_name=f"{kept.entry.key[:12]}{SUFFIX}", on_click="ignore",
-                           key=SCOPE.key(f"export {kept.entry.key} {with_images}"), mime="application/zip")
+                           mime="application/zip",
+                           key=SCOPE.key(f"export {kept.entry.key} {with_images} {with_figures}"))
 
 
 def results(kept: Kept) -> None:
@@ -117,11 +125,10 @@ def without_empty(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _matrices(rows: Rows, key: str) -> None:
-    for column, name, predicted in zip(st.columns(2), ("before", "after"),
-                                       (rows.predicted_clean, rows.predicted_adversarial), strict=True):
+    for column, side in zip(st.columns(2), (BEFORE, AFTER), strict=True):
         with column:
-            found = matrix(rows, predicted)
-            table = pd.DataFrame(found.counts, columns=list(found.columns))
+            found, name = matrix(rows, side), SIDES[side].title
+            table = pd.DataFrame(found.whole, columns=list(found.columns))
             table.insert(0, "true class", list(found.classes))
             figures.figure(SCOPE, plots.matrix(found, f"{name.capitalize()} the attack"), f"matrix-{name}-{key}", table)
 

@@ -7,7 +7,8 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from engine.attacks.norms import NORMS
-from engine.experiments.runs.comparison import Line, Matrix, Subtracted
+from engine.experiments.evaluation.evaluate import Matrix
+from engine.experiments.runs.comparison import Line, Subtracted
 from pages.ui.charts import DASHES, PALETTE
 from pages.ui.text import literal
 
@@ -45,7 +46,7 @@ def curves(groups: Sequence[tuple[str, Sequence[Line]]]) -> go.Figure:
 def matrix(shown: Matrix, title: str) -> go.Figure:
     """Images by true class and prediction, coloured by their share of the true class."""
     text = [[f"{count:,}<br>{share:.0%}" for count, share in zip(counts, shares, strict=True)]
-            for counts, shares in zip(shown.counts.tolist(), shown.shares.tolist(), strict=True)]
+            for counts, shares in zip(shown.whole.tolist(), shown.shares.tolist(), strict=True)]
     return _heatmap(shown.shares, text, shown.classes, shown.columns, title, _COUNTS, 0.0, 1.0)
 
 

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from engine.attacks.rows import Rows
+from engine.experiments import spreadsheets
 from engine.experiments.frames import frame
 from pages.ui import charts
 from pages.ui.scope import Scope
@@ -35,7 +36,8 @@ def downloads(scope: Scope, shown: pd.DataFrame, name: str) -> None:
     """A table as CSV and as LaTeX."""
     with st.container(horizontal=True):
         _button(scope, f"{name}.csv", "CSV", lambda: as_csv(shown), "The numbers, with commas between them.")
-        _button(scope, f"{name}.tex", "LaTeX", lambda: as_latex(shown), "For LaTeX with the package booktabs.")
+        _button(scope, f"{name}.tex", "LaTeX", lambda: spreadsheets.as_latex(shown),
+                "For LaTeX with the package booktabs.")
 
 
 def rows_downloads(scope: Scope, runs: Sequence[Rows], images: Sequence[str], stem: str) -> None:
@@ -49,12 +51,7 @@ def rows_downloads(scope: Scope, runs: Sequence[Rows], images: Sequence[str], st
 
 def as_csv(shown: pd.DataFrame) -> str:
     """With eight significant digits."""
-    return str(shown.to_csv(index=False, float_format="%.8g"))
-
-
-def as_latex(shown: pd.DataFrame) -> str:
-    """With booktabs' rules and four significant digits."""
-    return str(shown.to_latex(index=False, escape=True, float_format="%.4g"))
+    return spreadsheets.as_csv(shown, "%.8g")
 
 
 def as_parquet(runs: Sequence[Rows], images: Sequence[str]) -> bytes:

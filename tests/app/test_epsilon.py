@@ -29,9 +29,9 @@ def test_opened_it_computes_by_itself_and_says_what_came_of_it(shown: AppTest) -
     runs = runs_of(jobs().find(shown.session_state["epsilon shown task"]).payload)  # type: ignore[union-attr, arg-type]
     worst = runs[len(runs) // 2:]
     fooled, attacked = int(worst[-1].success.sum()), int(worst[-1].attacked.sum())
-    said = f"of the {attacked} images that the model read correctly, **{fooled} are flipped** within 16/255"
+    said = f"of the {attacked} images that the model read correctly, {fooled} are flipped within 16/255"
     assert said in texts(shown)
-    assert "Spent 4 gradients instead of the 16 of separate runs" in texts(shown)
+    assert "FGSM: spent 4 gradients instead of the 16 of separate runs (25.0 %)" in texts(shown)
 
 
 def test_both_readings_stand_side_by_side(shown: AppTest) -> None:

@@ -2,15 +2,24 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from engine.attacks.spec import make_spec
+from engine.experiments.gathered import payload_of_runs, runs_of
+from engine.experiments.runs.again import repeating_task
 from engine.experiments.runs.archive import export
 from engine.experiments.runs.kept import IMPORTED, read
+from engine.experiments.sweeps import evaluation_task, sweep_of
+from engine.progress import Progress
 from engine.work.entries import Label
+from engine.work.jobs import jobs
+from engine.work.kinds import Bench
 from engine.work.room import LIMIT
+from engine.work.specs import to_json
 from engine.work.store import Store
 from pages.ui import own
 from tests.made import keep, ladder, made
@@ -37,7 +46,8 @@ def opened(**query: str) -> AppTest:
 
 def said(app: AppTest) -> str:
     """Everything that the page says in words."""
-    return "\n".join(str(block.value) for kind in ("subheader", "caption", "markdown", "error", "info", "success")
+    return "\n".join(str(block.value) for kind in ("subheader", "caption", "markdown", "error", "info", "success",
+                                                                "warning")
                      for block in getattr(app, kind))
 
 
@@ -105,6 +115,20 @@ def test_a_run_is_named_starred_deleted_and_had_back(store: Store) -> None:
     assert any(block.value == "Figure 3" for block in app.subheader)  # and is chosen again
 
 
+def test_a_run_is_started_anew_and_told_how_it_came_out(store: Store) -> None:
+    sweep = sweep_of("phantom-cxr", "test", (5, 0), ("phantom-cxr/resnet18",), (make_spec("fgsm", eps=8 / 255),))
+    task = evaluation_task(sweep, "cpu")
+    rows = runs_of(Bench("cpu", store, Progress(), lambda one: None).result(task))[0]
+    app = opened(runs=task.key[:16])
+    for turn, outcome in enumerate(("the same bytes came of it, on all 2 rows", "2 of 2 predictions of attacked")):
+        button(app, "Re-run")()
+        jobs().find(repeating_task(read(store, task.key), turn)).wait(60)  # type: ignore[union-attr]
+        app.run()
+        assert outcome in said(app)
+        wrong = replace(rows, logits_adversarial=-rows.logits_adversarial, logits_8bit=-rows.logits_8bit)
+        store.put(task.key, task.kind, task.title, to_json(sweep), payload_of_runs([wrong]))
+
+
 def test_two_runs_are_compared(store: Store) -> None:
     labels = [0, 1, 2, 1]
     other = [made(labels, labels, [1, 1, 0, 0], spec=rows.spec, model="phantom-cxr/densenet121") for rows in ladder()]
@@ -165,7 +189,7 @@ def test_an_address_that_asks_for_what_is_not_there_is_told(store: Store, query:
     assert any("The address asks for" in block.value for block in app.error) and len(listed(app)) == 1
 
 
-def test_a_report_is_made_by_a_click(store: Store) -> None:
+def test_a_report_is_made_by_a_click(store: Store, undrawn: None) -> None:
     key = keep(store)
     app = opened(runs=key[:16])
     button(app, "Make the HTML")()

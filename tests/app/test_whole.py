@@ -7,8 +7,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from engine.attacks.spec import make_spec
+from engine.experiments.onepicture.explore import warm_task
 from engine.experiments.sources import Source
-from engine.work.jobs import jobs
+from engine.work.jobs import Job, State, jobs
+from engine.work.kinds import Task
 from pages.exploring import whole
 from pages.ui.runs import Settings
 from tests.app.test_pages import SECONDS, opened, settled
@@ -44,6 +46,30 @@ def test_the_sample_is_attacked_when_asked_and_the_matrices_say_what_came_of_it(
     assert "Of 6 images it reads" in captions(app) and "Open in Evaluate" in labels(app)
     app = click(app, "Draw the curve")
     assert "Worst case within the budget" in captions(app) and "Open in Epsilon" in labels(app)
+    app.select_slider(key="explore.eps").set_value(8.0).run()
+    assert "Of 6 images it reads" in captions(app), "the curve has left the rows of this epsilon"
+
+
+def test_a_sample_that_began_by_itself_gives_way_and_begins_again_but_not_once_it_is_stopped(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job(warm_task("phantom-cxr/resnet18", "cpu"))
+
+    class Queue:
+        def find(self, task: Task) -> Job:
+            return job
+
+        def cancel(self, job: Job, owner: str) -> None:
+            job.state = State.CANCELLED
+
+    session: dict[str, object] = {whole.BEGUN: job}
+    monkeypatch.setattr(whole.st, "session_state", session)
+    monkeypatch.setattr(whole, "jobs", Queue)
+    monkeypatch.setattr(whole.shell, "owner", lambda: "somebody")
+    assert not whole._may_begin(job.task), "it has begun"
+    whole.make_way()
+    assert job.state is State.CANCELLED and whole._may_begin(job.task)
+    session[whole.GAVE_WAY] = set()
+    assert not whole._may_begin(job.task), "the visitor has stopped it"
 
 
 def test_the_matrices_are_there_at_once_for_an_epsilon_that_was_looked_at_before() -> None:

@@ -23,7 +23,7 @@ def test_a_cold_link_draws_both_readings_and_the_slider_moves_the_pictures(page:
     assert page.locator(".js-plotly-plot").count() == 4, "two readings, the danger zone, the histogram"
     said = page.get_by_text("images that the model read correctly").first.inner_text()
     assert re.search(r"\d+ are flipped within 16/255", said) and "flip before the eye would see anything" in said
-    assert page.get_by_text("Spent 4 gradients instead of the 16").count() == 1
+    assert page.get_by_text("FGSM: spent 4 gradients instead of the 16").count() == 1
     pictures = page.locator(".ps-row img")
     before = pictures.first.get_attribute("src")
     slider = page.get_by_role("slider", name="Along the curve")

@@ -25,6 +25,7 @@ from engine.experiments.runs.pictures import Pictures, pictures_of, table_of
 from engine.work.entries import Label
 from engine.work.store import Store
 from tests.made import keep, ladder, made
+from tests.reported import kept_of
 
 Members = dict[str, bytes]
 
@@ -104,6 +105,29 @@ def test_the_file_is_for_other_programs_too(store: Store, data: bytes) -> None:
     assert spec["spec"] == kept.entry.spec and spec["kind"] == "evaluation"
     assert json.loads(files["versions.json"])["computed"] == [
         {"model": "phantom-cxr/resnet18", "device": "CPU", "numpy": np.__version__}]
+
+
+def test_figures_go_out_and_are_not_read_when_they_come_in(store: Store, tmp_path, data: bytes) -> None:
+    kept, file = read(store, store.recent()[0].key), io.BytesIO()
+    export(store, kept, file, (some_pictures(),), {"confusion-01.svg": b"<svg/>", "confusion-01.png": b"\x89PNG"})
+    assert members(file.getvalue())["figures/confusion-01.svg"] == b"<svg/>"
+    for figure in (b"<svg/>", b"<script>alert(1)</script>", bytes(10**6)):
+        given = zipped({**members(data), "figures/confusion-01.svg": figure})
+        found = open_archive(io.BytesIO(given))
+        assert found.key == open_archive(io.BytesIO(data)).key, "a run is its rows, whatever is drawn beside them"
+    elsewhere = Store(tmp_path / "elsewhere")
+    after = read(elsewhere, imported(elsewhere, found))
+    assert not any("figure" in name for name in (*after.payload.arrays, *after.payload.facts))
+
+
+@pytest.mark.parametrize(("name", "values"), [
+    ("film_0", np.zeros((2, 4), np.float16)), ("film_0", np.full((2, 1, 4, 4), np.nan, np.float16)),
+    ("find_image", np.array([0, 9, 1, 2])), ("find_image", np.array([1, 0, 2, 3])), ("find_l2", np.full(4, np.inf)),
+])
+def test_walks_are_walks(store: Store, tmp_path, name: str, values: np.ndarray) -> None:
+    whole = exported(store, kept_of(store, "query-curve"))
+    open_archive(io.BytesIO(whole))
+    assert "its fi" in refused(tmp_path, zipped({**members(whole), f"arrays/{name}.npy": npy(values)}))
 
 
 def test_refusals_and_models_of_other_classes_come_back(store: Store, tmp_path) -> None:

@@ -7,11 +7,11 @@ import pytest
 
 from engine.attacks.spec import make_spec
 from engine.errors import EngineError
+from engine.experiments.evaluation.evaluate import AFTER, BEFORE, matrix
 from engine.experiments.runs.comparison import (
     Difference,
     curves,
     differences,
-    matrix,
     overview,
     pairs,
     readings,
@@ -87,17 +87,18 @@ def test_curves_are_named_by_what_tells_them_apart() -> None:
 
 def test_a_matrix_counts_every_image_once_and_refusals_apart() -> None:
     rows = made([0, 1, 2, 1], [0, 1, 2, 1], [1, -1, 2, 0])
-    before, after = matrix(rows, rows.predicted_clean), matrix(rows, rows.predicted_adversarial)
+    before, after = matrix(rows, BEFORE), matrix(rows, AFTER)
     assert before.columns == rows.classes and before.counts.tolist() == [[1, 0, 0], [0, 2, 0], [0, 0, 1]]
-    assert after.columns == (*rows.classes, "refused")
-    assert after.counts.tolist() == [[0, 1, 0, 0], [1, 0, 0, 1], [0, 0, 1, 0]]
+    assert after.columns == (*rows.classes, "(refused)")
+    assert after.whole.tolist() == [[0, 1, 0, 0], [1, 0, 0, 1], [0, 0, 1, 0]]
     assert after.shares[1].tolist() == [0.5, 0, 0, 0.5]
 
 
 def test_matrices_of_the_same_images_are_subtracted_in_images_others_in_shares() -> None:
     one, other = made([0, 1, 1], [0, 1, 1], [0, 1, 1]), made([0, 1, 1], [0, 1, 1], [1, -1, 1])
     found = subtracted(one, other)
-    assert found.same and found.columns[-1] == "refused" and found.values[:2].tolist() == [[-1, 1, 0, 0], [0, -1, 0, 1]]
+    assert found.same and found.columns[-1] == "(refused)"
+    assert found.values[:2].tolist() == [[-1, 1, 0, 0], [0, -1, 0, 1]]
     more = made([0, 1, 1, 1, 1], [0, 1, 1, 1, 1], [0, 0, 1, 1, 0])
     found = subtracted(one, more)
     assert not found.same and found.values.tolist() == [[0, 0, 0], [0.5, -0.5, 0], [0, 0, 0]]

@@ -10,6 +10,7 @@ import torch
 from engine.attacks.runner import Arena
 from engine.attacks.spec import make_spec
 from engine.data import phantom
+from engine.experiments.epsilon import lines
 from engine.experiments.epsilon.eyes import Zone, zone_of
 from engine.experiments.epsilon.ladder import INDEPENDENT, WORST, curve_steps, curves_of
 from engine.experiments.sweeps import performed, sweep_of
@@ -17,7 +18,7 @@ from engine.experiments.units import images_of, images_task
 from engine.progress import Progress
 from engine.work.kinds import Bench, to_the_end
 from engine.work.store import Store
-from pages.epsilons import figures, lines, parts, samples
+from pages.epsilons import figures, parts, samples
 from pages.exploring import against_eps
 from pages.ui.controls import LINF
 from tests import nets
@@ -45,12 +46,12 @@ def test_lines_are_named_by_what_tells_them_apart() -> None:
 def test_the_sentence_counts_what_the_model_read_correctly() -> None:
     zone = Zone(np.array([1 / 255, 2 / 255, np.inf]), np.array([6 / 255] * 3))
     said = lines.sentence(line([1 / 255, 2 / 255, None]), zone)
-    assert said.startswith("FGSM: of the 3 images that the model read correctly, **2 are flipped** within 4/255, half "
-                           "of them at **2/255** already.")
-    assert "**2 of 3 flip before the eye would see anything** (66.7 %, 95 % interval" in said
+    assert said.startswith("FGSM: of the 3 images that the model read correctly, 2 are flipped within 4/255, half "
+                           "of them at 2/255 already.")
+    assert "2 of 3 flip before the eye would see anything (66.7 %, 95 % interval" in said
     assert said.endswith("from about 6/255 on, 3 times what half of the images need.")
     held = lines.sentence(line([None, None]), None)
-    assert "**0 are flipped** within 4/255; half of them hold." in held
+    assert "0 are flipped within 4/255; half of them hold." in held
     wrong = lines.lines([replace_clean(one) for one in worst([None], RUNGS)])[0]
     assert "read none of these 1 images correctly" in lines.sentence(wrong, None)
 
@@ -101,7 +102,7 @@ def test_the_fine_axis_is_linear_below_two_and_smooth() -> None:
 
 
 def test_the_table_of_a_curve_is_what_is_drawn() -> None:
-    table = figures.curves_table([line([1 / 255, None])], lines.RECALL + "no")
+    table = lines.curves_table([line([1 / 255, None])], lines.RECALL + "no")
     assert table["eps"].tolist() == list(RUNGS) and table["recall of no"].tolist() == [1.0, 0.5, 0.5, 0.5]
 
 
@@ -122,7 +123,7 @@ def test_the_histogram_counts_every_image_once_by_class() -> None:
     zone = zone_of(one.runs, np.ones(3))
     counts = lines.histogram(zone, np.array([0, 0, 2]), RUNGS)
     assert counts == [[0, 1, 0, 0, 1], [0, 0, 0, 0, 0], [0, 0, 0, 1, 0]]
-    assert figures.smallest_table(one, counts, ("a", "b", "c"))["c"].tolist() == [0, 0, 0, 1, 0]
+    assert lines.smallest_table(one, counts, ("a", "b", "c"))["c"].tolist() == [0, 0, 0, 1, 0]
 
 
 def test_readings_are_told_apart() -> None:

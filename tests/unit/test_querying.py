@@ -1,5 +1,6 @@
 """The Black box page's figures, words and readers of text, as pure functions."""
 
+import io
 import tomllib
 
 import numpy as np
@@ -7,14 +8,16 @@ import pytest
 
 from engine.attacks.spec import make_spec
 from engine.errors import EngineError
+from engine.experiments.plots import FORMATS, drawn, save
+from engine.experiments.queries import plots as static
 from engine.experiments.queries.curves import QueryCurve, query_curve
-from engine.experiments.queries.plots import FORMATS, as_file
 from engine.experiments.queries.walks import Estimate, Film
+from engine.experiments.queries.words import names_of, readable, sentences
 from engine.experiments.sweeps import Sweep
 from engine.work.kinds import Task
 from pages.querying import films, plots, words
 from pages.querying.asking import counts_in, sizes_in
-from pages.querying.outcome import Shown, readable, repeats
+from pages.querying.outcome import Shown, repeats
 from pages.ui.sweeping import Known
 from tests.walked import made_up
 
@@ -60,24 +63,24 @@ def test_success_is_drawn_for_every_size_with_bars_where_it_was_asked_for() -> N
 
 def test_names_say_what_differs_and_no_more() -> None:
     both = [curve(), curve(model="another")]
-    assert plots.names_of(both) == ["HopSkipJump on a model", "HopSkipJump on another"]
-    assert plots.names_of(both[:1]) == ["HopSkipJump"]
+    assert names_of(both) == ["HopSkipJump on a model", "HopSkipJump on another"]
+    assert names_of(both[:1]) == ["HopSkipJump"]
     seeds = [curve(), curve(spec=make_spec("hopskipjump", seed=3, params={"queries": 1000}))]
-    assert plots.names_of(seeds) == ["HopSkipJump seed 0", "HopSkipJump seed 3"]
+    assert names_of(seeds) == ["HopSkipJump seed 0", "HopSkipJump seed 3"]
 
 
 def test_a_clinician_reads_how_many_and_how_much() -> None:
-    said, = words.sentences([curve()], 100)
+    said, = sentences([curve()], 100)
     assert said == ("After at most 100 questions an image, HopSkipJump had changed the model's mind on 4 of the 4 "
                     "images it read correctly (100.0 %), half of them by an L2 of at most 2.5: 64 of 255 grey "
                     "levels a pixel, on average. It saw the diagnosis and nothing else.")
-    said, = words.sentences([curve((10,))], 100)
+    said, = sentences([curve((10,))], 100)
     assert "2 of the 4" in said and "too few to say what change half of the images needed" in said
-    said, = words.sentences([query_curve(made_up([], []), [10])], 100)
+    said, = sentences([query_curve(made_up([], []), [10])], 100)
     assert "none of the 2 images" in said
-    said, = words.sentences([query_curve(made_up([], wrong=(0,)), [10])], 100)
+    said, = sentences([query_curve(made_up([], wrong=(0,)), [10])], 100)
     assert "nothing to do" in said
-    said, = words.sentences([query_curve(made_up([(7, 1.0, 2 / 255)], spec=SQUARE), [10])], 100)
+    said, = sentences([query_curve(made_up([(7, 1.0, 2 / 255)], spec=SQUARE), [10])], 100)
     assert "without moving any pixel by more than 2/255" in said and "probabilities" in said
 
 
@@ -132,7 +135,16 @@ def test_the_price_warns_where_it_takes_long() -> None:
 
 
 def test_the_same_curves_give_the_same_file() -> None:
-    curves = [curve(), curve(norm="linf")]
-    files = {form: as_file(curves, form) for form in FORMATS}
-    assert files == {form: as_file(curves, form) for form in FORMATS}
+    curves = [curve((10, 50, 100, 1000)), curve(norm="linf")]
+    files = {form: drawn(lambda: static.curves(curves), form) for form in FORMATS}
+    assert files == {form: drawn(lambda: static.curves(curves), form) for form in FORMATS}
     assert b"<svg" in files["svg"] and files["png"].startswith(b"\x89PNG")
+    save(lambda: static.curves(curves), "svg", letters := io.BytesIO())
+    assert b">1,000<" in letters.getvalue() and b"$" not in letters.getvalue(), "ticks are written out"
+
+
+def test_walks_that_fooled_nobody_are_drawn_too() -> None:
+    never = query_curve(made_up([], []), [10, 1000])
+    for curves in ([never], [curve(), query_curve(made_up([], [], spec=SQUARE), [10, 1000])]):
+        assert drawn(lambda curves=curves: static.curves(curves), "svg").startswith(b"<svg")  # type: ignore[misc]
+    assert query_curve(made_up([], wrong=(0,)), [10]).attacked == 0

@@ -84,3 +84,8 @@ def test_an_address_says_what_was_asked_for() -> None:
     wanted = {"dataset": "phantom-cxr", "images": "#3 #17", "models": ",".join(MODELS), "attacks": "pgd",
               "norm": "linf", "eps": "1/255,2/255", "seeds": "0", "set.pgd.steps": "20", "device": "cuda"}
     assert named | wanted == named
+
+
+def test_a_budget_is_written_in_the_norm_of_the_attack_that_has_it() -> None:
+    specs = (make_spec("hopskipjump"), make_spec("square", eps=2 / 255))
+    assert "--eps 2/255 " in command("query-curve", Sweep("phantom-cxr", "test", (3,), ("m",), specs), ("a", "b"))

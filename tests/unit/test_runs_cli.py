@@ -101,13 +101,14 @@ def test_runs_are_compared(capsys, store: Store, keys: list[str]) -> None:
     assert "at least two" in refused(capsys, "compare", keys[0], keys[0][:9])
 
 
-def test_a_run_goes_out_as_a_file_and_comes_in_elsewhere(capsys, store: Store, keys: list[str], tmp_path,
-                                                         monkeypatch) -> None:
+def test_a_run_goes_out_as_a_file_and_comes_in_elsewhere(capsys, store: Store, keys: list[str], undrawn: None,
+                                                         tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     facts = told(capsys, "export", keys[0])
     file = Path(facts["file"])
     assert file.name == f"{keys[0][:12]}.perturbscope.zip" and zipfile.is_zipfile(file) and facts["images"] == 0
     assert facts["bytes"] == file.stat().st_size
+    assert {"figures/confusion-03.svg", "figures/confusion-03.png"} <= set(zipfile.ZipFile(file).namelist())
     assert "with 0 of 12 perturbed images" in said(capsys, "export", keys[0], "--out", "a.zip", "--images")
     monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "elsewhere"))
     new, = told(capsys, "import", str(file))["imported"]
@@ -131,7 +132,8 @@ def test_what_is_wrong_is_one_line(capsys, store: Store, keys: list[str], argv: 
     assert told(capsys, "list")["total"] == 2
 
 
-def test_a_file_that_is_no_run_is_told_and_nothing_is_kept(capsys, store: Store, keys: list[str], tmp_path) -> None:
+def test_a_file_that_is_no_run_is_told_and_nothing_is_kept(capsys, store: Store, keys: list[str], undrawn: None,
+                                                           tmp_path) -> None:
     (tmp_path / "wrong.zip").write_bytes(b"no zip")
     told(capsys, "export", keys[0], "--out", str(tmp_path / "right.zip"))
     line = refused(capsys, "import", str(tmp_path / "right.zip"), str(tmp_path / "wrong.zip"))

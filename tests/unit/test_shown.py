@@ -18,9 +18,9 @@ from engine.errors import EngineError
 from engine.experiments import attacking
 from engine.experiments.gathered import runs_of
 from engine.experiments.runs.kept import read
-from engine.experiments.runs.pictures import pictures_of, units_in
+from engine.experiments.runs.pictures import batches_of, pictures_of
 from engine.experiments.sources import opened
-from engine.experiments.sweeps import performed, steps_of, sweep_of
+from engine.experiments.sweeps import evaluation_task, performed, steps_of, sweep_of
 from engine.experiments.transfers.alignment import Alignment, alignment_task
 from engine.experiments.transfers.transfer import Transfer, transfer_of, transfer_task
 from engine.experiments.transfers.transferred import matrices
@@ -318,9 +318,11 @@ def test_the_pictures_of_a_kept_transfer_are_those_that_were_shown(home: Path, m
 
 
 def test_the_pictures_behind_a_checkpoints_numbers_are_found_by_its_path(home: Path, models: list[str]) -> None:
-    sweep = sweep_of("phantom-cxr", SPLIT, INDICES, models[:2], (pgd(),))
-    runs = to_the_end(performed(steps_of(sweep.plan(), "cpu"), bench(home)))
-    for model, rows in zip(models, runs, strict=False):
+    sweep, at = sweep_of("phantom-cxr", SPLIT, INDICES, models[:2], (pgd(),)), bench(home)
+    task = evaluation_task(sweep, "cpu")
+    runs = runs_of(at.result(task))
+    kept = read(at.store, task.key)
+    for run, (model, rows) in enumerate(zip(models, runs, strict=False)):
         cell, = thumbs.cells_of(sweep, rows, [3])
         assert (cell.unit.model, cell.unit.indices[cell.place], cell.model) == (model, INDICES[3], model)
-        assert [unit.model for unit in units_in(sweep, 0, rows)] == [model] * 3
+        assert [batch.task.spec.model for batch in batches_of(kept, run)] == [model] * 3

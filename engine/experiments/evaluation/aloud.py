@@ -13,6 +13,7 @@ from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows
 from engine.experiments.evaluation.evaluate import AFTER, BEFORE, SIDES, alike, said
+from engine.experiments.wording import counted, percent
 from engine.metrics.rates import chance, interval
 
 # The largest change of every pixel that the visibility metric finds invisible (engine.metrics.visibility).
@@ -31,10 +32,6 @@ def title(rows: Rows) -> str:
     budget = "" if spec.eps is None else f" at {NORMS[spec.norm].text(spec.eps, '.3g')}"
     aim = "" if spec.target is None else f", aimed at {rows.classes[spec.target]}"
     return f"{ATTACKS[spec.attack].info.title}{budget}{aim}"
-
-
-def percent(value: float) -> str:
-    return f"{value:.1%}".replace("%", " %")
 
 
 # ---- for clinicians
@@ -65,12 +62,8 @@ def _of_class(rows: Rows, smaller: Sequence[Rows], k: int) -> str:
     where = ", ".join(f"{count} called {rows.classes[other]}" for other, count in _called(rows, found, k))
     spread = f"{lost / total:.0%}, 95 % interval {low:.0%} to {high:.0%}".replace("%", " %").replace("  %", " %")
     count = f"none is now {one}" if not lost else f"1 is now {one}" if lost == 1 else f"{lost:,} are now {many}"
-    return (f"Of {_images(total)} of {name} {known} before, {count} ({spread}{f'; {where}' if where else ''})"
+    return (f"Of {counted(total, 'image')} of {name} {known} before, {count} ({spread}{f'; {where}' if where else ''})"
             f"{_earlier(rows, smaller, k)}.")
-
-
-def _images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"
 
 
 def _lost(rows: Rows, k: int) -> int:
@@ -197,8 +190,8 @@ def refusals(rows: Rows) -> Iterator[str]:
     """What became of refused images."""
     for side in (BEFORE, AFTER):
         if refused := int((said(rows, side) < 0).sum()):
-            yield (f"{refused} of {_images(len(rows.labels))} got no answer {SIDES[side].title} the attack; a refusal "
-                   "is neither right nor a success of the attack")
+            yield (f"{refused} of {counted(len(rows.labels), 'image')} got no answer {SIDES[side].title} the attack; a "
+                   "refusal is neither right nor a success of the attack")
 
 
 def too_few(rows: Rows) -> Iterator[str]:
@@ -232,8 +225,8 @@ def _unsure(one: np.ndarray, other: np.ndarray) -> str:
     lost, won = int((one & ~other).sum()), int((~one & other).sum())
     if lost == won or chance(lost, won) < 0.05:
         return ""
-    return (f"differ by what chance explains with {_images(len(one))}; some {_rounded(needed(lost, won, len(one)))} "
-            "would tell")
+    return (f"differ by what chance explains with {counted(len(one), 'image')}; some "
+            f"{_rounded(needed(lost, won, len(one)))} would tell")
 
 
 def needed(lost: int, won: int, of: int) -> int:

@@ -39,13 +39,13 @@ class Table:
     def sweep(self) -> Sweep:
         """The declaration as work; raises EngineError where the data are not here."""
         data = load(self.dataset)
-        specs = [make_spec(attack, eps=level * BIT) for attack in self.attacks for level in self.budgets]
+        specs = [make_spec(attack, eps=level / 255) for attack in self.attacks for level in self.budgets]
         return sweep_of(self.dataset, data.split, Selection(self.limit).of(data), (self.model,), specs)
 
     @property
     def command(self) -> str:
         """What repeats it, with every other number besides."""
-        budgets = ",".join(NORMS["linf"].text(level * BIT) for level in self.budgets)
+        budgets = ",".join(NORMS["linf"].text(level / 255) for level in self.budgets)
         words = ["python -m engine evaluate", f"--dataset {self.dataset}", f"--model {self.model}",
                  f"--attack {','.join(self.attacks)}", f"--eps {budgets}"]
         return " ".join([*words, *([] if self.limit is None else [f"--limit {self.limit}"])])

@@ -79,6 +79,11 @@ class Matrix:
         """The counts with a last column for the refused where there are any."""
         return np.column_stack([self.counts, self.refused]) if self.refused.any() else self.counts
 
+    @property
+    def shares(self) -> np.ndarray:
+        """Of the images that show the class, from 0 to 1; 0 where none does."""
+        return np.nan_to_num(self.by_row() / 100)
+
     def by_row(self) -> np.ndarray:
         """Percent of the images that show the class; NaN where none does."""
         return _percent(self.whole, (self.counts.sum(axis=1) + self.refused)[:, None])

@@ -106,9 +106,3 @@ def standings_table(runs: Sequence[Rows], images: Mapping[str, str]) -> pandas.D
 
     return pandas.DataFrame([{"image": images[one.image], "attacked": one.attacked, "fooled": one.fooled,
                               "margin": one.margin} for one in standings(runs)])
-
-
-def as_latex(table: pandas.DataFrame) -> str:
-    """For LaTeX with the package booktabs; four significant digits, without columns that say nothing."""
-    shown = table.dropna(axis="columns", how="all")
-    return str(shown.to_latex(index=False, escape=True, float_format="%.4g", na_rep="-"))

@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.attacks import ATTACKS
 from engine.errors import EngineError
+from engine.experiments import spreadsheets
 from engine.experiments.queries.walks import Walks
 from engine.metrics.rates import interval
 
@@ -171,7 +172,7 @@ def as_latex(lines: pandas.DataFrame) -> str:
     to the spreadsheet."""
     shared = [name for name in ("model", "eps", "seed", "norm", "images") if lines[name].nunique(dropna=False) == 1]
     bounds = [name for name in lines if name.endswith(("_low", "_high"))]
-    return str(lines.drop(columns=[*shared, *bounds]).to_latex(index=False, escape=True, float_format="%.4g"))
+    return spreadsheets.as_latex(lines.drop(columns=[*shared, *bounds]))
 
 
 def _line(curve: QueryCurve, point: Point) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Iterable
 from html import escape
 
-from engine.experiments.reports.report import (
+from engine.experiments.reports.blocks import (
     DISCLAIMER,
     Block,
     Code,
@@ -79,8 +79,8 @@ def _block(block: Block) -> str:
             return _table(block)
         case Code(text):
             return f"<pre>{_text(text)}</pre>"
-        case Drawing(title, svg):
-            return _figure(title, "image/svg+xml", svg)
+        case Drawing(_, title, _, width):
+            return _figure(title, "image/svg+xml", block.file("svg"), width)
         case Gallery(rows):
             return "".join(f'<div class="row">{"".join(map(_photo, row))}</div>' for row in rows)
 
@@ -89,9 +89,9 @@ def _photo(photo: Photo) -> str:
     return _figure(photo.caption, "image/png", photo.png)
 
 
-def _figure(caption: str, kind: str, data: bytes) -> str:
-    said = _text(caption)
-    return (f'<figure><img alt="{said}" src="data:{kind};base64,{b64encode(data).decode()}">'
+def _figure(caption: str, kind: str, data: bytes, width: float = 1.0) -> str:
+    said, source = _text(caption), f"data:{kind};base64,{b64encode(data).decode()}"
+    return (f'<figure style="max-width:{width:.0%}"><img alt="{said}" src="{source}">'
             f"<figcaption>{said}</figcaption></figure>")
 
 

@@ -10,7 +10,7 @@ from fpdf import FPDF
 from fpdf.enums import WrapMode, XPos, YPos
 from fpdf.fonts import FontFace
 
-from engine.experiments.reports.report import (
+from engine.experiments.reports.blocks import (
     DISCLAIMER,
     Block,
     Code,
@@ -129,18 +129,18 @@ def _table(pages: FPDF, table: Table) -> None:
 
 
 def _drawing(pages: FPDF, block: Drawing) -> None:
-    _figure(pages, [Photo(block.png, block.title)], 1)
+    _figure(pages, [Photo(block.file("png"), block.title)], 1, block.width)
 
 
 def _row(pages: FPDF, row: Sequence[Photo]) -> None:
     _figure(pages, row, 3)
 
 
-def _figure(pages: FPDF, row: Sequence[Photo], columns: int) -> None:
+def _figure(pages: FPDF, row: Sequence[Photo], columns: int, share: float = 1.0) -> None:
     """Images beside each other, all of a row on one page, each with its caption below it."""
     from PIL import Image
 
-    width = (pages.epw - _GAP * (columns - 1)) / columns
+    width = share * (pages.epw - _GAP * (columns - 1)) / columns
     heights = []
     for photo in row:
         with Image.open(io.BytesIO(photo.png)) as image:

@@ -1,14 +1,14 @@
 """A run as a report: everything a reader needs who has nothing else, as one list of blocks.
 
-It is a function of the run's rows, of what was asked for, and of sample images; `report_html` and `report_pdf` write
-it. Does not import torch.
+It is a function of what is given (the run's rows, what was asked for, and what is kept besides) and of sample images;
+`html` and `pdf` write it. Does not import torch.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from engine.attacks import ATTACKS
@@ -16,8 +16,23 @@ from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows
 from engine.data import DATASETS
 from engine.errors import EngineError
-from engine.experiments.reports import figures
-from engine.experiments.runs.comparison import accuracy, curves, matrix, readings, settings, success
+from engine.experiments.reports import images
+from engine.experiments.reports.blocks import (
+    DISCLAIMER,
+    Block,
+    Code,
+    Drawing,
+    Gallery,
+    Heading,
+    Photo,
+    Points,
+    Report,
+    Table,
+    Words,
+)
+from engine.experiments.reports.given import Given
+from engine.experiments.reports.kinds import BESIDE, name_of, parts_of
+from engine.experiments.runs.comparison import accuracy, readings, settings, success
 from engine.experiments.runs.kept import Kept, device_of
 from engine.experiments.runs.pictures import spec_of
 from engine.experiments.runs.repeating import Asked, asked, command
@@ -25,93 +40,18 @@ from engine.experiments.runs.samples import Sample
 from engine.metrics.rates import Share
 from engine.zoo.registry import models
 
-DISCLAIMER = ("For research and teaching, not for diagnosis. No number here says anything about a patient. That an "
-              "attack works on these models does not mean that it works on a product, and that it fails does not mean "
-              "that a model is safe.")
 MOST_MATRICES, MOST_LINES, MOST_WORDS = 12, 200, 24
-_BESIDE = 3  # images in a row
 
 
-@dataclass(frozen=True)
-class Heading:
-    text: str
-
-
-@dataclass(frozen=True)
-class Words:
-    """A paragraph; one that is `loud` must not be overlooked."""
-
-    text: str
-    loud: bool = False
-
-
-@dataclass(frozen=True)
-class Points:
-    """A list of lines."""
-
-    lines: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Texts below their heads; columns of numbers, by their place, stand right."""
-
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numbers: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True)
-class Code:
-    text: str
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure: as SVG, and as PNG for where that cannot be shown. `width` is the share of the page that it needs."""
-
-    title: str
-    svg: bytes
-    png: bytes
-    width: float = 1.0
-
-
-@dataclass(frozen=True)
-class Photo:
-    """An image as PNG, and what is said below it."""
-
-    png: bytes
-    caption: str
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Rows of images."""
-
-    rows: tuple[tuple[Photo, ...], ...]
-
-
-Block = Heading | Words | Points | Table | Code | Drawing | Gallery
-
-
-@dataclass(frozen=True)
-class Report:
-    """What stands in it, in order, below its title."""
-
-    title: str
-    subtitle: str
-    blocks: tuple[Block, ...]
-
-
-def report_of(kept: Kept, samples: Iterable[Sample] = (), further: Sequence[Drawing] = ()) -> Report:
-    """The report of a run; `further` are figures of what it has besides rows."""
-    entry = kept.entry
+def report_of(given: Given, samples: Iterable[Sample] = ()) -> Report:
+    """The report of a run."""
+    entry = given.kept.entry
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.created)) if 0 <= entry.created < 4e9 else "unknown"
-    blocks = tuple(_blocks(kept, samples, further))
-    return Report(entry.called, f"{entry.kind}, kept {made}, key {entry.key[:16]}", blocks)
+    return Report(entry.called, f"{entry.kind}, kept {made}, key {entry.key[:16]}", tuple(_blocks(given, samples)))
 
 
-def _blocks(kept: Kept, samples: Iterable[Sample], further: Sequence[Drawing]) -> Iterator[Block]:
+def _blocks(given: Given, samples: Iterable[Sample]) -> Iterator[Block]:
+    kept, parts = given.kept, parts_of(given)
     yield Words(DISCLAIMER, loud=True)
     if kept.imported:
         yield Words("This run was imported from a file: it was computed elsewhere, and nothing here has checked its "
@@ -120,70 +60,55 @@ def _blocks(kept: Kept, samples: Iterable[Sample], further: Sequence[Drawing]) -
         yield Words(kept.entry.title)
     if kept.entry.label.note:
         yield Words(kept.entry.label.note)
-    runs, what = kept.runs, _asked(kept)
     yield Heading("In plain words")
-    yield Points(tuple(sentence(rows) for rows in runs[:MOST_WORDS]) + _left_out(len(runs), MOST_WORDS, "attacks"))
-    yield from _warnings(runs)
+    said = list(parts.words(given))
+    yield Points((*said[:MOST_WORDS], *_left_out(len(said), MOST_WORDS)))
+    if remarks := [*_warnings(kept.runs), *dict.fromkeys(parts.remarks(given))]:
+        yield Heading("What a reader must know besides")
+        yield Points((*remarks[:MOST_LINES], *_left_out(len(remarks), MOST_LINES)))
     yield Heading("What was found")
-    yield _results(runs, kept.readings)
-    if len(runs) > MOST_LINES:
-        yield Words(f"The first {MOST_LINES} of {len(runs)}; the exported rows have all.")
-    yield from further
-    yield from _figures(runs, kept.readings)
+    yield _results(kept.runs, kept.readings)
+    if len(kept.runs) > MOST_LINES:
+        yield Words(f"The first {MOST_LINES} of {len(kept.runs)}; the exported rows have all.")
+    yield from figures(given)
     yield from _gallery(samples)
     yield Heading("What was asked for")
     yield Table(("setting", "value"), tuple(line for line in settings(kept.entry.spec) if line[1]))
     yield from _repeated(kept)
-    yield from _cards(kept, what)
+    yield from _cards(kept)
     yield Heading("With what it was computed")
-    yield _versions(runs)
+    yield _versions(kept.runs)
 
 
-def _asked(kept: Kept) -> Asked | None:
-    try:
-        return asked(spec_of(kept))
-    except EngineError:  # asked for by another version
-        return None
+def figures(given: Given) -> Iterator[Block]:
+    """All that is drawn of a run, and the tables between."""
+    from engine.experiments.evaluation import plots
+
+    yield from parts_of(given).found(given)
+    runs = given.runs
+    yield Heading("Confusion matrices")
+    for number, rows in enumerate(runs[:MOST_MATRICES], 1):
+        yield Drawing(f"confusion-{number:02}", f"Confusion matrices: {name_of(rows)}",
+                      partial(plots.confusion, rows))
+    if len(runs) > MOST_MATRICES:
+        yield Words(f"The matrices of the first {MOST_MATRICES} of {len(runs)} attacks are shown.")
 
 
 # ---- words
 
 
-def name_of(rows: Rows) -> str:
-    """What tells a run from the others, for people."""
-    spec = rows.spec
-    eps = "" if spec.eps is None else f" at {NORMS[spec.norm].text(spec.eps)}"
-    source = f", made on {spec.surrogate}" if spec.surrogate else ""
-    behind = f", behind {spec.defenses}" if spec.defenses else ""
-    return f"{ATTACKS[spec.attack].info.title}{eps} on {rows.provenance.model}{source}{behind}, seed {spec.seed}"
+def _left_out(count: int, most: int) -> tuple[str, ...]:
+    return (f"and {count - most} more; all numbers are in the table below",) if count > most else ()
 
 
-def sentence(rows: Rows) -> str:
-    """What an attack did, for somebody who has never seen a matrix."""
-    before, after = accuracy(rows, rows.predicted_clean), accuracy(rows, rows.predicted_adversarial)
-    lost = [f"of {found} {name} found before, {missed} are now missed"
-            for label, name in enumerate(rows.classes)
-            if (found := int(((rows.predicted_clean == label) & (rows.labels == label)).sum()))
-            and (missed := int(((rows.predicted_clean == label) & (rows.labels == label)
-                                & (rows.predicted_adversarial != label)).sum()))]
-    said = "; ".join(lost[:8]) or "nothing that was found before is missed now"
-    return f"{name_of(rows)}: {before.counted} of {before.of} images are right before, {after.counted} after; {said}."
-
-
-def _left_out(count: int, most: int, what: str) -> tuple[str, ...]:
-    return (f"and {count - most} further {what}, in the table below",) if count > most else ()
-
-
-def _warnings(runs: Sequence[Rows]) -> Iterator[Block]:
-    """What a reader must know besides; a warning that several runs share is told once."""
+def _warnings(runs: Sequence[Rows]) -> Iterator[str]:
+    """What the runs warn of; a warning that several share is told once."""
     told: dict[str, list[str]] = {}
     for rows in runs:
         for line in rows.warnings:
             told.setdefault(line, []).append(name_of(rows))
-    if told:
-        yield Heading("What a reader must know besides")
-        yield Points(tuple(f"{line} ({names[0] if len(names) == 1 else f'{len(names)} of {len(runs)} attacks'})"
-                           for line, names in told.items()))
+    for line, names in told.items():
+        yield f"{line} ({names[0] if len(names) == 1 else f'{len(names)} of {len(runs)} attacks'})"
 
 
 # ---- numbers
@@ -221,18 +146,6 @@ def _share(share: Share) -> str:
 # ---- pictures
 
 
-def _figures(runs: Sequence[Rows], names: Sequence[str]) -> Iterator[Block]:
-    if lines := curves(runs, names):
-        yield Drawing("Accuracy against epsilon, with 95 % intervals", *figures.both(figures.curves(lines)))
-    if (found := figures.transfers(runs)) is not None:
-        yield Drawing("Success, by the model an attack was made on and the one it was shown to", *figures.both(found))
-    for rows in runs[:MOST_MATRICES]:
-        before, after = matrix(rows, rows.predicted_clean), matrix(rows, rows.predicted_adversarial)
-        yield Drawing(f"Confusion matrices: {name_of(rows)}", *figures.both(figures.matrices(before, after)))
-    if len(runs) > MOST_MATRICES:
-        yield Words(f"The matrices of the first {MOST_MATRICES} of {len(runs)} attacks are shown.")
-
-
 def _gallery(samples: Iterable[Sample]) -> Iterator[Block]:
     found = list(samples)
     if not found:
@@ -247,20 +160,20 @@ def _in_rows(photos: Sequence[tuple[Photo, ...]]) -> Iterator[tuple[Photo, ...]]
     """A row an image; those of which there is no original stand side by side."""
     yield from (own for own in photos if len(own) > 1)
     alone = [photo for own in photos if len(own) == 1 for photo in own]
-    yield from (tuple(alone[start:start + _BESIDE]) for start in range(0, len(alone), _BESIDE))
+    yield from (tuple(alone[start:start + BESIDE]) for start in range(0, len(alone), BESIDE))
 
 
 def _photos(sample: Sample) -> Iterator[Photo]:
     truth = f"{sample.name}, true class {sample.truth}"
     if sample.clean is not None:
-        yield Photo(figures.image_png(sample.clean), f"Original: {truth}; the model says {sample.before}")
-    yield Photo(figures.image_png(sample.perturbed),
+        yield Photo(images.image_png(sample.clean), f"Original: {truth}; the model says {sample.before}")
+    yield Photo(images.image_png(sample.perturbed),
                 f"Perturbed by {sample.attack}: the model says {sample.after}"
                 + ("" if sample.clean is not None else f"; {truth}, taken for {sample.before} before"))
     if sample.clean is not None:
         change = sample.perturbed - sample.clean
-        gain = figures.gain(change)
-        yield Photo(figures.difference_png(change, gain), f"Difference, amplified {gain:,.0f} times")
+        gain = images.gain(change)
+        yield Photo(images.difference_png(change, gain), f"Difference, amplified {gain:,.0f} times")
 
 
 # ---- where it comes from
@@ -277,7 +190,15 @@ def _repeated(kept: Kept) -> Iterator[Block]:
         yield Code(line)
 
 
-def _cards(kept: Kept, what: Asked | None) -> Iterator[Block]:
+def _asked(kept: Kept) -> Asked | None:
+    try:
+        return asked(spec_of(kept))
+    except EngineError:  # asked for by another version
+        return None
+
+
+def _cards(kept: Kept) -> Iterator[Block]:
+    what = _asked(kept)
     if what is not None and what.dataset in DATASETS:
         info = DATASETS[what.dataset].info
         counts = [f"{int((kept.runs[0].labels == label).sum())} {name}"

@@ -1,19 +1,15 @@
-"""Reports as files, by a click or a command. Does not import torch."""
+"""Reports as files, by a click or a command, and the figures in them. Does not import torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from engine.errors import UnknownName
-from engine.experiments.queries.walks import walks_of
+from engine.experiments.reports.given import given
 from engine.experiments.runs.kept import Kept
 from engine.experiments.runs.samples import samples
-from engine.work.store import Payload, Store
-
-if TYPE_CHECKING:
-    from engine.experiments.reports.report import Drawing
+from engine.work.store import Store
 
 
 @dataclass(frozen=True)
@@ -28,17 +24,23 @@ class Form:
 FORMS = {form.ending: form for form in (Form("html", "text/html", "HTML"), Form("pdf", "application/pdf", "PDF"))}
 
 
-def made(store: Store, kept: Kept, form: str, tell: Callable[[float, str], None] = lambda share, text: None) -> bytes:
-    """The report of a run as a file with that ending; raises EngineError."""
+def checked(form: str) -> str:
+    """A form's ending, if there is such a form; raises EngineError."""
     if form not in FORMS:
         raise UnknownName("form of report", form, FORMS)
+    return form
+
+
+def made(store: Store, kept: Kept, form: str, tell: Callable[[float, str], None] = lambda share, text: None) -> bytes:
+    """The report of a run as a file with that ending, of what is kept; raises EngineError."""
+    checked(form)
     tell(0.05, "looking for sample images")
     found = samples(store, kept)
-    tell(0.25, "drawing the figures")
+    tell(0.2, "reading the numbers")
     from engine.experiments.reports.report import report_of
 
-    report = report_of(kept, found, _further(store, kept))
-    tell(0.8, "writing the file")
+    report = report_of(given(store, kept), found)
+    tell(0.4, "drawing the figures")
     if form == "pdf":
         from engine.experiments.reports.pdf import as_pdf
 
@@ -48,19 +50,11 @@ def made(store: Store, kept: Kept, form: str, tell: Callable[[float, str], None]
     return as_html(report)
 
 
-def _further(store: Store, kept: Kept) -> list[Drawing]:
-    """Figures of what a run has besides rows, which only its kind knows."""
-    draw, payload = _FURTHER.get(kept.entry.kind), store.get(kept.entry.key)
-    return [] if draw is None or payload is None else draw(payload)
+def drawn(store: Store, kept: Kept) -> dict[str, bytes]:
+    """The figures of a run's report as files, by their names: each as SVG and as PNG."""
+    from engine.experiments.plots import FORMATS
+    from engine.experiments.reports.blocks import Drawing
+    from engine.experiments.reports.report import figures
 
-
-def _query_curves(payload: Payload) -> list[Drawing]:
-    from engine.experiments.queries.curves import grid, query_curve
-    from engine.experiments.queries.plots import as_file
-    from engine.experiments.reports.report import Drawing
-
-    curves = [query_curve(walks, grid(walks.limit, (walks.limit,))) for walks in walks_of(payload)]
-    return [Drawing("How near, and how often, with how many queries", as_file(curves, "svg"), as_file(curves, "png"))]
-
-
-_FURTHER: dict[str, Callable[[Payload], list[Drawing]]] = {"query-curve": _query_curves}
+    return {f"{block.name}.{form}": block.file(form) for block in figures(given(store, kept))
+            if isinstance(block, Drawing) for form in FORMATS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from engine.attacks.rows import COLUMNS, Rows
 from engine.data import DATASETS
 from engine.errors import EngineError, shortened
 from engine.experiments.gathered import runs_of
-from engine.experiments.runs.kept import Kept, device_of
+from engine.experiments.runs.kept import Kept, device_of, read
 from engine.experiments.runs.pictures import spec_of
 from engine.experiments.runs.repeating import Asked, asked
-from engine.work.kinds import KINDS, Bench, Task
-from engine.work.store import Store
+from engine.work.kinds import KINDS, Bench, Task, kind, to_the_end
+from engine.work.specs import from_json, to_json
+from engine.work.store import Payload, Store
 from engine.zoo.registry import models
 
 
@@ -33,12 +35,17 @@ class Repeated:
 
 def again(kept: Kept, bench: Bench) -> Repeated:
     """Compute the run once more; it is kept where it is not here yet. Raises EngineError and Cancelled."""
-    _check(kept)
+    return to_the_end(_again(kept, bench))
+
+
+def _again(kept: Kept, bench: Bench) -> Generator[None, None, Repeated]:
+    """The same unit by unit."""
+    again_here(kept)
     task = Task(kept.entry.kind, spec_of(kept), kept.entry.title, device_of(kept.runs[0]))
     with tempfile.TemporaryDirectory() as folder:
         apart = Store(Path(folder))
-        payload = KINDS[task.kind].perform(task.spec, replace(bench, device=task.device, store=apart,
-                                                              recall=lambda one: one.kept(apart)))
+        payload = yield from KINDS[task.kind].steps(task.spec, replace(
+            bench, device=task.device, store=apart, recall=lambda one: one.kept(apart), unkept={}))
     if not bench.store.has(task.key):
         bench.keep(task, payload)
     return compared(task.key, kept.runs, runs_of(payload))
@@ -55,8 +62,9 @@ def compared(key: str, before: list[Rows], now: list[Rows]) -> Repeated:
     return Repeated(key, same, differ, sum(len(rows.labels) for rows in before))
 
 
-def _check(kept: Kept) -> None:
-    """Of a run from elsewhere no folder and no checkpoint is opened, whatever it names."""
+def again_here(kept: Kept) -> None:
+    """Raise EngineError for a run that cannot be computed here: of one from elsewhere no folder and no checkpoint is
+    opened, whatever it names."""
     what, known = asked(spec_of(kept)), {entry.name for entry in models()}
     if kept.imported and (what is None or what.dataset not in DATASETS or not _named(what) <= known):
         raise EngineError(f"{shortened(kept.entry.title)} was imported, and names data or models that are no "
@@ -67,3 +75,39 @@ def _named(what: Asked) -> set[str]:
     """Every model that it needs."""
     joint = (*what.models, *what.sources, *(spec.surrogate for spec in what.attacks))
     return {one.strip() for names in joint for one in names.split(",") if one}
+
+
+# ---- as work
+
+
+@dataclass(frozen=True)
+class Repeating:
+    """The run kept under this key, computed once more, for the `turn`th time (from 0)."""
+
+    run: str
+    turn: int
+
+
+def repeating_task(kept: Kept, turn: int) -> Task:
+    """The long job whose payload `repeated_of` reads."""
+    return Task("repeated", Repeating(kept.entry.key, turn), f"once more: {kept.entry.title}",
+                device_of(kept.runs[0]))
+
+
+def repeated_of(payload: Payload) -> Repeated:
+    """How a run came out once more, as it is kept; raises EngineError for what is no such result."""
+    return from_json(Repeated, payload.facts)
+
+
+def repetitions(store: Store, kept: Kept) -> list[tuple[float, Repeated]]:
+    """How the run came out each time that it was computed once more, and when, the first first."""
+    found: list[tuple[float, Repeated]] = []
+    while (payload := (task := repeating_task(kept, len(found))).kept(store)) is not None:
+        found.append((store.entry(task.key).created, repeated_of(payload)))
+    return found
+
+
+@kind("repeated", Repeating, reads=repeated_of)
+def _repeated(repeating: Repeating, bench: Bench) -> Generator[None, None, Payload]:
+    bench.progress.report(0.0, "planning")
+    return Payload(to_json((yield from _again(read(bench.store, repeating.run), bench))), {})

@@ -3,7 +3,7 @@
 What comes back as such a file comes from anywhere. Nothing of it is believed: sizes are limited before anything is
 read, no name in it is a path, no array is a pickle, everything is checked against what it ought to be, and the run is
 kept under a key that is made from all of it and that no work here asks for, so that it is never taken for what was
-computed here.
+computed here. Figures in it are for people and not read at all: those of an imported run are drawn from its rows.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from engine.attacks.spec import AttackSpec, spec_from_facts
 from engine.disk import MAX_JSON, read_json
 from engine.errors import EngineError, shortened
 from engine.experiments.gathered import runs_of
+from engine.experiments.queries.walks import walks_of
 from engine.experiments.runs.kept import ARRAYS, IMPORTED, Kept, run_kinds
 from engine.experiments.runs.pictures import PICTURES, Pictures, is_pictures, name_of, table_of
 from engine.work.entries import encodable
@@ -225,6 +226,7 @@ def _found(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]) -> 
     payload = Payload(_own(facts), arrays)
     spec, runs = from_json(KINDS[kind].spec, about["spec"]), _runs(payload)
     KINDS[kind].reads(payload)
+    _check_walks(kind, payload, runs)
     for attack in _attacks_in(spec):
         _check_attack(attack)
     pictures = tuple(_pictures(archive, info, runs) for name, info in members.items() if name.startswith("pictures/"))
@@ -340,6 +342,25 @@ _KINDS = {"labels": "iu", "refused_clean": "b", "refused_adversarial": "b", "ref
 def _fit(fits: bool, what: str) -> None:
     if not fits:
         raise EngineError(f"its {what} are not what they must be")
+
+
+def _check_walks(kind: str, payload: Payload, runs: list[Rows]) -> None:
+    """What walks have besides rows: finds in the order of their images, and films that can be shown."""
+    if kind != "query-curve":
+        return
+    for walks in walks_of(payload):
+        finds, films = walks.finds, walks.films
+        columns = [getattr(finds, field.name) for field in fields(finds)]
+        _fit(all(column.shape == finds.image.shape == (len(column),) and column.dtype.kind in "iuf"
+                 and bool(np.isfinite(column).all()) and column.min(initial=0) >= 0 for column in columns), "finds")
+        _fit(finds.image.dtype.kind in "iu" and bool((np.diff(finds.image) >= 0).all())
+             and finds.image.max(initial=0) < len(walks.labels), "finds")
+        for film in films:
+            _fit(film.frames.ndim == 4 and film.frames.shape[1] in (1, 3) and film.frames.dtype.kind == "f"
+                 and bool(((film.frames >= 0) & (film.frames <= 1)).all())
+                 and len(film.frames) == len(film.queries) == len(film.sizes)
+                 and all(isinstance(count, int) and count >= 0 for count in film.queries)
+                 and all(isinstance(size, int | float) and math.isfinite(size) for size in film.sizes), "films")
 
 
 def _attacks_in(spec: Any) -> Iterator[AttackSpec]:

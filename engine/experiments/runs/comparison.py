@@ -17,6 +17,7 @@ from engine import digest
 from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows
 from engine.errors import EngineError
+from engine.experiments.evaluation.evaluate import AFTER, matrix
 from engine.metrics.rates import Share
 
 if TYPE_CHECKING:
@@ -222,32 +223,6 @@ def _telling(firsts: Sequence[tuple[Rows, str]]) -> list[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class Matrix:
-    """True classes (rows) against what was predicted (columns: the classes, and refusals where there are any)."""
-
-    classes: tuple[str, ...]
-    counts: np.ndarray
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return (*self.classes, "refused")[:self.counts.shape[1]]
-
-    @property
-    def shares(self) -> np.ndarray:
-        """Of each true class; 0 for one that never occurs."""
-        totals = self.counts.sum(axis=1, keepdims=True)
-        return self.counts / np.maximum(totals, 1)
-
-
-def matrix(rows: Rows, predicted: np.ndarray) -> Matrix:
-    """How many images of each true class were taken for what."""
-    size = len(rows.classes)
-    counts = np.zeros((size, size + 1), int)
-    np.add.at(counts, (rows.labels, np.where(predicted < 0, size, predicted)), 1)
-    return Matrix(rows.classes, counts if counts[:, size].any() else counts[:, :size])
-
-
-@dataclass(frozen=True, eq=False)
 class Subtracted:
     """The second run's matrix less the first's: in images where both saw the same ones (`same`), else in shares of each
     true class."""
@@ -263,12 +238,11 @@ def subtracted(first: Rows, second: Rows) -> Subtracted:
     where their classes differ."""
     if first.classes != second.classes:
         raise EngineError("these runs tell different classes apart, so their matrices cannot be subtracted")
-    before, after = (matrix(rows, rows.predicted_adversarial) for rows in (first, second))
+    before, after = (matrix(rows, AFTER) for rows in (first, second))
     same = first.data_digest == second.data_digest
-    one, other = (_wide(m.counts if same else m.shares, len(first.classes)) for m in (before, after))
-    change = other - one
-    width = max(before.counts.shape[1], after.counts.shape[1])
-    return Subtracted(first.classes, (*first.classes, "refused")[:width], change[:, :width], same)
+    one, other = (_wide(m.whole if same else m.shares, len(first.classes)) for m in (before, after))
+    columns = max(before.columns, after.columns, key=len)
+    return Subtracted(first.classes, columns, (other - one)[:, :len(columns)], same)
 
 
 def _wide(values: np.ndarray, size: int) -> np.ndarray:

@@ -107,7 +107,8 @@ def command(kind: str, spec: Any, classes: Sequence[str], device: str = "auto") 
         options["ensemble"] = ensemble
     options["attack"] = ",".join(what.names)
     if what.budgets:
-        options["eps"] = ",".join(NORMS[first.norm].text(eps) for eps in what.budgets)
+        norms = {spec.eps: NORMS[spec.norm] for spec in what.attacks}  # the first may have no budget, and another norm
+        options["eps"] = ",".join(norms[eps].text(eps) for eps in what.budgets)
     if first.norm != ATTACKS[first.attack].info.norms[0]:
         options["norm"] = first.norm
     for name in ("surrogate", "mask"):

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
+from engine import digest
 from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows
-from engine.data import DATASETS, Dataset
+from engine.data import Dataset
 from engine.errors import EngineError
+from engine.experiments.epsilon.ladder import WORST
+from engine.experiments.runs.comparison import readings
 from engine.experiments.runs.kept import Kept
-from engine.experiments.runs.pictures import Pictures, image_names, pictures_of, spec_of
+from engine.experiments.runs.pictures import Batch, Pictures, batches_of, image_names, pictures_of, spec_of
 from engine.experiments.runs.repeating import Asked, asked
 from engine.experiments.sources import opened
 from engine.work.store import Store
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-MOST, EACH = 6, 2  # samples in all, and of one batch of images
+MOST, EACH = 6, 2  # samples in all, and of one run
+_TRIED = 3  # batches of a run that are looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,32 +40,84 @@ class Sample:
     perturbed: np.ndarray
 
 
-def samples(store: Store, kept: Kept, most: int = MOST) -> list[Sample]:
-    """Some of the images that are kept with the run, those first that fooled the model; none where none is kept."""
+def samples(store: Store, kept: Kept) -> list[Sample]:
+    """Some images of a few runs, those first that fooled the model, as far as they are kept; none where the data set or
+    the model are not here any more."""
     try:
-        return list(islice(_samples(store, kept), most))
-    except EngineError:  # its data set or its model are not here any more
+        return [sample for some in _pictures(store, kept) for sample in _of(kept, some)][:MOST]
+    except EngineError:
         return []
 
 
-def _samples(store: Store, kept: Kept) -> Iterator[Sample]:
-    data, what = _data(kept)
+def missing(store: Store, kept: Kept) -> list[Batch]:
+    """The batches that would have to be made again for samples, as they are not kept: the same ones come of it."""
+    try:
+        return [] if kept.imported else [batch for batch in _chosen(store, kept) if batch.kept(store) is None]
+    except EngineError:
+        return []
+
+
+def _pictures(store: Store, kept: Kept) -> Iterator[Pictures]:
+    if kept.imported:
+        return _one_of_each(store, kept)
+    return (some for batch in _chosen(store, kept) if (some := batch.kept(store)) is not None)
+
+
+def _one_of_each(store: Store, kept: Kept) -> Iterator[Pictures]:
+    """Of those that came with a file the first of each run."""
     seen: set[int] = set()
     for some in pictures_of(store, kept):
-        if some.run in seen:  # one batch of every run, so that runs are shown beside each other
-            continue
-        seen.add(some.run)
-        rows = kept.runs[some.run]
-        places = range(some.start, some.start + len(some.images))
-        for row in sorted(places, key=lambda row: not rows.success[row])[:EACH]:
-            yield _sample(kept, rows, some, row, data, what)
+        if some.run not in seen:
+            seen.add(some.run)
+            yield some
+
+
+def _chosen(store: Store, kept: Kept) -> Iterator[Batch]:
+    """A batch of each of a few runs: one that is kept where there is one, else the first with an image that fooled."""
+    count = 0
+    for run in _order(kept.runs):
+        rows = kept.runs[run]
+        wanted = [*np.flatnonzero(rows.success)[:200].tolist(), 0]
+        batches = [batch for batch, _ in zip(batches_of(kept, run, wanted), range(_TRIED), strict=False)
+                   if _unchanged(kept, batch)]
+        if batches:
+            fooled = [batch for batch in batches if rows.success[batch.start:batch.start + batch.count].any()]
+            yield next((batch for batch in batches if batch.kept(store) is not None), (fooled or batches)[0])
+            count += 1
+        if count == MOST // EACH:
+            return
+
+
+def _order(runs: Sequence[Rows]) -> list[int]:
+    """The numbers of the runs, strongest first: one of each attack on each model before the second of any, and what
+    was made elsewhere before what was made on the model itself."""
+    strongest = sorted(range(len(runs)), key=lambda run: -int(runs[run].success.sum()))
+    seen: dict[tuple[str, str, str], int] = {}
+    turns = {}
+    for run in strongest:
+        what = runs[run].spec.attack, runs[run].spec.surrogate, runs[run].provenance.model
+        turns[run] = seen[what] = seen.get(what, -1) + 1
+    return sorted(strongest, key=lambda run: (turns[run], not runs[run].spec.surrogate))
+
+
+def _unchanged(kept: Kept, batch: Batch) -> bool:
+    """Whether the data set's images are still those that the rows are of."""
+    return _clean(kept, batch.run, batch.start) is not None
+
+
+def _clean(kept: Kept, run: int, row: int) -> np.ndarray | None:
+    """The image of a row, where its data set is here and has not changed; of an imported run nobody has checked it."""
+    rows, (data, what) = kept.runs[run], _data(kept)
+    if kept.imported or data is None or what is None or len(what.indices) != len(rows.labels):
+        return None
+    image = data.image(what.indices[row])
+    return image if digest.of_arrays(image) == rows.digests[row] else None
 
 
 def _data(kept: Kept) -> tuple[Dataset | None, Asked | None]:
-    """The split that the images come from; of imported runs only of a registered data set, as they may name any
-    folder."""
-    what = asked(spec_of(kept))
-    if what is None or (kept.imported and what.dataset not in DATASETS):
+    """The split that the images come from; of imported runs none, as they may name any folder."""
+    what = None if kept.imported else asked(spec_of(kept))
+    if what is None:
         return None, None
     try:
         return opened(what.dataset, what.split), what
@@ -70,19 +125,35 @@ def _data(kept: Kept) -> tuple[Dataset | None, Asked | None]:
         return None, None
 
 
-def _sample(kept: Kept, rows: Rows, some: Pictures, row: int, data: Dataset | None, what: Asked | None) -> Sample:
-    perturbed = some.images[row - some.start]
-    clean = None
-    # Of an imported run nobody has checked that these are the same images.
-    if data is not None and what is not None and not kept.imported and len(what.indices) == len(rows.labels):
-        image = data.image(what.indices[row])
-        clean = image if image.shape == perturbed.shape else None
-    spec = rows.spec
-    eps = "" if spec.eps is None else f" at {NORMS[spec.norm].text(spec.eps)}"
+def _of(kept: Kept, some: Pictures) -> Iterator[Sample]:
+    rows = kept.runs[some.run]
+    places = range(some.start, some.start + len(some.images))
+    for row in sorted(places, key=lambda row: not rows.success[row])[:EACH]:
+        perturbed, clean = some.images[row - some.start], _clean(kept, some.run, row)
+        if kept.imported or (clean is not None and _counted(rows, row, clean, perturbed)):
+            yield _sample(kept, some.run, row, clean, perturbed)
+
+
+def _counted(rows: Rows, row: int, clean: np.ndarray, perturbed: np.ndarray) -> bool:
+    """Whether this is the image that was counted, and not what a model makes of it that has changed since."""
+    return clean.shape == perturbed.shape and bool(np.isclose(
+        np.linalg.norm((perturbed - clean).astype(np.float64)), rows.l2[row], rtol=1e-4, atol=1e-6))
+
+
+def _sample(kept: Kept, run: int, row: int, clean: np.ndarray | None, perturbed: np.ndarray) -> Sample:
+    rows = kept.runs[run]
     name = image_names(kept, rows)[row]
     return Sample(name[:12] if _DIGEST.fullmatch(name) else name[:80], rows.classes[rows.labels[row]],
-                  f"{ATTACKS[spec.attack].info.title}{eps}", _said(rows, rows.predicted_clean[row]),
+                  _attack(kept, run), _said(rows, rows.predicted_clean[row]),
                   _said(rows, rows.predicted_adversarial[row]), clean, perturbed)
+
+
+def _attack(kept: Kept, run: int) -> str:
+    rows = kept.runs[run]
+    spec, reading = rows.spec, readings(kept.runs, kept.readings)[run]
+    eps = "" if spec.eps is None else f" {'within' if reading == WORST else 'at'} {NORMS[spec.norm].text(spec.eps)}"
+    source = f", made on {spec.surrogate}" if spec.surrogate else ""
+    return f"{ATTACKS[spec.attack].info.title}{eps}{source}, shown to {rows.provenance.model}"
 
 
 def _said(rows: Rows, predicted: int) -> str:

@@ -1,9 +1,11 @@
-"""The lines of the curves: what is drawn of runs that differ in eps alone, and what is said of them. Pure functions."""
+"""The lines of curves: what is drawn of runs that differ in eps alone, and what is said of them. Pure functions; no
+torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +15,11 @@ from engine.attacks.rows import Rows
 from engine.experiments.epsilon.curve import eps_of, lines_of, recalls, rises, spent
 from engine.experiments.epsilon.eyes import Zone
 from engine.experiments.evaluation.evaluate import AFTER, scores
+from engine.experiments.wording import percent
 from engine.metrics.rates import Estimate, share
-from pages.ui.charts import percent
-from pages.ui.text import plain
+
+if TYPE_CHECKING:
+    import pandas
 
 ACCURACY, AUC = "Accuracy", "AUC"
 RECALL = "Recall of "
@@ -86,16 +90,16 @@ def size(norm: Norm, eps: float) -> str:
 
 
 def sentence(line: Line, zone: Zone | None) -> str:
-    """What the worst case means, for who treats patients, as Markdown."""
-    worst, name = line.runs[-1], plain(line.name)
+    """What the worst case means, for who treats patients."""
+    worst, name = line.runs[-1], line.name
     attacked, fooled = int(worst.attacked.sum()), int(worst.success.sum())
     if not attacked:
         return f"{name}: the model read none of these {len(worst.labels)} images correctly, so nothing could flip."
-    said = (f"{name}: of the {attacked} images that the model read correctly, **{fooled} are flipped** within "
+    said = (f"{name}: of the {attacked} images that the model read correctly, {fooled} are flipped within "
             f"{size(line.norm, eps_of(worst))}")
     half = next((rows for rows in line.runs if 2 * int(rows.success.sum()) >= attacked), None)
     said += "; half of them hold." if half is None else \
-        f", half of them at **{size(line.norm, eps_of(half))}** already."
+        f", half of them at {size(line.norm, eps_of(half))} already."
     return said if zone is None else f"{said} {danger(line, zone)}"
 
 
@@ -104,7 +108,7 @@ def danger(line: Line, zone: Zone) -> str:
     if zone.share is None or zone.seen is None:
         return ""
     low, high = zone.interval
-    words = (f"**{zone.unseen} of {zone.of} flip before the eye would see anything** ({percent(zone.share)}, 95 % "
+    words = (f"{zone.unseen} of {zone.of} flip before the eye would see anything ({percent(zone.share)}, 95 % "
              f"interval {percent(low)} to {percent(high)}): it sees a change from about "
              f"{size(line.norm, zone.seen[0])} on")
     if zone.times is not None and zone.times > 1:
@@ -134,3 +138,33 @@ def histogram(zone: Zone, labels: np.ndarray, rungs: Sequence[float]) -> list[li
     bins = [*rungs, np.inf]
     return [[int(((zone.smallest == eps) & (labels == label)).sum()) for eps in bins]
             for label in range(int(labels.max(initial=-1)) + 1)]
+
+
+# ---- as tables
+
+
+def curves_table(lines: Sequence[Line], measure: str) -> pandas.DataFrame:
+    """What is drawn of `measure` against eps."""
+    import pandas
+
+    rows = [(line.name, shown / line.norm.factor, found.value, found.low, found.high, len(rows.labels))
+            for line in lines for shown, rows in zip(line.shown, line.runs, strict=True)
+            for found in [measured(rows, measure)]]
+    return pandas.DataFrame(rows, columns=["line", "eps", measure.lower(), "low", "high", "n"])
+
+
+def zone_table(line: Line, known: Zone) -> pandas.DataFrame:
+    """How many images are flipped within each eps, and on how many the eye would see that much."""
+    import pandas
+
+    eps = [value / line.norm.factor for value in line.shown]
+    return pandas.DataFrame({"eps": eps, "flipped": [int((known.smallest <= one).sum()) for one in eps],
+                         "seen": [int((known.eye <= one).sum()) for one in eps], "of": known.of})
+
+
+def smallest_table(line: Line, counts: Sequence[Sequence[int]], classes: Sequence[str]) -> pandas.DataFrame:
+    """What is drawn of `histogram`."""
+    import pandas
+
+    columns = {name: list(values) for name, values in zip(classes, counts, strict=False)}
+    return pandas.DataFrame({"eps": [*(value / line.norm.factor for value in line.shown), float("inf")], **columns})
