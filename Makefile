@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick peers claims tables check bench clean distclean browser
+.PHONY: help run test test-quick peers claims tables examples check bench clean distclean browser
 
 help:
 	@echo "make run         start the dashboard (creates $(VENV) first)"
@@ -17,6 +17,7 @@ help:
 	@echo "make peers       the comparisons with other libraries on 200 real X-rays (PERTURBSCOPE_PEER_XRAYS) instead of 40"
 	@echo "make claims      what the attacks' papers claim, measured on real data; writes CLAIMS.md (takes many hours;"
 	@echo "                 stopped and started again it goes on where it was; one claim: ARGS=nonsign-kermany)"
+	@echo "make examples    compute anew what the pages show on opening (assets/examples), some minutes"
 	@echo "make tables      what attacks do to the models that come with it, on real data; writes README.md's tables (half an"
 	@echo "                 hour; stopped and started again it goes on where it was; one table: ARGS=xrays-attacked)"
 	@echo "make check       ruff, mypy on engine/, import-linter"
@@ -38,6 +39,9 @@ peers: $(VENV)/installed-test
 
 claims: $(VENV)/installed-run
 	$(BIN)/python -m engine claims --out CLAIMS.md $(ARGS)
+
+examples: $(VENV)/installed-run
+	$(BIN)/python -m engine examples $(ARGS)
 
 tables: $(VENV)/installed-run
 	$(BIN)/python -m engine tables --out README.md $(ARGS)
@@ -74,7 +78,7 @@ $(VENV)/installed-run: requirements.txt $(BIN)/python
 	@$(PIP) -r requirements.txt
 	@touch $@
 
-$(VENV)/installed-test: requirements-dev.txt requirements-ray.txt requirements-peers.txt $(VENV)/installed-run
+$(VENV)/installed-test: requirements-dev.txt requirements-ray.txt requirements-dicom.txt requirements-peers.txt $(VENV)/installed-run
 	@echo "Installing what the tests need ..."
 	@$(PIP) -r requirements-dev.txt
 	@$(PIP) --no-deps -r requirements-peers.txt

@@ -5,6 +5,7 @@ import streamlit as st
 from engine.attacks.base import Attack
 from engine.attacks.spec import has_gradients
 from engine.errors import EngineError
+from engine.experiments.openings import BLACKBOX, QUERIES
 from engine.experiments.queries.walks import Estimate, estimate, query_curve_task, walking, walks_of
 from engine.experiments.sweeps import Sweep, sweep_of
 from pages.querying import asking, outcome, words
@@ -17,7 +18,7 @@ from pages.ui.text import capital
 
 INTRODUCTION = ("Whoever has no access to a model can still ask it, again and again. How many questions does it take "
                 "until a picture that looks the same is read wrongly?")
-FIRST_QUERIES = "20, 40, 80"
+FIRST_QUERIES = ", ".join(map(str, QUERIES))
 BY_ITSELF = 640  # queries in all, up to which a freshly opened page walks by itself
 
 
@@ -26,8 +27,7 @@ def asks(attack: type[Attack]) -> bool:
     return not has_gradients(attack.info.knowledge)
 
 
-# One that sees probabilities and one that sees the diagnosis alone.
-WANTS = Wants(offers=asks, attacks=("square", "hopskipjump"), images="4", budgets=("8/255",), without=("queries",))
+WANTS = Wants(BLACKBOX, offers=asks, without=("queries",))
 
 
 def sweep(chosen: Chosen, asked: Asked) -> Sweep:

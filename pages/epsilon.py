@@ -6,6 +6,7 @@ from engine.attacks import ATTACKS
 from engine.errors import EngineError
 from engine.experiments.epsilon.ladder import Curves, curves_of, curves_task, paid_for
 from engine.experiments.epsilon.lines import ACCURACY
+from engine.experiments.openings import EPSILON
 from engine.work.kinds import Task
 from pages.epsilons import options, parts
 from pages.epsilons.parts import View
@@ -15,8 +16,7 @@ from pages.ui.address import Address
 from pages.ui.choosing import Chosen, Wants
 from pages.ui.text import capital
 
-WANTS = Wants(offers=lambda attack: attack.info.bounded, images="12", attacks=("fgsm", "pgd"),
-              budgets=tuple(f"{level:g}/255" for level in (0, 0.5, 1, 2, 4, 8)),
+WANTS = Wants(EPSILON, offers=lambda attack: attack.info.bounded,
               models_help="Several are compared on the same images.")
 COSTS_LITTLE = 1500  # gradients and queries up to which a freshly opened page computes by itself
 

@@ -4,6 +4,7 @@ import streamlit as st
 
 from engine.attacks import ATTACKS
 from engine.errors import EngineError
+from engine.experiments.openings import EVALUATE
 from engine.experiments.sweeps import evaluation_task
 from engine.work.kinds import Task
 from pages.evaluating import parts
@@ -14,8 +15,7 @@ from pages.ui.address import Address
 from pages.ui.choosing import Chosen, Wants
 from pages.ui.text import capital
 
-WANTS = Wants(images="12", attacks=("fgsm", "pgd"), budgets=("1/255", "2/255"),
-              models_help="Several are compared on the same images.")
+WANTS = Wants(EVALUATE, models_help="Several are compared on the same images.")
 COSTS_LITTLE = 600  # gradients and queries up to which a freshly opened page computes by itself
 
 

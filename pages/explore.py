@@ -9,6 +9,7 @@ from engine.attacks.spec import AttackSpec
 from engine.data import Dataset
 from engine.errors import EngineError
 from engine.experiments.onepicture.explore import explore_task, warm_task
+from engine.experiments.openings import EXPLORE
 from engine.experiments.sources import Source, opened, picture, seen_by
 from engine.work.jobs import Job, State, Task, jobs
 from pages.exploring import following, live, mishaps, outcome, whole
@@ -21,7 +22,7 @@ from pages.ui.charts import counted, duration
 from pages.ui.runs import Settings
 from pages.ui.text import capital, plain
 
-DEFAULT_ATTACK = "pgd"
+DEFAULT_ATTACK, = EXPLORE.attacks
 COSTS_LITTLE = 400  # gradients and queries an image, up to which a freshly opened page attacks by itself
 # What this session remembers: the run under way, the one shown, the job that was cancelled, whether the page has been
 # on the screen, and whether the worker was set going then.
@@ -62,7 +63,15 @@ def price(settings: Settings) -> str:
     first = chosen.learning_cost(chosen.info.others * classes)
     wait = "" if at is None else f", about {duration(at.estimate(first))}"
     learns = f" Learns first, once: at most {first.gradients:,} gradients{wait}." if first.queries else ""
-    return f"Costs at most {' and '.join(spent)}{time}.{learns}"
+    return f"{_in_units(settings)}Costs at most {' and '.join(spent)}{time}.{learns}"
+
+
+def _in_units(settings: Settings) -> str:
+    """What epsilon is in the units of the picture's file, where it has any."""
+    units, attack = picture(settings.source).stored_units, settings.attack
+    if units is None or attack.eps is None or attack.norm != "linf":
+        return ""
+    return f"Epsilon is {attack.eps * abs(units.scale):.3g} {'HU' if units.name == 'HU' else 'stored values'}. "
 
 
 def advance(settings: Settings, task: Task, asked: bool) -> None:

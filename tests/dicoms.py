@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
+from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -69,3 +71,31 @@ def gradient(bits: int = 12, shape: tuple[int, int] = (48, 64)) -> np.ndarray:
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     wave = (np.sin(columns / 9) * np.cos(rows / 7) + 1) / 2
     return np.rint(wave * (2**bits - 1)).astype(np.uint8 if bits <= 8 else np.uint16)
+
+
+SECRET_DATE, SECRET_UID = "19470811", "1.2.826.0.4711.815"
+# A valid value of each kind of element in which somebody could be named.
+_SECRET_VALUES = {"PN": "Doe^Jane", "DA": SECRET_DATE, "DT": SECRET_DATE + "101112", "TM": "081547", "UI": SECRET_UID,
+                  **dict.fromkeys(("LO", "SH", "ST", "LT", "UT", "UC", "UR", "AE", "CS"), "MRN-4711 DOE"), "AS": "047Y"}
+ALL_SECRETS = ("Doe^Jane", "MRN-4711", "1 Elm Street", SECRET_DATE, SECRET_UID)
+
+
+def full_of_secrets(file: bytes) -> bytes:
+    """The file with every element of DICOM's dictionary in which somebody could be named, at the top, in a sequence and
+    in private elements; but for what says how the picture is stored."""
+    data = pydicom.dcmread(io.BytesIO(file))
+    inner = Dataset()
+    for tag, (vr, _, _, retired, keyword) in DicomDictionary.items():
+        free = keyword and not retired and tag not in data and tag >> 16 not in (0x0, 0x2, 0x4, 0x28)
+        if free and vr in _SECRET_VALUES:
+            data.add_new(tag, vr, _SECRET_VALUES[vr])
+            inner.add_new(tag, vr, _SECRET_VALUES[vr])
+    for name in ("RequestAttributesSequence", "ReferencedStudySequence", "SharedFunctionalGroupsSequence"):
+        setattr(data, name, [inner])
+    private = data.private_block(0x0009, "Doe^Jane", create=True)
+    private.add_new(0x01, "LO", "MRN-4711")
+    data.StudyInstanceUID = data.SeriesInstanceUID = data.SOPInstanceUID = SECRET_UID
+    data.preamble = b"Doe^Jane".ljust(128, b"\0")
+    written = io.BytesIO()
+    data.save_as(written, enforce_file_format=True)
+    return written.getvalue()

@@ -11,6 +11,7 @@ from engine.cli import (
     curve,
     data,
     evaluate,
+    examples,
     listing,
     minimal,
     query_curve,
@@ -26,7 +27,7 @@ from engine.errors import Cancelled, EngineError
 
 # In the order in which they are listed.
 COMMANDS = (listing, data, attack, evaluate, curve, transfer, query_curve, minimal, train, train_style, claims,
-            tables, runs, store)
+            tables, examples, runs, store)
 
 
 def _parser() -> Parser:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.cli.options import add_attack_options, asked, bench, class_map_of, number, spec_of, sweep_of, target_of
 from engine.cli.output import Pieces, Writer, as_json, as_npz, out_folder, print_json, write
+from engine.cli.own import add_image_options, attack_image, check_image_options
 from engine.cli.parser import Commands
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--attack", required=True)
     parser.add_argument("--eps", help=f"budget in [0,1] (default {DEFAULT_EPS}); some attacks have none")
     add_attack_options(parser)
+    add_image_options(parser)
     parser.set_defaults(run=_run)
 
 
@@ -31,6 +33,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from engine.attacks import ATTACKS
     from engine.attacks.base import Budget
 
+    check_image_options(arguments)
     bounded = ATTACKS[arguments.attack].info.bounded
     text = arguments.eps or (DEFAULT_EPS if bounded else None)
     eps = None if text is None else number("--eps", text)
@@ -39,6 +42,9 @@ def _run(arguments: argparse.Namespace) -> None:
     class_map = class_map_of(arguments)
     target = target_of(arguments.target, class_map)
     spec = spec_of(arguments, arguments.attack, eps, target)
+    if arguments.image is not None:
+        attack_image(arguments, spec)
+        return
     sweep = sweep_of(arguments, class_map, [spec])
     units, = sweep.plan()  # before there is the folder of --out, which may lie in that of the images
     out, where = out_folder(arguments.out), bench(arguments)

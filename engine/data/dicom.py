@@ -1,29 +1,25 @@
 """DICOM images, of which only the picture is kept: no identifier is parsed, returned, logged or named in an error."""
 
 import io
-import json
 import logging
-import math
-import os
-import subprocess
-import sys
 import warnings
 import zlib
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
-from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate, get_frame
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, get_decoder
-from pydicom.pixels.decoders.base import Decoder
+from pydicom.pixels import apply_color_lut
 
 from engine.data.base import StoredUnits
+from engine.data.dicom_pixels import DAMAGED, Decoders, bytes_each, decoded, decoding, frames_in
 from engine.data.raster import MAX_DECODED, check_size, enough_memory
+from engine.data.scan import Frame, Header, Scan, Shown, scan_of, thinned
+from engine.data.windows import Meaning, Table, Window, finite
 from engine.errors import EngineError
 
 # pydicom's complaints quote what they complain about, a patient's name perhaps, and a server's log would keep them.
@@ -31,18 +27,24 @@ warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
+# What words of a header may be: DICOM's own, which tell nothing about a person.
 MODALITIES = {"CR", "DX", "CT", "MG", "MR", "US", "PX", "IO", "XA", "RF", "NM", "PT", "SC", "OP", "XC", "SM", "ES"}
-NATIVE = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian}
-CHILD = Path(__file__).with_name("dicom_child.py")
-CHILD_SECONDS = 30
+BODY_PARTS = {"ABDOMEN", "ANKLE", "BRAIN", "BREAST", "CHEST", "CSPINE", "ELBOW", "FOOT", "HAND", "HEAD", "HEART", "HIP",
+              "KNEE", "LSPINE", "LUNG", "NECK", "PELVIS", "SHOULDER", "SKULL", "TSPINE", "WHOLEBODY", "WRIST"}
+VIEWS = {"AP", "PA", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "CC", "MLO", "ML", "LM"}
+SIDES = {"L", "R", "B", "U"}
 
-# Everything that is read; all other elements, names and numbers of patients among them, are skipped.
+# Everything that is read; all other elements, names and numbers of patients among them, are skipped. The series' number
+# is compared, never kept.
 _TAGS = [
     "SOPClassUID", "Modality", "BurnedInAnnotation", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
     "PlanarConfiguration", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-    "PixelPaddingValue", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth",
-    "VOILUTFunction", "VOILUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
+    "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData",
+    "SeriesInstanceUID", "InstanceNumber", "SliceLocation", "ImagePositionPatient", "ImageOrientationPatient",
+    "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio", "SliceThickness", "BodyPartExamined", "ViewPosition",
+    "ImageLaterality", "Laterality", "LossyImageCompression",
     *(name for colour in ("Red", "Green", "Blue") for name in (
         f"{colour}PaletteColorLookupTableDescriptor", f"{colour}PaletteColorLookupTableData",
         f"Segmented{colour}PaletteColorLookupTableData")),
@@ -50,20 +52,24 @@ _TAGS = [
 # What says how the pixels are stored.
 _NEEDED = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
            "PixelRepresentation")
-_DAMAGED = "this DICOM file is damaged or cut off before its end; export it again from where it came"
+MOST_FRAMES, MOST_WINDOWS = 4000, 16  # that are taken from a file
+BURNED_IN = "text may be burned into this picture; look for names before you share it"
 
 
 @dataclass(frozen=True, eq=False)
 class DicomImage:
     """One frame as a reader sees it: float32 [H, W] or [3, H, W] in [0,1], white is dense.
 
-    `steps` is 255 where the pixels are whole n/255, else 65535; `frame` counts from 1.
+    `steps` is 255 where the pixels are whole n/255, else 65535; `frame` counts from 1. `stored` is what it was made of,
+    and `shown` what it was made into.
     """
 
     pixels: np.ndarray = field(repr=False)
     stored_units: StoredUnits | None
     modality: str
     notes: tuple[str, ...]
+    stored: Frame = field(repr=False)
+    shown: Shown = field(repr=False)
     steps: int = 65535
     frame: int = 1
     frames: int = 1
@@ -83,56 +89,110 @@ def picture_size(path: Path) -> tuple[int, int]:
         source = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
         width, height = int(source.Columns), int(source.Rows)
     except Exception:  # as in read_dicom
-        raise EngineError(_DAMAGED) from None
+        raise EngineError(DAMAGED) from None
     if min(width, height) < 1:
-        raise EngineError(_DAMAGED)
+        raise EngineError(DAMAGED)
     return width, height
 
 
 @enough_memory("this DICOM file")
-def read_dicom(data: bytes, frame: int | None = None) -> DicomImage:
-    """The picture in a DICOM file's bytes, as its (first) window shows it; `frame` counts from 1 (default: the middle).
+def read_dicom(data: bytes, frame: int | None = None, window: str = "", decoders: Decoders | None = None) -> DicomImage:
+    """The picture in a DICOM file's bytes, as its (first) window shows it, or another (`windows.looked_at`); `frame`
+    counts from 1 (default: the middle).
 
     Without a window, 8-bit images are shown as they are and others between percentiles 0.5 and 99.5.
     Raises EngineError where there is no picture, it is cut off, too large, or compressed in an unknown way.
     """
-    try:
-        return _read(data, frame)
-    except (EngineError, MemoryError):
-        raise
-    except Exception:  # a hostile file can make a parser raise anything, and its message may quote the file
-        raise EngineError(_DAMAGED) from None
+    with decoding() as own:
+        try:
+            return _read(data, frame, window, decoders or own)
+        except (EngineError, MemoryError):
+            raise
+        except Exception:  # a hostile file can make a parser raise anything, and its message may quote the file
+            raise EngineError(DAMAGED) from None
 
 
-def _read(data: bytes, wanted: int | None) -> DicomImage:
+def _read(data: bytes, wanted: int | None, window: str, decoders: Decoders) -> DicomImage:
+    source = opened(data)
+    frames = frames_in(source)
+    number = wanted if wanted is not None else (frames + 1) // 2
+    if not 1 <= number <= frames:
+        raise EngineError(f"this DICOM file has no frame {number}; choose one from 1 to {frames}")
+    frame = frame_of(source, number - 1, decoders)
+    shown = frame.shown(window)
+    notes = [*shown.notes, *_warnings(frame.header)]
+    if frames > 1:
+        notes.insert(0, f"this file holds {frames} frames; frame {number} is shown")
+    pixels = shown.pixels if len(shown.pixels) == 3 else shown.pixels[0]
+    return DicomImage(pixels, shown.stored_units, frame.header.modality, tuple(notes), frame, shown, shown.steps,
+                      number, frames)
+
+
+def _warnings(header: Header) -> list[str]:
+    return [BURNED_IN] if header.burned_in else []
+
+
+@enough_memory("this DICOM file")
+def scan_in(data: bytes) -> Scan:
+    """All frames of a DICOM file, or as many as there is room for, evenly spread; raises EngineError."""
+    with decoding() as decoders:
+        try:
+            source = opened(data)
+            there, each = frames_in(source), int(source.Rows) * int(source.Columns) * bytes_each(source)
+            chosen = thinned(range(there), min(MOST_FRAMES, MAX_DECODED // each))
+            frames, failed = _all(source, chosen, decoders)
+        except (EngineError, MemoryError):
+            raise
+        except Exception:  # as in read_dicom
+            raise EngineError(DAMAGED) from None
+    notes = _warnings(frames[0].header)
+    if len(chosen) < there:
+        notes.append(f"of its {there} frames {len(chosen)} are kept, evenly spread: all of them take too much room")
+    if failed:
+        notes.append(f"{failed} of its frames cannot be read and are left out")
+    return scan_of(frames, notes, "frame")
+
+
+def _all(source: Dataset, chosen: Sequence[int], decoders: Decoders) -> tuple[list[Frame], int]:
+    """Those of the frames that can be read, and how many cannot; raises EngineError where none can."""
+    frames: list[Frame] = []
+    last, room = EngineError(DAMAGED), 2 * MAX_DECODED
+    for index in chosen:
+        try:
+            frames.append(frame_of(source, index, decoders))
+        except EngineError as error:
+            last = error
+        except MemoryError:
+            raise
+        except Exception:  # as in read_dicom
+            continue
+        else:
+            room -= frames[-1].room
+            if room < 0:
+                raise EngineError("the frames of this DICOM file take too much room; export fewer of them")
+    if not frames:
+        raise last
+    return frames, len(chosen) - len(frames)
+
+
+def opened(data: bytes) -> Dataset:
+    """What is read of a DICOM file, checked for what it asks for, its pixels still as they are; raises EngineError, and
+    anything else where it is damaged."""
     if _DEFLATED in data:  # would be inflated, without limit, on opening
         data = _inflated(data)
     source = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=list(_TAGS))
     if "PixelData" not in source:
         if b"\xe0\x7f\x10\x00" in data:  # the pixels begin, and do not end
-            raise EngineError(_DAMAGED)
+            raise EngineError(DAMAGED)
         raise EngineError("this DICOM file holds no picture (a report or a plan, perhaps); choose one with an image")
     if missing := [name for name in _NEEDED if source.get(name) in (None, "")]:
         raise EngineError(f"this DICOM file does not say how its picture is stored ({', '.join(missing)}); export it "
                           "again from where it came")
     try:  # twice: as it is stored, and with its colours or bits changed
-        check_size(int(source.Columns), int(source.Rows), 2 * _bytes_each(source))
+        check_size(int(source.Columns), int(source.Rows), 2 * bytes_each(source))
     except EngineError as error:
         raise EngineError(f"this DICOM picture cannot be read: {error}") from None
-    frames = max(1, int(source.get("NumberOfFrames") or 1))
-    frame = wanted if wanted is not None else (frames + 1) // 2
-    if not 1 <= frame <= frames:
-        raise EngineError(f"this DICOM file has no frame {frame}; choose one from 1 to {frames}")
-    decoded = _decode(source, frame - 1, frames)
-    modality = str(source.get("Modality", ""))
-    image = _shown(decoded, source, frame - 1)
-    notes = list(image.notes)
-    if frames > 1:
-        notes.insert(0, f"this file holds {frames} frames; frame {frame} is shown")
-    if source.get("BurnedInAnnotation") == "YES":
-        notes.append("text may be burned into this picture; look for names before you share it")
-    return replace(image, modality=modality if modality in MODALITIES else "other", notes=tuple(notes), frame=frame,
-                   frames=frames)
+    return source
 
 
 _DEFLATED, _PLAIN = uid.DeflatedExplicitVRLittleEndian.encode(), uid.ExplicitVRLittleEndian.encode()
@@ -153,162 +213,98 @@ def _inflated(data: bytes) -> bytes:
     return head + body
 
 
-def _bytes_each(source: Dataset) -> int:
-    return int(source.SamplesPerPixel) * math.ceil(int(source.BitsAllocated) / 8)
+def frame_of(source: Dataset, index: int, decoders: Decoders) -> Frame:
+    """Frame `index`, from 0, of an opened file; raises as `opened` does."""
+    pixels, header = decoded(source, index, decoders), _header(source, index)
+    if str(source.PhotometricInterpretation) == "PALETTE COLOR":
+        pixels = apply_color_lut(pixels, source)
+        return Frame(pixels, 8 * pixels.dtype.itemsize, None, header)
+    bits = int(source.BitsStored)
+    if not 1 <= bits <= 8 * pixels.dtype.itemsize:
+        raise EngineError(DAMAGED)
+    return Frame(pixels, bits, None if pixels.ndim == 3 else _meaning(source, index, bits), header)
 
 
-def _syntax(source: Dataset) -> uid.UID:
-    if named := source.file_meta.get("TransferSyntaxUID"):
-        return uid.UID(named)
-    implicit, little = source.original_encoding
-    return (uid.ImplicitVRLittleEndian if implicit else
-            uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian)
+def _meaning(source: Dataset, index: int, bits: int) -> Meaning:
+    def number(keyword: str) -> float | None:
+        return next(iter(_numbers(_element(source, index, keyword, "PixelValueTransformationSequence"))), None)
+
+    table = _tables(source, "ModalityLUTSequence")[:1]
+    slope, intercept = (1.0, 0.0) if table else (number("RescaleSlope") or 1.0, number("RescaleIntercept") or 0.0)
+    calibrated = "RescaleIntercept" in source or "SharedFunctionalGroupsSequence" in source
+    return Meaning(
+        bits, bool(source.PixelRepresentation), str(source.PhotometricInterpretation) == "MONOCHROME1",
+        slope, intercept, table[0] if table else None,
+        "HU" if source.get("Modality") == "CT" and not table and calibrated else "stored value",
+        _windows(source, index), _tables(source, "VOILUTSequence"), _padding(source))
 
 
-def _decode(source: Dataset, index: int, frames: int) -> np.ndarray:
-    """Frame `index` as stored integers [H, W], or [H, W, 3] in RGB."""
-    syntax = _syntax(source)
-    if syntax in NATIVE:
-        return get_decoder(syntax).as_array(source, index=index)[0]
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError:
-        kind = syntax.name if syntax.is_transfer_syntax and not syntax.is_private else "an unknown way"
-        raise EngineError(f"this DICOM picture is compressed in a way that is not read here ({kind}); "
-                          "export it uncompressed") from None
-    # GDCM last: it crashes on damaged data.
-    plugins = sorted(decoder.available_plugins, key=lambda name: (name == "gdcm", name != "pillow"))
-    encoded = get_frame(source.PixelData, index, number_of_frames=frames)
-    plain = int(source.Rows) * int(source.Columns) * _bytes_each(source)
-    if syntax == uid.RLELossless and len(encoded) > plain + plain // 64 + 4096:  # more than RLE can need: a bomb
-        raise EngineError(_DAMAGED)
-    for decode in (_decode_here, _decode_apart):
-        if (decoded := decode(decoder, plugins, source, encoded, index)) is not None:
-            return decoded
-    raise EngineError(_undecoded(decoder, plugins))
-
-
-def _undecoded(decoder: Decoder, tried: list[str]) -> str:
-    more = [needed.partition(" requires ")[2].replace("gdcm", "python-gdcm") for needed in decoder.missing_dependencies]
-    install = f" or install {' or '.join(filter(None, more))}" if any(more) else ""
-    reason = f"damaged, or of a kind that {' and '.join(tried)} cannot decode" if tried else "nothing here decodes it"
-    return f"this DICOM picture is compressed ({decoder.UID.name}) and {reason}; export it uncompressed{install}"
-
-
-def _decode_here(decoder: Decoder, plugins: list[str], source: Dataset, encoded: bytes, index: int
-                 ) -> np.ndarray | None:
-    """By Pillow, which is quick; None where it cannot."""
-    if "pillow" not in plugins:
-        return None
-    try:
-        # The codestream has a size of its own, which nothing has limited yet.
-        with Image.open(io.BytesIO(encoded), formats=("JPEG", "JPEG2000")) as header:
-            if header.size != (source.Columns, source.Rows):
-                return None
-        return decoder.as_array(source, index=index, decoding_plugin="pillow")[0]
-    except MemoryError:
-        raise
-    except Exception:  # as a hostile frame may bring about: another decoder may do
-        return None
-
-
-def _decode_apart(decoder: Decoder, plugins: list[str], source: Dataset, encoded: bytes, index: int
-                  ) -> np.ndarray | None:
-    """By the others, in a process of its own that may crash, with limits to its time and memory: RLE, too, unpacks to
-    more than the picture. None where none of them can."""
-    others = [name for name in plugins if name != "pillow"]
-    if not others:
-        return None
-    options = {
-        "plugins": others, "transfer_syntax": str(decoder.UID), "rows": int(source.Rows),
-        "columns": int(source.Columns), "number_of_frames": 1, "samples_per_pixel": int(source.SamplesPerPixel),
-        "bits_allocated": int(source.BitsAllocated), "bits_stored": int(source.BitsStored),
-        "pixel_representation": int(source.PixelRepresentation),
-        "photometric_interpretation": str(source.PhotometricInterpretation), "pixel_keyword": "PixelData",
-        "planar_configuration": int(source.get("PlanarConfiguration") or 0),
-    }
-    sent = json.dumps(options).encode() + b"\n" + encapsulate([encoded])
-    try:
-        child = subprocess.run([sys.executable, "-P", str(CHILD)], input=sent, stdout=subprocess.PIPE,
-                               stderr=subprocess.DEVNULL, timeout=CHILD_SECONDS,
-                               env=os.environ | {"OPENBLAS_NUM_THREADS": "1"})
-    except subprocess.TimeoutExpired:
-        return None
-    return None if child.returncode else np.load(io.BytesIO(child.stdout), allow_pickle=False)
-
-
-def _shown(decoded: np.ndarray, source: Dataset, index: int) -> DicomImage:
-    kind = str(source.PhotometricInterpretation)
-    if kind == "PALETTE COLOR":
-        decoded = apply_color_lut(decoded, source)
-        return _coloured(decoded, 8 * decoded.dtype.itemsize)
-    if decoded.ndim == 3:
-        return _coloured(decoded, int(source.BitsStored))
-    return _grey(decoded, source, index, inverted=kind == "MONOCHROME1")
-
-
-def _coloured(decoded: np.ndarray, bits: int) -> DicomImage:
-    # In place, as what follows in _grey: a large picture in float32 is not wanted three times.
-    pixels = np.ascontiguousarray(decoded.transpose(2, 0, 1)).astype(np.float32)
-    pixels /= np.float32(2**bits - 1)
-    np.clip(pixels, 0, 1, out=pixels)
-    return DicomImage(pixels, None, "", (), 255 if bits == 8 else 65535)
-
-
-def _grey(stored: np.ndarray, source: Dataset, index: int, inverted: bool) -> DicomImage:
-    slope = _number(_element(source, index, "RescaleSlope", "PixelValueTransformationSequence")) or 1.0
-    intercept = _number(_element(source, index, "RescaleIntercept", "PixelValueTransformationSequence")) or 0.0
-    has_table = bool(source.get("ModalityLUTSequence"))
-    if has_table:
-        slope, intercept = 1.0, 0.0
-        values = apply_modality_lut(stored, source)
-    elif (slope, intercept) == (1.0, 0.0):
-        values = stored
-    else:
-        values = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-
-    notes: list[str] = []
-    range_ = _window(source, index)
+def _windows(source: Dataset, index: int) -> tuple[Window, ...]:
+    """The file's windows, but for those that show nothing."""
+    centres, widths = (_numbers(_element(source, index, keyword, "FrameVOILUTSequence"))
+                       for keyword in ("WindowCenter", "WindowWidth"))
     curve = str(_element(source, index, "VOILUTFunction", "FrameVOILUTSequence") or "LINEAR")
-    if range_ is None and source.get("VOILUTSequence") and np.issubdtype(values.dtype, np.integer):
-        looked_up = apply_voi(values, source).astype(np.float32)
-        depth = min(16, max(1, int(source.VOILUTSequence[0].LUTDescriptor[2])))
-        pixels, units = np.clip(looked_up / np.float32(2**depth - 1), 0, 1), None
-    elif range_ is not None and curve == "SIGMOID":
-        centre, width = sum(range_) / 2, range_[1] - range_[0]
-        pixels, units = _sigmoid(values, centre, width), None
-    else:
-        if range_ is None:
-            range_, note = _own_range(values, stored, source)
-            notes += [note] if note else []
-        low, high = range_
-        pixels = values.astype(np.float32)
-        pixels -= np.float32(low)
-        pixels /= np.float32(high - low)
-        np.clip(pixels, 0, 1, out=pixels)
-        units = _units(low, high, slope, intercept, has_table, source)
-    np.nan_to_num(pixels, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
-    steps = 255 if range_ == (0.0, 255.0) and values is stored and units else 65535
-    if inverted:
-        pixels = np.float32(1) - pixels
-        units = units and StoredUnits(units.name, units.offset + units.scale, -units.scale)
-    return DicomImage(pixels, units, "", tuple(notes), steps)
+    kind = {"LINEAR_EXACT": "linear-exact", "SIGMOID": "sigmoid"}.get(curve, "linear")
+    windows = []
+    for centre, width in list(zip(centres, widths, strict=False))[:MOST_WINDOWS]:
+        try:
+            windows.append(Window(centre, width, kind))
+        except EngineError:
+            continue
+    return tuple(windows)
 
 
-def _units(
-    low: float, high: float, slope: float, intercept: float, has_table: bool, source: Dataset
-) -> StoredUnits | None:
-    if source.get("Modality") == "CT" and not has_table and _is_calibrated(source):
-        return StoredUnits("HU", low, high - low)
-    return None if has_table else StoredUnits("stored value", (low - intercept) / slope, (high - low) / slope)
+def _tables(source: Dataset, keyword: str) -> tuple[Table, ...]:
+    little = source.original_encoding[1] is not False
+    return tuple(_table(item, little) for item in (source.get(keyword) or [])[:MOST_WINDOWS])
 
 
-def _is_calibrated(source: Dataset) -> bool:
-    return "RescaleIntercept" in source or "SharedFunctionalGroupsSequence" in source
+def _table(item: Dataset, little: bool) -> Table:
+    length, first, bits = (int(number) for number in item.LUTDescriptor)
+    data = item.LUTData
+    if isinstance(data, bytes):
+        single = len(data) in (length, length + 1) and bits <= 8
+        data = np.frombuffer(data, "u1" if single else "<u2" if little else ">u2").tolist()
+    values = tuple(int(value) for value in (data if isinstance(data, Sequence) else [data])[: length or 65536])
+    if not values or not all(0 <= value <= 65535 for value in values):
+        raise EngineError(DAMAGED)
+    return Table(first, values, min(16, max(1, bits)))
 
 
-def _sigmoid(values: np.ndarray, centre: float, width: float) -> np.ndarray:
-    return 1 / (1 + np.exp(np.clip(-4 * (values.astype(np.float32) - np.float32(centre)) / np.float32(width), -80, 80)))
+def _padding(source: Dataset) -> tuple[int, int] | None:
+    ends = [source.get(keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    if not isinstance(ends[0], int):
+        return None
+    other = ends[1] if isinstance(ends[1], int) else ends[0]
+    return min(ends[0], other), max(ends[0], other)
+
+
+def _header(source: Dataset, index: int) -> Header:
+    def word(keyword: str, known: set[str], otherwise: str = "") -> str:
+        text = str(source.get(keyword) or "")
+        return text if text in known else otherwise
+
+    def numbers(keyword: str, group: str, several: int, most: float = 1000) -> tuple[float, ...] | None:
+        """So many numbers, none larger than such a number may be: no date, for one."""
+        found = tuple(_numbers(_element(source, index, keyword, group)))
+        return found if len(found) == several and max(map(abs, found)) <= most else None
+
+    spacing = numbers("PixelSpacing", "PixelMeasuresSequence", 2) or numbers("ImagerPixelSpacing", "", 2)
+    if spacing is not None and min(spacing) <= 0:
+        spacing = None
+    ratio = spacing or numbers("PixelAspectRatio", "", 2)
+    aspect = ratio[0] / ratio[1] if ratio and min(ratio) > 0 else 1.0
+    thickness = numbers("SliceThickness", "PixelMeasuresSequence", 1)
+    named = str(source.get("SOPClassUID") or "")
+    return Header(
+        named if uid.UID(named).name.endswith("Image Storage") else "",
+        word("Modality", MODALITIES, "other"), word("BodyPartExamined", BODY_PARTS), word("ViewPosition", VIEWS),
+        word("ImageLaterality", SIDES) or word("Laterality", SIDES),
+        spacing, aspect if 0.1 <= aspect <= 10 else 1.0, thickness[0] if thickness else None,
+        numbers("ImagePositionPatient", "PlanePositionSequence", 3, 10_000),
+        numbers("ImageOrientationPatient", "PlaneOrientationSequence", 6, 1.01),
+        {"YES": True, "NO": False}.get(str(source.get("BurnedInAnnotation"))),
+        source.get("LossyImageCompression") == "01")
 
 
 def _element(source: Dataset, index: int, keyword: str, group: str) -> Any:
@@ -318,44 +314,19 @@ def _element(source: Dataset, index: int, keyword: str, group: str) -> Any:
     per_frame = source.get("PerFrameFunctionalGroupsSequence") or []
     shared = source.get("SharedFunctionalGroupsSequence") or []
     for groups in (*per_frame[index : index + 1], *shared[:1]):
-        for item in (groups.get(group) or [])[:1]:
+        for item in (groups.get(group) or [])[:1] if group else []:
             if item.get(keyword) is not None:
                 return item[keyword].value
     return None
 
 
-def _number(value: Any) -> float | None:
-    """The first of one or several numbers, or None where there is none that is finite."""
-    if isinstance(value, (list, tuple, pydicom.multival.MultiValue)):
-        value = value[0] if len(value) else None
-    number = float(value) if value not in (None, "") else math.nan
-    return number if math.isfinite(number) else None
-
-
-def _window(source: Dataset, index: int) -> tuple[float, float] | None:
-    """The values that the first window shows black and white (DICOM PS3.3 C.11.2.1.2), or None."""
-    centre = _number(_element(source, index, "WindowCenter", "FrameVOILUTSequence"))
-    width = _number(_element(source, index, "WindowWidth", "FrameVOILUTSequence"))
-    if centre is None or width is None:
-        return None
-    if (_element(source, index, "VOILUTFunction", "FrameVOILUTSequence") or "LINEAR") == "LINEAR":
-        centre, width = centre - 0.5, width - 1
-    low, high = centre - width / 2, centre + width / 2
-    return (low, high) if np.float32(high - low) > 0 and max(abs(low), abs(high)) < 1e9 else None
-
-
-def _own_range(values: np.ndarray, stored: np.ndarray, source: Dataset) -> tuple[tuple[float, float], str]:
-    """The values to show black and white where the file names none, and a note that says so."""
-    bits, signed = int(source.BitsStored), bool(source.PixelRepresentation)
-    if bits <= 8 and values is stored:
-        low = -(2.0 ** (bits - 1)) if signed else 0.0
-        return (low, low + 2.0**bits - 1), ""
-    shown = values
-    if (padding := source.get("PixelPaddingValue")) is not None and (inside := stored != padding).any():
-        shown = values[inside]
-    low, high = (float(v) for v in np.percentile(shown.ravel()[:: max(1, shown.size // 1_000_000)], (0.5, 99.5)))
-    if high <= low:
-        low, high = float(values.min()), float(values.max())
-    if high <= low:
-        high = low + 1
-    return (low, high), f"the file names no window; values {low:.6g} to {high:.6g} are shown from black to white"
+def _numbers(value: Any) -> list[float]:
+    """One or several numbers as they come, up to the first that is none or is beyond all reason."""
+    several = value if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [value]
+    found: list[float] = []
+    for one in several:
+        number = finite(float(one)) if one not in (None, "") else None
+        if number is None:
+            break
+        found.append(number)
+    return found

@@ -8,11 +8,13 @@ from functools import lru_cache
 
 import numpy as np
 
+from engine import digest
 from engine.data import Dataset, damage
 from engine.data import load as load_dataset
 from engine.data.base import StoredUnits
 from engine.data.classmap import ClassMap, labelled, match
 from engine.data.marks import MARKS, marked
+from engine.data.stored import Stored
 from engine.data.upload import load_upload
 from engine.zoo.registry import model_card
 
@@ -21,20 +23,24 @@ from engine.zoo.registry import model_card
 class Source:
     """Where an image comes from: number `index` of a data set's split, or an upload known by its digest.
 
-    An upload, too, names a data set: the one whose models shall look at it.
+    An upload, too, names a data set: the one whose models shall look at it. Of an upload of several `frame` is the one
+    that is meant, from 1 (0: the middle one), and `window` says how it is looked at (`engine.data.windows.looked_at`).
     """
 
     dataset: str
     split: str
     index: int = 0
     upload: str = ""
+    frame: int = 0
+    window: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
     """An image to explore: float32 [C, H, W] in [0,1]; `label` is None where the true class is unknown.
 
-    `marks`: of what is marked on it, by its name among MARKS, where.
+    `marks`: of what is marked on it, by its name among MARKS, where. `stored`: how it lies in its file, if pictures
+    like it can be written there.
     """
 
     image: np.ndarray
@@ -44,10 +50,17 @@ class Picture:
     marks: Mapping[str, np.ndarray] = field(default_factory=dict)
     stored_units: StoredUnits | None = None
     notes: tuple[str, ...] = ()
+    stored: Stored | None = None
 
     @property
     def lesion(self) -> np.ndarray | None:
         return self.marks.get("lesion")
+
+    @property
+    def digest(self) -> str:
+        """Identifies the image, and the file's values behind it."""
+        pixels = digest.of_arrays(self.image)
+        return pixels if self.stored is None else digest.of_spec({"image": pixels, "stored": self.stored.digest})
 
 
 def opened(name: str, split: str) -> Dataset:
@@ -69,11 +82,9 @@ def picture(source: Source) -> Picture:
 @lru_cache(maxsize=64)
 def _picture(source: Source, damaged: int) -> Picture:
     if source.upload:
-        upload = load_upload(source.upload)
-        notes = upload.notes
-        if upload.frames > 1:
-            notes = (f"frame {upload.frame} of {upload.frames} is shown", *notes)
-        return Picture(upload.image, None, f"upload {source.upload[:8]}", stored_units=upload.stored_units, notes=notes)
+        upload = load_upload(source.upload, source.frame, source.window)
+        return Picture(upload.image, None, f"upload {source.upload[:8]}", stored_units=upload.stored_units,
+                       notes=upload.notes, stored=upload.stored)
     dataset = opened(source.dataset, source.split)
     index = dataset.checked(source.index)
     marks = {name: mask for name in MARKS if (mask := marked(name, dataset, index)) is not None}

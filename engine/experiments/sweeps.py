@@ -72,12 +72,24 @@ class Sweep:
               size: int | None = None) -> Iterator[Unit]:
         """The units of one run of the plan, or those at these places, one by one, as a look at all images may take
         long; they are of `size` images where that is less than a batch. Raises EngineError."""
-        size, further = attack.batch if size is None else min(size, attack.batch), self.further
-        if further is None:
-            further = further_of(seen(self.dataset, self.split, model, self.names), self.indices, attack)
+        size = attack.batch if size is None else min(size, attack.batch)
+        further = self.further_for(model, attack)
         for place in range(-(-len(self.indices) // size)) if places is None else places:
             yield from units_of(self.dataset, self.split, self.indices[place * size:(place + 1) * size], model, attack,
                                 self.names, further, size)
+
+    def unit(self, model: str, attack: AttackSpec, indices: Sequence[int]) -> Unit:
+        """The attack on some of the images together, a batch at most, as the sweep's attacker makes it; raises
+        EngineError."""
+        unit, = units_of(self.dataset, self.split, indices, model, attack, self.names, self.further_for(model, attack))
+        return unit
+
+    def further_for(self, model: str, attack: AttackSpec) -> tuple[int, ...]:
+        """The numbers of the further images that the attacker has, whichever of the images are attacked together;
+        raises EngineError."""
+        if self.further is not None:
+            return self.further
+        return further_of(seen(self.dataset, self.split, model, self.names), self.indices, attack)
 
     def unchanged(self) -> Sweep:
         """The sweep, if what it names is still what it was when it was asked for; raises EngineError."""
@@ -104,7 +116,7 @@ def _contents(sweep: Sweep) -> str:
         dataset = seen(sweep.dataset, sweep.split, model, sweep.names)
         images = images or dataset.digest_of(sweep.indices)
         for attack in sweep.attacks:
-            further = further_of(dataset, sweep.indices, attack) if sweep.further is None else sweep.further
+            further = sweep.further_for(model, attack)
             runs.append(canonical(common_of(dataset, sweep.dataset, model, attack, further)))
     names = {attack.mask for attack in sweep.attacks} & set(MARKS)
     masks = [digest.of_arrays(shape) for name in sorted(names) for index in sweep.indices

@@ -37,7 +37,8 @@ class Unit:
 
     `names` are what the model calls the data set's classes, where they are called otherwise; `further` numbers the
     further images that the attacker has, in the split that they come from. `shown` is the place among the images of the
-    one that somebody looks at, where all are attacked together for the sake of the last digits.
+    one that somebody looks at, where all are attacked together for the sake of the last digits. `frame` and `window`
+    are those of the upload's Source.
     """
 
     dataset: str
@@ -55,6 +56,8 @@ class Unit:
     files: tuple[tuple[str, str], ...] = ()
     names: tuple[tuple[str, str], ...] = ()
     shown: int | None = None
+    frame: int = 0
+    window: str = ""
 
     def canonical(self) -> dict[str, Any]:
         """The digests decide, not the names: an image is the same in whatever folder it lies."""
@@ -66,7 +69,8 @@ class Unit:
     @property
     def source(self) -> Source:
         """The image that is looked at, or the first one, or the upload."""
-        return Source(self.dataset, self.split, self.indices[self.shown or 0] if self.indices else 0, self.upload)
+        return Source(self.dataset, self.split, self.indices[self.shown or 0] if self.indices else 0, self.upload,
+                      self.frame, self.window)
 
     @property
     def whole(self) -> Unit:
@@ -102,7 +106,7 @@ def unit_of(source: Source, model: str, attack: AttackSpec, company: Sequence[in
         return unit if not company else replace(unit, shown=unit.indices.index(source.index))
     dataset = seen(source.dataset, source.split, model)
     common = common_of(dataset, source.dataset, model, attack, further_of(dataset, [], attack))
-    return replace(common, images=digest.of_arrays(chosen.image), upload=source.upload)
+    return replace(common, images=chosen.digest, upload=source.upload, frame=source.frame, window=source.window)
 
 
 def units_of(dataset: str, split: str, indices: Sequence[int], model: str, attack: AttackSpec,

@@ -86,13 +86,14 @@ class Files:
         return {name.removesuffix(suffix) for name in os.listdir(self.folder)
                 if name.endswith(suffix) and encodable(name) == name}
 
-    def write(self, about: About, arrays: dict[str, np.ndarray]) -> os.stat_result:
-        """Keep a result; what the disk says about its file. Raises OSError."""
+    def write(self, about: About, arrays: dict[str, np.ndarray], packed: bool = False) -> os.stat_result:
+        """Keep a result, `packed` into as few bytes as may be; what the disk says about its file. Raises OSError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with disk.replacing(self.result(about.key)) as aside:
             with aside.open("wb") as file:
                 member = np.frombuffer(json.dumps(about.row()).encode(), np.uint8)
-                np.savez(file, **{_ABOUT: member}, **arrays)  # type: ignore[arg-type]
+                save = np.savez_compressed if packed else np.savez
+                save(file, **{_ABOUT: member}, **arrays)  # type: ignore[arg-type]
             return aside.stat()
 
     def read(self, key: str, wanted: Collection[str] | None) -> tuple[About | None, dict[str, np.ndarray]]:

@@ -18,6 +18,7 @@ from engine import device as devices
 from engine.errors import Cancelled, EngineError
 from engine.home import home
 from engine.progress import Preview, Progress
+from engine.work.examples import Examples
 from engine.work.executors import executor_named
 from engine.work.journal import Accepted, Journal
 from engine.work.kinds import KINDS, Bench, Task
@@ -49,7 +50,7 @@ class Job:
     """A task on its way. Pages read it; only its worker writes what it says of the work.
 
     `owner` is who asked first: whose turn it takes. `steps` is long work that waits for its next turn, `found` what it
-    has so far.
+    has so far. `example` is when it was computed (seconds since 1970) where it came with the program.
     """
 
     task: Task
@@ -68,6 +69,7 @@ class Job:
     settle: Callable[[str], None] = lambda key: None
     steps: Generator[None, None, Payload] | None = None
     found: Any = None
+    example: float | None = None
     key: str = ""
     _first_mark: tuple[float, float] | None = None  # when the work first said that it had got on, and how far
     _next_preview: float = 0.0
@@ -133,11 +135,12 @@ class Jobs:
     """The queue. `submit` answers at once; asking for a result that exists costs nothing.
 
     `resolve` turns a device's name into that of the processor it means ("auto" -> "cpu"), in the background, since
-    finding out can take seconds; it raises EngineError.
+    finding out can take seconds; it raises EngineError. What the store has none of may be among the `examples`.
     """
 
-    def __init__(self, store: Store, resolve: Callable[[str], str] = str) -> None:
+    def __init__(self, store: Store, resolve: Callable[[str], str] = str, examples: Examples | None = None) -> None:
         self.store = store
+        self._examples = examples
         self._journal = Journal(store.folder / "journal")
         self._resolve = resolve
         self._lock = threading.Lock()
@@ -147,19 +150,21 @@ class Jobs:
         self._taken_up: list[Job] | None = None
         _forever("dispatcher", self._submitted.get, self._dispatch)
 
-    def submit(self, task: Task, owner: str = "") -> Job:
-        """Queue `task`, or join the job that already does it, or return its kept result.
+    def submit(self, task: Task, owner: str = "", here: bool = False) -> Job:
+        """Queue `task`, or join the job that already does it, or return its kept result; an example, too, but where it
+        shall be computed `here`.
 
         `owner` names who asks: a job that several people wait for goes on until all of them have cancelled it.
         """
-        return self._submit(task, owner, tries=0)
+        return self._submit(task, owner, tries=0, here=here)
 
-    def _submit(self, task: Task, owner: str, tries: int) -> Job:
+    def _submit(self, task: Task, owner: str, tries: int, here: bool = False) -> Job:
         job = self.find(task)
         with self._lock:
             # Someone else may have been quicker since.
             job = self._jobs.get(task.key, job)
-            if job is None or job.state in (State.CANCELLED, State.FAILED) or job.cancelled.is_set():
+            if job is None or job.state in (State.CANCELLED, State.FAILED) or job.cancelled.is_set() \
+                    or (here and job.example is not None):
                 job = self._remember(Job(task, owner, settle=self._journal.settle))
                 if task.keep:
                     self._journal.accept(Accepted(job.key, task.title, task.to_json(), time.time(), tries))
@@ -169,19 +174,31 @@ class Jobs:
         return job
 
     def find(self, task: Task) -> Job | None:
-        """The job for `task` as far as it is known, in memory or kept; None if nobody asked for it yet."""
+        """The job for `task` as far as it is known, in memory, kept, or among the examples; None if nobody asked for it
+        yet."""
         key = task.key
         with self._lock:
             if job := self._jobs.get(key):
                 self._jobs.move_to_end(key)
                 return job
-        payload = task.kept(self.store) if task.keep else None
-        if payload is None:
+        job = self.kept(task)
+        if job is None:
             return None
-        job = Job(task, state=State.DONE, fraction=1.0, text="done", payload=payload)
-        job.over.set()
         with self._lock:
             return self._jobs.get(key) or self._remember(job)
+
+    def kept(self, task: Task) -> Job | None:
+        """`task` as a job that is done, where its result is kept or among the examples, whatever goes on besides."""
+        if not task.keep:
+            return None
+        payload, created = task.kept(self.store), None
+        if payload is None and self._examples is not None and (example := self._examples.find(task)) is not None:
+            payload, created = example.payload, example.created
+        if payload is None:
+            return None
+        job = Job(task, state=State.DONE, fraction=1.0, text="done", payload=payload, example=created)
+        job.over.set()
+        return job
 
     def _recall(self, task: Task) -> Payload | None:
         job = self.find(task)
@@ -344,5 +361,5 @@ def jobs() -> Jobs:
     global _jobs
     with _jobs_lock:
         if _jobs is None or _jobs.store.folder != home() / "runs":
-            _jobs = Jobs(store_in(home() / "runs"), _processor)
+            _jobs = Jobs(store_in(home() / "runs"), _processor, Examples.shipped())
         return _jobs

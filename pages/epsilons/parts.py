@@ -16,7 +16,6 @@ from engine.experiments.epsilon.eyes import LEVEL, Zone, eyes_of, eyes_task, zon
 from engine.experiments.epsilon.ladder import ASSUMED, INDEPENDENT, WORST, Curves, climbs_of
 from engine.experiments.epsilon.lines import Line
 from engine.experiments.sweeps import Sweep
-from engine.experiments.units import units_of
 from engine.params import build
 from engine.work.jobs import State, jobs
 from pages.epsilons import figures, options, samples
@@ -52,7 +51,7 @@ def show(known: Known, view: View) -> None:
         if zone is not None and zone.of:
             _danger(line, zone, view)
     if known.complete:
-        _pictures(curves, by_reading, known.task.device)
+        _pictures(curves, by_reading, known)
         _behind(curves, by_reading, known.task.device)
         _files(curves, known.runs)
 
@@ -143,8 +142,8 @@ def _danger(line: Line, zone: Zone, view: View) -> None:
                      "perturbation within it shows more. An estimate, not a reader study."))
 
 
-def _pictures(curves: Curves, by_reading: dict[str, list[Line]], device: str) -> None:
-    """Sample pictures of one line along the curve."""
+def _pictures(curves: Curves, by_reading: dict[str, list[Line]], known: Known) -> None:
+    """Sample pictures of one line along the curve; they did not come with an example."""
     shown = by_reading.get(WORST) or by_reading[INDEPENDENT]
     names = [line.name for line in shown]
     st.subheader("Pictures along the curve")
@@ -159,7 +158,7 @@ def _pictures(curves: Curves, by_reading: dict[str, list[Line]], device: str) ->
     if WORST not in by_reading and reading != INDEPENDENT:
         st.caption("Choose the worst case, too, to have pictures that were kept.")
         return
-    samples.show(curves, line, climbs_of(curves.sweep)[place], reading, device)
+    samples.show(curves, line, climbs_of(curves.sweep)[place], reading, known.task.device, known.example is not None)
     st.caption(samples.explained(reading))
 
 
@@ -202,8 +201,7 @@ def _cell(sweep: Sweep, model: str, run: Rows, row: int, halved: bool) -> Cell:
     start = row // run.spec.batch * run.spec.batch
     company = [other for other in range(start, min(start + run.spec.batch, len(run.labels)))
                if not halved or run.queries[other]]
-    unit, = units_of(sweep.dataset, sweep.split, [sweep.indices[other] for other in company], model, run.spec,
-                     sweep.names, sweep.further)
+    unit = sweep.unit(model, run.spec, [sweep.indices[other] for other in company])
     return Cell(unit, company.index(row), run, row, model)
 
 

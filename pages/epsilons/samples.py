@@ -60,11 +60,13 @@ def within(clean: np.ndarray, first: np.ndarray, runs: Sequence[Rows], row: int,
     return Sample(first, f"as computed at {at}" if exact else f"the nearest computed: it flips already at {at}")
 
 
-def show(curves: Curves, line: Line, climb: Sequence[int], reading: str, device: str) -> None:
-    """The slider and the pictures; those that are not kept are made when asked for."""
+def show(curves: Curves, line: Line, climb: Sequence[int], reading: str, device: str, by_itself: bool) -> None:
+    """The slider and the pictures; those that are not kept are made when asked for, or `by_itself`."""
     ladder = ladders_of(curves, climb, reading)[0]
     task = pictures_task(ladder, device)
     job = jobs().find(task)
+    if job is None and by_itself:
+        job = jobs().submit(task, shell.owner())
     if job is None or job.state in (State.CANCELLED, State.FAILED):
         st.caption("The sample pictures are not kept any more.")
         if not st.button("Make them again", key=SCOPE.key(f"samples {line.name}")):

@@ -7,11 +7,14 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from engine.attacks import ATTACKS
+from engine.data.stored import MARK
 from engine.experiments import spreadsheets
 from engine.experiments.onepicture.explored import Explained
 from pages.exploring.run import Run
 from pages.exploring.scope import SCOPE
 from pages.ui import pictures, runs
+from pages.ui.text import plain
 from pages.ui.viewer import amplified, auto_gain, strongest_channel
 
 
@@ -36,11 +39,33 @@ def show(run: Run, heatmaps: Explained | None) -> None:
                   "Loss and class probabilities at every step; of black-box attacks, the distance after queries.")
         download("Run (.json)", f"{stem}.json", lambda: runs.to_json(settings, explored),
                   "Settings, numbers, versions and digests. Give it to 'Use your own picture' to open the run again.")
+    _dicom(run)
     if settings.source.upload:
         st.caption("An upload lies on this machine only: open the run's file to repeat it.")
     else:
         st.caption("The same run from the command line:")
         st.code(runs.command(settings, run.classes), language="bash", wrap_lines=True)
+
+
+def _dicom(run: Run) -> None:
+    """The attacked picture as a DICOM file, which is written when it is asked for."""
+    stored = run.picture.stored
+    with st.container(horizontal=True, vertical_alignment="center"):
+        mark = st.toggle("Mark it in the corner", key=SCOPE.control("mark"),
+                         help=f"Writes {MARK} into the picture of the DICOM file. A model sees that, too: the verdict "
+                              "is of the picture without it. The file's header says it in any case.")
+
+        def written() -> bytes:
+            from engine.data.dicom_export import adversarial_dicom  # pydicom takes a while to import
+
+            made_by = ATTACKS[run.settings.attack.attack].info.title
+            return adversarial_dicom(run.explored.adversarial, stored, made_by, mark)
+
+        where = "in the file's own pixels and values" if stored else "as models see it"
+        download("Perturbed (.dcm)", f"{run.stem}-adversarial.dcm", written,
+                 f"As DICOM, {where}: derived, with new identifiers, and nothing that tells who it is.")
+    if stored is not None and stored.header.before_sharing:
+        st.caption(plain(stored.header.before_sharing))
 
 
 def download(label: str, name: str, data: Any, help: str) -> None:

@@ -30,6 +30,17 @@ def show(run: Run) -> None:
     ])
     said = explored.probabilities
     rows = [("before the attack", said.clean), ("after the attack", said.adversarial),
-            ("saved as 8-bit PNG", said.png8), ("saved as JPEG, quality 90", said.jpeg90)]
+            ("saved as 8-bit PNG", said.png8), ("saved as JPEG, quality 90", said.jpeg90),
+            *((title, values) for values, title in verdict.in_file(explored))]
     header = f"| The model says | {' | '.join(map(plain, run.classes))} |\n|:--|{'--:|' * len(run.classes)}\n"
     st.markdown(header + "\n".join(f"| {title} | {' | '.join(map(percent, values))} |" for title, values in rows))
+    if (file := explored.in_file) is not None:
+        st.caption(plain(
+            f"The file stores whole values, a step of which is {file.step:.3g} {file.unit}, "
+            f"{_finer(file.finer)}. Written into its own {file.columns} x {file.rows} pixels no value moves by more "
+            f"than {file.largest:.4g} {file.unit}: pixels of the file have to move further than those of the picture "
+            "that models see, as shrinking it evens them out. What lies beyond the window's ends stays as it is."))
+
+
+def _finer(times: float) -> str:
+    return "as fine as those of 8 bits" if times < 1.05 else f"{times:.3g} times finer than one of 8 bits"

@@ -8,12 +8,14 @@ from engine.zoo.registry import model_card
 from pages.exploring.run import Run
 from pages.ui import runs
 
+FINER = 1.05  # times as fine as 8 bits, from which it is worth a word
+
 
 def of(run: Run) -> list[str]:
     """What a reader must know besides: about the picture, from the attack, about keeping the result."""
     # What the verdict has told already.
     known = ("so there was nothing to succeed on", "vanish when the image is saved with 8 bits")
-    lines = [*(w for w in run.explored.run.warnings if not w.endswith(known)), run.job.note]
+    lines = [*_in_file(run), *(w for w in run.explored.run.warnings if not w.endswith(known)), run.job.note]
     return [*foreseen(run.settings, run.picture), *_sentences(lines)]
 
 
@@ -26,6 +28,16 @@ def foreseen(settings: runs.Settings, picture: Picture) -> list[str]:
     if settings.source.upload and model_card(settings.model).dataset.startswith("phantom"):
         lines.append("this model was trained on phantoms only; choose a data set of real pictures on the left")
     return _sentences(lines)
+
+
+def _in_file(run: Run) -> Iterator[str]:
+    """What finer steps than those of 8 bits change for the attacker."""
+    file, eps, units = run.explored.in_file, run.settings.attack.eps, run.picture.stored_units
+    if file is None or units is None or eps is None or run.settings.attack.norm != "linf" or file.finer < FINER:
+        return
+    here, there = (2 * int(eps * steps + 1e-6) for steps in (abs(units.scale) / file.step, 255))
+    yield (f"the file stores steps of {file.step:.3g} {file.unit}, {file.finer:.3g} times finer than 8 bits: within "
+           f"this epsilon each value has {here} others to move to, with 8 bits {there or 'none'}")
 
 
 def _sentences(lines: Iterable[str]) -> list[str]:

@@ -126,12 +126,23 @@ def _checks(explored: Explored, units: StoredUnits | None) -> Iterator[str]:
         largest += f" = {explored.size.linf * abs(units.scale):.3g} {units.name}"
     yield _dot(largest, "How far the most changed pixel moved; 1/255 is one step of an 8-bit picture.")
     if before.index != after.index:
-        for values, title in ((said.png8, "saved as 8-bit PNG"), (said.jpeg90, "saved as JPEG, quality 90")):
+        for values, title in ((said.png8, "saved as 8-bit PNG"), (said.jpeg90, "saved as JPEG, quality 90"),
+                              *in_file(explored)):
             then = says(explored.run.classes, values)
             fooled = then.index != before.index
             word = "Still fools it" if fooled else "No longer fools it"
             yield (f'<span class="{"ps-yes" if fooled else "ps-no"}" title="The model says {html.escape(str(then))}">'
                    f"{word} {title}</span>")
+
+
+def in_file(explored: Explored) -> list[tuple[tuple[float, ...], str]]:
+    """What the model says of the picture in the values of its own file, where they are known, and in words how it is
+    there."""
+    file = explored.in_file
+    if file is None:
+        return []
+    return [(file.rounded, f"in steps of {file.step:.3g} {file.unit}, as the file has them"),
+            (file.written, f"written into the file's {file.columns} x {file.rows} pixels")]
 
 
 def _dot(text: str, help: str) -> str:

@@ -15,6 +15,7 @@ from engine.data.splits import evenly
 from engine.errors import EngineError
 from engine.experiments.epsilon.curve import point_of, recalls
 from engine.experiments.epsilon.ladder import WORST, curves_of, curves_task
+from engine.experiments.openings import CURVE, EXPLORE
 from engine.experiments.runs.repeating import Asked
 from engine.experiments.sources import opened
 from engine.experiments.sweeps import Sweep, evaluation_task, sweep_of
@@ -32,14 +33,14 @@ from pages.ui.runs import Settings
 from pages.ui.sweeping import Known
 from pages.ui.text import literal, plain
 
-IMAGES = 48
+IMAGES = EXPLORE.images
 # Seconds up to which the sample is attacked without a click, that one batch may take then, as another visitor's click
 # waits for it, and for which nothing was turned before it begins.
 SOON, PIECE, REST = 20.0, 3.0, 1.0
 # What the session remembers: the sample that began by itself last, the keys of those that gave way to something else,
 # and the one that is about to begin.
 BEGUN, GAVE_WAY, NEXT = map(SCOPE.key, ("sample begun", "samples given up", "sample next"))
-GRID = {"linf": (0.25, 0.5, 1, 2, 4, 8, 16), "l2": (0.1, 0.25, 0.5, 1, 2, 4, 8)}  # in the units of the slider
+GRID = {"linf": CURVE, "l2": (0.1, 0.25, 0.5, 1, 2, 4, 8)}  # in the units of the slider
 
 
 def show(settings: Settings, label: int | None) -> None:

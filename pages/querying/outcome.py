@@ -86,7 +86,13 @@ def _numbers(it: Shown) -> None:
     if not it.known.complete:
         figures.table(SCOPE, numbers, "points so far")
         return
-    event = figures.table(SCOPE, numbers, "points", on_select="rerun", selection_mode="single-row")
+    # Cells and not rows: those are chosen in a narrow column before the first alone, and the click may go anywhere.
+    event = figures.table(SCOPE, numbers, "points", on_select="rerun", selection_mode="single-cell")
+    line = next((row for row, _ in event.selection.cells if row < len(numbers)), None)  # type: ignore[attr-defined]
+    if line is None:
+        st.caption("Click on a line of the table to see the pictures behind it.")
+    else:
+        _pictures(it, line)
     figures.rows_downloads(SCOPE, it.walks, it.sweep.images, "black-box")
     st.download_button("sweep.toml", lambda: repeats(it), file_name="sweep.toml", on_click="ignore", type="tertiary",
                        key=SCOPE.key("sweep file"), help="Repeats this from the command line: python -m engine "
@@ -94,11 +100,6 @@ def _numbers(it: Shown) -> None:
     for name, curve in zip(names_of(it.curves), it.curves, strict=True):
         for warning in curve.warnings:
             st.caption(plain(f"{name}: {warning}"))
-    picked = event.selection.rows  # type: ignore[attr-defined]
-    if picked:
-        _pictures(it, int(picked[0]))
-    else:
-        st.caption("Choose a line of the table to see the pictures behind it.")
 
 
 def _pictures(it: Shown, line: int) -> None:

@@ -14,7 +14,7 @@ from engine.work.room import size_text
 from engine.work.store import Store
 from pages.running.links import called
 from pages.running.scope import SCOPE
-from pages.ui import controls, own
+from pages.ui import controls, own, shell
 from pages.ui.address import Address
 
 MOST = 500  # runs in the list at a time
@@ -98,7 +98,11 @@ def nothing(which: Wanted) -> None:
         st.info("No run is like that. Search for fewer words, or show all kinds.")
     else:
         st.info("Nothing was run yet. What is run on Evaluate, Epsilon, Transfer or Black box, or by the command line, "
-                "is kept and listed here; or import a run's file in the sidebar.")
+                "is kept and listed here; or import a run's file in the sidebar. Each of those pages opens with a "
+                "stored example, which is none of your runs:")
+        with st.container(horizontal=True):
+            for name in ("Evaluate", "Epsilon", "Transfer", "Black box"):
+                st.page_link(shell.file(name.lower().replace(" ", "")), label=name)
 
 
 def table(entries: list[Entry]) -> pd.DataFrame:

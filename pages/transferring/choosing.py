@@ -7,6 +7,7 @@ import streamlit as st
 from engine.attacks.base import Attack
 from engine.attacks.spec import has_gradients
 from engine.errors import EngineError, UnknownName
+from engine.experiments.openings import TRANSFER
 from engine.experiments.transfers.transfer import OTHERS, TOGETHER, Transfer, classes_of, ensembles, transfer_of
 from pages.ui import controls, sources
 from pages.ui.address import Address
@@ -18,7 +19,7 @@ def offered(attack: type[Attack]) -> bool:
     return has_gradients(attack.info.knowledge)
 
 
-WANTS = Wants(offers=offered, attacks=("fgsm",), models=2, images="12", budgets=("4/255",),
+WANTS = Wants(TRANSFER, offers=offered,
               models_help="These are to be fooled; where nothing else is said, they are also what the attacker has.")
 _ENSEMBLES = {"": "none", TOGETHER: "all sources as one", OTHERS: "for every model all others as one"}
 

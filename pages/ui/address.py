@@ -147,6 +147,12 @@ class Address:
             st.query_params.from_dict(self._now)
 
 
+def forget(scope: Scope, *names: str) -> None:
+    """In a callback: what the page remembers under these names is not meant any more."""
+    for name in names:
+        st.session_state.get(scope.key("texts"), {}).pop(name, None)
+
+
 def force(key: str, value: object) -> None:
     """Give a control that is on the page a value; before it is drawn in this run, or in a callback."""
     st.session_state[key] = value

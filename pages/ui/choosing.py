@@ -16,6 +16,7 @@ from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import Dataset
 from engine.errors import EngineError, UnknownName
 from engine.experiments.onepicture import pace
+from engine.experiments.openings import Opening
 from engine.experiments.selection import Selection
 from engine.experiments.sweeps import Sweep, sweep_of
 from engine.params import Value, params_of
@@ -31,15 +32,12 @@ _EACH, _ALL, _NUMBERED = "each ", "all", "#"
 
 @dataclass(frozen=True)
 class Wants:
-    """What a page lets choose. `offers` says which attacks it is about; `models` how many are chosen at first, `images`
-    how many; `budgets` are those at first, as the address writes them (none: the page has no control for them).
-    `without` names settings of attacks that the page has a control of its own for."""
+    """What a page lets choose. `first` is what its controls say at first (without budgets the page has no control for
+    them), `offers` which attacks it is about; `without` names settings of attacks that the page has a control of its
+    own for."""
 
+    first: Opening
     offers: Callable[[type[Attack]], bool] = lambda attack: True
-    attacks: tuple[str, ...] = ("fgsm", "pgd")
-    models: int = 1
-    images: str = "48"
-    budgets: tuple[str, ...] = ("1/255", "2/255")
     models_help: str = ""
     without: tuple[str, ...] = ()
 
@@ -110,9 +108,10 @@ def choose(address: Address, wants: Wants) -> Chosen:
     """Every control; raises EngineError where one makes the rest impossible. The address is not written yet."""
     data, split = sources.dataset(address)
     images, indices = _images(address, data, wants)
-    models = sources.several_models(address, data.info, "models", "Models", wants.models, wants.models_help)
+    models = sources.several_models(address, data.info, "models", "Models", wants.first.models, wants.models_help)
     norm, attackers = _attackers(address, wants)
-    budgets = _budgets(address, SCALES[norm], wants) if wants.budgets and any(a.bounded for a in attackers) else ()
+    has_budgets = wants.first.budgets and any(attacker.bounded for attacker in attackers)
+    budgets = _budgets(address, SCALES[norm], wants) if has_budgets else ()
     with st.expander("Advanced settings"):
         seeds = _seeds(address)
         numerics = controls.numerics(address)
@@ -147,8 +146,9 @@ def _images(address: Address, data: Dataset, wants: Wants) -> tuple[str, tuple[i
         selection_of(text).of(data)
         return text
 
-    seed = address.seed("images", key, read, wants.images, lambda text: isinstance(text, str))
-    options = list(dict.fromkeys([wants.images, *IMAGES, address.current(key)]))
+    first = str(wants.first.images)
+    seed = address.seed("images", key, read, first, lambda text: isinstance(text, str))
+    options = list(dict.fromkeys([first, *IMAGES, address.current(key)]))
     text: str = st.selectbox("Images", options, controls.place(options, seed), key=key, accept_new_options=True,
                              format_func=lambda text: _images_title(text, len(data)),
                              help="How many images of the split, spread evenly over it. Or type another number, "
@@ -184,7 +184,7 @@ def _attackers(address: Address, wants: Wants) -> tuple[str, tuple[Attacker, ...
                 raise UnknownName("attack", name, offered)
         return chosen
 
-    first = [name for name in wants.attacks if name in fitting] or fitting[:1]
+    first = [name for name in wants.first.attacks if name in fitting] or fitting[:1]
     seed = address.seed("attacks", key, read, first, lambda names: all(name in fitting for name in names))
     names = st.multiselect("Attacks", fitting, seed, key=key, format_func=_attack_title, help="Type to search.")
     address.note("attacks", ",".join(names))
@@ -214,7 +214,7 @@ def _budgets(address: Address, scale: Scale, wants: Wants) -> tuple[float, ...]:
     def read(text: str) -> list[str]:
         return [scale.text(scale.read(one)) for one in text.split(",") if one.strip()]
 
-    default = list(wants.budgets) if scale.norm == "linf" else [scale.text(scale.default)]
+    default = [scale.text(shown) for shown in (wants.first.budgets if scale.norm == "linf" else (scale.default,))]
     seed = address.seed(name, key, read, default, lambda texts: isinstance(texts, list))
     shown = list(dict.fromkeys([*map(scale.text, scale.offered), *address.current(key)]))
     texts = st.multiselect(scale.label, shown, seed, key=key, accept_new_options=True,

@@ -17,6 +17,7 @@ from engine.attacks.norms import IN_NORM, NORMS
 from engine.attacks.spec import MASKS, AttackSpec, make_spec
 from engine.data.masks import DRAWN
 from engine.errors import EngineError, UnknownName
+from engine.experiments.openings import EXPLORE
 from engine.experiments.sources import Picture, unmarked
 from engine.params import Param, Value, params_of, parse_number
 from engine.zoo.numerics import NUMERICS
@@ -67,7 +68,7 @@ class Scale:
 
 LINF = Scale(
     "linf", "eps", "Epsilon, in n/255",
-    (0, 0.1, 0.2, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32), 2.0, 255.0,
+    (0, 0.1, 0.2, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32), float(EXPLORE.budgets[0]), 255.0,
     "How far every single pixel may move. 1/255 is one step of an 8-bit picture, far below what the eye sees.")
 L2 = Scale(
     "l2", "radius", "L2 radius", (0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12), 0.5, 100.0,

@@ -61,8 +61,10 @@ def address_of_facts(facts: Any) -> dict[str, str]:
                           "with engine.attack(..., defenses=...)")
     if spec.target is not None and spec.target >= len(classes):
         raise EngineError(f"{_NO_RUN}: its target is class {spec.target}, and there are {len(classes)}; {_CHOOSE}")
-    source = Source(**{name: facts["source"][name] for name in SAVED_RUN["properties"]["source"]["properties"]})
-    return texts(Settings(replace(source, index=int(source.index)), facts["model"], spec, facts.get("device", "auto"),
+    source = Source(**{name: value for name, value in facts["source"].items()
+                       if name in SAVED_RUN["properties"]["source"]["properties"]})
+    source = replace(source, index=int(source.index), frame=int(source.frame))
+    return texts(Settings(source, facts["model"], spec, facts.get("device", "auto"),
                           tuple(map(int, facts.get("company", ())))), classes)
 
 
@@ -114,7 +116,8 @@ MOST_COMPANY = 256  # images that are attacked together
 # What of a saved run is read again. Names and numbers are checked further where the page takes them from its address.
 SAVED_RUN: dict[str, Any] = _object({
     "source": _object({"dataset": _text(_LONGEST_PATH), "split": _text(), "index": _whole(10**9),
-                       "upload": {"type": "string", "pattern": "^([0-9a-f]{64})?$"}}),
+                       "upload": {"type": "string", "pattern": "^([0-9a-f]{64})?$"}},
+                      frame=_whole(10**6), window=_text()),
     "model": _text(_LONGEST_PATH),
     "run": _object({
         "classes": {"type": "array", "items": _text(), "minItems": 2, "maxItems": 10_000},
@@ -146,6 +149,10 @@ def texts(settings: Settings, classes: Sequence[str]) -> dict[str, str]:
         named[scale.setting] = scale.text(spec.eps * scale.factor)
     if source.upload:
         named["upload"] = source.upload
+    if source.frame:
+        named["frame"] = str(source.frame)
+    if source.window:
+        named["window"] = source.window
     if settings.company:
         named["company"] = ".".join(map(str, settings.company))
     if spec.target is not None:

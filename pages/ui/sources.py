@@ -9,21 +9,21 @@ import streamlit as st
 
 from engine.data import DATASETS, PATHS, Dataset, DatasetInfo, find, renamed
 from engine.data.classmap import fits, likeness, match
-from engine.data.upload import read_upload, save_upload
+from engine.data.upload import is_private, take_upload
 from engine.errors import EngineError, UnknownName
+from engine.experiments.openings import DATASET
 from engine.experiments.sources import Source, opened, picture
 from engine.zoo.registry import ModelEntry, model_card, model_digest, models, reads_as_file
-from pages.ui import consent, renaming, runs
-from pages.ui.address import Address, travel
+from pages.ui import consent, renaming, runs, views
+from pages.ui.address import Address, forget, travel
 from pages.ui.charts import percent
 from pages.ui.controls import choice, place
 from pages.ui.picker import picker, sprite
 from pages.ui.scope import Scope
-from pages.ui.text import plain
+from pages.ui.text import capital, plain
 
 PAGE = 8
 THUMBNAIL = 96
-DEFAULT_DATASET = "phantom-cxr"
 # What a newcomer sees first: a pneumonia whose diagnosis flips to normal.
 FIRST_PICTURE = {"phantom-cxr": 8}
 # What is no widget's: which picture, which upload, which page of thumbnails, what an upload did wrong.
@@ -33,7 +33,7 @@ INDEX, UPLOAD, COMPANY, FIRST, TROUBLE = "index", "upload", "company", "first", 
 def dataset(address: Address) -> tuple[Dataset, str]:
     """The chosen data set's chosen split; raises EngineError where it is not here."""
     key = address.scope.control("dataset")
-    seed = address.seed("dataset", key, _dataset_name, DEFAULT_DATASET, lambda name: isinstance(name, str))
+    seed = address.seed("dataset", key, _dataset_name, DATASET, lambda name: isinstance(name, str))
     names = list(dict.fromkeys([*DATASETS, address.current(key)]))
     name: str = st.selectbox("Data set", names, place(names, seed), key=key, format_func=_title,
                              accept_new_options=True, on_change=_typed, args=(key,),
@@ -191,10 +191,11 @@ def is_path(name: object) -> bool:
 
 def fitting(info: DatasetInfo) -> list[ModelEntry]:
     """Models that know these classes by name; first those trained on this data set, then those with no other class,
-    small networks before large ones."""
+    those that come with the program (of which there are examples) before one's own, small networks before large
+    ones."""
     fitting = [entry for entry in models() if fits(info.classes, entry.card.classes)]
     return sorted(fitting, key=lambda e: (e.card.dataset != info.name, len(e.card.classes) > len(info.classes),
-                                          e.card.arch != "resnet18", e.name))
+                                          not e.bundled, e.card.arch != "resnet18", e.name))
 
 
 def _no_model(info: DatasetInfo) -> str:
@@ -255,7 +256,8 @@ def source(address: Address, data: Dataset, split: str) -> Source:
     upload = address.value("upload", address.scope.control(UPLOAD), read_digest, "")
     address.note("index", str(index))
     address.note("upload", upload or None)
-    return Source(data.info.name, split, index, upload)
+    frame, window = views.chosen(address, upload) if upload else (0, "")
+    return Source(data.info.name, split, index, upload, frame, window)
 
 
 def company(address: Address, data: Dataset, chosen: Source) -> tuple[int, ...]:
@@ -308,33 +310,45 @@ def _sprite(name: str, split: str, numbers: Sequence[int], digest: str) -> str:
     return sprite(opened(name, split).thumbnails(numbers, THUMBNAIL))
 
 
+ONE, FOLDER = "Files", "A folder"
+UPLOAD_MIB = 256  # of a ZIP; a picture alone, and all files together, have limits of their own
+
+
 def _uploader(scope: Scope, chosen: Source) -> None:
     with st.popover("Use your own picture", width="stretch"):
-        key = scope.key(f"upload {st.session_state.setdefault(scope.key('upload turn'), 0)}")
-        st.file_uploader("PNG, JPEG or DICOM, or a run saved here as JSON", key=key, on_change=_take_upload,
-                         args=(scope, key),
-                         help="It stays on this machine. Nothing but the picture is read from a DICOM file.")
+        kind = st.segmented_control("What to bring along", [ONE, FOLDER], default=ONE, required=True,
+                                    label_visibility="collapsed", key=scope.control("upload kind"))
+        key = scope.key(f"upload {kind} {st.session_state.setdefault(scope.key('upload turn'), 0)}")
+        st.file_uploader("PNG, JPEG or DICOM; a series as its slices or a ZIP; or a run saved here as JSON"
+                         if kind == ONE else "A folder of DICOM slices", key=key, on_change=_take_upload,
+                         args=(scope, key), accept_multiple_files=True if kind == ONE else "directory",
+                         max_upload_size=UPLOAD_MIB,
+                         help="It stays on this machine. Of a DICOM file only the picture is read and what its values "
+                              "mean: nothing that tells who it is.")
     if chosen.upload and st.button("Back to the data set's pictures", key=scope.key("back"), width="stretch"):
         st.session_state[scope.control(UPLOAD)] = ""
         st.rerun()
 
 
 def _take_upload(scope: Scope, key: str) -> None:
-    """Read a file that was just uploaded; what is wrong with it becomes a line, and everything else stays."""
+    """Read files that were just uploaded; what is wrong with them becomes a line, and everything else stays."""
     session = st.session_state
-    file = session[key]
+    files = session[key]
     session.pop(scope.control(TROUBLE), None)
-    if file is None:
+    if not files:
         return
+    contents = [(file.getvalue(), PurePath(file.name).suffix) for file in files]
     try:
-        data = file.getvalue()
-        if data.lstrip()[:1] == b"{":
-            travel(scope, runs.address_of(data))
+        if len(files) == 1 and contents[0][0].lstrip()[:1] == b"{":
+            travel(scope, runs.address_of(contents[0][0]))
         else:
-            session[scope.control(UPLOAD)] = save_upload(read_upload(data, PurePath(file.name).suffix))
+            session[scope.control(UPLOAD)] = take_upload(contents)
+            forget(scope, *views.NAMES)
     except EngineError as error:
-        session[scope.control(TROUBLE)] = f"{file.name}: {error}"
-    # A new uploader: this one would otherwise go on showing the file.
+        # Where a file may be a patient's, its name may be the patient's, too.
+        named = len(files) == 1 and not is_private(*contents[0])
+        session[scope.control(TROUBLE)] = f"{files[0].name}: {error}" if named else capital(error)
+    # A new uploader: this one would otherwise go on showing the files.
     session[scope.key("upload turn")] += 1
 
 

@@ -1,12 +1,13 @@
 """Long work as a page shows it: Run and Cancel, how far it is, and what it has so far, growing while one looks."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
-from engine.attacks.rows import Rows
+from engine.attacks.rows import Provenance, Rows
 from engine.experiments.gathered import runs_of
 from engine.work.jobs import Job, State, jobs
 from engine.work.kinds import Task
@@ -16,6 +17,7 @@ from pages.ui.scope import Scope
 from pages.ui.text import plain
 
 _EVERY = 1.0  # seconds between two looks at what grows
+_HERE = "**Run** computes it on this machine."  # what is said beside an example
 # What a session remembers of each page: the work shown last, whether it was on the screen yet.
 _SHOWN, _DRAWN = "shown task", "drawn"
 
@@ -23,11 +25,12 @@ _SHOWN, _DRAWN = "shown task", "drawn"
 @dataclass(frozen=True)
 class Known:
     """What is known of long work: `found` is its result, or what there is of it so far (None: nothing yet), of which
-    `share` is done."""
+    `share` is done. `example` is when it was computed (seconds since 1970) where it came with the program."""
 
     task: Task
     found: Any
     share: float = 1.0
+    example: float | None = None
 
     @property
     def complete(self) -> bool:
@@ -45,7 +48,8 @@ def show(scope: Scope, task: Task | None, body: Callable[[Known], None], *, pric
     grows. Where nothing is known of `task`, what was shown last stays.
 
     `task` is None where the settings make none possible. `by_itself`: it need not wait for a click, when the page is
-    opened. `read` takes the result from a payload, `so_far` from what running work publishes.
+    opened. An example is computed here when Run is pressed. `read` takes the result from a payload, `so_far` from what
+    running work publishes.
     """
     session = st.session_state
     job = None if task is None else jobs().find(task)
@@ -56,13 +60,14 @@ def show(scope: Scope, task: Task | None, body: Callable[[Known], None], *, pric
     first = not session.get(scope.key(_DRAWN))
     session[scope.key(_DRAWN)] = True
     if task is not None and (asked or (first and by_itself and job is None)):
-        job = jobs().submit(task, shell.owner())
+        job = jobs().submit(task, shell.owner(), here=asked)
     running = job is not None and not job.state.over
     if cancel.button("Cancel", disabled=not running, width="stretch", key=scope.key("cancel")) and job is not None:
         jobs().cancel(job, shell.owner())
     if task is not None and (job is not None and job.state in (State.DONE, State.QUEUED, State.RUNNING)):
         session[scope.key(_SHOWN)] = task
-        own.note(task.key)
+        if job.example is None:
+            own.note(task.key)
     with line:
         _line(task, job, price, session.get(scope.key(_SHOWN)))
     shown: Task | None = session.get(scope.key(_SHOWN))
@@ -72,9 +77,11 @@ def show(scope: Scope, task: Task | None, body: Callable[[Known], None], *, pric
     if known is not None and not known.state.over:
         _growing(known, body, so_far)
     elif known is not None and known.payload is not None:
-        body(Known(shown, read(known.payload)))
-    elif known is not None and known.found is not None:
-        body(_partly(known, so_far))
+        _whole(known, known.payload, body, read, _HERE)
+    elif known is not None and known.found is not None and (partly := _partly(known, so_far)).runs:
+        body(partly)
+    elif (example := jobs().kept(shown)) is not None and example.payload is not None:  # the run of it was cancelled
+        _whole(example, example.payload, body, read, _HERE)
 
 
 def inline(scope: Scope, name: str, task: Task, body: Callable[[Known], None], *, explained: str, label: str,
@@ -94,7 +101,7 @@ def inline(scope: Scope, name: str, task: Task, body: Callable[[Known], None], *
         jobs().submit(task, shell.owner())
         st.rerun()  # without the button
     if job.state.over and job.payload is not None:
-        body(Known(task, read(job.payload)))
+        _whole(job, job.payload, body, read)
         return
     left, right = st.columns([5, 1], vertical_alignment="center", gap="small")
     with left:
@@ -102,6 +109,22 @@ def inline(scope: Scope, name: str, task: Task, body: Callable[[Known], None], *
     if right.button("Stop", key=scope.key(f"{name} stop"), width="stretch"):
         jobs().cancel(job, shell.owner())
     _growing(job, body, so_far)
+
+
+def _whole(job: Job, payload: Payload, body: Callable[[Known], None], read: Callable[[Payload], Any],
+           besides: str = "") -> None:
+    """All of it; of an example, that it is one, and what there is to say `besides`."""
+    known = Known(job.task, read(payload), example=job.example)
+    if known.example is not None:
+        st.caption(f"{plain(origin(known.example, known.runs[0].provenance))} {besides}")
+    body(known)
+
+
+def origin(created: float, made: Provenance) -> str:
+    """Where an example comes from."""
+    day = time.strftime("%Y-%m-%d", time.gmtime(created))
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(made.versions.items()))
+    return f"A stored example that came with Perturbscope: computed on {day} on a {made.device} with {versions}."
 
 
 def _line(task: Task | None, job: Job | None, price: str, shown: Task | None) -> None:

@@ -29,10 +29,10 @@ def markdown(app: AppTest) -> str:
     return "\n".join(block.value for block in (*app.markdown, *app.caption, *app.warning))
 
 
-def test_opening_it_starts_the_example_by_itself() -> None:
-    app = opened("evaluate")
+def test_what_costs_little_starts_by_itself() -> None:
+    app = opened("evaluate", images="11")
     job = next(job for job in jobs()._jobs.values() if job.task.kind == "evaluation")
-    assert len(job.task.spec.indices) == 12 and job.task.spec.dataset == "phantom-cxr"
+    assert len(job.task.spec.indices) == 11 and job.task.spec.dataset == "phantom-cxr"
     jobs().cancel(job, job.owner)
     assert job.wait(SECONDS).state.over and not app.error
 
@@ -71,7 +71,7 @@ def test_the_images_behind_a_cell(small: AppTest) -> None:
 
 def test_what_there_is_so_far_is_true_of_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that has done the first of two batches under the first of two attacks, and goes on."""
-    def held(task: Task, owner: str = "") -> Job:
+    def held(task: Task, owner: str = "", here: bool = False) -> Job:
         job = Job(task, state=State.RUNNING, fraction=0.25)
         at = Bench("cpu", jobs().store, Progress(), lambda task: task.kept(jobs().store), publish=job.publish)
         next(performed(steps_of(task.spec.plan(), "cpu"), at))

@@ -87,6 +87,12 @@ def test_the_standing_line_is_there(first: AppTest) -> None:
     assert any("not for diagnosis" in block.proto.body for block in first.get("html"))
 
 
+def test_a_sample_of_the_split_stands_below_the_picture_at_once(first: AppTest) -> None:
+    said = [caption.value for caption in first.caption]
+    assert sum("A stored example that came with Perturbscope" in line for line in said) == 2, "matrices and curve"
+    assert any(line.startswith("Of 48 images it reads") for line in said), "renew it: python -m engine examples"
+
+
 def test_the_command_line_repeats_the_run(first: AppTest) -> None:
     command = next(block.value for block in first.code if "engine attack" in block.value)
     for part in ("--dataset phantom-cxr", "--split test", "--model phantom-cxr/resnet18", "--index ", "--seed 0"):

@@ -19,6 +19,7 @@ SAVED = {"source": asdict(Source("phantom-cxr", "test", 3)), "model": "phantom-c
          "run": {"spec": asdict(make_spec("pgd", eps=2 / 255)), "classes": list(phantom.CLASSES)},
          "steps": {"loss": [0.1, 0.2]}}
 PLACES = ["source", "model", "device", "run", "source.dataset", "source.split", "source.index", "source.upload",
+          "source.frame", "source.window",
           "run.classes", "run.spec", *(f"run.spec.{name}" for name in SAVED["run"]["spec"]), "run.spec.params.steps"]
 DEEP: Any = []
 for _ in range(20):

@@ -17,6 +17,7 @@ PAGE = '''
 import pandas as pd
 import streamlit as st
 from engine.errors import EngineError
+from engine.experiments.openings import Opening
 from engine.experiments.sweeps import evaluation_task
 from pages.ui import choosing, figures, sweeping, thumbs
 from pages.ui.address import Address
@@ -24,7 +25,7 @@ from pages.ui.choosing import Wants
 from pages.ui.scope import Scope
 
 scope = Scope("sweep")
-WANTS = Wants(images="5", attacks=("fgsm",), budgets=("4/255",))
+WANTS = Wants(Opening(images=5, attacks=("fgsm",), budgets=(4,)))
 
 
 def body(known):
@@ -137,7 +138,7 @@ def test_what_there_is_so_far_is_shown(app: AppTest, monkeypatch: pytest.MonkeyP
     app.run()
     real = jobs().submit
 
-    def held(task: object, owner: str = "") -> Job:
+    def held(task: object, owner: str = "", here: bool = False) -> Job:
         job = Job(task)  # type: ignore[arg-type]
         job.state, job.fraction = State.RUNNING, 0.25
         at = Bench("cpu", jobs().store, Progress(), lambda task: task.kept(jobs().store), publish=job.publish)

@@ -13,6 +13,9 @@ from PIL import Image
 
 from engine import digest
 from engine.cli import main
+from engine.data.base import StoredUnits
+from engine.data.upload import read_upload
+from tests.dicoms import dicom, gradient
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -225,6 +228,9 @@ import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
 from engine.cli import main
+from engine.data.base import StoredUnits
+from engine.data.upload import read_upload
+from tests.dicoms import dicom, gradient
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -256,6 +262,31 @@ def test_a_disk_that_is_full_costs_no_number_and_leaves_no_half(folder, checkpoi
 def test_a_model_of_other_classes_is_refused(capsys, checkpoint):
     line = fails(capsys, "attack", "--dataset", "phantom-cxr", "--model", str(checkpoint), "--attack", "fgsm")
     assert "bright" in line
+
+
+def test_a_picture_of_ones_own_is_attacked_and_given_back_as_dicom(capsys, folder, checkpoint, tmp_path):
+    slices = tmp_path / "Doe^Jane"
+    slices.mkdir()
+    for height in (20, 10):
+        (slices / f"{height}.dcm").write_bytes(dicom(
+            gradient(12, (64, 60)) // 2 + height, bits=12, Modality="CT", RescaleSlope=1, RescaleIntercept=-1024,
+            ImagePositionPatient=[0, 0, height], ImageOrientationPatient=[1, 0, 0, 0, 1, 0]))
+    argv = ["attack", "--image", str(slices), "--dataset", f"folder:{folder}", "--model", str(checkpoint), "--attack",
+            "fgsm", "--eps", "2/255", "--frame", "2", "--window", "0/2000", "--device", "cpu"]
+    assert main([*argv, "--json", "--out", str(tmp_path / "out")]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts.keys() >= CONTRACT and (facts["frame"], facts["window"]) == (2, "0/2000")
+    assert facts["in_file"]["unit"] == "HU" and facts["in_file"]["rows"] == 64
+    given = read_upload((tmp_path / "out" / "adversarial.dcm").read_bytes())
+    assert given.stored_units == StoredUnits("HU", -1000.0, 1999.0) and given.levels.shape == (1, 64, 60)
+    assert json.loads((tmp_path / "out" / "result.json").read_text()) == facts
+    assert main(argv) == 0
+    said = capsys.readouterr().out
+    assert "written into 60 x 64" in said and "Doe" not in said + json.dumps(facts)
+    for extra, words in ((["--limit", "3"], "--limit is for a data set"), (["--frame", "3"], "no slice 3"),
+                         (["--window", "x"], "such as 40/400"), (["--image", str(tmp_path / "no")], "cannot be read")):
+        assert words in fails(capsys, *argv, *extra)
+    assert "give --image, too" in fails(capsys, "attack", *argv[3:])
 
 
 def test_a_mask_from_a_file_confines_the_attack_and_is_in_the_spec(capsys, folder, checkpoint, tmp_path):

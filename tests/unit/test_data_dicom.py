@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +14,17 @@ import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_windowing, pixel_array
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, apply_windowing, pixel_array
 from pydicom.sequence import Sequence
 
-from engine.data import dicom as reader
+from engine.data import dicom_pixels as reader
 from engine.data.base import StoredUnits
-from engine.data.dicom import read_dicom
+from engine.data.dicom import DicomImage, read_dicom
+from engine.data.dicom_pixels import Decoders, decoding
 from engine.data.raster import MAX_DECODED
+from engine.data.windows import looked_at
 from engine.errors import EngineError
 from tests.dicoms import SECRETS, dicom, gradient, recompressed
 
@@ -279,8 +282,15 @@ def test_every_decoder_is_tried_and_the_answer_names_them() -> None:
     shown = read_dicom(bundled("GDCMJ2K_TextGBR.dcm"))  # Pillow fails, GDCM does not
     assert shown.pixels.shape == (3, 400, 400) and shown.pixels.max() > 0.9
     jpeg_2000 = "1.2.840.10008.1.2.4.90"
-    fails(packed_as(jpeg_2000, b"\0" * 100), r"JPEG 2000.*damaged.*pillow and gdcm cannot.*uncompressed or install pyl")
-    fails(bundled("JPGExtended.dcm"), r"Process 2 and 4.*pillow and gdcm cannot.*pylibjpeg-libjpeg")
+    fails(packed_as(jpeg_2000, b"\0" * 100), r"JPEG 2000.*damaged.*pillow and pylibjpeg and gdcm cannot.*uncompressed")
+
+
+def test_a_missing_decoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pydicom.pixels.decoders.base import Decoder
+
+    monkeypatch.setattr(Decoder, "available_plugins", ("gdcm",))
+    monkeypatch.setattr(Decoder, "missing_dependencies", ["pylibjpeg - requires pylibjpeg>=2.0 and pylibjpeg-libjpeg"])
+    fails(bundled("JPGExtended.dcm"), r"Process 2 and 4.*gdcm cannot.*or install pylibjpeg>=2.0 and pylibjpeg-libjpeg")
 
 
 def test_a_decoder_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -292,60 +302,102 @@ def test_a_decoder_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch, tmp_pa
     fails(packed_as("1.2.840.10008.1.2.4.80", b"\0" * 100), "gdcm cannot decode")
 
 
-# ---- the files that pydicom brings along
+# ---- the files that pydicom and pydicom-data bring along
+
+WHEEL = Path(pydicom.__file__).parent / "data" / "test_files"
+DATA = Path(spec.origin or "").parent / "data" if (spec := find_spec("data_store")) else WHEEL / "none"
 
 
 def bundled(name: str) -> bytes:
-    found = get_testdata_file(name, download=False)
-    assert isinstance(found, str)
-    return Path(found).read_bytes()
+    return (WHEEL / name).read_bytes()
 
 
-BUNDLED = sorted(p.name for p in (Path(pydicom.__file__).parent / "data" / "test_files").glob("*.dcm"))
-# Cut off, altered, without a picture's description, or of a kind for which nothing is installed.
-REFUSED = {"JPEG-lossy.dcm", "JPGExtended.dcm", "JPEG2000-embedded-sequence-delimiter.dcm", "MR_truncated.dcm",
-           "badVR.dcm", "meta_missing_tsyntax.dcm", "nested_priv_SQ.dcm", "no_meta.dcm"}
+BUNDLED = [path for folder in (WHEEL, DATA) for path in sorted(folder.rglob("*"))
+           if path.suffix == ".dcm" or (path.is_file() and path.read_bytes()[128:132] == b"DICM")]
+# What pydicom's own description of a frame in an enhanced file leaves in its groups.
+GROUPS = {"PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+          "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction")}
 
 
-@pytest.mark.parametrize("name", BUNDLED)
-def test_what_pydicom_brings_is_shown_as_pydicom_shows_it_or_refused_in_one_line(name: str) -> None:
+@pytest.fixture(scope="module")
+def decoders() -> Iterator[Decoders]:
+    """One process that decompresses for all files."""
+    with decoding() as made:
+        yield made
+
+
+def test_there_are_all_files_of_both_packages() -> None:
+    pytest.importorskip("data_store")
+    assert sum(WHEEL in path.parents for path in BUNDLED) >= 104 and sum(DATA in path.parents for path in BUNDLED) == 68
+
+
+@pytest.mark.parametrize("path", BUNDLED, ids=lambda path: "-".join(path.parts[-2:]))
+def test_a_file_is_read_as_pydicom_reads_it_or_refused_as_by_pydicom(path: Path, decoders: Decoders) -> None:
     pytest.importorskip("gdcm")
-    data, start = bundled(name), time.process_time()
+    data, start = path.read_bytes(), time.process_time()
     source = pydicom.dcmread(io.BytesIO(data), force=True)
-    who = [str(source.get(k) or "-") for k in ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber")]
     try:
-        image = read_dicom(data)
+        image = read_dicom(data, decoders=decoders)
     except EngineError as error:
+        who = [str(source.get(k) or "-") for k in ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber")]
         assert "\n" not in str(error) and not any(len(w) > 2 and w in str(error) for w in who)
-        assert name in REFUSED or "PixelData" not in source
+        with pytest.raises((ValueError, AttributeError, RuntimeError)):
+            pixel_array(source)
         return
-    assert time.process_time() - start < 5 and name not in REFUSED
-    np.testing.assert_allclose(image.pixels, by_pydicom(source, image.frame - 1, image.stored_units), atol=2e-3)
+    assert time.process_time() - start < 5
+    expected = by_pydicom(source, image)
+    np.testing.assert_allclose(image.pixels, expected, atol=1e-5 if is_lossless(source) else 2e-3)
 
 
-def by_pydicom(source: Dataset, index: int, units: StoredUnits | None) -> np.ndarray:
-    """The frame as pydicom alone would show it; without a window, between the ends that `units` name."""
+def is_lossless(source: Dataset) -> bool:
+    """Whether every decoder must give the same."""
+    syntax = source.file_meta.TransferSyntaxUID
+    return not syntax.is_compressed or "Lossless" in syntax.name
+
+
+def by_pydicom(source: Dataset, image: DicomImage) -> np.ndarray:
+    """The frame as pydicom alone would show it; without a window, between the ends that were shown instead."""
     if not source.file_meta.get("TransferSyntaxUID"):
         source.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2"
-    stored = pixel_array(source, index=index)
+    stored = pixel_array(source, index=image.frame - 1)
     if source.PhotometricInterpretation == "PALETTE COLOR":
         coloured = apply_color_lut(stored, source)
         return coloured.transpose(2, 0, 1) / np.iinfo(coloured.dtype).max
     if stored.ndim == 3:
         return stored.transpose(2, 0, 1) / (2**source.BitsStored - 1)
-    values = apply_modality_lut(stored, source).astype(float)
+    ungroup(source, image.frame - 1)
+    values = apply_modality_lut(stored, source)
     if source.get("WindowWidth"):
-        shown = apply_windowing(values, source)
-        signed = source.PixelRepresentation
-        ends = np.array([-(2.0**(source.BitsStored - 1)), 2.0**(source.BitsStored - 1) - 1] if signed
-                        else [0, 2.0**source.BitsStored - 1])
-        low, high = ends * float(source.get("RescaleSlope", 1)) + float(source.get("RescaleIntercept", 0))
+        shown = by_window(values, source)
+    elif source.get("VOILUTSequence"):
+        shown = apply_voi(values, source) / (2**source.VOILUTSequence[0].LUTDescriptor[2] - 1)
     else:
-        assert units is not None
-        shown = values if units.name == "HU" else stored.astype(float)
-        low, high = units.offset, units.offset + units.scale
-    shown = np.clip((shown - low) / (high - low), 0, 1)
-    return 1 - shown if source.PhotometricInterpretation == "MONOCHROME1" and source.get("WindowWidth") else shown
+        assert image.stored.meaning is not None
+        low, high = looked_at(image.stored.meaning, stored).by.ends  # type: ignore[union-attr]
+        shown = np.clip((values - low) / (high - low), 0, 1)
+    return 1 - shown if source.PhotometricInterpretation == "MONOCHROME1" else shown
+
+
+def ungroup(source: Dataset, index: int) -> None:
+    """What the groups of an enhanced file say of a frame, said of the whole."""
+    per_frame = source.get("PerFrameFunctionalGroupsSequence", [])[index:index + 1]
+    for groups in (*per_frame, *source.get("SharedFunctionalGroupsSequence", [])):
+        for name, keywords in GROUPS.items():
+            for keyword in keywords:
+                if name in groups and keyword in groups[name].value[0] and keyword not in source:
+                    setattr(source, keyword, groups[name].value[0][keyword].value)
+
+
+def by_window(values: np.ndarray, source: Dataset) -> np.ndarray:
+    """apply_windowing between 0 and 1."""
+    if table := source.get("ModalityLUTSequence"):
+        ends = np.array([0, 2.0 ** table[0].LUTDescriptor[2] - 1])
+    else:
+        bits = source.BitsStored
+        ends = np.array([-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1] if source.PixelRepresentation
+                        else [0, 2.0**bits - 1])
+        ends = ends * float(source.get("RescaleSlope", 1)) + float(source.get("RescaleIntercept", 0))
+    return (apply_windowing(values, source) - ends[0]) / (ends[1] - ends[0])
 
 
 def test_a_zero_or_broken_window_is_ignored() -> None:

@@ -13,13 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydicom.dataset import Dataset
 
 from engine import digest
+from engine.data import dicom as dicom_reader
 from engine.data import raster, upload
-from engine.data.dicom import read_dicom
+from engine.data.dicom import read_dicom, scan_in
+from engine.data.dicom_pixels import Decoders
 from engine.data.files import read_picture
 from engine.data.masks import read_mask
-from engine.data.upload import load_upload, read_upload, save_upload
+from engine.data.scan import Frame
+from engine.data.upload import load_upload, read_upload, save_upload, take_upload
 from engine.errors import EngineError
 from tests.dicoms import SECRETS, dicom, gradient
 from tests.pictures import black_png, huge_png, saved
@@ -153,6 +157,66 @@ def test_what_is_kept_comes_back_bit_for_bit(file: bytes, own_home: Path) -> Non
     assert not any(secret.encode() in kept[0].read_bytes() for secret in SECRETS)
     if os.name == "posix":
         assert stat.S_IMODE((own_home / "uploads").stat().st_mode) == 0o700
+
+
+def test_pixels_that_are_no_squares_are_told_and_made_square() -> None:
+    square = read_upload(dicom(gradient(8, (120, 240)), PixelSpacing=[2, 1]))
+    assert square.aspect == 2 and square.upright.shape == (1, 240, 240) and not square.notes
+    flat = read_upload(dicom(gradient(8, (240, 240)), PixelAspectRatio=[1, 2]))
+    assert flat.aspect == 0.5 and flat.upright.shape == (1, 120, 240)
+    assert "of pixels 0.5 times higher than wide, and is stretched to a square" in flat.notes[0]
+    odd = read_upload(dicom(gradient(8, (240, 240)), PixelAspectRatio=[1, 10_000]))
+    assert odd.aspect == 1 and odd.upright.shape == (1, 240, 240)
+
+
+def test_all_frames_are_kept_as_far_as_there_is_room(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = np.stack([np.full((10, 10), 10 * i, np.uint8) for i in range(20)])
+    scan = scan_in(dicom(frames))
+    assert [scan.frame(number).stored.max() for number in (1, 20, 0)] == [0, 190, 90]
+    monkeypatch.setattr(dicom_reader, "MAX_DECODED", 1000)
+    scan = scan_in(dicom(frames))
+    assert len(scan) == 10 and scan.frame(10).stored.max() == 190 and "of its 20 frames 10 are kept" in scan.notes[0]
+
+
+def test_a_file_that_says_it_has_millions_of_frames_takes_a_moment_only() -> None:
+    start = time.process_time()
+    with pytest.raises(EngineError, match="damaged"):
+        scan_in(dicom(np.zeros((2, 1, 1), np.uint8), NumberOfFrames=2**31 - 1))
+    assert time.process_time() - start < 5
+
+
+def test_a_kept_dicom_says_how_it_is_shown_as_one_that_is_read_does(own_home: Path) -> None:
+    file = dicom(gradient(12), bits=12)
+    kept = load_upload(take_upload([(file, ".dcm")]))
+    assert kept.notes == read_upload(file).notes and "no window" in kept.notes[0]
+    assert np.array_equal(kept.levels, read_upload(file).levels)
+    wide = dicom(gradient(12).astype(np.uint32) * 2**20, bits=32)
+    assert load_upload(take_upload([(wide, ".dcm")])).stored is None
+
+
+@pytest.mark.parametrize("elements", [{"BitsStored": 0}, {"BitsStored": 60_000}, {"RescaleSlope": 1e300}])
+def test_odd_numbers_in_a_dicom_are_one_line_when_it_is_read_or_do_no_harm(elements: dict[str, float], own_home: Path
+                                                                           ) -> None:
+    try:
+        assert np.isfinite(load_upload(take_upload([(dicom(gradient(12), **elements), ".dcm")])).image).all()
+    except EngineError as error:
+        assert "damaged" in str(error)
+
+
+def test_a_broken_frame_is_left_out_and_tables_have_their_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, file = dicom_reader.frame_of, dicom(np.stack([gradient(8)] * 3))
+
+    def odd(source: Dataset, index: int, decoders: Decoders) -> Frame:
+        if index == 1:
+            raise ValueError("Doe")
+        return read(source, index, decoders)
+
+    monkeypatch.setattr(dicom_reader, "frame_of", odd)
+    scan = scan_in(file)
+    assert len(scan) == 2 and "1 of its frames cannot be read" in scan.notes[0]
+    monkeypatch.setattr(Frame, "room", 2**29)
+    with pytest.raises(EngineError, match="too much room"):
+        scan_in(file)
 
 
 def test_digests_tell_pixels_and_units_apart() -> None:

@@ -22,6 +22,7 @@ from pages.epsilons import figures, parts, samples
 from pages.exploring import against_eps
 from pages.ui.controls import LINF
 from tests import nets
+from tests.made import made
 from tests.tiny import Slope, grey, small_net, some_images
 from tests.unit.test_curve import rows, worst
 
@@ -214,3 +215,13 @@ def test_the_pictures_behind_a_point_are_those_that_were_counted(readings: tuple
         change = images[cell.place] - cell.unit.seen.image(cell.source.index)
         assert np.abs(change).max() == one.runs[-1].linf[cell.row], "another picture than was counted"
         assert cell.unit.seen.item_name(cell.source.index) == curves.sweep.images[cell.row]
+
+
+def test_pictures_are_made_again_with_the_further_images_of_the_whole_sweep() -> None:
+    """Where there is no training split, they are those of the split that nobody attacks: not even in another batch."""
+    spec = make_spec("usmm", eps=2 / 255, batch=2)
+    sweep = sweep_of("phantom-cxr", "train", (0, 1, 2, 5), ["phantom-cxr/resnet18"], [spec])
+    run = made([0, 1, 2, 2], [0, 1, 2, 2], [1, 2, 0, 0], spec=spec)
+    for row in range(4):
+        cell = parts._cell(sweep, sweep.models[0], run, row, halved=False)
+        assert cell.unit == sweep.plan()[0][row // 2] and not {0, 1, 2, 5} & set(cell.unit.further)

@@ -11,7 +11,7 @@ from engine import digest
 from engine.attacks import ATTACKS
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import phantom
-from engine.data.upload import read_upload, save_upload
+from engine.data.upload import read_upload, save_upload, take_upload
 from engine.errors import Cancelled, EngineError
 from engine.experiments import attacking, sources, units
 from engine.experiments.onepicture import explore
@@ -24,6 +24,7 @@ from engine.work.store import Payload
 from engine.zoo import registry
 from engine.zoo.classifier import Classifier
 from tests import nets
+from tests.dicoms import dicom, gradient
 from tests.pictures import saved
 from tests.tiny import small_net
 from tests.working import perform
@@ -148,6 +149,35 @@ def test_cancel_is_heard() -> None:
     progress._cancel.set()
     with pytest.raises(Cancelled):
         perform(explore_task(SICK, MODEL, pgd(), "cpu"), progress)
+
+
+def test_a_dicom_is_judged_in_the_values_of_its_file_too(network: Classifier, perturbscope_home) -> None:
+    import torch
+
+    levels = gradient(12, (260, 250)) // 2
+    name = take_upload([(dicom(levels, bits=12, Modality="CT", RescaleSlope=2, RescaleIntercept=-1024,
+                               WindowCenter=1024, WindowWidth=4097), ".dcm")])
+    source = Source("phantom-cxr", "test", upload=name)
+    explored, stored = Explored.of(run(source)), picture(source).stored
+    assert stored is not None and explored.in_file is not None
+    written = stored.written(explored.adversarial)
+    with torch.no_grad():
+        said = network(torch.from_numpy(np.stack([stored.rounded(explored.adversarial), stored.seen(written)])))
+    expected = said.softmax(1).numpy()
+    np.testing.assert_allclose([explored.in_file.rounded, explored.in_file.written], expected, atol=1e-5)
+    assert (explored.in_file.unit, explored.in_file.step) == ("HU", 2.0)
+    assert explored.in_file.largest == 2 * np.abs(written.astype(int) - levels).max()
+    assert Explored.of(run(SICK)).in_file is None
+
+
+def test_every_window_is_a_picture_of_its_own(perturbscope_home) -> None:
+    name = take_upload([(dicom(np.stack([gradient(12)] * 2), bits=12, WindowCenter=1500, WindowWidth=3000), ".dcm")])
+    sources = [Source("phantom-cxr", "test", upload=name, frame=frame, window=window)
+               for frame, window in ((0, ""), (0, "full"), (0, "1000/500"), (2, "1000/500"))]
+    keys = [explore_task(source, MODEL, pgd(), "cpu").key for source in sources]
+    assert len(set(keys)) == 3 and keys[2] == keys[3]  # both frames show the same
+    unit = explore_task(sources[3], MODEL, pgd(), "cpu").spec
+    assert unit.source == sources[3] and units.unchanged(unit) == unit
 
 
 def test_an_upload_is_led_away_from_what_the_model_says(perturbscope_home) -> None:

@@ -24,8 +24,8 @@ def imported() -> set[str]:
 
 # Imported where it is asked for, and told where it is not there; in a list of its own.
 OPTIONAL = {"ray"}
-# Not imported by name: pydicom finds it and decodes with it.
-PLUGINS = {"python-gdcm"}
+# Not imported by name: pydicom finds them and decodes with them.
+PLUGINS = {"python-gdcm", "pylibjpeg", "pylibjpeg-openjpeg", "pyjpegls"}
 
 
 def required() -> dict[str, str]:

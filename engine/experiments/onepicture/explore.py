@@ -15,9 +15,19 @@ from engine.attacks.result import FRAMES, MILESTONES
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.data.base import SIZE
 from engine.data.classmap import class_map_of
+from engine.data.stored import Stored
 from engine.device import load_libraries
 from engine.experiments.onepicture import pace
-from engine.experiments.onepicture.explored import Explained, Explored, Probabilities, Ran, Size, Steps, Way
+from engine.experiments.onepicture.explored import (
+    Explained,
+    Explored,
+    InFile,
+    Probabilities,
+    Ran,
+    Size,
+    Steps,
+    Way,
+)
 from engine.experiments.sources import Source, picture
 from engine.experiments.units import Unit, attacked, images_payload, images_task, payload_of, rows_task, unit_of
 from engine.work.kinds import Bench, Task, kind
@@ -26,6 +36,7 @@ from engine.work.store import Payload
 
 if TYPE_CHECKING:
     from engine.attacks.result import AttackResult
+    from engine.zoo.classifier import Classifier
 
 JPEG_QUALITY = 90
 MOST_SNAPSHOTS = 20
@@ -90,7 +101,21 @@ def _explore(unit: Unit, bench: Bench) -> Payload:
         adversarial_8bit=result.adversarial_8bit[0],
         snapshots=_snapshots(result),
         film=_film(result),
+        in_file=None if chosen.stored is None else _in_file(classifier, chosen.stored, adversarial),
     ).payload()
+
+
+def _in_file(classifier: Classifier, stored: Stored, adversarial: np.ndarray) -> InFile:
+    """What the model says of the adversarial picture in the values of the file that the clean one comes from."""
+    import torch
+
+    pixels = stored.written(adversarial)
+    both = torch.from_numpy(np.stack([stored.rounded(adversarial), stored.seen(pixels)]))
+    with torch.no_grad():
+        logits = classifier(both.to(classifier.device)).cpu().numpy()
+    rounded, written = (tuple(each.tolist()) for each in softmax(logits, axis=1))
+    grid, moved = stored.grid, np.abs(pixels.astype(np.int64) - stored.pixels).max()
+    return InFile(rounded, written, grid.unit, grid.step, grid.finer, float(moved * grid.step), *stored.pixels.shape)
 
 
 def _learn_pace(model: str, device: str, result: AttackResult) -> None:

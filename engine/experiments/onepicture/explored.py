@@ -112,6 +112,22 @@ class Probabilities:
 
 
 @dataclass(frozen=True)
+class InFile:
+    """What the model says where the picture is in the values of its file: `rounded` to their steps, and `written` into
+    the file's own `rows` and `columns`, read again. A step is a `step` in `unit`, and `finer` times finer than one of 8
+    bits; `largest` is the largest change of a value that was written, in `unit`."""
+
+    rounded: tuple[float, ...]
+    written: tuple[float, ...]
+    unit: str
+    step: float
+    finer: float
+    largest: float
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
 class Size:
     """PerturbationSize as JSON can say it: the PSNR of equal images is infinite, here None."""
 
@@ -155,7 +171,8 @@ class Way:
 class Explored(Result):
     """An attack on one picture. `map` has the model's name for each of the data set's classes; `label` is the true
     class, or what the model said first where that is not known; `learned` what the attack learned from other pictures
-    and `curves` the losses it learned by; `layers` those at which a heatmap can be computed.
+    and `curves` the losses it learned by; `layers` those at which a heatmap can be computed; `in_file` is of pictures
+    whose file's values are known.
 
     Images are float32 [C, H, W] in [0,1]: `snapshots` [S, C, H, W] those of `steps.shown`, `film` [M, C, H, W] those of
     `walk.milestones`.
@@ -182,10 +199,13 @@ class Explored(Result):
     adversarial_8bit: Image
     snapshots: Images
     film: Images
+    in_file: InFile | None = None
 
     def __post_init__(self) -> None:
         said = self.probabilities
-        each = (said.clean, said.adversarial, said.png8, said.jpeg90, *self.steps.probabilities)
+        each = [said.clean, said.adversarial, said.png8, said.jpeg90, *self.steps.probabilities]
+        if self.in_file is not None:
+            each += [self.in_file.rounded, self.in_file.written]
         _must({len(values) for values in each} == {len(self.run.classes)}, "the probabilities and the classes")
         _must(0 <= self.label < len(self.run.classes), "the label and the classes")
         _must(len(self.layers) > 0, "the network and its layers")

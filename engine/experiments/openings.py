@@ -1,0 +1,101 @@
+"""What each page shows before anybody has chosen anything: small sweeps on a phantom.
+
+Declared once: pages begin their controls with it, and their results come with the program as examples, which
+`python -m engine examples` renews. Does not import torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from engine.attacks import ATTACKS
+from engine.attacks.norms import NORMS
+from engine.attacks.spec import AttackSpec, make_spec
+from engine.data import find
+from engine.experiments.epsilon.eyes import eyes_task
+from engine.experiments.epsilon.ladder import INDEPENDENT, WORST, curves_of, curves_task
+from engine.experiments.queries.walks import payload_of_walks, query_curve_task, walking, walks_of
+from engine.experiments.selection import Selection
+from engine.experiments.sources import opened
+from engine.experiments.sweeps import Sweep, evaluation_task, sweep_of
+from engine.experiments.transfers.alignment import alignment_task
+from engine.experiments.transfers.transfer import transfer_of, transfer_task
+from engine.work.kinds import Task
+from engine.work.store import Payload
+
+DATASET = "phantom-cxr"
+MODELS = ("phantom-cxr/resnet18", "phantom-cxr/densenet121")
+DEVICE = "cpu"  # that every machine has; where there is a better one, pages compute on that
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What the controls of a page about whole data sets say at first: so many `images` of the split and `models`, the
+    attacks, and their `budgets` as people read them (n/255)."""
+
+    images: int = 48
+    attacks: tuple[str, ...] = ("fgsm", "pgd")
+    budgets: tuple[float, ...] = (1, 2)
+    models: int = 1
+
+    def specs(self) -> tuple[AttackSpec, ...]:
+        budgets = [shown / NORMS["linf"].factor for shown in self.budgets]
+        return tuple(make_spec(name, eps=eps, norm="linf") for name in self.attacks
+                     for eps in (budgets if ATTACKS[name].info.bounded else (None,)))
+
+    def sweep(self) -> Sweep:
+        data = opened(DATASET, find(DATASET).info.default_split)
+        return sweep_of(DATASET, data.split, Selection(self.images).of(data), MODELS[:self.models], self.specs())
+
+
+EVALUATE = Opening(images=12)
+EPSILON = Opening(images=12, budgets=(0, 0.5, 1, 2, 4, 8))
+READINGS = (INDEPENDENT, WORST)
+TRANSFER = Opening(images=12, attacks=("fgsm",), budgets=(4,), models=2)
+# One attacker that sees probabilities and one that sees the diagnosis alone.
+BLACKBOX = Opening(images=4, attacks=("square", "hopskipjump"), budgets=(8,))
+QUERIES = (20, 40, 80)
+# Explore's sample of the split: at the budget that its slider begins with, and at others for the curve.
+EXPLORE = Opening(attacks=("pgd",), budgets=(2,))
+CURVE = (0.25, 0.5, 1, 2, 4, 8, 16)
+
+
+def _explore() -> tuple[Task, ...]:
+    curve = Opening(EXPLORE.images, EXPLORE.attacks, CURVE).sweep()
+    return evaluation_task(EXPLORE.sweep(), DEVICE), curves_task(curves_of(curve, (WORST,)), DEVICE)
+
+
+def _evaluate() -> tuple[Task, ...]:
+    return (evaluation_task(EVALUATE.sweep(), DEVICE),)
+
+
+def _epsilon() -> tuple[Task, ...]:
+    sweep = EPSILON.sweep()
+    return (curves_task(curves_of(sweep, READINGS, pictures=True), DEVICE),
+            eyes_task(sweep.dataset, sweep.split, sweep.indices))
+
+
+def _transfer() -> tuple[Task, ...]:
+    sweep = TRANSFER.sweep()
+    asked = transfer_of(sweep.dataset, sweep.split, sweep.indices, sweep.models, sweep.models, sweep.attacks)
+    return (transfer_task(asked, DEVICE),
+            alignment_task(asked.dataset, asked.split, asked.indices, asked.models, asked.names, DEVICE))
+
+
+def _blackbox() -> tuple[Task, ...]:
+    sweep = BLACKBOX.sweep()
+    walks = [walking(spec, QUERIES[-1]) for spec in sweep.attacks]
+    return (query_curve_task(sweep_of(sweep.dataset, sweep.split, sweep.indices, sweep.models, walks), DEVICE),)
+
+
+def lightened(task: Task, payload: Payload) -> Payload:
+    """What is given away of a result: of films, which weigh a hundred times what all else does, each run's first."""
+    if task.kind != "query-curve":
+        return payload
+    return payload_of_walks([replace(walks, films=walks.films[:1]) for walks in walks_of(payload)])
+
+
+# By page: what is computed for its opening, that which it is about first.
+OPENINGS: dict[str, Callable[[], tuple[Task, ...]]] = {
+    "explore": _explore, "evaluate": _evaluate, "epsilon": _epsilon, "transfer": _transfer, "blackbox": _blackbox}
