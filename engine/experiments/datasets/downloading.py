@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from engine.data import find
-from engine.data.download import download
 from engine.errors import EngineError
 from engine.work.kinds import Bench, Task, kind
 from engine.work.store import Payload
@@ -26,5 +25,7 @@ def downloading_task(name: str) -> Task:
 
 @kind("download", Downloading, keep=False, lane="network")
 def _download(asked: Downloading, bench: Bench) -> Payload:
+    from engine.data.download import download  # requests: machines that only compute lack it
+
     place = download(find(asked.dataset), bench.progress)
     return Payload({"place": str(place)}, {})
