@@ -30,6 +30,11 @@ def _unkept(spec: Named, bench: Bench) -> Payload:
     return _work(spec, bench)  # type: ignore[return-value]
 
 
+@kind("test lane", Named, keep=False, lane="aside")
+def _aside(spec: Named, bench: Bench) -> Payload:
+    return _work(spec, bench)  # type: ignore[return-value]
+
+
 @kind("test patient", Named)
 def _patient(spec: Named, bench: Bench) -> Generator[None, None, Payload]:
     return (yield from _functions[spec.name](bench.progress))

@@ -1,4 +1,4 @@
-"""python -m engine data: what is wrong with a data set."""
+"""python -m engine data: what is wrong with a data set, and data sets downloaded."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from engine.cli.parser import Commands
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("data", help="look a data set over: damage, gaps, leaks between its splits")
+    parser = commands.add_parser("data", help="look a data set over: damage, gaps, leaks; or download one")
     actions = parser.add_subparsers(dest="action", required=True)
     check = actions.add_parser("check", help="read every picture once and compare the splits")
     check.add_argument("dataset", help="a registered name, folder:PATH, or manifest:PATH")
     check.add_argument("--json", action="store_true")
     check.set_defaults(run=_check)
+    download = actions.add_parser("download", help="get a data set where its licence allows that")
+    download.add_argument("dataset", help="a registered name, such as pathmnist or pathmnist@64")
+    download.set_defaults(run=_download)
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -32,3 +35,13 @@ def _check(arguments: argparse.Namespace) -> None:
         print(printable(f"WARNING: {line}"))
     if not found.warnings:
         print("nothing is wrong with it that can be seen")
+
+
+def _download(arguments: argparse.Namespace) -> None:
+    from engine.data import find
+    from engine.data.download import download, folder
+
+    entry = find(arguments.dataset)
+    place = download(entry, shown_progress())
+    print(printable(f"{entry.info.name} is in {place} ({entry.info.terms}; cite {entry.info.source})"))
+    print(printable(f"data sets are looked for in {folder()}"))

@@ -4,11 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from engine import digest
+from engine.data.remote import Remote
 from engine.errors import EngineError, UnknownName
 from engine.registry import Registry
 
@@ -20,7 +22,8 @@ class DatasetInfo:
     """A data set's facts, shown wherever it is offered. `splits` maps a split's name to one plain sentence.
 
     `source` is what to cite, `terms` the licence, `obtain` how to get it, `layouts` the folders and files by which it
-    is recognised below PERTURBSCOPE_DATA, `grouping` what is never parted by a split.
+    is recognised below PERTURBSCOPE_DATA, `grouping` what is never parted by a split, `remote` where it can be
+    downloaded from, if its licence allows that and its checksum is known.
     """
 
     name: str
@@ -36,6 +39,7 @@ class DatasetInfo:
     obtain: str = ""
     layouts: tuple[str, ...] = ()
     grouping: str = ""
+    remote: Remote | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,39 @@ class StoredUnits:
     scale: float
 
 
+@dataclass(frozen=True)
+class Stored:
+    """How a picture is stored: its pixels, channels, bits a channel, and the file's format ("": in no file of its own).
+    """
+
+    width: int
+    height: int
+    channels: int
+    bits: int
+    form: str = ""
+
+    @property
+    def depth(self) -> str:
+        """All but the size, for people."""
+        colour = "colour" if self.channels > 1 else "grey"
+        return f"{colour}, {self.bits} bits{f', {self.form}' if self.form else ''}"
+
+    @property
+    def size(self) -> str:
+        """The size, for people."""
+        return f"{self.width:,} x {self.height:,}"
+
+
+@dataclass(frozen=True)
+class Header:
+    """How a picture is stored, what else the head of its file says, and how many of that file's entries are not shown,
+    as they may be about a person."""
+
+    stored: Stored
+    facts: tuple[tuple[str, str], ...] = ()
+    hidden: int = 0
+
+
 class Dataset(ABC):
     """One split of a data set. `labels` is int64 [N]; images are float32 [C, 224, 224] in [0,1], C 1 (grey) or 3.
 
@@ -72,6 +109,7 @@ class Dataset(ABC):
     """
 
     gaps = Gaps()
+    bits = 8  # of a channel, where pictures lie in no files of their own
 
     def __init__(self, info: DatasetInfo, split: str, labels: np.ndarray) -> None:
         self.info = info
@@ -97,6 +135,24 @@ class Dataset(ABC):
         """Whom image `index` shows, or None where nobody knows: to be compared, never to be shown."""
         return None
 
+    def stored(self, index: int) -> Stored:
+        """How image `index` is stored; raises EngineError."""
+        channels, height, width = self.image(index).shape
+        return Stored(width, height, channels, self.bits)
+
+    def header(self, index: int) -> Header:
+        """What the head of image `index`'s file says, without what may name a person; raises EngineError."""
+        return Header(self.stored(index))
+
+    def leave_out(self, index: int, reason: str) -> None:
+        """Image `index` cannot be read: where it has a file of its own, it is left out when the data set is opened
+        again, unless that is only gone or locked."""
+        return
+
+    def files(self) -> Sequence[Path]:
+        """The files that the images are in."""
+        return ()
+
     def stored_units(self, index: int) -> StoredUnits | None:
         """What the image's intensities mean in the units that it is stored in, or None where nobody knows."""
         return None
@@ -121,9 +177,23 @@ class Dataset(ABC):
         """Several images as float32 [N, C, 224, 224] in [0,1]."""
         return np.stack([self.image(self.checked(i)) for i in indices])
 
+    def thumbnail(self, index: int, side: int) -> np.ndarray:
+        """A small picture: uint8 [side, side], or [side, side, 3] in colour; raises EngineError."""
+        return small(self.image(index), side)
+
     def thumbnails(self, indices: Sequence[int], side: int = 96) -> np.ndarray:
-        """Small pictures for a grid: uint8 [N, side, side], or [N, side, side, 3] in colour."""
-        return np.stack([small(image, side) for image in self.images(indices)])
+        """Small pictures for a grid: uint8 [N, side, side], or [N, side, side, 3] in colour. In the place of one that
+        cannot be read stands a cross."""
+        found = [self._thumbnail(self.checked(index), side) for index in indices]
+        if any(picture.ndim == 3 for picture in found):
+            found = [picture if picture.ndim == 3 else picture[..., None].repeat(3, axis=2) for picture in found]
+        return np.stack(found)
+
+    def _thumbnail(self, index: int, side: int) -> np.ndarray:
+        try:
+            return self.thumbnail(index, side)
+        except EngineError:  # whoever opens the picture itself is told why
+            return crossed(side)
 
     def checked(self, index: int) -> int:
         """`index` if the split has it; raises EngineError."""
@@ -147,6 +217,12 @@ class Dataset(ABC):
         """Identifies these very images and their classes, in this order."""
         return digest.of_spec({"origins": [self.origin(i) for i in indices],
                                "labels": [int(self.labels[i]) for i in indices]})
+
+
+def crossed(side: int) -> np.ndarray:
+    """A thumbnail [side, side] of what cannot be shown."""
+    lines = np.eye(side, dtype=bool)
+    return np.where(lines | lines[::-1], 150, 40).astype(np.uint8)
 
 
 def small(image: np.ndarray, side: int) -> np.ndarray:

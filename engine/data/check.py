@@ -1,31 +1,32 @@
 """What is wrong with a data set: damaged files, labels and files without each other, empty classes, and leaks, which
 are patients or nearly identical pictures in two parts of one split."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
 
-from engine.data import find as find_dataset
 from engine.data import likeness, load
-from engine.data.base import Damaged, Dataset
-from engine.data.files import FileDataset
+from engine.data.base import Damaged, Dataset, Gaps, Stored
+from engine.data.overview import (
+    Part,
+    Sizes,
+    empty_classes,
+    gap_lines,
+    gaps_of,
+    opened_splits,
+    part_of,
+    several,
+    sizes_of,
+)
 from engine.data.splits import PARTS
 from engine.errors import EngineError
 from engine.progress import Progress
 
 EXAMPLES = 10
-
-
-@dataclass(frozen=True)
-class Part:
-    """One split: how many images each class has, and how many patients there are (None: nobody knows)."""
-
-    split: str
-    images: int
-    classes: Mapping[str, int]
-    patients: int | None
+TOGETHER = 16  # pictures that are read before something else may have its turn
 
 
 @dataclass(frozen=True)
@@ -54,58 +55,51 @@ class Checked:
     without_file: int
     without_label: int
     leaks: tuple[Leak, ...]
+    sizes: Sizes | None
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Each trouble in a line."""
-        return (
-            *([f"{_several(len(self.damaged), 'damaged file', 'damaged files')}, such as {self.damaged[0].name}: "
-               f"{self.damaged[0].reason}"]
-              if self.damaged else []),
-            *([f"{_several(self.without_file, 'label', 'labels')} without a file"] if self.without_file else []),
-            *([f"{_several(self.without_label, 'file', 'files')} without a label"] if self.without_label else []),
-            *(f"{part.split} has no image of the class {name}" for part in self.parts
-              for name, count in part.classes.items() if not count),
-            *(_told(leak) for leak in self.leaks if not leak.dry),
-        )
+        return (*gap_lines(Gaps(self.damaged, self.without_file, self.without_label)), *empty_classes(self.parts),
+                *(_told(leak) for leak in self.leaks if not leak.dry))
 
 
 def _told(leak: Leak) -> str:
-    shared = [_several(leak.patients, "patient or case", "patients or cases")] if leak.patients else []
+    shared = [several(leak.patients, "patient or case", "patients or cases")] if leak.patients else []
     if leak.near_identical:
-        alike = _several(leak.near_identical, "pair", "pairs")
+        alike = several(leak.near_identical, "pair", "pairs")
         shared.append(f"{alike} of nearly identical pictures, such as {leak.pairs[0][0]} and {leak.pairs[0][1]}")
     return f"{' and '.join(leak.splits)} share {', and '.join(shared)}"
-
-
-def _several(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"
 
 
 def check(name: str, progress: Progress | None = None) -> Checked:
     """Read every picture of a data set once, and compare its splits; those that cannot be read are left out from then
     on. Raises EngineError and Cancelled."""
-    progress = progress or Progress()
-    datasets = {split: data for split in find_dataset(name).info.splits if (data := _opened(name, split)) is not None}
-    if not datasets:
+    steps = checking(name, progress or Progress())
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Checked = end.value
+            return found
+
+
+def checking(name: str, progress: Progress) -> Generator[None, None, Checked]:
+    """The same, with a yield now and then, where something else may have its turn."""
+    splits, _ = opened_splits(name)
+    if not splits:
         load(name)  # which says why it cannot be opened
-    hashes, unread = _hashes(list(datasets.values()), progress)
-    gaps = [data.gaps for data in datasets.values()]
-    found = dict.fromkeys([*(damaged for gap in gaps for damaged in gap.damaged), *unread])
-    leaks = [_leak(datasets[one], datasets[other], hashes) for one, other in _beside(list(datasets))]
-    return Checked(name, tuple(map(_part, datasets.values())), tuple(found), max(gap.without_file for gap in gaps),
-                   max(gap.without_label for gap in gaps), tuple(leaks))
-
-
-def _opened(name: str, split: str) -> Dataset | None:
-    """The split, or None where a small data set has no picture in it."""
-    entry = find_dataset(name)
-    if (reason := entry.missing()) is not None:
-        raise EngineError(reason)
-    try:
-        return entry.load(split)
-    except EngineError:
-        return None
+    read = yield from _read(splits, progress)
+    datasets = {data.split: data for data in splits}
+    gaps = gaps_of(splits)
+    found = dict.fromkeys([*gaps.damaged, *read.unread])
+    leaks = []
+    for one, other in _beside(list(datasets)):
+        progress.report(1.0, f"comparing {one} and {other}")
+        leaks.append(_leak(datasets[one], datasets[other], read.hashes))
+        yield
+    return Checked(name, tuple(map(part_of, splits)), tuple(found), gaps.without_file, gaps.without_label,
+                   tuple(leaks), sizes_of(read.stored))
 
 
 def _beside(splits: Sequence[str]) -> list[tuple[str, str]]:
@@ -115,32 +109,39 @@ def _beside(splits: Sequence[str]) -> list[tuple[str, str]]:
             and {one.rpartition("-")[2], other.rpartition("-")[2]} <= set(PARTS)]
 
 
-def _hashes(datasets: Sequence[Dataset], progress: Progress) -> tuple[dict[str, np.ndarray], list[Damaged]]:
-    """What every picture looks like, by its name, and which cannot be read."""
-    seen: dict[str, np.ndarray] = {}
-    unread: dict[str, Damaged] = {}
+@dataclass
+class _Read:
+    """What every picture looks like, by its name, which cannot be read, and how those that can are stored."""
+
+    hashes: dict[str, np.ndarray] = field(default_factory=dict)
+    unread: list[Damaged] = field(default_factory=list)
+    stored: Counter[Stored] = field(default_factory=Counter)
+
+    def look(self, dataset: Dataset, index: int) -> None:
+        name = dataset.item_name(index)
+        try:
+            self.hashes[name] = likeness.seen(dataset.image(index))
+            self.stored[dataset.stored(index)] += 1
+        except EngineError as error:
+            self.unread.append(Damaged(name, str(error)))
+            dataset.leave_out(index, str(error))
+
+
+def _read(datasets: Sequence[Dataset], progress: Progress) -> Generator[None, None, _Read]:
+    """A look at every picture, once where several splits have it."""
+    read, looked_at = _Read(), set()
     total, done = sum(map(len, datasets)), 0
     for dataset in datasets:
         for index in range(len(dataset)):
             progress.report(done / total, f"reading {dataset.info.name}")
             done += 1
-            name = dataset.item_name(index)
-            if name in seen or name in unread:
+            if (name := dataset.item_name(index)) in looked_at:
                 continue
-            try:
-                seen[name] = likeness.seen(dataset.image(index))
-            except EngineError as error:
-                unread[name] = Damaged(name, str(error))
-                if isinstance(dataset, FileDataset):
-                    dataset.leave_out(index, str(error))
-    return seen, list(unread.values())
-
-
-def _part(dataset: Dataset) -> Part:
-    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
-    patients = {dataset.patient(i) for i in range(len(dataset))} - {None}
-    return Part(dataset.split, len(dataset), dict(zip(dataset.classes, counts.tolist(), strict=True)),
-                len(patients) or None)
+            looked_at.add(name)
+            read.look(dataset, index)
+            if not len(looked_at) % TOGETHER:
+                yield
+    return read
 
 
 def _leak(one: Dataset, other: Dataset, hashes: Mapping[str, np.ndarray]) -> Leak:

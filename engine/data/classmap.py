@@ -3,17 +3,20 @@
 import csv
 import io
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from pathlib import Path
 
 import numpy as np
 
-from engine.data.base import Dataset, StoredUnits
+from engine.data.base import Dataset, DatasetInfo, Header, Stored, StoredUnits
 from engine.errors import EngineError, UnknownName
 
 ALIKE = 0.5  # how alike two names must be, from 0 to 1, to be offered as a pair
 OPEN = "?"
+MANY, FEW = 200, 8  # classes that are no longer compared and named one by one, and how many of them are named
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,10 @@ def fits(data: Sequence[str], model: Sequence[str]) -> bool:
 
 
 def likeness(data: Sequence[str], model: Sequence[str]) -> float:
-    """How alike the two are by name, from 0 to 1: the mean over the data set's classes, each paired with another."""
+    """How alike the two are by name, from 0 to 1: the mean over the data set's classes, each paired with another; of
+    very many the share that is called the same."""
+    if len(data) > MANY:
+        return len({*map(_loose, data)} & {*map(_loose, model)}) / len(data)
     return float(sum(alike for *_, alike in _pairs(data, model)) / len(data))
 
 
@@ -107,16 +113,19 @@ def _found(name: str, names: Sequence[str]) -> int | None:
 
 
 def _places(data: Sequence[str], model: Sequence[str], renamed: Mapping[str, str]) -> list[int | None]:
-    named = [name for name in data if name not in renamed]
+    named = Counter(_loose(name) for name in data if name not in renamed)
     return [list(model).index(renamed[name]) if name in renamed else
             # Two of the data set's names that are alike: neither is taken for the other's class.
-            _found(name, model) if name in model or [_loose(n) for n in named].count(_loose(name)) == 1 else None
+            _found(name, model) if name in model or named[_loose(name)] == 1 else None
             for name in data]
 
 
 def _unknown(data: Sequence[str], model: Sequence[str], title: str, renamed: Mapping[str, str],
              places: Sequence[int | None]) -> str:
     missing = [name for name, place in zip(data, places, strict=True) if place is None]
+    if len(missing) > MANY:
+        return (f"{title} tells apart {len(model):,} classes, and no class of it is called {', '.join(missing[:FEW])} "
+                f"or as {len(missing) - FEW:,} more of these images are; choose another model")
     offered = _offered(missing, [name for i, name in enumerate(model) if i not in places])
     written = io.StringIO()
     csv.writer(written, lineterminator="").writerow(f"{a}={b}" for a, b in {**renamed, **offered}.items())
@@ -124,6 +133,16 @@ def _unknown(data: Sequence[str], model: Sequence[str], title: str, renamed: Map
     return (f"{title} tells apart {', '.join(model)}, and no class of it is called {', '.join(missing)} as these "
             f"images are; choose another model, or say on the command line which is which ({then}): "
             f"--map {shlex.quote(written.getvalue())}")
+
+
+def guesses(data: Sequence[str], model: Sequence[str]) -> dict[str, str]:
+    """What the model most likely calls each of the data set's classes: the same name, or else the most alike of those
+    that are free, each once; those of which there is no telling are left out."""
+    places = _places(data, model, {})
+    known = {name: model[place] for name, place in zip(data, places, strict=True) if place is not None}
+    offered = _offered([name for name in data if name not in known],
+                       [name for i, name in enumerate(model) if i not in places])
+    return known | {name: guess for name, guess in offered.items() if guess != OPEN}
 
 
 def _offered(missing: Sequence[str], free: Sequence[str]) -> dict[str, str]:
@@ -141,13 +160,12 @@ def _pairs(some: Sequence[str], others: Sequence[str]) -> list[tuple[str, str, f
     return [(some[i], others[j], float(alike[i, j])) for i, j in zip(*linear_sum_assignment(-alike), strict=True)]
 
 
-class Labelled(Dataset):
-    """A data set whose images have a model's classes."""
+class Relabelled(Dataset):
+    """A data set whose images have other classes: number `places[i]` instead of `i`."""
 
-    def __init__(self, inner: Dataset, class_map: ClassMap) -> None:
-        super().__init__(replace(inner.info, classes=class_map.model), inner.split,
-                         np.array(class_map.places, np.int64)[inner.labels])
-        self.inner, self.class_map, self.gaps = inner, class_map, inner.gaps
+    def __init__(self, inner: Dataset, info: DatasetInfo, places: Sequence[int]) -> None:
+        super().__init__(info, inner.split, np.array(places, np.int64)[inner.labels])
+        self.inner, self.gaps = inner, inner.gaps
 
     def image(self, index: int) -> np.ndarray:
         return self.inner.image(index)
@@ -155,8 +173,20 @@ class Labelled(Dataset):
     def images(self, indices: Sequence[int]) -> np.ndarray:
         return self.inner.images(indices)
 
-    def thumbnails(self, indices: Sequence[int], side: int = 96) -> np.ndarray:
-        return self.inner.thumbnails(indices, side)
+    def thumbnail(self, index: int, side: int) -> np.ndarray:
+        return self.inner.thumbnail(index, side)
+
+    def stored(self, index: int) -> Stored:
+        return self.inner.stored(index)
+
+    def header(self, index: int) -> Header:
+        return self.inner.header(index)
+
+    def leave_out(self, index: int, reason: str) -> None:
+        self.inner.leave_out(index, reason)
+
+    def files(self) -> Sequence[Path]:
+        return self.inner.files()
 
     def item_name(self, index: int) -> str:
         return self.inner.item_name(index)
@@ -181,6 +211,14 @@ class Labelled(Dataset):
 
     def groups(self, index: int) -> Mapping[str, str]:
         return self.inner.groups(index)
+
+
+class Labelled(Relabelled):
+    """A data set whose images have a model's classes."""
+
+    def __init__(self, inner: Dataset, class_map: ClassMap) -> None:
+        super().__init__(inner, replace(inner.info, classes=class_map.model), class_map.places)
+        self.class_map = class_map
 
 
 def labelled(dataset: Dataset, class_map: ClassMap) -> Dataset:

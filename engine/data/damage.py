@@ -39,6 +39,14 @@ def remember(path: Path, reason: str) -> None:
         aside.write_text(json.dumps(dict(list(found.items())[-MOST_KEPT:])), encoding="utf-8")
 
 
+def known() -> int:
+    """Changes with what is known of damaged files, so that whoever has listed some lists them again."""
+    try:
+        return _place().stat().st_mtime_ns
+    except OSError:  # nothing is known
+        return 0
+
+
 def _place() -> Path:
     return home() / "damaged.json"
 

@@ -10,37 +10,39 @@ from pathlib import Path
 import numpy as np
 
 from engine import digest
-from engine.data.base import SIZE, Damaged, Dataset, DatasetInfo, Gaps
+from engine.data.base import SIZE, Damaged, Dataset, DatasetInfo, Gaps, Header, Stored, eight_bit
 from engine.data.damage import fault, remember
+from engine.data.header import DICOM, header
 from engine.data.raster import enough_memory, grey, open_raster, resized, to_array
 from engine.errors import EngineError
-from engine.home import expanded
+from engine.home import expanded, home
 
 READING = 1  # raise it when the same file is read as other pixels than before
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
-DICOM = ".dcm"
 
 
 def data_home() -> Path | None:
-    """Where the user keeps real data sets (PERTURBSCOPE_DATA), or None."""
-    home = os.environ.get("PERTURBSCOPE_DATA")
-    return expanded(home) if home else None
+    """Where the user keeps real data sets: PERTURBSCOPE_DATA, or where that is not set the folder that downloads went
+    to; None where there is none."""
+    if named := os.environ.get("PERTURBSCOPE_DATA"):
+        return expanded(named)
+    return own if os.path.isdir(own := home() / "data") else None
 
 
 def find_layout(layouts: Iterable[str], folders: Iterable[str]) -> Path | None:
     """The first of data_home() and its `layouts` that holds all `folders`, or None."""
-    home, needed = data_home(), list(folders)
-    if home is None:
+    root, needed = data_home(), list(folders)
+    if root is None:
         return None
-    candidates = [home, *(home / layout for layout in layouts)]
+    candidates = [root, *(root / layout for layout in layouts)]
     return next((c for c in candidates if all(os.path.isdir(c / folder) for folder in needed)), None)
 
 
 def not_here(advice: str) -> str:
     """Why a data set is not found, and what to do: the `advice`, unless PERTURBSCOPE_DATA itself is a mistake."""
-    home = data_home()
-    if home is not None and not os.path.isdir(home):
-        return f"PERTURBSCOPE_DATA is '{home}', and that is no folder; set it to one that exists"
+    root = data_home()
+    if root is not None and not os.path.isdir(root):
+        return f"PERTURBSCOPE_DATA is '{root}', and that is no folder; set it to one that exists"
     return advice
 
 
@@ -97,7 +99,8 @@ def _decoded(path: Path, colour: bool, modified: int, size: int) -> np.ndarray:
 class FileDataset(Dataset):
     """Images read from files as they are asked for, grey unless `colour`; damaged files are left out.
 
-    `patients` says whom each file shows ("": unknown), `gaps` what is wrong with the data set's other files.
+    `patients` says whom each file shows ("": unknown), `gaps` what is wrong with the data set's other files, those of
+    the split that are left out already among them.
     """
 
     def __init__(self, info: DatasetInfo, split: str, paths: Sequence[Path], labels: Sequence[int], root: Path,
@@ -109,8 +112,9 @@ class FileDataset(Dataset):
         self.root = root
         self.colour = colour
         self.patients = None if patients is None else [patients[i] for i in whole]
-        self.gaps = replace(gaps or Gaps(), damaged=tuple(
-            Damaged(self._name(path), reason) for path, reason in zip(paths, faults, strict=True) if reason))
+        before = gaps or Gaps()
+        self.gaps = replace(before, damaged=(*before.damaged, *(
+            Damaged(self._name(path), reason) for path, reason in zip(paths, faults, strict=True) if reason)))
         if not whole and paths:
             raise EngineError(f"all {len(paths)} pictures of {info.name}/{split} are damaged, first of all "
                               f"{self.gaps.damaged[0].name}: {self.gaps.damaged[0].reason}")
@@ -123,16 +127,46 @@ class FileDataset(Dataset):
             return read_picture(path, self.colour)  # which says what is wrong
         return _decoded(path, self.colour, facts.st_mtime_ns, facts.st_size).copy()
 
+    def images(self, indices: Sequence[int]) -> np.ndarray:
+        """As of any data set; one that is damaged inside is left out from then on, and that is said."""
+        return np.stack([self._found(self.checked(index)) for index in indices])
+
+    def _found(self, index: int) -> np.ndarray:
+        try:
+            return self.image(index)
+        except EngineError as error:
+            self.leave_out(index, str(error))
+            left_out = fault(self.paths[index]) is not None
+            raise EngineError(f"{error}. It is left out from now on: start again" if left_out else str(error)) from None
+
+    def thumbnail(self, index: int, side: int) -> np.ndarray:
+        """A JPEG is decoded no larger than it has to be."""
+        path = self.paths[index]
+        if path.suffix.lower() == DICOM:
+            return super().thumbnail(index, side)
+        with enough_memory(path.name):
+            picture = open_raster(path, at_least=2 * side)
+            return eight_bit(to_array(resized(picture if self.colour else grey(picture), (side, side))))
+
     def item_name(self, index: int) -> str:
         return self._name(self.paths[index])
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 
+    def stored(self, index: int) -> Stored:
+        return self.header(index).stored
+
+    def header(self, index: int) -> Header:
+        return header(self.paths[index])
+
+    def files(self) -> Sequence[Path]:
+        return self.paths
+
     def leave_out(self, index: int, reason: str) -> None:
-        """Image `index` cannot be read: it is left out when the data set is opened again."""
         with contextlib.suppress(OSError):  # it will be found again
-            remember(self.paths[index], reason)
+            if os.access(self.paths[index], os.R_OK):
+                remember(self.paths[index], reason)
 
     def patient(self, index: int) -> str | None:
         return (self.patients[index] or None) if self.patients else None

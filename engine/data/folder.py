@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.data import splits
-from engine.data.base import Dataset, DatasetEntry, DatasetInfo
+from engine.data.base import Damaged, Dataset, DatasetEntry, DatasetInfo, Gaps
 from engine.data.files import FileDataset, image_files, listed
 from engine.data.raster import open_raster
 from engine.errors import EngineError
@@ -26,6 +26,7 @@ DRAWN = {
     "test": "10 % of each class, drawn at random by file.",
 }
 
+LED_OUT = "it is a link that leads out of the folder"
 
 # File names that tell more than the class: BreaKHis (Spanhol et al. 2016) says slide and magnification.
 _TELLING = (re.compile(r"SOB_[BM]_[A-Z]+-(?P<Slide>\d+-\w+)-(?P<Magnification>\d+)-\d+"),)
@@ -54,7 +55,9 @@ def entry(path: str) -> DatasetEntry:
         raise EngineError(f"there is no folder '{path}'; give folder:PATH with one folder of pictures a class")
     published = [d for d in _folders(root) if d.name.lower() in SPLIT_OF]
     files = [f for d in published for f in _in_classes(d, SPLIT_OF[d.name.lower()])] or _in_classes(root, "")
+    classless = sum(len(image_files(d)) for d in (root, *published))
     classes = tuple(sorted({f.class_name for f in files}))
+    numbers = {name: number for number, name in enumerate(classes)}
     if len(classes) < 2:
         found = f"only '{classes[0]}'" if classes else "none"
         raise EngineError(f"'{path}' needs at least two class folders with pictures in them, and has {found}")
@@ -63,7 +66,7 @@ def entry(path: str) -> DatasetEntry:
         offered = {name: sentence for name, sentence in PUBLISHED.items() if name in kept}
     else:
         offered = DRAWN
-        labels = [classes.index(f.class_name) for f in files]
+        labels = [numbers[f.class_name] for f in files]
         drawn = splits.draw_by_class([f.path.relative_to(root).as_posix() for f in files], labels)
         files = [_File(f.path, f.class_name, part) for f, part in zip(files, drawn, strict=True)]
     info = DatasetInfo(
@@ -81,10 +84,28 @@ def entry(path: str) -> DatasetEntry:
         chosen = [f for f in files if split in ("all", f.split)]
         if not chosen:
             raise EngineError(f"'{path}' has too few pictures to draw a {split} split; use the split all")
-        labels = [classes.index(f.class_name) for f in chosen]
-        return Pictures(info, split, [f.path for f in chosen], labels, root, coloured([f.path for f in files]))
+        there = _inside([f.path for f in chosen], root)
+        inside = [f for f, here in zip(chosen, there, strict=True) if here]
+        outside = tuple(Damaged(f.path.relative_to(root).as_posix(), LED_OUT)
+                        for f, here in zip(chosen, there, strict=True) if not here)
+        if not inside:
+            raise EngineError(f"all pictures of the {split} split of '{path}' are links out of that folder; copy them "
+                              "there, or give the folder that they are in")
+        return Pictures(info, split, [f.path for f in inside], [numbers[f.class_name] for f in inside], root,
+                        coloured([f.path for f in inside]), gaps=Gaps(outside, without_label=classless))
 
     return DatasetEntry(info, open_split)
+
+
+def _inside(paths: Sequence[Path], root: Path) -> list[bool]:
+    """Which files lie in the folder itself, whatever links there are."""
+    whole = os.path.realpath(root)
+
+    def within(path: str) -> bool:
+        return os.path.realpath(path).startswith(os.path.join(whole, ""))
+
+    folders = {parent: within(parent) for parent in {os.path.dirname(path) for path in paths}}
+    return [within(str(path)) if os.path.islink(path) else folders[os.path.dirname(path)] for path in paths]
 
 
 def _folders(root: Path) -> list[Path]:

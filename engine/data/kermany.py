@@ -9,6 +9,7 @@ from engine.data import splits
 from engine.data.base import DatasetInfo
 from engine.data.collection import Collection, Item, Listing, Scheme, counted, published
 from engine.data.files import FileDataset, find_layout, image_files
+from engine.data.remote import Remote
 
 FOLDERS = ("NORMAL", "PNEUMONIA")
 # The layouts of the original download (the Mendeley archive and its Kaggle copy) and of a 224 x 224 copy.
@@ -27,6 +28,11 @@ INFO = DatasetInfo(
     layouts=("chest_xray/train,test/NORMAL,PNEUMONIA/", "kermany-224/train,test/NORMAL,PNEUMONIA/",
              "kermany/train,test/NORMAL,PNEUMONIA/", "ChestXRay2017/chest_xray/..."),
     grouping="by the patient in the file's name (person12, IM-0023)",
+    remote=Remote(
+        "https://data.mendeley.com/public-files/datasets/rscbjbr9sj/files/f12eaf6d-6023-432f-acc9-80c9d7393433/"
+        "file_downloaded",
+        "ChestXRay2017.zip", "sha256:13efc055629733dbab07877f8b3c9f81097840dbcdaa326a8542322c2281ce36",
+        1_235_512_464, "chest_xray"),
 )
 
 

@@ -129,8 +129,9 @@ def _open(info: DatasetInfo, split: str, file: Path, lines: Sequence[Line], publ
     labelled = [line for line in lines if line.label]
     paths = {line.path: confined.path(line.path) for line in labelled}
     there = [line for line in labelled if os.path.isfile(paths[line.path])]
+    numbers = {name: number for number, name in enumerate(info.classes)}
     parts = [line.part for line in there] if published else splits.draw_whole(
-        [line.patient or line.path for line in there], [info.classes.index(line.label) for line in there])
+        [line.patient or line.path for line in there], [numbers[line.label] for line in there])
     chosen = [line for line, part in zip(there, parts, strict=True) if split in (ALL, part)]
     if not chosen:
         raise EngineError(f"'{info.title}' has too few pictures ({len(there)} of {len(labelled)} are there) for a "
@@ -138,7 +139,7 @@ def _open(info: DatasetInfo, split: str, file: Path, lines: Sequence[Line], publ
     gaps = Gaps((), len(labelled) - len(there), _unlabelled(paths.values()))
     marks = {paths[line.path]: (confined.path(line.mask) if line.mask else None, line.boxes) for line in chosen}
     return Listed(info, split, [paths[line.path] for line in chosen],
-                  [info.classes.index(line.label) for line in chosen], confined.root,
+                  [numbers[line.label] for line in chosen], confined.root,
                   coloured([paths[line.path] for line in there]), [line.patient for line in chosen], gaps, marks)
 
 

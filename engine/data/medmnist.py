@@ -3,6 +3,7 @@
 import os
 import shutil
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from engine import digest
 from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
 from engine.data.files import data_home, not_here
+from engine.data.remote import Remote
 from engine.disk import advice, read_array, replacing
 from engine.errors import EngineError
 from engine.home import home
@@ -82,6 +84,35 @@ SETS = {
                         "radiograph of the chest", ("No finding", "Finding"), (78468, 11219, 22433)),
 }
 
+RECORD = "https://zenodo.org/records/10519652/files"
+# The MD5 of every set's files in the order of SIDES, as the package medmnist 3.0.2 has them.
+MD5 = {
+    "pneumoniamnist": ("28209eda62fecd6e6a2d98b1501bb15f", "8f4eceb4ccffa70c672198ea285246c6",
+                       "05b46931834c231683c68f40c47b2971", "d6a3c71de1b945ea11211b03746c1fe1"),
+    "breastmnist": ("750601b1f35ba3300ea97c75c52ff8f6", "742edef2a1fd1524b2efff4bd7ba9364",
+                    "363e4b3f8d712e9b5de15470a2aaadf1", "b56378a6eefa9fed602bb16d192d4c8b"),
+    "pathmnist": ("a8b06965200029087d5bd730944a56c1", "55aa9c1e0525abe5a6b9d8343a507616",
+                  "ac42d08fb904d92c244187169d1fd1d9", "2c51a510bcdc9cf8ddb2af93af1eadec"),
+    "dermamnist": ("0744692d530f8e62ec473284d019b0c7", "b70a2f5635c6199aeaa28c31d7202e1f",
+                   "2defd784463fa5243564e855ed717de1", "8974907d8e169bef5f5b96bc506ae45d"),
+    "octmnist": ("c68d92d5b585d8d81f7112f81e2d0842", "e229e9440236b774d9f0dfef9d07bdaf",
+                 "0a97e76651ace45c5d943ee3f65b63ae", "abc493b6d529d5de7569faaef2773ba3"),
+    "retinamnist": ("bd4c0672f1bba3e3a89f0e4e876791e4", "afda852cc34dcda56f86ad2b2457dbcc",
+                    "e48e916a24454daf90583d4e6efb1a18", "eae7e3b6f3fcbda4ae613ebdcbe35348"),
+    "bloodmnist": ("7053d0359d879ad8a5505303e11de1dc", "2b94928a2ae4916078ca51e05b6b800b",
+                   "adace1e0ed228fccda1f39692059dd4c", "b718ff6835fcbdb22ba9eacccd7b2601"),
+    "tissuemnist": ("ebe78ee8b05294063de985d821c1c34b", "123ece2eba09d0aa5d698fda57103344",
+                    "61b955355d7425a89687b06cca3ce0c2", "b077128c4a949f0a4eb01517f9037b9c"),
+    "organamnist": ("68e3f8846a6bd62f0c9bf841c0d9eacc", "2dcccc29b88e6da5a01161ef20cda288",
+                    "eeae80d0a227a8d099027e1b3cfd3b60", "50747347e05c87dd3aaf92c49f9f3170"),
+    "organcmnist": ("b9ceb9546e10131b32923c5bbeaea2b1", "3ce34a8724ea6f548e6db4744d03b6a9",
+                    "773c1f009daa3fe5d9a2a201b2a7ed94", "050f5e875dc056f6768abf94ec9995d1"),
+    "organsmnist": ("9ab87b696fb54e2a387ebe992d6ed5f1", "53a6d115339d874c25e309a994ff46d3",
+                    "ded0c5fa01a95dc4978b956f613e9b8e", "b354719e553fbbb2513d5533f52a4cb1"),
+    "chestmnist": ("02c8a6516a18b556561a56cbdd36c4a8", "9de6cd0b934ebb5b7426cfba5efbae16",
+                   "db107e5590b27930b62dbaf558aebee3", "45bd33e6f06c3e8cdb481c74a89152aa"),
+}
+
 
 class MedMnist(Dataset):
     """A split of an .npz file, each picture as large as it is there."""
@@ -96,6 +127,7 @@ class MedMnist(Dataset):
             raise EngineError(f"{path.name} is not {info.name} as published: its {part}_images have the shape "
                               f"{self._images.shape}, not (N, {', '.join(map(str, shape))}); download it again")
         super().__init__(info, split, _labels(path, self._truth, len(self._images), facts))
+        self._path = path
 
     def image(self, index: int) -> np.ndarray:
         pixels = np.asarray(self._images[index], np.float32) / np.float32(255)
@@ -103,6 +135,9 @@ class MedMnist(Dataset):
 
     def item_name(self, index: int) -> str:
         return f"{self.split}/{index}"
+
+    def files(self) -> Sequence[Path]:
+        return (self._path,)
 
     def findings(self, index: int) -> tuple[str, ...]:
         """What ChestMNIST says is to be found on an image; of the others, nothing."""
@@ -189,6 +224,7 @@ def entry(name: str, side: int | None = None) -> DatasetEntry:
         obtain=f"download {file} (zenodo.org/records/10519652, or by the medmnist package)",
         layouts=(f"medmnist/{file}", file),
         grouping="by its authors; the files do not name patients",
+        remote=Remote(f"{RECORD}/{file}?download=1", f"medmnist/{file}", f"md5:{MD5[name][SIDES.index(pixels)]}"),
     )
 
     def open_split(split: str) -> Dataset:

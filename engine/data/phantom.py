@@ -8,14 +8,16 @@ lesion itself can tell the classes apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
 from engine.data.base import SIZE
 from engine.data.phantom_anatomy import LEFT, RIGHT, Patient, Thorax, View, column, skeleton, thorax, vessels
-from engine.data.phantom_common import Blob, Field, Rng, Series, cover, curve, ramp, texture
+from engine.data.phantom_common import Blob, Field, Rng, Series, cover, curve, moved, ramp, texture
+from engine.params import param
 
 CLASSES: tuple[str, str, str] = ("Normal", "Pneumonia", "COVID-19")
 SPLIT_SIZES: dict[str, int] = {"train": 3000, "validation": 450, "test": 450}
@@ -26,6 +28,29 @@ VERSION = 1  # raise it when any phantom looks other than before
 SOFT = 0.185  # attenuation of soft tissue per cm at the effective energy
 BONE = 0.62  # of compact bone
 INFLATED = 0.26  # density of an aerated lung relative to soft tissue
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knobs:
+    """What can be changed of a radiograph; as they are, it is the one that its random numbers give."""
+
+    heart: float = param(1.0, title="Heart", low=0.7, high=1.6, step=0.05, help="Times as broad as drawn.")
+    size: float = param(1.0, title="Lesion's size", low=0.3, high=2.5, step=0.05, help="Times as large as drawn.")
+    density: float = param(1.0, title="Lesion's density", low=0.0, high=2.0, step=0.05,
+                           help="Times as dense as drawn: 0 is invisible.")
+    across: float = param(0.0, title="Lesion to the right of the picture", unit="cm", low=-20.0, high=20.0, step=0.5,
+                          help="Which is the patient's left. Only where there is lung can it be seen.")
+    down: float = param(0.0, title="Lesion downwards", unit="cm", low=-15.0, high=15.0, step=0.5,
+                        help="Towards the diaphragm.")
+    dose: float = param(1.0, title="Dose", low=0.02, high=4.0, step=0.02,
+                        help="Times as many photons as drawn: the fewer, the noisier.")
+    blur: float = param(0.0, title="Blur", unit="pixels", low=0.0, high=3.0, step=0.1, help="Of a patient who moved.")
+    brightness: float = param(0.0, title="Brightness", low=-0.3, high=0.3, step=0.02, help="Exposed wrongly.")
+    contrast: float = param(1.0, title="Contrast", low=0.5, high=2.0, step=0.05, help="Times as hard as drawn.")
+    hardware: bool = param(True, title="Marker and leads", help="What is not the patient, where it was drawn.")
+
+
+AS_DRAWN = Knobs()
 
 
 @dataclass(frozen=True)
@@ -48,16 +73,20 @@ def render(split: str, index: int, seed: int = 0) -> Phantom:
 
     Labels are balanced: every three consecutive indices, counted from 0, hold each class once.
     """
-    anatomy, disease, exposure = SERIES.streams(split, index, seed)
-    label = label_of(split, index, seed)
+    return composed(SERIES.streams(split, index, seed), label_of(split, index, seed))
 
+
+def composed(streams: Sequence[Rng], label: int, knobs: Knobs = AS_DRAWN) -> Phantom:
+    """A phantom of that class from random streams for anatomy, disease and exposure."""
+    anatomy, disease, exposure = streams
     patient = Patient.draw(anatomy)
+    patient = replace(patient, heart=patient.heart * knobs.heart)
     view = View(patient)
     chest = thorax(patient, view, anatomy)
     healthy, blood = _attenuation(patient, view, chest, anatomy)
-    added = _LESIONS[label](patient, view, chest, blood, disease)
+    added = _LESIONS[label](patient, view, chest, blood, disease, knobs)
     lesion = _mask(added)
-    image = _expose(healthy, added, _hardware(view, exposure), exposure)
+    image = _expose(healthy, added, _hardware(view, exposure) * np.float32(knobs.hardware), exposure, knobs)
     return Phantom(image, label, lesion, chest.lungs)
 
 
@@ -110,7 +139,7 @@ def _innocent(patient: Patient, view: View, chest: Thorax, rng: Rng) -> Field:
     return shade
 
 
-def _none(patient: Patient, view: View, chest: Thorax, blood: Field, rng: Rng) -> Field:
+def _none(patient: Patient, view: View, chest: Thorax, blood: Field, rng: Rng, knobs: Knobs) -> Field:
     return np.zeros((SIZE, SIZE), np.float32)
 
 
@@ -119,7 +148,7 @@ def _fill(chest: Thorax, blood: Field, share: Field) -> Field:
     return np.float32(SOFT * (1 - INFLATED)) * chest.air * share - blood * np.minimum(share, 0.9)
 
 
-def _consolidation(patient: Patient, view: View, chest: Thorax, blood: Field, rng: Rng) -> Field:
+def _consolidation(patient: Patient, view: View, chest: Thorax, blood: Field, rng: Rng, knobs: Knobs) -> Field:
     """Pneumonia: air spaces of one lobe, or of patches in one lung, filled; air bronchograms in some."""
     side = RIGHT if rng.random() < 0.58 else LEFT
     half = patient.width[0 if side == RIGHT else 1]
@@ -132,11 +161,11 @@ def _consolidation(patient: Patient, view: View, chest: Thorax, blood: Field, rn
     if zone == "upper":
         centre = (side * rng.uniform(5, 0.62 * half), rng.uniform(6, 10))
         blobs = [Blob(centre, (rng.uniform(2.6, 5), rng.uniform(2.6, 5)), rng.normal(0, 0.3), soft)]
-        bound = ramp(fissure - view.y, edge)
+        bound = ramp(fissure + knobs.down - view.y, edge)
     elif zone == "middle":
         centre = (side * rng.uniform(4.5, 7), rng.uniform(15.5, 18))
         blobs = [Blob(centre, (rng.uniform(3, 5), rng.uniform(2.4, 4)), side * rng.normal(0.3, 0.2), soft)]
-        bound = ramp(view.y - fissure, edge)
+        bound = ramp(view.y - knobs.down - fissure, edge)
     elif zone == "lower":
         centre = (side * rng.uniform(4.5, 0.72 * half), dome - rng.uniform(1.5, 5))
         blobs = [Blob(centre, (rng.uniform(3, 5.5), rng.uniform(2.6, 5)), rng.normal(0, 0.4), soft)]
@@ -148,9 +177,10 @@ def _consolidation(patient: Patient, view: View, chest: Thorax, blood: Field, rn
             for _ in range(rng.integers(2, 5))
         ]
         bound = np.ones_like(view.x)
-    patch = cover(view, blobs, warp) * bound
+    patch = cover(view, moved(blobs, knobs.across, knobs.down, knobs.size), warp) * bound
     severity = 0.50 + 0.38 * rng.beta(1.2, 1.6)
-    share = patch * np.clip(severity * (1 + 0.25 * grain), 0, 0.95) * (view.x * side > -0.5)
+    dense = np.clip(knobs.density * severity * (1 + 0.25 * grain), 0, 0.95)
+    share = patch * dense * (view.x * side > -0.5 - abs(knobs.across))
     added = _fill(chest, blood, share)
     if rng.random() < 0.5 and severity > 0.3:
         added = added * (1 - np.minimum(_bronchogram(view, side, rng), 0.45))
@@ -181,7 +211,7 @@ def _bronchogram(view: View, side: int, rng: Rng) -> Field:
     return ndimage.gaussian_filter(dark, 0.8)
 
 
-def _ground_glass(patient: Patient, view: View, chest: Thorax, blood: Field, rng: Rng) -> Field:
+def _ground_glass(patient: Patient, view: View, chest: Thorax, blood: Field, rng: Rng, knobs: Knobs) -> Field:
     """COVID-19: hazy patches at the periphery of both lungs, mostly low; vessels stay visible."""
     warp, grain = texture(rng, 4.2), texture(rng, 3.0)
     severity = 0.22 + 0.30 * rng.beta(1.2, 1.8)
@@ -194,7 +224,8 @@ def _ground_glass(patient: Patient, view: View, chest: Thorax, blood: Field, rng
             x = side * (half * min(1.0, 0.72 + 0.02 * y) - rng.uniform(0.3, 3.2))
             radii = (rng.uniform(1.4, 3.2), rng.uniform(1.8, 4.2))
             blobs.append(Blob((x, y), radii, side * rng.normal(0.1, 0.3), 0.65, severity * rng.uniform(0.7, 1.3)))
-    share = cover(view, blobs, warp) * np.clip(1 + 0.3 * grain, 0, 2)
+    blobs = [replace(blob, weight=min(1.0, blob.weight * knobs.density)) for blob in blobs]
+    share = cover(view, moved(blobs, knobs.across, knobs.down, knobs.size), warp) * np.clip(1 + 0.3 * grain, 0, 2)
     return _fill(chest, np.float32(0.4) * blood, share)
 
 
@@ -265,20 +296,20 @@ def _leads(view: View, rng: Rng) -> Field:
     return view.splat(points, np.concatenate(masses).astype(np.float32)) * np.float32(2.0)
 
 
-def _expose(healthy: Field, added: Field, hardware: Field, rng: Rng) -> np.ndarray:
+def _expose(healthy: Field, added: Field, hardware: Field, rng: Rng, knobs: Knobs) -> np.ndarray:
     """The radiograph: primary beam, scatter, noise, blur, logarithm, tone curve, collimator; uint8."""
     lines = np.linspace(-1, 1, SIZE, dtype=np.float32)
     heel = np.float32(rng.normal(0, 0.08)) * lines[:, None] + np.float32(rng.normal(0, 0.08)) * lines[None]
     beam = np.exp(heel - healthy)
     scatter = _scatter(beam, rng)
-    dose = rng.uniform(1.2e4, 5e4)
+    dose = rng.uniform(1.2e4, 5e4) * knobs.dose
     intensity = beam * np.exp(-added - hardware) + scatter
     noise = np.sqrt(intensity / np.float32(dose)) * rng.standard_normal((SIZE, SIZE), np.float32)
-    blurred = ndimage.gaussian_filter(intensity + noise, rng.uniform(0.38, 0.6))
+    blurred = ndimage.gaussian_filter(intensity + noise, rng.uniform(0.38, 0.6) + knobs.blur)
     signal = -np.log(np.maximum(blurred, 1e-4))
 
     reference = -np.log(np.maximum(beam + scatter, 1e-4))[::4, ::4]
-    return _shutter(_tone(signal, reference, rng), rng)
+    return _shutter(_tone(signal, reference, rng, knobs), rng)
 
 
 def _shutter(image: np.ndarray, rng: Rng) -> np.ndarray:
@@ -309,11 +340,11 @@ def _bilinear() -> np.ndarray:
 _WEIGHTS = _bilinear()
 
 
-def _tone(signal: Field, reference: np.ndarray, rng: Rng) -> np.ndarray:
+def _tone(signal: Field, reference: np.ndarray, rng: Rng, knobs: Knobs) -> np.ndarray:
     """Window and tone curve, set from the healthy anatomy; mild edge enhancement as detectors apply it."""
     low, high = np.percentile(reference[reference > 0.5], [3, 97])
-    level = low + (high - low) * rng.normal(0.33, 0.05)
-    width = (high - low) * rng.uniform(0.85, 1.25)
+    level = low + (high - low) * (rng.normal(0.33, 0.05) - knobs.brightness)
+    width = (high - low) * rng.uniform(0.85, 1.25) / knobs.contrast
     amount = rng.uniform(0.1, 0.8)
     signal = signal + np.float32(amount) * (signal - ndimage.gaussian_filter(signal, 2.2))
     value = 1 / (1 + np.exp(np.float32(-3.6 / width) * (signal - np.float32(level))))

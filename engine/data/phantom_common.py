@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
-from engine.data.base import SIZE, Dataset, DatasetInfo
+from engine.data.base import SIZE, Dataset, DatasetInfo, Stored
 
 Field = np.ndarray  # float32 [224, 224]
 Rng = np.random.Generator
@@ -87,15 +88,27 @@ class PhantomSet(Dataset, Generic[P]):
     """Phantoms of one series, rendered by `render` as they are asked for, about 20 ms each; raise `version` when any
     looks other than before."""
 
+    channels: ClassVar[int] = 1
+
     def __init__(self, info: DatasetInfo, series: Series, version: int, render: Callable[[str, int], P],
                  split: str) -> None:
         labels = [series.label(split, i) for i in range(series.sizes[split])]
         super().__init__(info, split, np.asarray(labels, dtype=np.int64))
         self._version, self._render = version, render
 
+    def alone(self, info: DatasetInfo, label: int, phantom: P) -> Self:
+        """A data set of the same kind with a single phantom in it, under facts of its own."""
+        one = copy(self)
+        one.info, one.labels = info, np.array([label], np.int64)
+        one._render = lambda split, index: phantom
+        return one
+
     def shown(self, index: int) -> P:
         """The phantom itself."""
         return _rendered(self._render, self.split, index)
+
+    def stored(self, index: int) -> Stored:
+        return Stored(SIZE, SIZE, self.channels, self.bits)  # without rendering it
 
     def lesion(self, index: int) -> np.ndarray | None:
         return self.shown(index).lesion if self.labels[index] else None
@@ -240,6 +253,12 @@ class Blob:
     turn: float
     soft: float
     weight: float = 1.0
+
+
+def moved(blobs: Sequence[Blob], across: float, down: float, size: float) -> list[Blob]:
+    """The patches elsewhere, by so many cm (or pixels, of histology), and so many times as large."""
+    return [replace(blob, centre=(blob.centre[0] + across, blob.centre[1] + down),
+                    radii=(blob.radii[0] * size, blob.radii[1] * size)) for blob in blobs]
 
 
 def cover(plane: Plane, blobs: Sequence[Blob], warp: Field) -> Field:

@@ -23,6 +23,7 @@ class PhantomCt(ChestPhantoms[phantom_ct_scan.Phantom]):
     """Synthetic slices."""
 
     sizes = 0.07, 0.15  # a third of them each, about
+    bits = 16
 
     def __init__(self, split: str) -> None:
         super().__init__(INFO, phantom_ct_scan.SERIES, phantom_ct_scan.VERSION, phantom_ct_scan.render, split)

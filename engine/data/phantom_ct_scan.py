@@ -7,19 +7,43 @@ Anatomy, lesions and scan have random streams of their own, so nothing but the l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage
 
 from engine.data.base import SIZE, StoredUnits
-from engine.data.phantom_common import TILE, Blob, Field, Rng, Series, cover, filtered, ramp, texture, window
+from engine.data.phantom_common import TILE, Blob, Field, Rng, Series, cover, filtered, moved, ramp, texture, window
 from engine.data.phantom_ct_anatomy import AIR, LEFT, RIGHT, Chest, Patient, Section, chest, fissures
+from engine.params import param
 
 SERIES = Series(("No COVID-19", "COVID-19"), {"train": 3000, "validation": 450, "test": 450}, salt=(2,))
 VERSION = 1  # raise it when any phantom looks other than before
 SOLID = 38.0  # HU of what fills air spaces
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knobs:
+    """What can be changed of a slice; as they are, it is the one that its random numbers give."""
+
+    size: float = param(1.0, title="Lesions' size", low=0.3, high=2.5, step=0.05, help="Times as large as drawn.")
+    density: float = param(1.0, title="Lesions' density", low=0.0, high=2.0, step=0.05,
+                           help="Times as dense as drawn: 0 is invisible.")
+    across: float = param(0.0, title="Lesions to the right of the picture", unit="cm", low=-15.0, high=15.0, step=0.5,
+                          help="Which is the patient's left. Only where there is lung can they be seen.")
+    down: float = param(0.0, title="Lesions downwards", unit="cm", low=-12.0, high=12.0, step=0.5,
+                        help="Towards the back.")
+    noise: float = param(1.0, title="Noise", low=0.0, high=5.0, step=0.1,
+                         help="Times as much as drawn: a quarter of the dose is twice the noise.")
+    blur: float = param(0.0, title="Blur", unit="pixels", low=0.0, high=3.0, step=0.1, help="Of a softer kernel.")
+    level: float = param(0.0, title="Window's centre", unit="HU", low=-400.0, high=600.0, step=10.0,
+                         help="Added to the one that was drawn.")
+    width: float = param(1.0, title="Window's width", low=0.2, high=2.5, step=0.05, help="Times as wide as drawn.")
+
+
+AS_DRAWN = Knobs()
 
 
 @dataclass(frozen=True)
@@ -41,17 +65,20 @@ class Phantom:
 
 def render(split: str, index: int, seed: int = 0) -> Phantom:
     """The phantom `index` of `split`; the same arguments always give the same bytes."""
-    anatomy, disease, scanner = SERIES.streams(split, index, seed)
-    label = SERIES.label(split, index, seed)
+    return composed(SERIES.streams(split, index, seed), SERIES.label(split, index, seed))
 
+
+def composed(streams: Sequence[Rng], label: int, knobs: Knobs = AS_DRAWN) -> Phantom:
+    """A phantom of that class from random streams for anatomy, disease and scan."""
+    anatomy, disease, scanner = streams
     patient = Patient.draw(anatomy)
     plane = Section(patient, anatomy)
     healthy = chest(patient, plane, anatomy)
     old = _innocent(patient, plane, healthy, anatomy)
-    share = _covid(patient, plane, healthy, disease) if label else np.zeros((SIZE, SIZE), np.float32)
-    hu = _scan(_filled(healthy, old, share, fissures(patient, plane, anatomy)), scanner)
+    share = _covid(patient, plane, healthy, disease, knobs) if label else np.zeros((SIZE, SIZE), np.float32)
+    hu = _scan(_filled(healthy, old, share, fissures(patient, plane, anatomy)), scanner, knobs)
     lungs = healthy.lung > 0.5
-    return Phantom(hu, _window(scanner), label, (share > 0.13) & lungs, lungs)
+    return Phantom(hu, _window(scanner, knobs), label, (share > 0.13) & lungs, lungs)
 
 
 def _filled(healthy: Chest, old: Field, share: Field, plates: Field) -> Field:
@@ -99,7 +126,7 @@ def _spot(plane: Section, healthy: Chest, rng: Rng, where: Field, side: int = 0)
     return float(plane.x.ravel()[place]), float(plane.y.ravel()[place])
 
 
-def _covid(patient: Patient, plane: Section, healthy: Chest, rng: Rng) -> Field:
+def _covid(patient: Patient, plane: Section, healthy: Chest, rng: Rng, knobs: Knobs) -> Field:
     """Ground glass at the periphery of both lungs, mostly at the back; paved or solid in part; 0 to 1."""
     warp, grain = texture(rng, 3.2), texture(rng, 2.6)
     severity = rng.uniform(0.28, 0.5)
@@ -117,12 +144,19 @@ def _covid(patient: Patient, plane: Section, healthy: Chest, rng: Rng) -> Field:
                 spot = (x + rng.normal(0, 0.5), y + rng.normal(0, 0.5))
                 solid.append(Blob(spot, (radii[0] * rng.uniform(0.3, 0.7), radii[1] * rng.uniform(0.3, 0.7)),
                                   along, 0.7, rng.uniform(0.6, 0.95)))
+    blobs, solid = (_turned(each, knobs) for each in (blobs, solid))
     haze = cover(plane, blobs, warp) * np.clip(1 + 0.28 * grain + 0.24 * texture(rng, 2.0), 0.15, 1.9)
     if rng.random() < 0.45:  # crazy paving: thickened septa in the haze
         net = np.maximum(_net(rng), _net(rng))
         haze = haze * (0.8 + np.float32(rng.uniform(0.6, 1.2)) * net)
     share = 1 - (1 - np.clip(haze, 0, 0.95)) * (1 - cover(plane, solid, warp + 0.6 * grain))
     return np.clip(share * ramp(healthy.depth, 0.15), 0, 0.97)
+
+
+def _turned(blobs: Sequence[Blob], knobs: Knobs) -> list[Blob]:
+    """The lesions as the knobs have them."""
+    dense = [replace(blob, weight=min(1.0, blob.weight * knobs.density)) for blob in blobs]
+    return moved(dense, knobs.across, knobs.down, knobs.size)
 
 
 def _net(rng: Rng) -> Field:
@@ -145,10 +179,10 @@ def _streak() -> np.ndarray:
     return filtered(np.random.default_rng(78), np.exp(-np.square(x / 0.012)) * np.exp(-np.square((y - 0.12) / 0.1)))
 
 
-def _scan(section: Field, rng: Rng) -> np.ndarray:
+def _scan(section: Field, rng: Rng, knobs: Knobs) -> np.ndarray:
     """The slice as it is reconstructed and stored: int16 HU."""
     kernel = int(rng.integers(3))
-    hu = ndimage.gaussian_filter(section, (0.85, 0.6, 0.45)[kernel] * rng.uniform(0.9, 1.1), truncate=3)
+    hu = ndimage.gaussian_filter(section, (0.85, 0.6, 0.45)[kernel] * rng.uniform(0.9, 1.1) + knobs.blur, truncate=3)
     if kernel:
         hu = hu + np.float32(rng.uniform(0.12, 0.36) * kernel) * (hu - ndimage.gaussian_filter(hu, 1.3, truncate=2.5))
     tile = _grain(kernel)
@@ -156,7 +190,7 @@ def _scan(section: Field, rng: Rng) -> np.ndarray:
     noise = noise * np.float32(rng.uniform(9, 26) * (1 + 0.5 * kernel))
     if rng.random() < 0.35:
         noise = noise + np.float32(rng.uniform(3, 10)) * _streaks(rng)
-    hu = hu + noise
+    hu = hu + noise * np.float32(knobs.noise)
     return np.clip(np.rint(_viewed(hu, rng)), -1024, 3071).astype(np.int16)
 
 
@@ -175,8 +209,8 @@ def _viewed(hu: Field, rng: Rng) -> Field:
     return hu
 
 
-def _window(rng: Rng) -> StoredUnits:
+def _window(rng: Rng, knobs: Knobs) -> StoredUnits:
     """A lung window as readers set it."""
-    centre = round(rng.normal(-560, 60))
-    width = round(float(rng.choice([1000, 1200, 1400, 1500])) + rng.normal(0, 60))
+    centre = round(rng.normal(-560, 60) + knobs.level)
+    width = round((float(rng.choice([1000, 1200, 1400, 1500])) + rng.normal(0, 60)) * knobs.width)
     return StoredUnits("HU", centre - width / 2, float(width))

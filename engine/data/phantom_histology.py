@@ -24,6 +24,8 @@ INFO = DatasetInfo(
 class PhantomHistology(PhantomSet[phantom_histology_tile.Phantom]):
     """Synthetic tiles."""
 
+    channels = 3
+
     def __init__(self, split: str) -> None:
         super().__init__(INFO, phantom_histology_tile.SERIES, phantom_histology_tile.VERSION,
                          phantom_histology_tile.render, split)

@@ -7,7 +7,7 @@ have crowded and sparse fields, so neither colour nor the number of nuclei tells
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,12 +32,33 @@ from engine.data.phantom_histology_tissue import (
     stroma,
     within,
 )
+from engine.params import param
 
 SERIES = Series(("Benign", "Malignant"), {"train": 3000, "validation": 450, "test": 450}, salt=(3,))
 VERSION = 1  # raise it when any phantom looks other than before
+DRAWN = "as drawn"
+GROWTHS = ("adenosis", "ducts", "fibroadenoma", "usual hyperplasia", "solid nests", "solid sheet", "cords",
+           "misshapen glands", "cribriform")
 
 # Optical density of the dyes in red, green and blue (Macenko et al. 2009).
 HAEMATOXYLIN, EOSIN = np.array([0.5626, 0.7201, 0.4062]), np.array([0.2159, 0.8012, 0.5581])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knobs:
+    """What can be changed of a tile; as they are, it is the one that its random numbers give."""
+
+    growth: str = param(DRAWN, title="Growth pattern", choices=(DRAWN, *GROWTHS),
+                        help="How epithelium or tumour grows; one of another class is drawn anew.")
+    mitoses: int = param(0, title="More mitoses", low=0, high=12, step=1, help="In a tumour, besides those drawn.")
+    haematoxylin: float = param(1.0, title="Haematoxylin", low=0.2, high=2.5, step=0.05,
+                                help="Times as much of the blue dye as drawn.")
+    eosin: float = param(1.0, title="Eosin", low=0.2, high=2.5, step=0.05,
+                         help="Times as much of the pink dye as drawn.")
+    blur: float = param(0.0, title="Out of focus", unit="pixels", low=0.0, high=4.0, step=0.1,
+                        help="Added to the blur that was drawn.")
+    noise: float = param(1.0, title="Noise", low=0.0, high=8.0, step=0.25, help="Times the camera's noise as drawn.")
+    light: float = param(1.0, title="Light", low=0.5, high=1.3, step=0.02, help="Times as bright a lamp as drawn.")
 
 
 @dataclass(frozen=True)
@@ -53,20 +74,25 @@ class Phantom:
 
 def render(split: str, index: int, seed: int = 0) -> Phantom:
     """The phantom `index` of `split`; the same arguments always give the same bytes."""
-    around, disease, slide = SERIES.streams(split, index, seed)
-    label = SERIES.label(split, index, seed)
+    return composed(SERIES.streams(split, index, seed), SERIES.label(split, index, seed))
 
+
+def composed(streams: Sequence[Rng], label: int, knobs: Knobs | None = None) -> Phantom:
+    """A phantom of that class from random streams for what is around, disease and slide."""
+    around, disease, slide = streams
+    knobs = knobs or Knobs()
     tissue, run = stroma(around)
     company(tissue, run, around)
     growths = _MALIGNANT if label else _BENIGN
     pattern = list(growths)[int(disease.integers(len(growths)))]
+    pattern = knobs.growth if knobs.growth in growths else pattern
     growths[pattern](tissue, run, disease)
     if label:
-        _mitoses(tissue, int(disease.poisson(0.7)), disease)
+        _mitoses(tissue, int(disease.poisson(0.7)) + knobs.mitoses, disease)
     share, dye, spots = drawn(tissue.nuclei, disease)
     blue = tissue.blue * (1 - share) + dye
     pink = tissue.pink * (1 - 0.62 * share) + 0.35 * spots
-    image = _photographed(blue, pink, slide)
+    image = _photographed(blue * np.float32(knobs.haematoxylin), pink * np.float32(knobs.eosin), slide, knobs)
     return Phantom(image, label, tissue.tumour > 0.5, share > 0.5, pattern)
 
 
@@ -261,7 +287,7 @@ _MALIGNANT = {"solid nests": _nests, "solid sheet": _sheet, "cords": _cords, "mi
               "cribriform": _sieve}
 
 
-def _photographed(blue: Field, pink: Field, rng: Rng) -> np.ndarray:
+def _photographed(blue: Field, pink: Field, rng: Rng, knobs: Knobs) -> np.ndarray:
     """The tile as stained, lit and photographed: uint8 [224, 224, 3]."""
     thick = 1 + np.float32(0.07) * texture(rng, 4.2)
     violet = EOSIN + rng.uniform(0, 0.6) * HAEMATOXYLIN  # eosin that is not washed out as it should be
@@ -270,10 +296,10 @@ def _photographed(blue: Field, pink: Field, rng: Rng) -> np.ndarray:
     dyes *= np.array([[rng.lognormal(0.12, 0.22)], [rng.lognormal(-0.1, 0.28)]]) * 1.25
     density = np.stack([blue * thick, pink * thick], -1) @ dyes.astype(np.float32)
     lamp = np.array([0.94, 0.93, 0.93]) * (1 + rng.normal(0, [0.03, 0.02, 0.035]))
-    light = np.exp(-density) * np.minimum(lamp, 1.0).astype(np.float32)
+    light = np.exp(-density) * (np.minimum(lamp, 1.0) * knobs.light).astype(np.float32)
     columns = np.linspace(-1, 1, SIZE, dtype=np.float32)
     shade = 1 + np.float32(rng.normal(0, 0.025)) * columns[:, None] + np.float32(rng.normal(0, 0.025)) * columns[None]
-    blur = rng.uniform(0.45, 1.15)
+    blur = rng.uniform(0.45, 1.15) + knobs.blur
     light = ndimage.gaussian_filter(light, (blur, blur, 0), truncate=2.5) * shade[..., None]
-    noise = np.float32(rng.uniform(0.004, 0.014)) * rng.standard_normal((SIZE, SIZE, 3), np.float32)
+    noise = np.float32(rng.uniform(0.004, 0.014) * knobs.noise) * rng.standard_normal((SIZE, SIZE, 3), np.float32)
     return np.rint(np.clip((light + noise) * 255, 0, 255)).astype(np.uint8)

@@ -19,18 +19,21 @@ _PNG_BITS = {"RGB": 24, "RGBA": 32, "LA": 16, "I;16": 16}  # of a pixel; others 
 EIGHT_BIT, SIXTEEN_BIT = ("L", "RGB"), "I;16"
 
 
-def open_raster(source: Path | bytes) -> Image.Image:
+def open_raster(source: Path | bytes, at_least: int = 0) -> Image.Image:
     """A decoded picture of mode "L", "RGB" or "I;16" (16-bit grey), upright and opaque (alpha over black).
 
     `source` is a path or a file's bytes; of several pages the first is taken. 12-bit grey in a 16-bit file (no value
-    over 4095) is scaled up; grey of more than 16 bits or of floats is stretched to 16 bits. Raises EngineError where
-    the file is no picture, is cut off, or has more than 40 million pixels or, unpacked, MAX_DECODED bytes.
+    over 4095) is scaled up; grey of more than 16 bits or of floats is stretched to 16 bits. With `at_least`, a JPEG may
+    come back smaller, but no smaller than so many pixels a side, and sooner. Raises EngineError where the file is no
+    picture, is cut off, or has more than 40 million pixels or, unpacked, MAX_DECODED bytes.
     """
     name = source.name if isinstance(source, Path) else "this file"
     try:
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS) as picture:
             check_size(*picture.size, _bytes_each(picture.mode))
             _check_there(picture, source.stat().st_size if isinstance(source, Path) else len(source))
+            if at_least:
+                picture.draft(None, (at_least, at_least))
             picture.load()
             ImageOps.exif_transpose(picture, in_place=True)
             return _plain(picture)

@@ -1,13 +1,14 @@
 """`NAME@SIDE`: a registered data set's pictures made smaller, for what would take too long on whole ones."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from engine.data.base import DATASETS, SIZE, Dataset, DatasetEntry, StoredUnits
+from engine.data.base import DATASETS, SIZE, Dataset, DatasetEntry, Header, StoredUnits
 from engine.errors import EngineError, shortened
 
 SEPARATOR = "@"
@@ -26,6 +27,15 @@ class Shrunk(Dataset):
 
     def item_name(self, index: int) -> str:
         return self._whole.item_name(index)
+
+    def header(self, index: int) -> Header:
+        return self._whole.header(index)
+
+    def leave_out(self, index: int, reason: str) -> None:
+        self._whole.leave_out(index, reason)
+
+    def files(self) -> Sequence[Path]:
+        return self._whole.files()
 
     def origin(self, index: int) -> str:
         return f"{self._whole.origin(index)} by area to {self._side}"

@@ -35,11 +35,18 @@ def draw(groups: Sequence[str], seed: int = 0) -> list[str]:
 def draw_by_class(groups: Sequence[str], labels: Sequence[int], seed: int = 0) -> list[str]:
     """As `draw`, but within each class, so that small classes keep their share of every part."""
     parts = [""] * len(groups)
-    for label in set(labels):
-        places = [i for i, other in enumerate(labels) if other == label]
+    for places in _by_label(labels):
         for place, part in zip(places, draw([groups[i] for i in places], seed), strict=True):
             parts[place] = part
     return parts
+
+
+def _by_label(labels: Sequence[int]) -> list[list[int]]:
+    """The places of each label."""
+    found: dict[int, list[int]] = {}
+    for place, label in enumerate(labels):
+        found.setdefault(label, []).append(place)
+    return list(found.values())
 
 
 def draw_whole(groups: Sequence[str], labels: Sequence[int], seed: int = 0) -> list[str]:

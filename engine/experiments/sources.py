@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from engine import digest
-from engine.data import Dataset
+from engine.data import Dataset, damage
 from engine.data import load as load_dataset
 from engine.data.base import StoredUnits
 from engine.data.classmap import ClassMap, labelled, match
@@ -63,15 +63,24 @@ class Picture:
         return pixels if self.stored is None else digest.of_spec({"image": pixels, "stored": self.stored.digest})
 
 
-@lru_cache(maxsize=8)
 def opened(name: str, split: str) -> Dataset:
-    """One split of a data set, listed once; raises EngineError."""
+    """One split of a data set, listed once for as long as no further file is found to be damaged; raises EngineError.
+    """
+    return _opened(name, split, damage.known())
+
+
+@lru_cache(maxsize=8)
+def _opened(name: str, split: str, damaged: int) -> Dataset:
     return load_dataset(name, split)
 
 
-@lru_cache(maxsize=64)
 def picture(source: Source) -> Picture:
     """The image a source names; raises EngineError."""
+    return _picture(source, damage.known())
+
+
+@lru_cache(maxsize=64)
+def _picture(source: Source, damaged: int) -> Picture:
     if source.upload:
         upload = load_upload(source.upload, source.frame, source.window)
         return Picture(upload.image, None, f"upload {source.upload[:8]}", stored_units=upload.stored_units,
@@ -95,12 +104,12 @@ def seen(name: str, split: str, model: str, names: Iterable[tuple[str, str]] = (
     """One split of a data set with the classes of the model of that name, which are matched by name; `names` says
     otherwise, as pairs of the data set's name and the model's. Raises EngineError."""
     dataset = opened(name, split)
-    return _labelled(name, split, match(dataset.classes, model_card(model).classes, model, dict(names)))
+    return _labelled(dataset, match(dataset.classes, model_card(model).classes, model, dict(names)))
 
 
 @lru_cache(maxsize=8)
-def _labelled(name: str, split: str, class_map: ClassMap) -> Dataset:
-    return labelled(opened(name, split), class_map)
+def _labelled(dataset: Dataset, class_map: ClassMap) -> Dataset:
+    return labelled(dataset, class_map)
 
 
 def unmarked(mask: str, chosen: Picture) -> str | None:

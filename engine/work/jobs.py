@@ -212,6 +212,12 @@ class Jobs:
                 job.declined = True
                 job.stop_if_declined()
 
+    def renew(self, job: Job) -> None:
+        """What the job made is gone: whoever asks for the same has it done again."""
+        with self._lock:
+            if job.state.over:
+                self._jobs.pop(job.key, None)
+
     def take_up(self) -> list[Job]:
         """Go on with what processes had accepted and did not end that were stopped or killed before this one started.
 
@@ -264,10 +270,10 @@ class Jobs:
         return job
 
     def _dispatch(self, job: Job) -> None:
-        """Hand a job to the worker of its device."""
+        """Hand a job to the worker of its lane or its device."""
         job.text = "starting"
         try:
-            device = self._resolve(job.task.device)
+            device = KINDS[job.task.kind].lane or self._resolve(job.task.device)
         except EngineError as error:
             job.error = str(error)
             job.end(State.FAILED)

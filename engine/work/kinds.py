@@ -89,7 +89,8 @@ Outcome = Payload | Generator[None, None, Payload]
 @dataclass(frozen=True)
 class Kind(Generic[S]):
     """One kind of work. `version` is raised when the same spec gives another result than before; with `keep` the
-    result outlives the process. `reads` raises for what is no result of this kind, or not any more."""
+    result outlives the process. `reads` raises for what is no result of this kind, or not any more. Work that computes
+    nothing has a worker of its own, its `lane`, and keeps nobody from a device."""
 
     name: str
     spec: type[S]
@@ -97,6 +98,7 @@ class Kind(Generic[S]):
     version: int = 1
     keep: bool = True
     reads: Callable[[Payload], object] = lambda payload: payload
+    lane: str = ""
 
     @property
     def patient(self) -> bool:
@@ -127,12 +129,12 @@ KINDS: Registry[Kind[Any]] = Registry("kind of work")
 
 
 def kind(name: str, spec: type[S], *, version: int = 1, keep: bool = True,
-         reads: Callable[[Payload], object] = lambda payload: payload,
+         reads: Callable[[Payload], object] = lambda payload: payload, lane: str = "",
          ) -> Callable[[Callable[[S, Bench], Outcome]], Callable[[S, Bench], Outcome]]:
     """Decorator: the function does the work called `name`, which a `spec` (a frozen data class) describes. A kept
     result that `reads` raises for is none."""
     def register(work: Callable[[S, Bench], Outcome]) -> Callable[[S, Bench], Outcome]:
-        KINDS.add(name, Kind(name, spec, work, version, keep, reads))
+        KINDS.add(name, Kind(name, spec, work, version, keep, reads, lane))
         return work
 
     return register

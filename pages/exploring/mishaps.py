@@ -11,6 +11,7 @@ from pages.ui import runs, shell, wishes
 from pages.ui.address import travel
 from pages.ui.text import capital, plain
 
+_DATA = ("check", "predictions")  # kinds of work that the page about data asks for
 _KEPT = SCOPE.key("again trouble")  # why something could not be asked for again
 
 
@@ -40,6 +41,8 @@ def _going_on(job: Job) -> None:
         st.caption(plain(f"The server stopped while it worked on: {job.task.title}. {then}"), width="stretch")
         if runs.about_a_picture(job.task):
             st.button("Show", key=SCOPE.key(f"show {job.key}"), type="tertiary", on_click=_shown, args=(job,))
+        elif job.task.kind in _DATA:
+            st.page_link(shell.file("data"), label="Data", help="There it stands once it is done.")
         else:
             st.page_link(shell.file("runs"), label="Runs", help="There it is listed once it is done.")
         if job.state.over:

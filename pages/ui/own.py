@@ -7,12 +7,18 @@ import streamlit as st
 from engine.errors import EngineError
 
 SHARED = "PERTURBSCOPE_SHARED"  # whoever runs the dashboard for several people sets it to 1
+KEEPING = "PERTURBSCOPE_SHARED_KEEPING"  # and this to 1 where they may change what all of them share
 _KEYS = "own runs"
 
 
 def shared() -> bool:
     """Whether the server is for several people, who are not to see each other's runs."""
     return os.environ.get(SHARED, "") not in ("", "0")
+
+
+def keeps() -> bool:
+    """Whether visitors may download data sets, and delete and rename models."""
+    return not shared() or os.environ.get(KEEPING, "") not in ("", "0")
 
 
 def note(key: str) -> None:

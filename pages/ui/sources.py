@@ -7,14 +7,14 @@ from pathlib import PurePath
 
 import streamlit as st
 
-from engine.data import DATASETS, PATHS, Dataset, DatasetInfo, find
+from engine.data import DATASETS, PATHS, Dataset, DatasetInfo, find, renamed
 from engine.data.classmap import fits, likeness, match
 from engine.data.upload import is_private, take_upload
 from engine.errors import EngineError, UnknownName
 from engine.experiments.openings import DATASET
 from engine.experiments.sources import Source, opened, picture
 from engine.zoo.registry import ModelEntry, model_card, model_digest, models, reads_as_file
-from pages.ui import consent, runs, views
+from pages.ui import consent, renaming, runs, views
 from pages.ui.address import Address, forget, travel
 from pages.ui.charts import percent
 from pages.ui.controls import choice, place
@@ -42,6 +42,7 @@ def dataset(address: Address) -> tuple[Dataset, str]:
     _dataset_name(name)
     entry = find(name)
     address.note("dataset", name)
+    renaming.offer_back(address, name)
     if (reason := entry.missing()) is not None:
         raise EngineError(reason)
     info = entry.info
@@ -59,6 +60,8 @@ def _dataset_name(text: str) -> str:
 
 def _path_in(name: str) -> str:
     """The path that a data set's or a model's name holds; empty for the name of one that is known here."""
+    if name.startswith(renamed.PREFIX):
+        return _path_in(name.removeprefix(renamed.PREFIX).partition(":")[2])
     if (prefix := next((p for p in PATHS if name.startswith(p)), None)) is not None:
         return name.removeprefix(prefix)
     return name if is_path(name) else ""
@@ -103,7 +106,7 @@ def _title(name: str) -> str:
 
 def model(address: Address, info: DatasetInfo) -> str:
     """The chosen model among those that know this data set's classes; raises EngineError where there is none."""
-    known = _known(info)
+    known = _known(address, info, "model")
     key = address.scope.control("model")
     names = list(known)
     seed = address.seed("model", key, lambda text: _read_model(info, text), names[0],
@@ -128,7 +131,7 @@ def several_models(address: Address, info: DatasetInfo, name: str, label: str, f
                    ) -> tuple[str, ...]:
     """Some of the models that know this data set's classes, by default the `first` few that tell the same ones apart;
     raises EngineError where there is none, or none was chosen."""
-    known = _known(info)
+    known = _known(address, info, name)
     key, names = address.scope.control(name), list(known)
 
     def read(text: str) -> list[str]:
@@ -155,10 +158,12 @@ def several_models(address: Address, info: DatasetInfo, name: str, label: str, f
     return tuple(chosen)
 
 
-def _known(info: DatasetInfo) -> dict[str, ModelEntry]:
-    """The models that know these classes, by name; raises EngineError where there is none."""
+def _known(address: Address, info: DatasetInfo, control: str) -> dict[str, ModelEntry]:
+    """The models that know these classes, by name; raises EngineError where there is none, and asks which class of
+    which model each is."""
     known = {entry.name: entry for entry in fitting(info)}
     if not known:
+        renaming.ask(address, info, control)
         raise EngineError(_no_model(info))
     return known
 
@@ -294,14 +299,14 @@ def chooser(scope: Scope, data: Dataset, chosen: Source) -> None:
     def page(step: int) -> None:
         session[turned] = (first + step * PAGE, place)
 
-    picker(_sprite(*place, tuple(numbers)), [data.classes[data.labels[i]] for i in numbers], first=first, total=total,
-           chosen=None if chosen.upload else chosen.index, badge="SYNTHETIC" if data.info.synthetic else "",
-           on_pick=pick, on_page=page, key=scope.key("picker"))
+    picker(_sprite(*place, tuple(numbers), data.digest), [data.classes[data.labels[i]] for i in numbers],
+           first=first, total=total, chosen=None if chosen.upload else chosen.index,
+           badge="SYNTHETIC" if data.info.synthetic else "", on_pick=pick, on_page=page, key=scope.key("picker"))
     _uploader(scope, chosen)
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
-def _sprite(name: str, split: str, numbers: Sequence[int]) -> str:
+def _sprite(name: str, split: str, numbers: Sequence[int], digest: str) -> str:
     return sprite(opened(name, split).thumbnails(numbers, THUMBNAIL))
 
 

@@ -56,3 +56,22 @@ def test_names_that_differ_are_named_with_the_option_that_maps_them(tmp_path: Pa
     (error,) = (element.value.replace("\\", "") for element in app.error)
     assert all(part in error for part in line), error
     assert "engine train" in error and "\n" not in error
+
+
+def test_classes_that_no_model_knows_are_said_to_be_a_models_and_the_run_says_so(tmp_path: Path) -> None:
+    folder = filled(tmp_path, {"COVID-19": "virus=new", "Normal": "healthy, no finding"})
+    app = opened(dataset=f"folder:{folder}", split="all", index="2", attack="fgsm", eps="0/255")
+    assert app.error and next(one for one in app.button if one.label == "Use these names").disabled
+    next(one for one in app.selectbox if one.label == "The model").set_value("phantom-cxr/resnet18").run()
+    for label, name in (("virus=new", "COVID-19"), ("healthy, no finding", "Normal")):
+        next(one for one in app.selectbox if one.label == label).set_value(name).run()
+    next(one for one in app.button if one.label == "Use these names").click().run()
+    assert not app.error and app.selectbox(key="explore.model").value == "phantom-cxr/resnet18"
+    name = f"map:healthy%2C no finding=Normal,virus%3Dnew=COVID-19:folder:{folder}"
+    assert app.query_params["dataset"] == name and load(name, "all").classes == ("Normal", "COVID-19")
+    settled(app)
+    assert "The model held: it still says COVID-19" in verdict(app)
+    command = next(block.value for block in app.code if "engine attack" in block.value)
+    assert "--dataset 'map:healthy%2C no finding=Normal" in command
+    next(one for one in app.button if one.label == "Their own names again").click().run()
+    assert app.query_params["dataset"] == f"folder:{folder}"

@@ -53,6 +53,20 @@ def test_progress_is_seen_while_the_job_runs(jobs: Jobs) -> None:
     assert job.wait(10).state is State.DONE
 
 
+def test_what_computes_nothing_waits_for_no_device_and_is_done_again_where_its_result_is_gone(jobs: Jobs) -> None:
+    gate, count = Gate(), iter(range(9))
+    computing = jobs.submit(task(gate))
+    assert gate.began.wait(10)
+    aside = task(lambda progress: payload(float(next(count))), "b", kind="test lane")
+    first = jobs.submit(aside).wait(10)
+    assert first.state is State.DONE and computing.state is State.RUNNING and jobs.submit(aside) is first
+    jobs.renew(first)
+    second = jobs.submit(aside).wait(10)
+    assert second.payload is not None and second.payload.facts == {"value": 1.0}
+    gate.go.set()
+    assert computing.wait(10).state is State.DONE
+
+
 class Clock:
     """time.monotonic, turned by hand."""
 

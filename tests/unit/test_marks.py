@@ -32,9 +32,9 @@ def test_nothing_marked_is_told_everywhere(monkeypatch: pytest.MonkeyPatch) -> N
     """A mask without a pixel counts as none."""
     data = opened("phantom-cxr", "test")
     monkeypatch.setattr(type(data), "lungs", lambda self, index: np.zeros((224, 224), bool))
-    sources.picture.cache_clear()
+    sources._picture.cache_clear()
     shown = picture(Source("phantom-cxr", "test", HEALTHY))
-    sources.picture.cache_clear()
+    sources._picture.cache_clear()
     images = torch.from_numpy(data.images([HEALTHY]))
     assert shown.marks == {} and shown.lesion is None
     for name, words in (("lesion", "a lesion"), ("lung", "the lungs")):

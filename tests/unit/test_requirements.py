@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -43,3 +44,17 @@ def test_every_import_is_required_and_every_requirement_imported() -> None:
     providers = packages_distributions()
     used = {providers[name][0].lower() if name in providers else name for name in imported() - OPTIONAL}
     assert used | PLUGINS == set(required())
+
+
+# What a machine that only computes may lack: pages, downloads, reports, and what reads and writes special DICOM files.
+ABSENT = ("streamlit", "plotly", "requests", "fpdf", "matplotlib", "dicognito", "pylibjpeg", "gdcm", "ray")
+ALONE = f"""
+import sys
+sys.modules.update(dict.fromkeys({ABSENT}))  # importing any of them fails
+import engine, engine.cli, engine.experiments, engine.attacks.runner
+assert len(engine.load_dataset("phantom-cxr", "test")) == 450
+"""
+
+
+def test_the_engine_computes_without_what_only_pages_reports_and_files_need() -> None:
+    subprocess.run([sys.executable, "-c", ALONE], cwd=ROOT, check=True)
