@@ -457,7 +457,7 @@ def _inside(kind: str, first: int, count: int) -> None:
             seed, how, data = mutated(kind, number, seeds)
             most = max(most, _memory())
             with _hurried():
-                said = _said(seed, data)
+                said = wrong_with(seed, data)
             if _memory() > max(most, before + MEMORY):
                 said = f"took {(_memory() - before) / 2**20:.0f} MiB"
             if said:
@@ -489,7 +489,7 @@ def _hurried() -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _said(seed: Seed, data: bytes) -> str:
+def wrong_with(seed: Seed, data: bytes) -> str:
     """What is wrong with how a file is read; nothing where it is read, or refused as it should be."""
     from tests.dicoms import SECRETS
 

@@ -10,6 +10,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import cache
 from random import Random
 
 Mutation = Callable[[Random, bytes], bytes]
@@ -111,7 +112,7 @@ def png_chunks(chance: Random, data: bytes) -> bytes:
 
 
 def _strange_chunk(chance: Random) -> tuple[bytes, bytes]:
-    bomb = zlib.compress(bytes(20_000_000), 9)
+    bomb = _bomb()
     return chance.choice((
         (b"zTXt", b"Comment\0\0" + bomb), (b"iTXt", b"Comment\0\1\0\0\0" + bomb), (b"iCCP", b"x\0\0" + bomb),
         (b"tEXt", b"Comment\0" + b"x" * 100_000), (b"eXIf", b"II*\0" + chance.randbytes(40)),
@@ -120,6 +121,11 @@ def _strange_chunk(chance: Random) -> tuple[bytes, bytes]:
         (b"fcTL", struct.pack(">IIIIIHHBB", 0, *(chance.choice(WORDS) % 2**32 for _ in range(4)), 0, 1, 0, 0)),
         (b"pHYs", chance.randbytes(9)), (b"PLTE", chance.randbytes(chance.choice((0, 3, 4, 768, 900)))),
         (bytes(chance.choices(range(256), k=4)), chance.randbytes(20))))
+
+
+@cache
+def _bomb() -> bytes:
+    return zlib.compress(bytes(20_000_000), 9)
 
 
 def _png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
