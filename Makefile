@@ -1,4 +1,4 @@
-# make run    the dashboard          make test    every test          make check    style, types, architecture
+# make run    the dashboard          make test    the tests           make check    style, types, architecture
 # Anything for Streamlit or pytest goes into ARGS: make run ARGS="--server.port 8600", make test ARGS="-k pgd -x".
 
 PYTHON ?= python3
@@ -8,11 +8,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick peers claims tables examples check bench clean distclean browser
+.PHONY: help run test test-quick slow peers claims tables examples check bench clean distclean browser
 
 help:
 	@echo "make run         start the dashboard (creates $(VENV) first)"
-	@echo "make test        run every test: unit, pages, browser, comparisons with other libraries"
+	@echo "make test        run the tests: unit, pages, browser, comparisons with other libraries; but for:"
+	@echo "make slow        the few that take long, such as every attack run from the page"
 	@echo "make test-quick  the same without the browser"
 	@echo "make peers       the comparisons with other libraries on 200 real X-rays (PERTURBSCOPE_PEER_XRAYS) instead of 40"
 	@echo "make claims      what the attacks' papers claim, measured on real data; writes CLAIMS.md (takes many hours;"
@@ -32,10 +33,14 @@ test: test-quick browser
 	$(BIN)/python -m pytest -m e2e $(ARGS) || test $$? = 5
 
 test-quick: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m "not e2e" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS) || test $$? = 5
+	$(BIN)/python -m pytest -m "not e2e and not slow" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS) || test $$? = 5
+
+slow: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 peers: $(VENV)/installed-test
-	PERTURBSCOPE_PEER_XRAYS=$${PERTURBSCOPE_PEER_XRAYS:-200} $(BIN)/python -m pytest tests/peers $(ARGS)
+	PERTURBSCOPE_PEER_XRAYS=$${PERTURBSCOPE_PEER_XRAYS:-200} PERTURBSCOPE_PEER_IMAGES=$${PERTURBSCOPE_PEER_IMAGES:-48} \
+		$(BIN)/python -m pytest tests/peers $(ARGS)
 
 claims: $(VENV)/installed-run
 	$(BIN)/python -m engine claims --out CLAIMS.md $(ARGS)

@@ -137,6 +137,7 @@ def test_the_smallest_epsilon_is_searched_and_shown() -> None:
     assert any("The diagnosis flips from" in block.value for block in app.markdown)
 
 
+@pytest.mark.slow
 def test_a_learned_pattern_is_shown_alone_and_tried_on_the_split(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "MOST", 6)
     app = run(opened(attack="uap", set__epochs="1", eps="8/255"))

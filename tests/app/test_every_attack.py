@@ -1,5 +1,5 @@
-"""Every attack there is, run from the page: on the phantoms always, on real pictures where PERTURBSCOPE_APP_DATASETS
-names data sets (kermany,covid-ct)."""
+"""Every attack there is, run from the page (`make slow`; one of each family always): on the phantoms, and on real
+pictures where PERTURBSCOPE_APP_DATASETS names data sets (kermany,covid-ct)."""
 
 import os
 
@@ -16,8 +16,14 @@ SMALL = {"steps": 2, "queries": 80, "epochs": 1, "copies": 2, "neighbours": 2, "
          "iterations": 2, "population": 10, "generations": 2, "probes": 10, "directions": 10, "sample": 2}
 
 
+# The first of each family; those that learn something beforehand take a minute each.
+FIRST = {ATTACKS[name].__module__: name for name in reversed(list(ATTACKS)) 
+         if not ATTACKS[name]().learning_cost(1).queries}
+
+
 @pytest.mark.parametrize("dataset", CHOSEN)
-@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("attack", [pytest.param(name, marks=() if name in FIRST.values() else pytest.mark.slow)
+                                    for name in ATTACKS])
 def test_every_attack_runs_from_the_page(dataset: str, attack: str) -> None:
     small = {f"set.{p.name}": str(max(SMALL[p.name], p.low or 0)) for p in params_of(ATTACKS[attack])
              if p.name in SMALL}

@@ -85,7 +85,8 @@ def test_what_the_address_asks_wrongly_is_told(name: str, value: str, line: str)
 def test_a_path_that_a_link_names_is_not_opened_without_a_question() -> None:
     app = opened("transfer", models="phantom-cxr/resnet18,/nowhere/x.safetensors")
     assert any("This link or run asks for /nowhere/x.safetensors" in block.value for block in app.warning)
-    assert not running(), "what is not what the link asked for does not run by itself"
+    # What stands there meanwhile is an example that came with the program: its pictures are made, and nothing else.
+    assert {job.task.kind for job in running()} <= {"images"}, "what the link did not ask for does not run by itself"
 
 
 def test_a_data_set_with_one_model_says_how_to_come_by_another(data_home: Path) -> None:
