@@ -83,6 +83,6 @@ class Switch:
         known = "How long this one takes is known once it has run." if took is None else \
             f"This one takes about {duration(took)}."
         first = {} if self.seed is None else {"value": self.seed}
-        st.toggle("Run by itself", key=KEY, disabled=not quick(settings), width="content", **first,
+        st.toggle("Follow epsilon", key=KEY, disabled=not quick(settings), width="content", **first,
                   help="An attack that takes less than a second here runs as soon as epsilon is moved, without a click "
                        f"on Run. {known}")

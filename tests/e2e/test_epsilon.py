@@ -20,6 +20,7 @@ def test_a_cold_link_draws_both_readings_and_the_slider_moves_the_pictures(page:
     page.goto(url + SMALL)
     page.get_by_role("heading", name="To take away").wait_for()
     page.locator("[data-testid=stStatusWidget]").wait_for(state="detached")
+    page.locator(".js-plotly-plot").nth(3).wait_for()
     assert page.locator(".js-plotly-plot").count() == 4, "two readings, the danger zone, the histogram"
     said = page.get_by_text("images that the model read correctly").first.inner_text()
     assert re.search(r"\d+ are flipped within 16/255", said) and "flip before the eye would see anything" in said

@@ -104,6 +104,8 @@ def newest(home: Path) -> Payload:
 
 def upload(page: "Page", name: str, data: bytes) -> None:
     field = page.locator("[data-testid=stFileUploaderDropzoneInput]")
+    # The one that took the file before goes when the page has been drawn anew.
+    page.wait_for_function("() => document.querySelectorAll('[data-testid=stFileUploaderDropzoneInput]').length < 2")
     if not field.count():
         page.get_by_role("button", name="Use your own picture").click()
     field.set_input_files(

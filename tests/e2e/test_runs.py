@@ -86,5 +86,5 @@ def test_a_report_is_one_click_and_opens_offline(browser: "Browser", page: "Page
         report.goto(file.as_uri())
         report.get_by_text("not for diagnosis").first.wait_for()
         assert report.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
-        assert report.evaluate("document.images.length") == 4 and report.get_by_role("heading", name="Figure 3").count()
+        assert report.evaluate("document.images.length") == 8 and report.get_by_role("heading", name="Figure 3").count()
         assert [address for address in asked if not address.startswith("data:")] == [file.as_uri()]
