@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from engine.attacks import ATTACKS
-from engine.attacks.spec import AttackSpec
+from engine.attacks.spec import AttackSpec, attack_of
 from engine.data import Dataset
 from engine.errors import EngineError
 from engine.experiments.onepicture.explore import explore_task, warm_task
@@ -42,7 +41,7 @@ def choose(address: Address, dataset: Dataset, source: Source, bar: controls.Bar
 
 
 def runs_by_itself(attack: AttackSpec) -> bool:
-    chosen = ATTACKS[attack.attack](**attack.params)
+    chosen = attack_of(attack)
     cost = chosen.cost()
     return cost.gradients + cost.queries <= COSTS_LITTLE and not chosen.learning_cost(1).queries
 
@@ -53,7 +52,7 @@ def started(settings: Settings, job: Job) -> Run:
 
 def price(settings: Settings) -> str:
     """What the attack will cost, in one line."""
-    chosen, cost = following.attack_of(settings), following.cost_of(settings)
+    chosen, cost = attack_of(settings.attack), following.cost_of(settings)
     spent = [counted(cost.gradients, "gradient")] if cost.gradients else []
     if cost.queries != cost.gradients:
         spent.append(counted(cost.queries, "query", "queries"))

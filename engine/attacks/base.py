@@ -92,6 +92,11 @@ class Cost:
     gradients: int
     queries: int
 
+    @property
+    def passes(self) -> int:
+        """How often an image passes the model at most: every gradient has its query."""
+        return max(self.gradients, self.queries)
+
 
 @dataclass(frozen=True)
 class Goal:

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from engine import device as devices
 from engine import digest
-from engine.attacks.base import ATTACKS, Attack, Budget, Goal, Others
+from engine.attacks.base import Attack, Budget, Goal, Others
 from engine.attacks.batch import BatchRun, Learned, Memory, Setting
 from engine.attacks.result import AttackResult, Finds, Trace, Walk
 from engine.attacks.rows import Provenance, Rows, Tally, sizes
-from engine.attacks.spec import OBLIVIOUS, AttackSpec, has_gradients
+from engine.attacks.spec import OBLIVIOUS, AttackSpec, attack_of, has_gradients
 from engine.defenses.base import defenses_from
 from engine.errors import EngineError
 from engine.params import Value, build
@@ -105,7 +105,7 @@ class Arena:
         identities = _identities(identities, digests)
         _check_resources(resources, images, model)
         chosen = devices.choose(device)
-        attack = build(ATTACKS[spec.attack], spec.params)
+        attack = attack_of(spec)
         model = placed(model, chosen)
         source = model if resources.surrogate is None else placed(resources.surrogate, chosen)
         draft = spec.numerics == "draft"

@@ -59,6 +59,11 @@ class AttackSpec:
             "params": {name: value for name, value in self.params.items() if value != own[name]}}
 
 
+def attack_of(spec: AttackSpec) -> Attack:
+    """The attack with its settings; raises EngineError."""
+    return build(ATTACKS[spec.attack], spec.params)
+
+
 _NEVER = object()
 # What settings were before anybody could choose them; never to be changed.
 _DEFAULTS: dict[str, object] = {"target": None, "max_queries": None, "mask": "", "defenses": "", "attacker": OBLIVIOUS,

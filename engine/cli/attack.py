@@ -70,9 +70,8 @@ def _rows(units: list[Unit], bench: Bench, with_images: bool) -> Rows:
 
 
 def _print(facts: dict[str, Any], result: Rows) -> None:
-    from engine.attacks import ATTACKS
     from engine.attacks.norms import NORMS
-    from engine.params import build
+    from engine.attacks.spec import attack_of
 
     def share(value: float | None) -> str:
         return "-" if value is None else f"{value:.1%}"
@@ -84,7 +83,7 @@ def _print(facts: dict[str, Any], result: Rows) -> None:
     print(f"  accuracy                {share(facts['accuracy_clean'])} clean -> {share(facts['accuracy_adversarial'])} "
           f"adversarial ({share(facts['accuracy_adversarial_8bit'])} after saving with 8 bits)")
     print(f"  success                 {share(facts['success_rate'])} of the {facts['attacked']} classified correctly")
-    if build(ATTACKS[spec.attack], spec.params).learning_cost(1).queries:
+    if attack_of(spec).learning_cost(1).queries:
         low, high = facts["fooling_interval"]
         word = "changed" if spec.target is None else f"made {result.classes[spec.target]}"
         print(f"  fooling rate            {share(facts['fooling_rate'])} of {facts['fooling_of']} predictions {word} "

@@ -12,7 +12,7 @@ import numpy as np
 from engine import digest
 from engine.attacks import ATTACKS
 from engine.attacks.rows import COLUMNS, Provenance, Rows, Tally
-from engine.attacks.spec import AttackSpec
+from engine.attacks.spec import AttackSpec, attack_of
 from engine.data import Dataset
 from engine.data.classmap import class_map_of
 from engine.data.marks import MARKS, marked
@@ -20,7 +20,6 @@ from engine.device import load_libraries
 from engine.errors import EngineError
 from engine.experiments.further import chosen_others, training_split
 from engine.experiments.sources import Source, picture, seen, unmarked
-from engine.params import build
 from engine.work.kinds import Bench, Task, kind
 from engine.work.specs import canonical, from_json
 from engine.work.store import Payload
@@ -139,7 +138,7 @@ def common_of(dataset: Dataset, name: str, model: str, attack: AttackSpec, furth
         surrogates=tuple(model_digest(other.strip()) for other in attack.surrogate.split(",") if other),
         further=tuple(further),
         others=training_split(dataset).digest_of(further) if further else "",
-        files=tuple(build(ATTACKS[attack.attack], attack.params).files().items()),
+        files=tuple(attack_of(attack).files().items()),
         names=() if class_map.trivial else tuple(class_map.names.items()),
     )
 

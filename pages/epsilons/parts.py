@@ -8,15 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from engine.attacks import ATTACKS
 from engine.attacks.rows import Rows
 from engine.experiments.epsilon import lines
-from engine.experiments.epsilon.curve import eps_of
+from engine.experiments.epsilon.curve import by_halving, eps_of
 from engine.experiments.epsilon.eyes import LEVEL, Zone, eyes_of, eyes_task, zone_of
-from engine.experiments.epsilon.ladder import ASSUMED, INDEPENDENT, WORST, Curves, climbs_of
+from engine.experiments.epsilon.ladder import INDEPENDENT, WORST, Curves, climbs_of
 from engine.experiments.epsilon.lines import Line
 from engine.experiments.sweeps import Sweep
-from engine.params import build
 from engine.work.jobs import State, jobs
 from pages.epsilons import figures, options, samples
 from pages.epsilons.scope import SCOPE
@@ -112,11 +110,9 @@ def _remarks(by_reading: dict[str, list[Line]]) -> None:
     """What was saved, what is assumed, and why an accuracy rises."""
     for text in dict.fromkeys(text for shown in by_reading.values() for line in shown
                               for text in lines.explained(line)):
-        st.caption(plain(f"▲ {text}. This is the attack's doing, not the model's: in the worst case it cannot happen."))
-    runs = [rows for shown in by_reading.values() for line in shown for rows in line.runs]
-    if by_reading.keys() == {WORST} and not all(build(ATTACKS[rows.spec.attack], rows.spec.params).straight
-                                                for rows in runs):
-        st.caption(plain(f"The worst case is {ASSUMED}."))
+        st.caption(plain(f"▲ {text}"))
+    if assumed := lines.assumption(by_reading):
+        st.caption(plain(assumed))
     for line in by_reading.get(INDEPENDENT, by_reading.get(WORST, [])):
         text = lines.saved(line)
         if not text and len(by_reading) > 1:
@@ -183,8 +179,7 @@ def behind(curves: Curves, line: Line, place: int, reading: str) -> list[Cell]:
     """The flipped images at a point, each with the run that flipped it: in the worst case that of the smallest eps, in
     the company in which it was tried there."""
     sweep, point = curves.sweep, line.runs[place]
-    halved = reading == WORST and INDEPENDENT not in curves.readings \
-        and not build(ATTACKS[point.spec.attack], point.spec.params).straight
+    halved = reading == WORST and INDEPENDENT not in curves.readings and by_halving([point])
     model = sweep.models[climbs_of(sweep)[line.number][0] // len(sweep.attacks)]
     return [_cell(sweep, model, point if reading == INDEPENDENT else _first(line, row), row, halved)
             for row in np.flatnonzero(point.success).tolist()]

@@ -12,6 +12,7 @@ from scipy.special import softmax
 from engine.attacks import ATTACKS
 from engine.attacks.base import Attack, Cost
 from engine.attacks.rows import Rows
+from engine.attacks.spec import attack_of
 from engine.experiments.epsilon.eyes import LEVEL, SEEN
 from engine.experiments.epsilon.ladder import INDEPENDENT, ladder_of, ladder_task
 from engine.experiments.gathered import runs_of
@@ -60,7 +61,7 @@ def show(run: Run) -> None:
     if not info.bounded:
         st.caption(f"{info.title} has no epsilon: what it finds is already limited by its own settings.")
         return
-    attack, scale = following.attack_of(settings), controls.SCALES[settings.attack.norm]
+    attack, scale = attack_of(settings.attack), controls.SCALES[settings.attack.norm]
     levels = (TRIED if attack.straight else FEWER)[settings.attack.norm]
     unit = unit_of(settings.source, settings.model, settings.attack)
     task = ladder_task(ladder_of(unit, [scale.eps(level) for level in levels], INDEPENDENT), settings.device)

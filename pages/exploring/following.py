@@ -5,8 +5,8 @@ from typing import Self
 
 import streamlit as st
 
-from engine.attacks import ATTACKS
-from engine.attacks.base import Attack, Cost
+from engine.attacks.base import Cost
+from engine.attacks.spec import attack_of
 from engine.experiments.onepicture import pace
 from engine.work.jobs import State, jobs
 from pages.exploring.run import Run
@@ -21,14 +21,10 @@ NAME, ON, OFF = "follow", "on", "off"
 KEY = SCOPE.control(NAME)
 
 
-def attack_of(settings: Settings) -> Attack:
-    return ATTACKS[settings.attack.attack](**settings.attack.params)
-
-
 def cost_of(settings: Settings) -> Cost:
     """What the attack spends at most, on all images that are attacked together."""
     together = max(1, len(settings.company))
-    return Cost(*(together * spent for spent in astuple(attack_of(settings).cost())))
+    return Cost(*(together * spent for spent in astuple(attack_of(settings.attack).cost())))
 
 
 def pace_of(settings: Settings) -> pace.Pace | None:
@@ -45,7 +41,7 @@ def seconds(settings: Settings) -> float | None:
 def quick(settings: Settings) -> bool:
     """Whether it is known to take no time."""
     took = seconds(settings)
-    return took is not None and took < AT_ONCE and not attack_of(settings).learning_cost(1).queries
+    return took is not None and took < AT_ONCE and not attack_of(settings.attack).learning_cost(1).queries
 
 
 def follow(settings: Settings, before: Settings) -> bool:

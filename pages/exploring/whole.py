@@ -8,7 +8,7 @@ import streamlit as st
 
 from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows, joined
-from engine.attacks.spec import AttackSpec
+from engine.attacks.spec import AttackSpec, attack_of
 from engine.data import Dataset
 from engine.data.marks import MARKS, marked
 from engine.data.splits import evenly
@@ -74,7 +74,7 @@ def _indices(data: Dataset, mask: str) -> list[int]:
 
 def _seconds(settings: Settings, runs: int = 1) -> float | None:
     """How long so many attacks on the sample take here, as far as that is known."""
-    at, attack = following.pace_of(settings), following.attack_of(settings)
+    at, attack = following.pace_of(settings), attack_of(settings.attack)
     if at is None or attack.learning_cost(1).queries:
         return None
     return runs * IMAGES * at.estimate(attack.cost())

@@ -12,7 +12,7 @@ import streamlit as st
 from engine.attacks import ATTACKS
 from engine.attacks.base import Attack, Knowledge
 from engine.attacks.norms import NORMS
-from engine.attacks.spec import AttackSpec, make_spec
+from engine.attacks.spec import AttackSpec, attack_of, make_spec
 from engine.data import Dataset
 from engine.errors import EngineError, UnknownName
 from engine.experiments.onepicture import pace
@@ -92,7 +92,7 @@ class Chosen:
         seconds: float | None = 0.0
         gradients = queries = 0
         for spec in self.specs() if specs is None else specs:
-            cost = ATTACKS[spec.attack](**spec.params).cost()
+            cost = attack_of(spec).cost()
             gradients += cost.gradients * len(self.indices) * len(self.models)
             queries += cost.queries * len(self.indices) * len(self.models)
             for model in self.models:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -11,15 +11,14 @@ import numpy as np
 from scipy.special import softmax
 
 from engine import digest
-from engine.attacks import ATTACKS
-from engine.attacks.base import Attack, Cost
+from engine.attacks.base import Cost
 from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows, troubles
+from engine.attacks.spec import attack_of
 from engine.errors import EngineError
 from engine.experiments.epsilon.ladder import ASSUMED, INDEPENDENT, WORST
 from engine.experiments.onepicture.pace import passes
 from engine.metrics.rates import Estimate, interval, share
-from engine.params import build
 
 if TYPE_CHECKING:
     import pandas
@@ -99,7 +98,7 @@ def table_of(points: Sequence[Point]) -> pandas.DataFrame:
 def curve_of(dataset: str, split: str, model: str, runs: Sequence[Rows], reading: str = INDEPENDENT) -> Curve:
     """The curve through `runs` on the same images, a point each, in their order. `model` names the models."""
     points = tuple(point_of(rows) for rows in runs)
-    halved = reading == WORST and not all(_attack(rows).straight for rows in runs)
+    halved = reading == WORST and by_halving(runs)
     return Curve(dataset, split, model, len(runs[0].labels), _accuracy(runs[0].predicted_clean, runs[0].labels), points,
                  (*_in_all(runs), *map(str, rises(runs))), reading, ASSUMED if halved else "")
 
@@ -161,16 +160,17 @@ class Spent:
 def spent(line: Sequence[Rows]) -> Spent:
     """Of runs that were made with one gradient for all, or by halving: the clean images are judged once, and what a try
     made of an image before and after rounding. Some verdicts of a straight attack are the same, and cost less still."""
-    images, cost = len(line[0].labels), _attack(line[0]).cost()
+    attack = attack_of(line[0].spec)
+    images, cost = len(line[0].labels), attack.cost()
     gradients, queries = (sum(int(getattr(rows, name).sum()) for rows in line) for name in ("gradients", "queries"))
-    straight = _attack(line[0]).straight
-    tries = images * len(line) if straight else sum(int((rows.queries > 0).sum()) for rows in line)
+    tries = images * len(line) if attack.straight else sum(int((rows.queries > 0).sum()) for rows in line)
     return Spent(gradients, cost.gradients * images * len(line),
                  passes(Cost(gradients, queries), verdicts=images + 2 * tries), passes(cost) * images * len(line))
 
 
-def _attack(rows: Rows) -> Attack:
-    return build(ATTACKS[rows.spec.attack], rows.spec.params)
+def by_halving(runs: Iterable[Rows]) -> bool:
+    """Whether a worst case of these attacks, where it is all that was asked for, is found by halving: it is ASSUMED."""
+    return not all(attack_of(rows.spec).straight for rows in runs)
 
 
 def lines_of(runs: Sequence[Rows]) -> list[list[Rows]]:

@@ -11,13 +11,12 @@ import numpy as np
 from engine import digest
 from engine.attacks import ATTACKS
 from engine.attacks.rows import Rows
-from engine.attacks.spec import AttackSpec
+from engine.attacks.spec import AttackSpec, attack_of
 from engine.device import load_libraries
 from engine.errors import EngineError, UnknownName
 from engine.experiments.gathered import payload_of_runs, runs_of
 from engine.experiments.sweeps import Step, Sweep, performed
 from engine.experiments.units import Unit, rows_task, units_of
-from engine.params import build
 from engine.work.kinds import Bench, Task, kind
 from engine.work.specs import canonical
 from engine.work.store import Payload
@@ -233,7 +232,7 @@ def paid_for(curves: Curves) -> list[AttackSpec]:
 
 
 def _straight(spec: AttackSpec) -> bool:
-    return build(ATTACKS[spec.attack], spec.params).straight
+    return attack_of(spec).straight
 
 
 def curves_task(curves: Curves, device: str = "auto") -> Task:

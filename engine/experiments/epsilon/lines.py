@@ -3,7 +3,7 @@ torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,9 @@ import numpy as np
 from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS, Norm
 from engine.attacks.rows import Rows
-from engine.experiments.epsilon.curve import eps_of, lines_of, recalls, rises, spent
+from engine.experiments.epsilon.curve import by_halving, eps_of, lines_of, recalls, rises, spent
 from engine.experiments.epsilon.eyes import Zone
+from engine.experiments.epsilon.ladder import ASSUMED, WORST
 from engine.experiments.evaluation.evaluate import AFTER, scores
 from engine.experiments.wording import percent
 from engine.metrics.rates import Estimate, share
@@ -118,7 +119,14 @@ def danger(line: Line, zone: Zone) -> str:
 
 def explained(line: Line) -> list[str]:
     """Every rise of accuracy, and why that is not the model's doing."""
-    return [str(rise) for rise in rises(line.runs)]
+    return [f"{rise}. This is the attack's doing, not the model's: in the worst case it cannot happen."
+            for rise in rises(line.runs)]
+
+
+def assumption(by_reading: Mapping[str, Sequence[Line]]) -> str:
+    """What lines by reading take for granted, as a sentence; or nothing."""
+    runs = (rows for shown in by_reading.values() for line in shown for rows in line.runs)
+    return f"The worst case is {ASSUMED}." if by_reading.keys() == {WORST} and by_halving(runs) else ""
 
 
 def saved(line: Line) -> str:

@@ -19,7 +19,7 @@ from engine.attacks import ATTACKS
 from engine.attacks.base import Cost, Knowledge
 from engine.attacks.result import FRAMES, Finds
 from engine.attacks.rows import Rows, joined, sizes
-from engine.attacks.spec import AttackSpec, has_gradients
+from engine.attacks.spec import AttackSpec, attack_of, has_gradients
 from engine.errors import EngineError
 from engine.experiments.gathered import payload_of_runs, runs_of
 from engine.experiments.onepicture import pace
@@ -33,7 +33,7 @@ from engine.experiments.units import (
     rows_task,
     units_of,
 )
-from engine.params import build, params_of
+from engine.params import params_of
 from engine.work.kinds import Bench, Task, kind
 from engine.work.store import Payload
 
@@ -141,7 +141,7 @@ def walkers() -> list[str]:
 
 def limit_of(spec: AttackSpec) -> int:
     """The queries that an attack may spend on an image."""
-    declared = build(ATTACKS[spec.attack], spec.params).cost().queries
+    declared = attack_of(spec).cost().queries
     return declared if spec.max_queries is None else min(declared, spec.max_queries)
 
 

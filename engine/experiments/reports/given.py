@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.attacks import ATTACKS
 from engine.attacks.rows import Rows
+from engine.attacks.spec import attack_of
 from engine.data import Dataset
 from engine.errors import EngineError
 from engine.experiments.epsilon.eyes import eyes_of, eyes_task
@@ -63,13 +63,8 @@ def missing_of(store: Store, kept: Kept) -> Missing:
     """Of a run that was computed here; of one from elsewhere nothing is computed."""
     batches = missing(store, kept)
     besides = [task for task in (_eyes(kept), _alignment(kept)) if task is not None and task.kept(store) is None]
-    passes = sum(batch.count * _passes(kept.runs[batch.run]) for batch in batches)
+    passes = sum(batch.count * attack_of(kept.runs[batch.run].spec).cost().passes for batch in batches)
     return Missing((*(batch.task for batch in batches), *besides), passes)
-
-
-def _passes(rows: Rows) -> int:
-    cost = ATTACKS[rows.spec.attack](**rows.spec.params).cost()
-    return max(cost.gradients, cost.queries)
 
 
 def _spec(kept: Kept) -> Any:

@@ -8,13 +8,12 @@ from functools import partial
 
 import numpy as np
 
-from engine.attacks import ATTACKS
 from engine.attacks.rows import Rows
 from engine.data import Dataset
 from engine.experiments.epsilon import lines
 from engine.experiments.epsilon.curve import eps_of
 from engine.experiments.epsilon.eyes import Zone, zone_of
-from engine.experiments.epsilon.ladder import ASSUMED, INDEPENDENT, READINGS, WORST
+from engine.experiments.epsilon.ladder import INDEPENDENT, READINGS, WORST
 from engine.experiments.epsilon.lines import ACCURACY, Line
 from engine.experiments.evaluation.aloud import by_budget, misleading, sentences, title, uncertain
 from engine.experiments.evaluation.evaluate import AFTER, BEFORE, SIDES, TITLES, groups, scores, subgroups
@@ -40,7 +39,6 @@ from engine.experiments.runs.pictures import image_names
 from engine.experiments.transfers import words as transfer_words
 from engine.experiments.transfers.transferred import Matrix, long, matrices
 from engine.metrics.rates import Estimate
-from engine.params import build
 
 CLOSELY, ENDS = 4, 10  # runs looked at closely, and the most and the least robust images that are named
 BESIDE = 3  # images in a row
@@ -177,11 +175,9 @@ def _curve_words(given: Given) -> Iterator[str]:
 
 def _curve_remarks(given: Given) -> Iterator[str]:
     by_reading = _lines(given)
-    yield from dict.fromkeys(f"{text}. This is the attack's doing, not the model's: in the worst case it cannot happen."
-                             for shown in by_reading.values() for line in shown for text in lines.explained(line))
-    if by_reading.keys() == {WORST} and not all(build(ATTACKS[rows.spec.attack], rows.spec.params).straight
-                                                for rows in given.runs):
-        yield f"The worst case is {ASSUMED}."
+    yield from dict.fromkeys(text for shown in by_reading.values() for line in shown for text in lines.explained(line))
+    if assumed := lines.assumption(by_reading):
+        yield assumed
     yield from filter(None, map(lines.saved, by_reading.get(INDEPENDENT) or by_reading[WORST]))
 
 
