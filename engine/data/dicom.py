@@ -4,7 +4,7 @@ import io
 import logging
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from pydicom.pixels import apply_color_lut
 
 from engine.data.base import StoredUnits
 from engine.data.dicom_pixels import DAMAGED, Decoders, bytes_each, decoded, decoding, frames_in
+from engine.data.header import MODALITIES, SIDES, VIEWS
 from engine.data.raster import MAX_DECODED, check_size, enough_memory
 from engine.data.scan import Frame, Header, Scan, Shown, scan_of, thinned
 from engine.data.windows import Meaning, Table, Window, finite
@@ -29,12 +30,9 @@ warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
-# What words of a header may be: DICOM's own, which tell nothing about a person.
-MODALITIES = {"CR", "DX", "CT", "MG", "MR", "US", "PX", "IO", "XA", "RF", "NM", "PT", "SC", "OP", "XC", "SM", "ES"}
+# What words of a header may be, besides those of `header`: DICOM's own, which tell nothing about a person.
 BODY_PARTS = {"ABDOMEN", "ANKLE", "BRAIN", "BREAST", "CHEST", "CSPINE", "ELBOW", "FOOT", "HAND", "HEAD", "HEART", "HIP",
               "KNEE", "LSPINE", "LUNG", "NECK", "PELVIS", "SHOULDER", "SKULL", "TSPINE", "WHOLEBODY", "WRIST"}
-VIEWS = {"AP", "PA", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "CC", "MLO", "ML", "LM"}
-SIDES = {"L", "R", "B", "U"}
 
 # Everything that is read; all other elements, names and numbers of patients among them, are skipped. The series' number
 # is compared, never kept.
@@ -92,8 +90,7 @@ def looks_like_dicom(data: bytes) -> bool:
 def picture_size(path: Path) -> tuple[int, int]:
     """The width and height that a DICOM file says its picture has; raises EngineError."""
     try:
-        with _CountedFile(io.FileIO(path)) as file:
-            source = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+        source = head_of(path, ("Rows", "Columns"))
         width, height = int(source.Columns), int(source.Rows)
     except Exception:  # as in read_dicom
         raise EngineError(DAMAGED) from None
@@ -185,11 +182,7 @@ def _all(source: Dataset, chosen: Sequence[int], decoders: Decoders) -> tuple[li
 def opened(data: bytes) -> Dataset:
     """What is read of a DICOM file, checked for what it asks for, its pixels still as they are; raises EngineError, and
     anything else where it is damaged."""
-    if _DEFLATED in data:  # would be inflated, without limit, on opening
-        data = _inflated(data)
-    if max(map(data.count, _ITEMS)) > MOST_ITEMS:
-        raise EngineError(_TOO_MUCH)
-    source = pydicom.dcmread(_CountedBytes(data), force=True, specific_tags=list(_TAGS))
+    source = _begun(data, specific_tags=list(_TAGS))
     _check_header(source)
     if "PixelData" not in source:
         if b"\xe0\x7f\x10\x00" in data:  # the pixels begin, and do not end
@@ -208,7 +201,26 @@ def opened(data: bytes) -> Dataset:
 _TOO_MUCH = "this DICOM file has more in its header than any picture needs; export it again from where it came"
 
 
-class _Counted(io.BufferedIOBase):
+def head_of(path: Path, names: Collection[str], others: bool = False) -> Dataset:
+    """What a file says under these names before its pixels, checked as by `opened`, and with `others` whatever else its
+    head has, which must not be looked into; raises OSError, and otherwise as `opened`."""
+    with path.open("rb") as file:
+        data = file.read(MAX_DECODED)
+    source = _begun(data, stop_before_pixels=True, specific_tags=None if others else list(names))
+    _check_header(source, names)
+    return source
+
+
+def _begun(data: bytes, **options: Any) -> Dataset:
+    """A file's elements, taken apart within limits."""
+    if _DEFLATED in data:  # would be inflated, without limit, on opening
+        data = _inflated(data)
+    if max(map(data.count, _ITEMS)) > MOST_ITEMS:
+        raise EngineError(_TOO_MUCH)
+    return pydicom.dcmread(_Counted(data), force=True, **options)
+
+
+class _Counted(io.BytesIO):
     """A file of which only so many pieces are read: each takes pydicom a moment, and millions fit into a file."""
 
     _pieces = 0
@@ -220,20 +232,15 @@ class _Counted(io.BufferedIOBase):
         return super().read(size)
 
 
-class _CountedBytes(_Counted, io.BytesIO):
-    pass
-
-
-class _CountedFile(_Counted, io.BufferedReader):
-    pass
-
-
-def _check_header(source: Dataset) -> None:
-    """Raise EngineError where what was read of a header, and not yet looked into, takes too long to look into."""
+def _check_header(source: Dataset, names: Collection[str] | None = None) -> None:
+    """Raise EngineError where what was read of a header (under these names), and not yet looked into, takes too long to
+    look into."""
     sequences = 0
     for tag, element in source.items():  # as they were read, nothing taken apart
         keyword = keyword_for_tag(tag)
         if keyword == "PixelData" or not isinstance(element, RawDataElement):
+            continue
+        if names is not None and keyword not in names:
             continue
         size, nested = len(element.value or b""), keyword.endswith("Sequence")
         long = nested or keyword.startswith("ExtendedOffset")
@@ -328,7 +335,7 @@ def _padding(source: Dataset) -> tuple[int, int] | None:
 
 
 def _header(source: Dataset, index: int) -> Header:
-    def word(keyword: str, known: set[str], otherwise: str = "") -> str:
+    def word(keyword: str, known: Collection[str], otherwise: str = "") -> str:
         text = str(source.get(keyword) or "")
         return text if text in known else otherwise
 

@@ -34,16 +34,18 @@ def _terms(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+MODALITIES = _terms("CR DX CT MG MR US PX IO XA RF NM PT SC OP XC SM ES")
+VIEWS, SIDES = _terms("AP PA LL RL RLD LLD RLO LLO CC MLO ML LM"), _terms("R L U B")
 # Words that are shown, where they are among those that the standard defines.
 WORDS: Mapping[str, tuple[str, frozenset[str]]] = {
-    "Modality": ("modality", _terms("CR DX CT MG MR US PX IO XA RF NM PT SC OP XC SM ES")),
+    "Modality": ("modality", MODALITIES),
     "PhotometricInterpretation": ("photometric interpretation", _terms(
         "MONOCHROME1 MONOCHROME2 RGB YBR_FULL YBR_FULL_422 YBR_ICT YBR_RCT") | {"PALETTE COLOR"}),
     "BodyPartExamined": ("body part", _terms(
         "ABDOMEN ANKLE ARM BREAST CHEST CSPINE ELBOW EXTREMITY FOOT HAND HEAD HIP KNEE LSPINE NECK PELVIS SHOULDER "
         "SKULL SPINE TSPINE WRIST")),
-    "ViewPosition": ("view", _terms("AP PA LL RL RLD LLD RLO LLO CC MLO ML LM LATERAL")),
-    "Laterality": ("side", _terms("R L")), "ImageLaterality": ("side of the picture", _terms("R L U B")),
+    "ViewPosition": ("view", VIEWS | {"LATERAL"}),
+    "Laterality": ("side", _terms("R L")), "ImageLaterality": ("side of the picture", SIDES),
     "LossyImageCompression": ("compressed with loss", _terms("00 01")),
     "BurnedInAnnotation": ("text burned into the picture", _terms("YES NO")),
 }
@@ -73,18 +75,18 @@ def _raster(path: Path) -> Header:
 
 
 def _dicom(path: Path) -> Header:
-    import pydicom
+    from pydicom.datadict import keyword_for_tag  # pydicom takes a while to import
 
-    import engine.data.dicom  # noqa: F401  which keeps pydicom from quoting what it reads in a log
+    from engine.data.dicom import head_of
 
-    file = pydicom.dcmread(path, force=True, stop_before_pixels=True)
+    told = {*WORDS, *NUMBERS, "Rows", "Columns"}
+    file = head_of(path, told, others=True)
     rows, columns, bits = (_whole(file.get(name)) for name in ("Rows", "Columns", "BitsStored"))
     if not (rows and columns):
         raise EngineError(f"{path.name} is no DICOM picture")
     stored = Stored(columns, rows, _whole(file.get("SamplesPerPixel")) or 1, bits or 8, "DICOM")
     facts = [*_words(file), *_numbers(file)]
-    told = {*WORDS, *NUMBERS, "Rows", "Columns"}
-    return Header(stored, tuple(facts), sum(element.keyword not in told for element in file))
+    return Header(stored, tuple(facts), sum(keyword_for_tag(tag) not in told for tag, _ in file.items()))
 
 
 def _words(file: Any) -> Iterable[tuple[str, str]]:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from engine.data import dicom_pixels as reader
 from engine.data.base import StoredUnits
 from engine.data.dicom import MOST_ITEMS, MOST_SEQUENCES, MOST_VALUE, DicomImage, picture_size, read_dicom
 from engine.data.dicom_pixels import Decoders, decoding
+from engine.data.header import header
 from engine.data.raster import MAX_DECODED
 from engine.data.windows import looked_at
 from engine.errors import EngineError
@@ -252,14 +253,32 @@ def test_a_header_of_millions_of_things_is_refused(element: bytes, syntax: str, 
     fails(file[:place] + element + file[place:], "more in its header")
 
 
-def test_so_is_one_whose_size_alone_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("look", [picture_size, header])
+def test_so_is_one_whose_head_alone_is_asked_for(look: Callable[[Path], object], tmp_path: Path,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     file, path = dicom(gradient(8)), tmp_path / "a.dcm"
     place = file.index(b"\x28\0\x10\0")  # Rows
     path.write_bytes(file[:place] + TINY * 1000 + file[place:])
-    assert picture_size(path) == (64, 48)
+    assert picture_size(path) == (64, 48) and header(path).stored.size == "64 x 48"
     monkeypatch.setattr(dicom_reading, "MOST_PIECES", 1000)
     with pytest.raises(EngineError):
-        picture_size(path)
+        look(path)
+
+
+def test_a_head_is_looked_into_where_it_is_shown_alone(tmp_path: Path) -> None:
+    """Long values stand in many files, and are no harm as long as nobody takes them apart."""
+    file, path = dicom(gradient(8), syntax=ImplicitVRLittleEndian), tmp_path / "a.dcm"
+    place, long = file.index(b"\x28\0\0\x01"), len(LISTED).to_bytes(4, "little") + LISTED  # BitsAllocated
+    path.write_bytes(file[:place] + b"\x28\0\x99\0" + long + file[place:])
+    assert header(path).hidden == 1 + _hidden(file, tmp_path)
+    path.write_bytes(file[:place] + WINDOW + long + file[place:])
+    with pytest.raises(EngineError, match="more in its header"):
+        header(path)
+
+
+def _hidden(file: bytes, folder: Path) -> int:
+    (path := folder / "plain.dcm").write_bytes(file)
+    return header(path).hidden
 
 
 def deflated(file: bytes) -> bytes:
