@@ -1,14 +1,16 @@
 """How long work tells its watcher how far it is, and learns that it should stop."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from engine.errors import Cancelled
 
 Report = Callable[[float, str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,3 +56,13 @@ class Progress:
     def unseen(self) -> "Progress":
         """The same, without looks at what there is so far."""
         return Progress(self.report, self._cancel)
+
+
+def to_the_end(steps: Generator[None, None, T]) -> T:
+    """What long work gives that comes in steps, done at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            outcome: T = end.value
+            return outcome

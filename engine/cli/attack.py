@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> None:
 def _rows(units: list[Unit], bench: Bench, with_images: bool) -> Rows:
     from engine.experiments.onepicture.explore import explored_task
     from engine.experiments.sweeps import performed, steps_of
-    from engine.work.kinds import to_the_end
+    from engine.progress import to_the_end
 
     if len(units) == 1 and len(units[0].indices) == 1:
         bench.result(explored_task(units[0], bench.device))  # so that the page has the picture, too

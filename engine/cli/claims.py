@@ -72,7 +72,7 @@ def _check(claim: Claim) -> None:
 
 def _measured(chosen: list[Claim], arguments: argparse.Namespace) -> Iterator[tuple[Claim, list[Trial]]]:
     from engine.experiments.claims.trials import trials
-    from engine.work.kinds import to_the_end
+    from engine.progress import to_the_end
 
     for claim in chosen:
         print(claim.name, file=sys.stderr)

@@ -18,12 +18,12 @@ from engine.data.overview import (
     gaps_of,
     opened_splits,
     part_of,
-    several,
     sizes_of,
 )
 from engine.data.splits import PARTS
 from engine.errors import EngineError
-from engine.progress import Progress
+from engine.progress import Progress, to_the_end
+from engine.wording import counted
 
 EXAMPLES = 10
 TOGETHER = 16  # pictures that are read before something else may have its turn
@@ -65,9 +65,9 @@ class Checked:
 
 
 def _told(leak: Leak) -> str:
-    shared = [several(leak.patients, "patient or case", "patients or cases")] if leak.patients else []
+    shared = [counted(leak.patients, "patient or case", "patients or cases")] if leak.patients else []
     if leak.near_identical:
-        alike = several(leak.near_identical, "pair", "pairs")
+        alike = counted(leak.near_identical, "pair", "pairs")
         shared.append(f"{alike} of nearly identical pictures, such as {leak.pairs[0][0]} and {leak.pairs[0][1]}")
     return f"{' and '.join(leak.splits)} share {', and '.join(shared)}"
 
@@ -75,13 +75,7 @@ def _told(leak: Leak) -> str:
 def check(name: str, progress: Progress | None = None) -> Checked:
     """Read every picture of a data set once, and compare its splits; those that cannot be read are left out from then
     on. Raises EngineError and Cancelled."""
-    steps = checking(name, progress or Progress())
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: Checked = end.value
-            return found
+    return to_the_end(checking(name, progress or Progress()))
 
 
 def checking(name: str, progress: Progress) -> Generator[None, None, Checked]:

@@ -10,6 +10,7 @@ from engine.data import find as find_dataset
 from engine.data.base import Damaged, Dataset, Gaps, Stored
 from engine.data.splits import evenly
 from engine.errors import EngineError
+from engine.wording import counted
 
 LOOKED_AT = 200  # pictures whose files are asked for their size, spread evenly over a split
 
@@ -121,12 +122,12 @@ def gap_lines(gaps: Gaps) -> list[str]:
     lines = []
     if gaps.damaged:
         first = gaps.damaged[0]
-        lines.append(f"{several(len(gaps.damaged), 'damaged file', 'damaged files')}, such as {first.name}: "
+        lines.append(f"{counted(len(gaps.damaged), 'damaged file', 'damaged files')}, such as {first.name}: "
                      f"{first.reason}")
     if gaps.without_file:
-        lines.append(f"{several(gaps.without_file, 'label', 'labels')} without a file")
+        lines.append(f"{counted(gaps.without_file, 'label', 'labels')} without a file")
     if gaps.without_label:
-        lines.append(f"{several(gaps.without_label, 'file', 'files')} without a label")
+        lines.append(f"{counted(gaps.without_label, 'file', 'files')} without a label")
     return lines
 
 
@@ -138,8 +139,3 @@ def empty_classes(parts: Sequence[Part], most: int = 5) -> list[str]:
         more = [f"{part.split} has no image of {len(empty) - most:,} further classes"] if len(empty) > most else []
         lines += [*(f"{part.split} has no image of the class {name}" for name in empty[:most]), *more]
     return lines
-
-
-def several(count: int, one: str, many: str) -> str:
-    """A number of things."""
-    return f"{count:,} {one if count == 1 else many}"

@@ -224,8 +224,8 @@ def _ground_glass(patient: Patient, view: View, chest: Thorax, blood: Field, rng
             x = side * (half * min(1.0, 0.72 + 0.02 * y) - rng.uniform(0.3, 3.2))
             radii = (rng.uniform(1.4, 3.2), rng.uniform(1.8, 4.2))
             blobs.append(Blob((x, y), radii, side * rng.normal(0.1, 0.3), 0.65, severity * rng.uniform(0.7, 1.3)))
-    blobs = [replace(blob, weight=min(1.0, blob.weight * knobs.density)) for blob in blobs]
-    share = cover(view, moved(blobs, knobs.across, knobs.down, knobs.size), warp) * np.clip(1 + 0.3 * grain, 0, 2)
+    blobs = moved(blobs, knobs.across, knobs.down, knobs.size, knobs.density)
+    share = cover(view, blobs, warp) * np.clip(1 + 0.3 * grain, 0, 2)
     return _fill(chest, np.float32(0.4) * blood, share)
 
 

@@ -255,10 +255,11 @@ class Blob:
     weight: float = 1.0
 
 
-def moved(blobs: Sequence[Blob], across: float, down: float, size: float) -> list[Blob]:
-    """The patches elsewhere, by so many cm (or pixels, of histology), and so many times as large."""
+def moved(blobs: Sequence[Blob], across: float, down: float, size: float, density: float = 1.0) -> list[Blob]:
+    """The patches elsewhere, by so many cm, so many times as large, and so many times as dense."""
     return [replace(blob, centre=(blob.centre[0] + across, blob.centre[1] + down),
-                    radii=(blob.radii[0] * size, blob.radii[1] * size)) for blob in blobs]
+                    radii=(blob.radii[0] * size, blob.radii[1] * size), weight=min(1.0, blob.weight * density))
+            for blob in blobs]
 
 
 def cover(plane: Plane, blobs: Sequence[Blob], warp: Field) -> Field:

@@ -8,7 +8,7 @@ Anatomy, lesions and scan have random streams of their own, so nothing but the l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -144,19 +144,13 @@ def _covid(patient: Patient, plane: Section, healthy: Chest, rng: Rng, knobs: Kn
                 spot = (x + rng.normal(0, 0.5), y + rng.normal(0, 0.5))
                 solid.append(Blob(spot, (radii[0] * rng.uniform(0.3, 0.7), radii[1] * rng.uniform(0.3, 0.7)),
                                   along, 0.7, rng.uniform(0.6, 0.95)))
-    blobs, solid = (_turned(each, knobs) for each in (blobs, solid))
+    blobs, solid = (moved(each, knobs.across, knobs.down, knobs.size, knobs.density) for each in (blobs, solid))
     haze = cover(plane, blobs, warp) * np.clip(1 + 0.28 * grain + 0.24 * texture(rng, 2.0), 0.15, 1.9)
     if rng.random() < 0.45:  # crazy paving: thickened septa in the haze
         net = np.maximum(_net(rng), _net(rng))
         haze = haze * (0.8 + np.float32(rng.uniform(0.6, 1.2)) * net)
     share = 1 - (1 - np.clip(haze, 0, 0.95)) * (1 - cover(plane, solid, warp + 0.6 * grain))
     return np.clip(share * ramp(healthy.depth, 0.15), 0, 0.97)
-
-
-def _turned(blobs: Sequence[Blob], knobs: Knobs) -> list[Blob]:
-    """The lesions as the knobs have them."""
-    dense = [replace(blob, weight=min(1.0, blob.weight * knobs.density)) for blob in blobs]
-    return moved(dense, knobs.across, knobs.down, knobs.size)
 
 
 def _net(rng: Rng) -> Field:

@@ -61,6 +61,9 @@ class Knobs:
     light: float = param(1.0, title="Light", low=0.5, high=1.3, step=0.02, help="Times as bright a lamp as drawn.")
 
 
+AS_DRAWN = Knobs()
+
+
 @dataclass(frozen=True)
 class Phantom:
     """A synthetic tile and what is true of it."""
@@ -77,10 +80,9 @@ def render(split: str, index: int, seed: int = 0) -> Phantom:
     return composed(SERIES.streams(split, index, seed), SERIES.label(split, index, seed))
 
 
-def composed(streams: Sequence[Rng], label: int, knobs: Knobs | None = None) -> Phantom:
+def composed(streams: Sequence[Rng], label: int, knobs: Knobs = AS_DRAWN) -> Phantom:
     """A phantom of that class from random streams for what is around, disease and slide."""
     around, disease, slide = streams
-    knobs = knobs or Knobs()
     tissue, run = stroma(around)
     company(tissue, run, around)
     growths = _MALIGNANT if label else _BENIGN

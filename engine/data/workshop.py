@@ -16,6 +16,7 @@ from engine.data.phantom_cxr import PhantomCxr
 from engine.data.phantom_histology import PhantomHistology
 from engine.errors import EngineError, UnknownName
 from engine.params import Param, Value, build, params_of, values_of
+from engine.registry import Registry
 
 PREFIX = "made:"
 SPLIT = "test"
@@ -45,15 +46,14 @@ class Kit:
         return params_of(self.knobs)
 
 
-KITS: Mapping[str, Kit] = {
-    "phantom-cxr": Kit(PhantomCxr, phantom.SERIES, phantom.Knobs, phantom.composed,
-                       ("Patient", "Course of the disease", "Exposure")),
-    "phantom-ct": Kit(PhantomCt, phantom_ct_scan.SERIES, phantom_ct_scan.Knobs, phantom_ct_scan.composed,
-                      ("Patient and height", "Course of the disease", "Scan")),
-    "phantom-histology": Kit(PhantomHistology, phantom_histology_tile.SERIES, phantom_histology_tile.Knobs,
-                             phantom_histology_tile.composed,
-                             ("Surroundings", "Epithelium or tumour", "Stain and camera")),
-}
+KITS: Registry[Kit] = Registry("kind of phantom")
+KITS.add("phantom-cxr", Kit(PhantomCxr, phantom.SERIES, phantom.Knobs, phantom.composed,
+                            ("Patient", "Course of the disease", "Exposure")))
+KITS.add("phantom-ct", Kit(PhantomCt, phantom_ct_scan.SERIES, phantom_ct_scan.Knobs, phantom_ct_scan.composed,
+                           ("Patient and height", "Course of the disease", "Scan")))
+KITS.add("phantom-histology", Kit(
+    PhantomHistology, phantom_histology_tile.SERIES, phantom_histology_tile.Knobs, phantom_histology_tile.composed,
+    ("Surroundings", "Epithelium or tumour", "Stain and camera")))
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,6 @@ def _text(value: Value) -> str:
 
 def order(kind: str, shows: str, numbers: Sequence[int], knobs: Mapping[str, object]) -> Order:
     """A checked order; raises EngineError."""
-    if kind not in KITS:
-        raise UnknownName("kind of phantom", kind, KITS)
     kit = KITS[kind]
     if shows not in kit.series.classes:
         raise UnknownName(f"class of {kind}", shows, kit.series.classes)
@@ -94,11 +92,9 @@ def order(kind: str, shows: str, numbers: Sequence[int], knobs: Mapping[str, obj
 def read(name: str) -> Order:
     """The order that a data set's name is; raises EngineError."""
     kind, *rest = name.removeprefix(PREFIX).split(",")
-    pairs = dict(_pair(text) for text in rest)
-    if kind not in KITS:
-        raise UnknownName("kind of phantom", kind, KITS)
+    pairs, kit = dict(_pair(text) for text in rest), KITS[kind]
     numbers = [_whole(one, pairs.pop(one, "0")) for one in NUMBERS]
-    return order(kind, pairs.pop(SHOWS, KITS[kind].series.classes[0]), numbers, pairs)
+    return order(kind, pairs.pop(SHOWS, kit.series.classes[0]), numbers, pairs)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from engine import device as devices
 from engine import digest
 from engine.errors import EngineError
-from engine.progress import Progress
+from engine.progress import Progress, to_the_end
 from engine.registry import Registry
 from engine.work.specs import canonical, from_json, to_json
 from engine.work.store import Payload, Store
@@ -113,16 +113,6 @@ class Kind(Generic[S]):
         """The work, with a yield wherever something else may have its turn."""
         outcome = self.work(spec, bench)
         return outcome if isinstance(outcome, Payload) else (yield from outcome)
-
-
-def to_the_end(steps: Generator[None, None, T]) -> T:
-    """What long work gives, done at once."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            outcome: T = end.value
-            return outcome
 
 
 KINDS: Registry[Kind[Any]] = Registry("kind of work")

@@ -7,8 +7,9 @@ import streamlit as st
 
 from engine.data import Dataset
 from engine.errors import EngineError
-from engine.experiments.datasets.predicting import UNREAD, Predicted, classes_of, labels_seen, predicting_task
+from engine.experiments.datasets.predicting import UNREAD, Predicted, labels_seen, predicting_task
 from engine.experiments.sources import opened
+from engine.zoo.registry import model_card
 from pages.browsing import detail
 from pages.browsing.grid import Sprite, Tile, grid, sprite
 from pages.browsing.scope import SCOPE
@@ -90,7 +91,7 @@ def _asked(address: Address, data: Dataset, split: str) -> Said | None:
         if payload is None:
             address.carry("says")
             return None
-        return Said(Predicted.of(payload), classes_of(model), labels_seen(data, model))
+        return Said(Predicted.of(payload), model_card(model).classes, labels_seen(data, model))
     except EngineError as error:
         st.error(plain(capital(error)))
         address.carry("says")

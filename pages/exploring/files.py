@@ -9,11 +9,10 @@ import streamlit as st
 
 from engine.attacks import ATTACKS
 from engine.data.stored import MARK
-from engine.experiments import spreadsheets
 from engine.experiments.onepicture.explored import Explained
 from pages.exploring.run import Run
 from pages.exploring.scope import SCOPE
-from pages.ui import pictures, runs
+from pages.ui import figures, pictures, runs
 from pages.ui.text import plain
 from pages.ui.viewer import amplified, auto_gain, strongest_channel
 
@@ -83,12 +82,7 @@ def _npz(run: Run, heatmaps: Explained | None) -> bytes:
 
 def _csv(run: Run) -> str:
     if (walk := run.explored.walk) is not None:
-        return as_csv(pd.DataFrame({"queries": walk.queries, "distance": walk.distances}))
+        return figures.as_csv(pd.DataFrame({"queries": walk.queries, "distance": walk.distances}))
     steps = run.explored.steps
     losses = pd.DataFrame({"step": range(len(steps.loss)), "loss": steps.loss})
-    return as_csv(pd.concat([losses, pd.DataFrame(steps.probabilities, columns=run.classes)], axis=1))
-
-
-def as_csv(table: pd.DataFrame) -> str:
-    """With eight significant digits."""
-    return spreadsheets.as_csv(table, "%.8g")
+    return figures.as_csv(pd.concat([losses, pd.DataFrame(steps.probabilities, columns=run.classes)], axis=1))

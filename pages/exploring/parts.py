@@ -18,7 +18,7 @@ from engine.work.specs import to_json
 from pages.exploring import files, verdict
 from pages.exploring.run import Run
 from pages.exploring.scope import SCOPE
-from pages.ui import charts, pictures, progress
+from pages.ui import charts, figures, pictures, progress
 from pages.ui.charts import duration, percent
 from pages.ui.pictures import Figure
 from pages.ui.text import plain
@@ -97,7 +97,7 @@ def _fooling_csv(run: Run, found: Measured) -> str:
     says = {title: np.take(run.classes, numbers)
             for title, numbers in (("class", found.labels), ("predicted before", found.predicted_clean),
                                    ("predicted after", found.predicted_adversarial))}
-    return files.as_csv(pd.DataFrame({"picture": found.indices, **says}))
+    return figures.as_csv(pd.DataFrame({"picture": found.indices, **says}))
 
 
 def _where(run: Run) -> Figure | None:

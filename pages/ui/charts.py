@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 import streamlit as st
 
-from engine.experiments.wording import counted as counted
-from engine.experiments.wording import percent as percent
+from engine.wording import counted as counted
+from engine.wording import percent as percent
 from pages.ui.text import literal
 
 # Okabe and Ito's colours, in the order in which classes get them.

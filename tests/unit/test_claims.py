@@ -31,9 +31,9 @@ from engine.experiments.claims.networks import name_of, ready
 from engine.experiments.claims.report import section
 from engine.experiments.claims.trials import Trial, trials
 from engine.experiments.sources import opened
-from engine.progress import Progress
+from engine.progress import Progress, to_the_end
 from engine.training import train as training
-from engine.work.kinds import Bench, to_the_end
+from engine.work.kinds import Bench
 from engine.work.store import Store
 from engine.zoo.registry import load_model, trained_path
 from tests import nets

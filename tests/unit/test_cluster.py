@@ -14,11 +14,11 @@ from engine.attacks.rows import COLUMNS, Rows
 from engine.attacks.spec import make_spec
 from engine.errors import Cancelled, EngineError
 from engine.experiments.sweeps import Sweep, performed, steps_of, sweep_of
-from engine.progress import Progress
+from engine.progress import Progress, to_the_end
 from engine.work import cluster
 from engine.work.cluster import Cluster
 from engine.work.executors import Executor, Here, executor_named
-from engine.work.kinds import Bench, to_the_end
+from engine.work.kinds import Bench
 from engine.work.store import Store
 
 ray = pytest.importorskip("ray")

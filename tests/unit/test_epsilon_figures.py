@@ -15,8 +15,8 @@ from engine.experiments.epsilon.eyes import Zone, zone_of
 from engine.experiments.epsilon.ladder import INDEPENDENT, WORST, curve_steps, curves_of
 from engine.experiments.sweeps import performed, sweep_of
 from engine.experiments.units import images_of, images_task
-from engine.progress import Progress
-from engine.work.kinds import Bench, to_the_end
+from engine.progress import Progress, to_the_end
+from engine.work.kinds import Bench
 from engine.work.store import Store
 from pages.epsilons import figures, parts, samples
 from pages.exploring import against_eps

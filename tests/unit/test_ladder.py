@@ -34,8 +34,8 @@ from engine.experiments.gathered import runs_of
 from engine.experiments.sweeps import performed, steps_of, sweep_of
 from engine.experiments.units import rows_of, rows_task, units_of
 from engine.params import build
-from engine.progress import Progress
-from engine.work.kinds import Bench, to_the_end
+from engine.progress import Progress, to_the_end
+from engine.work.kinds import Bench
 from engine.work.store import Store
 from engine.zoo.registry import load_model
 from tests import nets

@@ -24,9 +24,9 @@ from engine.experiments.sweeps import evaluation_task, performed, steps_of, swee
 from engine.experiments.transfers.alignment import Alignment, alignment_task
 from engine.experiments.transfers.transfer import Transfer, transfer_of, transfer_task
 from engine.experiments.transfers.transferred import matrices
-from engine.progress import Progress
+from engine.progress import Progress, to_the_end
 from engine.work.jobs import Jobs, State
-from engine.work.kinds import Bench, to_the_end
+from engine.work.kinds import Bench
 from engine.work.store import Store, store_in
 from engine.zoo import checkpoints
 from engine.zoo.registry import load_model

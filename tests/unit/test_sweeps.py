@@ -15,8 +15,8 @@ from engine.experiments.frames import frame, write_parquet
 from engine.experiments.gathered import payload_of_runs, runs_of
 from engine.experiments.selection import Selection
 from engine.experiments.sweeps import Sweep, evaluation_task, performed, steps_of, sweep_of
-from engine.progress import Progress
-from engine.work.kinds import KINDS, Bench, to_the_end
+from engine.progress import Progress, to_the_end
+from engine.work.kinds import KINDS, Bench
 from engine.work.store import Payload, Store
 
 SPLIT, INDICES = "test", (5, 0, 17, 3, 40)

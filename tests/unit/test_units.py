@@ -27,9 +27,9 @@ from engine.experiments.onepicture.explore import explore_task
 from engine.experiments.sources import Source, opened
 from engine.experiments.sweeps import Sweep, coarse_to_fine, performed, steps_of
 from engine.experiments.units import rows_of, rows_task, units_of
-from engine.progress import Progress
+from engine.progress import Progress, to_the_end
 from engine.work.jobs import Jobs, State
-from engine.work.kinds import Bench, Task, to_the_end
+from engine.work.kinds import Bench, Task
 from engine.work.store import Payload, Store, store_in
 from engine.zoo.registry import load_model
 from tests import nets

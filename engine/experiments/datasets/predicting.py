@@ -15,7 +15,7 @@ from engine.experiments.datasets.checking import contents_of
 from engine.experiments.sources import opened, seen
 from engine.work.kinds import Bench, Task, kind
 from engine.work.store import Payload
-from engine.zoo.registry import model_card, model_digest
+from engine.zoo.registry import model_digest
 
 TOGETHER = 16  # images that the model looks at together
 UNREAD = -1  # instead of a class, where the picture cannot be read
@@ -62,11 +62,6 @@ def labels_seen(dataset: Dataset, model: str, names: tuple[tuple[str, str], ...]
         return seen(dataset.info.name, dataset.split, model, names).labels
     except EngineError:
         return None
-
-
-def classes_of(model: str) -> tuple[str, ...]:
-    """What the model tells apart; raises EngineError."""
-    return model_card(model).classes
 
 
 @kind("predictions", Predicting, reads=Predicted.of)

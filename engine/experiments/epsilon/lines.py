@@ -16,8 +16,8 @@ from engine.experiments.epsilon.curve import by_halving, eps_of, lines_of, recal
 from engine.experiments.epsilon.eyes import Zone
 from engine.experiments.epsilon.ladder import ASSUMED, WORST
 from engine.experiments.evaluation.evaluate import AFTER, scores
-from engine.experiments.wording import percent
 from engine.metrics.rates import Estimate, share
+from engine.wording import percent
 
 if TYPE_CHECKING:
     import pandas

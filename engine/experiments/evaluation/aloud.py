@@ -13,8 +13,8 @@ from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows
 from engine.experiments.evaluation.evaluate import AFTER, BEFORE, SIDES, alike, said
-from engine.experiments.wording import counted, percent
 from engine.metrics.rates import chance, interval
+from engine.wording import counted, percent
 
 # The largest change of every pixel that the visibility metric finds invisible (engine.metrics.visibility).
 UNSEEN = 1 / 255

@@ -10,7 +10,7 @@ from engine.attacks import ATTACKS
 from engine.attacks.base import Knowledge
 from engine.attacks.norms import NORMS
 from engine.experiments.queries.curves import Point, QueryCurve
-from engine.experiments.wording import counted, percent
+from engine.wording import counted, percent
 
 if TYPE_CHECKING:
     import pandas

@@ -7,12 +7,19 @@ import io
 import numpy as np
 from PIL import Image
 
+from engine.data.base import eight_bit
+
 _LARGEST = 512  # pixels of a side of a sample image
 
 
 def image_png(image: np.ndarray) -> bytes:
     """An image [C, H, W] in [0,1] as PNG, rounded to 8 bits."""
-    return _png(np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8))
+    picture = Image.fromarray(eight_bit(np.clip(image, 0, 1)))
+    if max(picture.size) > _LARGEST:
+        picture.thumbnail((_LARGEST, _LARGEST))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
 
 
 def gain(change: np.ndarray) -> float:
@@ -23,13 +30,3 @@ def gain(change: np.ndarray) -> float:
 def difference_png(change: np.ndarray, gain: float) -> bytes:
     """A difference about grey, amplified."""
     return image_png(np.clip(0.5 + change * gain, 0, 1))
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    shown = pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1)
-    image = Image.fromarray(shown)
-    if max(image.size) > _LARGEST:
-        image.thumbnail((_LARGEST, _LARGEST))
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()

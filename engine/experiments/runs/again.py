@@ -16,7 +16,8 @@ from engine.experiments.gathered import runs_of
 from engine.experiments.runs.kept import Kept, device_of, read
 from engine.experiments.runs.pictures import spec_of
 from engine.experiments.runs.repeating import Asked, asked
-from engine.work.kinds import KINDS, Bench, Task, kind, to_the_end
+from engine.progress import to_the_end
+from engine.work.kinds import KINDS, Bench, Task, kind
 from engine.work.specs import from_json, to_json
 from engine.work.store import Payload, Store
 from engine.zoo.registry import models
