@@ -8,6 +8,8 @@ import math
 import os
 import re
 import sqlite3
+import time
+import uuid
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
@@ -18,7 +20,9 @@ import numpy as np
 from engine.errors import EngineError, shortened
 
 HOME = "PERTURBSCOPE_HOME"
+KEPT_FOR = 15 * 60.0  # seconds for which a deletion can be undone
 _numbers = itertools.count()
+_DELETED = re.compile(r"([0-9]{1,12}\.[0-9]{3})-[0-9a-f]{32}")
 
 # ---- writing
 
@@ -158,3 +162,16 @@ def _too_deep(text: str) -> bool:
         if depth > MAX_DEPTH:
             return True
     return False
+
+# ---- deleting so that it can be undone
+
+
+def trash_name() -> str:
+    """What a folder is called for what is deleted now, until that cannot be undone any more."""
+    return f"{time.time():.3f}-{uuid.uuid4().hex}"
+
+
+def deleted_at(name: str) -> float | None:
+    """When what is in a folder of that name was deleted (seconds since 1970); None of other folders."""
+    known = _DELETED.fullmatch(name)
+    return None if known is None else float(known[1])

@@ -3,19 +3,16 @@
 import contextlib
 import logging
 import os
-import re
 import shutil
 import time
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.disk import KEPT_FOR, deleted_at, trash_name
 from engine.work.files import Files
 
-KEPT_FOR = 15 * 60.0  # seconds for which a deletion can be undone
 MOST = 10**9  # bytes that all deletions together may go on to take of the disk
-_NAME = re.compile(r"([0-9]{1,12}\.[0-9]{3})-[0-9a-f]{32}")
 log = logging.getLogger(__name__)
 
 
@@ -42,7 +39,7 @@ class Trash:
     def take(self, keys: Iterable[str], taken: list[str]) -> str:
         """Move these results, with what people added to them, here; the deletion's name. Raises OSError; `taken` is
         told of each that has gone, whatever happens to the next."""
-        name = f"{time.time():.3f}-{uuid.uuid4().hex}"
+        name = trash_name()
         place = self._in(name)
         place.folder.mkdir(parents=True)
         for key in keys:
@@ -71,8 +68,8 @@ class Trash:
         found = []
         with contextlib.suppress(OSError):  # mostly: nothing was ever deleted
             for name in os.listdir(self.folder):
-                if known := _NAME.fullmatch(name):
-                    found.append(self._deletion(name, float(known[1])))
+                if (when := deleted_at(name)) is not None:
+                    found.append(self._deletion(name, when))
         return sorted(found, key=lambda deletion: (deletion.when, deletion.name), reverse=True)
 
     def tidy(self, most: int = MOST) -> None:

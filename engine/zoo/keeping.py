@@ -3,22 +3,17 @@ torch."""
 
 import contextlib
 import os
-import re
 import shutil
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.disk import advice
+from engine.disk import KEPT_FOR, advice, deleted_at, trash_name
 from engine.errors import EngineError, UnknownName
 from engine.home import home
 from engine.zoo.cards import card_path
 from engine.zoo.registry import models, trained_path
-
-KEPT_FOR = 15 * 60.0  # seconds for which a deletion can be undone
-_NAME = re.compile(r"([0-9]{1,12}\.[0-9]{3})-[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -34,7 +29,7 @@ def discard(name: str) -> None:
     """Delete the model trained as `name`, with its card; raises EngineError."""
     tidy()
     weights = _own(name)
-    aside = _trash() / f"{time.time():.3f}-{uuid.uuid4().hex}" / "models" / weights.relative_to(home() / "models")
+    aside = _trash() / trash_name() / "models" / weights.relative_to(home() / "models")
     with _told(name):
         aside.parent.mkdir(parents=True)
         _move(weights, aside)
@@ -57,10 +52,10 @@ def discarded() -> list[Discarded]:
     found = []
     with contextlib.suppress(OSError):  # mostly: nothing was ever deleted
         for folder in _trash().iterdir():
-            known = _NAME.fullmatch(folder.name)
-            if known and abs(time.time() - float(known[1])) <= KEPT_FOR:
+            when = deleted_at(folder.name)
+            if when is not None and abs(time.time() - when) <= KEPT_FOR:
                 root = folder / "models"
-                found += [Discarded(path.relative_to(root).with_suffix("").as_posix(), float(known[1]), path)
+                found += [Discarded(path.relative_to(root).with_suffix("").as_posix(), when, path)
                           for path in root.rglob("*.safetensors")]
     return sorted(found, key=lambda one: one.when, reverse=True)
 
@@ -80,8 +75,8 @@ def tidy() -> None:
     """Empty the trash of what was deleted too long ago to be had back."""
     with contextlib.suppress(OSError):
         for folder in _trash().iterdir():
-            known = _NAME.fullmatch(folder.name)
-            if known and abs(time.time() - float(known[1])) > KEPT_FOR:
+            when = deleted_at(folder.name)
+            if when is not None and abs(time.time() - when) > KEPT_FOR:
                 shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 
 from engine import device as devices
-from engine.errors import EngineError
 from engine.experiments.runs.kept import Kept, device_of
-from engine.experiments.runs.pictures import spec_of
-from engine.experiments.runs.repeating import asked
+from engine.experiments.runs.repeating import asked_of
 from pages.ui import shell
 from pages.ui.links import texts
 
@@ -41,10 +39,7 @@ def way_back(kept: Kept) -> tuple[Maker, dict[str, str]] | None:
     maker = MAKERS.get(kept.entry.kind)
     if maker is None or not shell.file(maker.page).exists():
         return None
-    try:
-        what = asked(spec_of(kept))
-    except EngineError:  # of another version
-        return None
+    what = asked_of(kept)
     if what is None:
         return None
     device = device_of(kept.runs[0])

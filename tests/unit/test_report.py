@@ -210,7 +210,7 @@ def test_an_imported_run_is_told_to_be_one_and_opens_no_folder(store: Store, und
     image = Pictures(0, 0, np.full((2, 1, 8, 8), 0.5, np.float32))
     export(store, read(store, keep(store)), file, [image])
     key = imported(store, open_archive(file))
-    monkeypatch.setattr("engine.experiments.runs.samples.opened", lambda *_: pytest.fail("a data set was opened"))
+    monkeypatch.setattr("engine.experiments.runs.repeating.opened", lambda *_: pytest.fail("a data set was opened"))
     monkeypatch.setattr("engine.experiments.runs.pictures.opened", lambda *_: pytest.fail("a data set was opened"))
     kept = read(store, key)
     object.__setattr__(kept, "entry", kept.entry.__class__(**{

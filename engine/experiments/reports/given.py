@@ -16,9 +16,8 @@ from engine.experiments.epsilon.ladder import WORST, Curves
 from engine.experiments.queries.walks import Walks, walks_of
 from engine.experiments.runs.kept import Kept, device_of
 from engine.experiments.runs.pictures import spec_of
-from engine.experiments.runs.repeating import asked
+from engine.experiments.runs.repeating import asked, split_of
 from engine.experiments.runs.samples import missing
-from engine.experiments.sources import opened
 from engine.experiments.transfers.alignment import Alignment, alignment_task
 from engine.experiments.transfers.transfer import Transfer
 from engine.work.kinds import Task
@@ -44,9 +43,8 @@ class Given:
 
 def given(store: Store, kept: Kept) -> Given:
     """What is known of a run."""
-    spec, data = _spec(kept), _data(kept)
     eyes, alignment = ((None if task is None else task.kept(store)) for task in (_eyes(kept), _alignment(kept)))
-    return Given(kept, spec, data, None if eyes is None else eyes_of(eyes),
+    return Given(kept, _spec(kept), split_of(kept), None if eyes is None else eyes_of(eyes),
                  None if alignment is None else Alignment.of(alignment), _walks(store, kept))
 
 
@@ -79,15 +77,6 @@ def _spec(kept: Kept) -> Any:
     count = len(what.attacks) * len(what.models) * len(what.sources or (1,)) * len(getattr(spec, "readings", (1,)))
     fits = len(kept.runs) == count and all(len(rows.labels) == len(what.indices) for rows in kept.runs)
     return spec if fits else None
-
-
-def _data(kept: Kept) -> Dataset | None:
-    """Of an imported run nothing is opened: it may name any folder, and nobody has checked what it says."""
-    try:
-        what = None if kept.imported else asked(spec_of(kept))
-        return None if what is None else opened(what.dataset, what.split)
-    except EngineError:
-        return None
 
 
 def _eyes(kept: Kept) -> Task | None:

@@ -35,7 +35,7 @@ from engine.experiments.reports.kinds import BESIDE, name_of, parts_of
 from engine.experiments.runs.comparison import accuracy, readings, settings, success
 from engine.experiments.runs.kept import Kept, device_of
 from engine.experiments.runs.pictures import spec_of
-from engine.experiments.runs.repeating import Asked, asked, command
+from engine.experiments.runs.repeating import asked_of, command
 from engine.experiments.runs.samples import Sample
 from engine.metrics.rates import Share
 from engine.zoo.registry import models
@@ -190,15 +190,8 @@ def _repeated(kept: Kept) -> Iterator[Block]:
         yield Code(line)
 
 
-def _asked(kept: Kept) -> Asked | None:
-    try:
-        return asked(spec_of(kept))
-    except EngineError:  # asked for by another version
-        return None
-
-
 def _cards(kept: Kept) -> Iterator[Block]:
-    what = _asked(kept)
+    what = asked_of(kept)
     if what is not None and what.dataset in DATASETS:
         info = DATASETS[what.dataset].info
         counts = [f"{int((kept.runs[0].labels == label).sum())} {name}"

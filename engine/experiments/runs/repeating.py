@@ -10,10 +10,11 @@ from typing import Any
 from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
 from engine.attacks.spec import AttackSpec
-from engine.data import DATASETS
+from engine.data import DATASETS, Dataset
 from engine.errors import EngineError
 from engine.experiments.queries.walks import QUERIES
-from engine.experiments.runs.pictures import sweep_in
+from engine.experiments.runs.kept import Kept
+from engine.experiments.runs.pictures import spec_of, sweep_in
 from engine.experiments.selection import Selection
 from engine.experiments.sources import opened
 from engine.experiments.transfers.transfer import as_asked
@@ -73,6 +74,24 @@ def asked(spec: Any) -> Asked | None:
         return Asked(of.dataset, of.split, tuple(of.indices), tuple(models), tuple(getattr(of, "sources", ())),
                      tuple(of.attacks))
     except AttributeError:
+        return None
+
+
+def asked_of(kept: Kept) -> Asked | None:
+    """What a run was asked for; None where this version does not know it, or it is about no sweep."""
+    try:
+        return asked(spec_of(kept))
+    except EngineError:
+        return None
+
+
+def split_of(kept: Kept) -> Dataset | None:
+    """The split that a run's images come from, where it is here. Of an imported run nothing is opened: it may name any
+    folder, and nobody has checked what it says."""
+    what = None if kept.imported else asked_of(kept)
+    try:
+        return None if what is None else opened(what.dataset, what.split)
+    except EngineError:
         return None
 
 

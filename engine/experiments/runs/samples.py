@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -17,9 +18,8 @@ from engine.errors import EngineError
 from engine.experiments.epsilon.ladder import WORST
 from engine.experiments.runs.comparison import readings
 from engine.experiments.runs.kept import Kept
-from engine.experiments.runs.pictures import Batch, Pictures, batches_of, image_names, pictures_of, spec_of
-from engine.experiments.runs.repeating import Asked, asked
-from engine.experiments.sources import opened
+from engine.experiments.runs.pictures import Batch, Pictures, batches_of, image_names, pictures_of
+from engine.experiments.runs.repeating import asked_of, split_of
 from engine.work.store import Store
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -44,7 +44,8 @@ def samples(store: Store, kept: Kept) -> list[Sample]:
     """Some images of a few runs, those first that fooled the model, as far as they are kept; none where the data set or
     the model are not here any more."""
     try:
-        return [sample for some in _pictures(store, kept) for sample in _of(kept, some)][:MOST]
+        originals = _Originals.of(kept)
+        return [sample for some in _pictures(store, kept, originals) for sample in _of(kept, some, originals)][:MOST]
     except EngineError:
         return []
 
@@ -52,15 +53,36 @@ def samples(store: Store, kept: Kept) -> list[Sample]:
 def missing(store: Store, kept: Kept) -> list[Batch]:
     """The batches that would have to be made again for samples, as they are not kept: the same ones come of it."""
     try:
-        return [] if kept.imported else [batch for batch in _chosen(store, kept) if batch.kept(store) is None]
+        return [] if kept.imported else [batch for batch in _chosen(store, kept, _Originals.of(kept))
+                                         if batch.kept(store) is None]
     except EngineError:
         return []
 
 
-def _pictures(store: Store, kept: Kept) -> Iterator[Pictures]:
+@dataclass(frozen=True, eq=False)
+class _Originals:
+    """The images before the attack: those of `data`, None where it is not here, by their numbers."""
+
+    data: Dataset | None
+    indices: tuple[int, ...]
+
+    @classmethod
+    def of(cls, kept: Kept) -> Self:
+        what = asked_of(kept)
+        return cls(split_of(kept), () if what is None else what.indices)
+
+    def image(self, rows: Rows, row: int) -> np.ndarray | None:
+        """That of a row, where it has not changed since."""
+        if self.data is None or len(self.indices) != len(rows.labels):
+            return None
+        image = self.data.image(self.indices[row])
+        return image if digest.of_arrays(image) == rows.digests[row] else None
+
+
+def _pictures(store: Store, kept: Kept, originals: _Originals) -> Iterator[Pictures]:
     if kept.imported:
         return _one_of_each(store, kept)
-    return (some for batch in _chosen(store, kept) if (some := batch.kept(store)) is not None)
+    return (some for batch in _chosen(store, kept, originals) if (some := batch.kept(store)) is not None)
 
 
 def _one_of_each(store: Store, kept: Kept) -> Iterator[Pictures]:
@@ -72,14 +94,14 @@ def _one_of_each(store: Store, kept: Kept) -> Iterator[Pictures]:
             yield some
 
 
-def _chosen(store: Store, kept: Kept) -> Iterator[Batch]:
+def _chosen(store: Store, kept: Kept, originals: _Originals) -> Iterator[Batch]:
     """A batch of each of a few runs: one that is kept where there is one, else the first with an image that fooled."""
     count = 0
     for run in _order(kept.runs):
         rows = kept.runs[run]
         wanted = [*np.flatnonzero(rows.success)[:200].tolist(), 0]
         batches = [batch for batch, _ in zip(batches_of(kept, run, wanted), range(_TRIED), strict=False)
-                   if _unchanged(kept, batch)]
+                   if originals.image(rows, batch.start) is not None]
         if batches:
             fooled = [batch for batch in batches if rows.success[batch.start:batch.start + batch.count].any()]
             yield next((batch for batch in batches if batch.kept(store) is not None), (fooled or batches)[0])
@@ -100,36 +122,11 @@ def _order(runs: Sequence[Rows]) -> list[int]:
     return sorted(strongest, key=lambda run: (turns[run], not runs[run].spec.surrogate))
 
 
-def _unchanged(kept: Kept, batch: Batch) -> bool:
-    """Whether the data set's images are still those that the rows are of."""
-    return _clean(kept, batch.run, batch.start) is not None
-
-
-def _clean(kept: Kept, run: int, row: int) -> np.ndarray | None:
-    """The image of a row, where its data set is here and has not changed; of an imported run nobody has checked it."""
-    rows, (data, what) = kept.runs[run], _data(kept)
-    if kept.imported or data is None or what is None or len(what.indices) != len(rows.labels):
-        return None
-    image = data.image(what.indices[row])
-    return image if digest.of_arrays(image) == rows.digests[row] else None
-
-
-def _data(kept: Kept) -> tuple[Dataset | None, Asked | None]:
-    """The split that the images come from; of imported runs none, as they may name any folder."""
-    what = None if kept.imported else asked(spec_of(kept))
-    if what is None:
-        return None, None
-    try:
-        return opened(what.dataset, what.split), what
-    except EngineError:
-        return None, None
-
-
-def _of(kept: Kept, some: Pictures) -> Iterator[Sample]:
+def _of(kept: Kept, some: Pictures, originals: _Originals) -> Iterator[Sample]:
     rows = kept.runs[some.run]
     places = range(some.start, some.start + len(some.images))
     for row in sorted(places, key=lambda row: not rows.success[row])[:EACH]:
-        perturbed, clean = some.images[row - some.start], _clean(kept, some.run, row)
+        perturbed, clean = some.images[row - some.start], originals.image(rows, row)
         if kept.imported or (clean is not None and _counted(rows, row, clean, perturbed)):
             yield _sample(kept, some.run, row, clean, perturbed)
 
