@@ -181,13 +181,7 @@ def _index(address: Address, data: Dataset, chosen: np.ndarray) -> int | None:
 def _grid(address: Address, data: Dataset, chosen: np.ndarray, said: Said | None) -> int | None:
     size = PAGE_COMPUTED if data.info.synthetic else PAGE
     pages = -(-len(chosen) // size)
-    key = SCOPE.control("sheet")
-
-    def read(text: str) -> int:
-        if not text.isdecimal() or not 1 <= int(text) <= pages:
-            raise EngineError(f"it must be a page from 1 to {pages}")
-        return int(text)
-
+    key, read = SCOPE.control("sheet"), controls.whole(1, pages, f"it must be a page from 1 to {pages}")
     page = address.value("sheet", key, read, 1, lambda page: 1 <= page <= pages)
     address.note("sheet", str(page) if page > 1 else None)
     numbers = chosen[(page - 1) * size:page * size].tolist()

@@ -11,7 +11,6 @@ from engine.data import DATASETS, find
 from engine.data.base import Dataset, StoredUnits
 from engine.data.marks import MARKS, marked
 from engine.data.workshop import KITS, NUMBERS, SPLIT, Kit, Order, order
-from engine.errors import EngineError
 from engine.params import Param, Value
 from pages.browsing.scope import SCOPE
 from pages.ui import controls, pictures, shell
@@ -70,11 +69,7 @@ def _order(address: Address, kind: str) -> Order:
 
 
 def _number(address: Address, name: str, title: str, kit: Kit) -> int:
-    def read(text: str) -> int:
-        if not text.isdecimal() or int(text) > kit.most:
-            raise EngineError(f"it must be a whole number from 0 to {kit.most}")
-        return int(text)
-
+    read = controls.whole(0, kit.most, f"it must be a whole number from 0 to {kit.most}")
     key = SCOPE.control(name)
     seed = address.seed(name, key, read, FIRST, lambda number: number <= kit.most)
     number = int(st.slider(title, 0, kit.most, seed, key=key, help="The same number is the same one, each time."))

@@ -79,6 +79,16 @@ SCALES = {scale.norm: scale for scale in (LINF, L2)}
 NOTHING = "none"  # how the address may write the empty choice
 
 
+def whole(low: int, high: int, wrong: str) -> Callable[[str], int]:
+    """What reads a whole number from `low` to `high`; `wrong` is said of anything else."""
+    def read(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise EngineError(wrong)
+        return int(text)
+
+    return read
+
+
 def one_of(kind: str, names: Sequence[str]) -> Callable[[str], str]:
     """A reader of the address that takes one of `names`."""
     def read(text: str) -> str:

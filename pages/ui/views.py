@@ -8,7 +8,7 @@ from engine.data.upload import Choices, choices_of
 from engine.data.windows import Window
 from engine.errors import EngineError
 from pages.ui.address import Address, force
-from pages.ui.controls import place
+from pages.ui.controls import place, whole
 from pages.ui.text import capital
 
 NAMES = ("frame", "window")  # in the address
@@ -31,11 +31,7 @@ def _key(address: Address, upload: str, name: str) -> str:
 
 
 def _frame(address: Address, upload: str, choices: Choices) -> int:
-    def read(text: str) -> int:
-        if not text.isdecimal() or not 1 <= int(text) <= choices.frames:
-            raise EngineError(f"the upload has {choices.frames} {choices.kind}s, counted from 1")
-        return int(text)
-
+    read = whole(1, choices.frames, f"the upload has {choices.frames} {choices.kind}s, counted from 1")
     key = _key(address, upload, "frame")
     seed = address.seed("frame", key, read, choices.middle)
     if choices.frames == 1:

@@ -1,19 +1,15 @@
 """A page of many small pictures, sent as one sprite, with what each shows and what a model says of it."""
 
-import base64
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import streamlit as st
-from PIL import Image
 
-from pages.ui.component import component
+from pages.ui.component import TILES, component, jpeg_url, trigger
 
 ACROSS = 12  # tiles in a row of the sprite: a strip of all would be wider than decoders take
-_component = component(Path(__file__).parent)
+_component = component(Path(__file__).parent, TILES)
 
 
 @dataclass(frozen=True)
@@ -44,22 +40,13 @@ def sprite(thumbnails: np.ndarray) -> Sprite:
     for place, picture in enumerate(thumbnails):
         row, column = divmod(place, across)
         whole[row * side:(row + 1) * side, column * side:(column + 1) * side] = picture
-    file = io.BytesIO()
-    Image.fromarray(whole).save(file, "JPEG", quality=85)
-    return Sprite("data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode(), across, down)
+    return Sprite(jpeg_url(whole, 85), across, down)
 
 
 def grid(picture: Sprite, tiles: Sequence[Tile], *, chosen: int | None, badge: str, page: int, pages: int, range: str,
          on_pick: Callable[[int], None], on_page: Callable[[int], None], key: str) -> None:
     """Show the tiles; `on_pick` gets the number of the picture that was clicked, `on_page` the number of a page."""
-    def picked() -> None:
-        if (value := st.session_state[key].get("picked")) is not None:
-            on_pick(int(value))
-
-    def paged() -> None:
-        if (value := st.session_state[key].get("paged")) is not None:
-            on_page(int(value))
-
     data = {"sprite": picture.url, "across": picture.across, "down": picture.down, "tiles": list(map(asdict, tiles)),
             "chosen": chosen, "badge": badge, "page": page, "pages": pages, "range": range}
-    _component(key=key, data=data, on_picked_change=picked, on_paged_change=paged)
+    _component(key=key, data=data, on_picked_change=trigger(key, "picked", on_pick),
+               on_paged_change=trigger(key, "paged", on_page))
