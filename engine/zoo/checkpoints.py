@@ -120,8 +120,8 @@ def _check_fits(path: Path, state: State, wanted: State, card: Card) -> None:
         if origin is not None:
             raise EngineError(f"{path.name} does not fit {card.arch}, it was saved from {origin}; correct 'arch' in "
                               "its card")
-        raise EngineError(f"{path.name} does not fit {card.arch}: {problem}; correct 'arch' in its card, or save the "
-                          f"state_dict() of torchvision's {card.arch}")
+        raise EngineError(f"{path.name} does not fit {card.arch}: {problem}; correct 'arch' in its card (python "
+                          f"-m engine list architectures), or save the state_dict() of torchvision's {card.arch}")
     if any(wanted[k].is_floating_point() != state[k].is_floating_point() for k in wanted):
         raise EngineError(f"{path.name} stores weights in a way that is not known here; save them as float16")
     if not all(bool(v.isfinite().all()) for v in state.values()):

