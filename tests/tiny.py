@@ -1,5 +1,6 @@
 """Models and images so small that an attack on them can be followed by hand; a check that nothing is left behind."""
 
+import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from engine.progress import Progress
 from engine.work.lessons import StoredLessons
 from engine.work.store import Store
 from engine.zoo.classifier import Classifier
+
+DEVICE = os.environ.get("PERTURBSCOPE_TEST_DEVICE", "cpu")
 
 
 class Slope(nn.Module):
@@ -126,12 +129,13 @@ def attack(name: str, model: Classifier, images: Tensor, labels: Any, *, eps: fl
            max_queries: int | None = None, resources: Resources | None = None, surrogate: str = "", defenses: str = "",
            attacker: str = "oblivious", draws: int = 1, identities: Sequence[str] | None = None,
            memory: Memory | None = None, **params: Any) -> AttackResult:
-    """An attack as it is on this machine's CPU, unprepared unless said."""
+    """An attack as it is on this machine's CPU, unless PERTURBSCOPE_TEST_DEVICE names another; unprepared unless said.
+    """
     spec = make_spec(name, eps=eps, norm=norm, target=target, seed=seed, batch=batch, numerics=numerics,
                      max_queries=max_queries, surrogate=surrogate, defenses=defenses, attacker=attacker, draws=draws,
                      params=params)
     return run_attack(spec, model, images, torch.as_tensor(labels), identities=identities, resources=resources,
-                      device="cpu", progress=progress, keep_steps=keep_steps, memory=memory)
+                      device=DEVICE, progress=progress, keep_steps=keep_steps, memory=memory)
 
 
 def lessons() -> StoredLessons:

@@ -42,6 +42,11 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
+def where(device: str) -> str:
+    """What `device` ("cpu" or "cuda") is, in one line."""
+    return f"{torch.cuda.get_device_name()}, torch {torch.__version__}" if device == "cuda" else machine()
+
+
 def machine() -> str:
     """Processor, cores, threads and versions in one line."""
     cpuinfo = Path("/proc/cpuinfo")
