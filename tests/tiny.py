@@ -1,5 +1,6 @@
 """Models and images so small that an attack on them can be followed by hand; a check that nothing is left behind."""
 
+import copy
 import os
 import random
 from collections.abc import Iterator, Sequence
@@ -152,6 +153,12 @@ class Counted(nn.Module):
         self.forwards: list[int] = []
         self.backwards: list[int] = []
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Counted":
+        """A copy, such as the one that goes to a GPU, counts with the original."""
+        twin = Counted(copy.deepcopy(self.module, memo))
+        twin.forwards, twin.backwards = self.forwards, self.backwards
+        return twin
+
     def forward(self, x: Tensor) -> Tensor:
         self.forwards.append(len(x))
         logits = self.module(x)
@@ -163,7 +170,7 @@ class Counted(nn.Module):
 def _traces(model: nn.Module) -> dict[str, Any]:
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return {
-        "weights": {name: value.numpy().tobytes() for name, value in model.state_dict().items()},
+        "weights": {name: value.cpu().numpy().tobytes() for name, value in model.state_dict().items()},
         "grads": [p.grad for p in model.parameters()],
         "frozen": [p.requires_grad for p in model.parameters()],
         "modes": [m.training for m in model.modules()],

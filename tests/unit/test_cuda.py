@@ -38,7 +38,9 @@ def test_an_attack_comes_to_the_same_as_on_the_processor(name: str, norm: str, m
     # Rounding may turn a sign, or a choice among pixels or queries, and from there the paths part.
     alike = np.isclose(there.adversarial, here.adversarial, atol=1e-3).mean(axis=(1, 2, 3))
     assert np.median(alike) > 0.9, alike
-    assert (there.queries, there.gradients) == (here.queries, here.gradients) or np.median(alike) < 1
+    if (alike == 1).all():
+        np.testing.assert_array_equal(there.queries, here.queries)
+        np.testing.assert_array_equal(there.gradients, here.gradients)
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
