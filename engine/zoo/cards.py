@@ -12,14 +12,16 @@ from engine.disk import read_json
 from engine.errors import EngineError, UnknownName
 
 STORAGES = ("float16", "uint8")
+_LARGEST = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """What a reader must know about a trained model before believing anything measured on it.
 
-    `mean` and `std` (one value, or one a channel) are what the network was trained with; `evaluations` holds, for each
-    split, what the weights on disk achieve; `round_trip` what storing them changed.
+    `mean` and `std` (one value, or one a channel) are what the network was trained with, and so is `size`, the side
+    that pictures are brought to (0: taken as they are); `evaluations` holds, for each split, what the weights on disk
+    achieve; `round_trip` what storing them changed.
     """
 
     name: str = ""
@@ -27,6 +29,7 @@ class Card:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    size: int = 0
     dataset: str = ""
     split: str = ""
     seed: int = 0
@@ -90,6 +93,8 @@ def _problem(card: Card) -> str | None:
         return "'mean' and 'std' must have one value, or one for each of three channels"
     if min(card.std) <= 0:
         return "'std' must be above 0"
+    if not 0 <= card.size <= _LARGEST:
+        return f"'size' must be 0 or the side of a picture, up to {_LARGEST}"
     if card.storage not in STORAGES:
         return f"'storage' must be one of {', '.join(STORAGES)}"
     return None

@@ -50,14 +50,15 @@ def load(weights: Path) -> Classifier:
     card = read_card(weights)
     architecture = ARCHITECTURES[card.arch]
     stored = _read_pickled(weights) if weights.suffix in PICKLED else _read(weights)
-    state = _unwrapped(unpacked(stored), f"{architecture.head}.weight")
+    state = _without(_unwrapped(unpacked(stored), f"{architecture.head}.weight"), architecture.unused)
     outputs = _outputs(weights, state, card)
     # On the meta device nothing is initialised: quicker, and no random numbers are used up.
     with torch.device("meta"):
         module = architecture.build(outputs)
     _check_fits(weights, state, module.state_dict(), card)
     module.load_state_dict(state, assign=True)
-    return Classifier(module, card.classes, mean=card.mean, std=card.std, name=card.name, arch=card.arch)
+    size = card.size or (architecture.size if architecture.fixed else 0)
+    return Classifier(module, card.classes, mean=card.mean, std=card.std, name=card.name, arch=card.arch, size=size)
 
 
 def _read(path: Path) -> State:
@@ -99,6 +100,10 @@ def _unwrapped(state: State, known: str) -> State:
     return {name.removeprefix(beginning): value for name, value in state.items() if name.startswith(beginning)}
 
 
+def _without(state: State, unused: tuple[str, ...]) -> State:
+    return {name: value for name, value in state.items() if not name.startswith(unused)} if unused else state
+
+
 def _outputs(path: Path, state: State, card: Card) -> int:
     """How many logits the network has; raises EngineError where the card names another number of classes."""
     head = state.get(f"{ARCHITECTURES[card.arch].head}.weight")
@@ -115,8 +120,8 @@ def _check_fits(path: Path, state: State, wanted: State, card: Card) -> None:
         if origin is not None:
             raise EngineError(f"{path.name} does not fit {card.arch}, it was saved from {origin}; correct 'arch' in "
                               "its card")
-        raise EngineError(f"{path.name} does not fit {card.arch}: {problem}; correct 'arch' in its card (there are: "
-                          f"{', '.join(ARCHITECTURES)}), or save the state_dict() of torchvision's {card.arch}")
+        raise EngineError(f"{path.name} does not fit {card.arch}: {problem}; correct 'arch' in its card, or save the "
+                          f"state_dict() of torchvision's {card.arch}")
     if any(wanted[k].is_floating_point() != state[k].is_floating_point() for k in wanted):
         raise EngineError(f"{path.name} stores weights in a way that is not known here; save them as float16")
     if not all(bool(v.isfinite().all()) for v in state.values()):
@@ -145,7 +150,7 @@ def packed(state: State, storage: str) -> dict[str, Tensor]:
     out: dict[str, Tensor] = {}
     for name, value in state.items():
         value = value.detach().cpu()
-        if storage == "uint8" and value.is_floating_point() and value.ndim > 1:
+        if storage == "uint8" and value.is_floating_point() and value.ndim > 1 and len(value) > 1:
             out |= _quantised(name, value.float())
         else:
             out[name] = _halved(value).contiguous()

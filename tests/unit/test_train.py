@@ -11,6 +11,7 @@ from engine.errors import Cancelled, EngineError, UnknownName
 from engine.params import params_of, values_of
 from engine.progress import Progress
 from engine.training import train as training
+from engine.training.augment import Augmentation
 from engine.training.spec import TrainSpec
 from engine.training.train import train
 from engine.zoo import checkpoints
@@ -108,8 +109,8 @@ def test_colours_are_normalised_channel_by_channel(tmp_path):
 def test_early_epochs_see_small_pictures_and_no_picture_is_enlarged(tmp_path, monkeypatch):
     monkeypatch.setattr(Stripes, "image", lambda self, i: np.full((1, 48, 48), 0.5, np.float32))
     sizes = []
-    augmented = training._augmented
-    monkeypatch.setattr(training, "_augmented", lambda x, size, g: sizes.append(size) or augmented(x, size, g))
+    augmented = Augmentation.__call__
+    monkeypatch.setattr(Augmentation, "__call__", lambda s, x, size, g: sizes.append(size) or augmented(s, x, size, g))
     train(spec(epochs=3, full_size_epochs=1, small_size=32, batch=80), tmp_path / "a.safetensors", device="cpu")
     assert sizes == [32, 32, 48]
     sizes.clear()
@@ -132,7 +133,7 @@ def test_a_class_without_an_image_is_no_division_by_zero(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("changes", "words"), [
     ({"split": "one"}, "at least two"), ({"validation": "no"}, "at least two"), ({"tests": ("no",)}, "at least two"),
-    ({"arch": "vgg"}, "resnet18"), ({"tests": ("tset",)}, "test"), ({"start_from": "nothing"}, "unknown model"),
+    ({"arch": "vgg"}, "vgg16"), ({"tests": ("tset",)}, "test"), ({"start_from": "nothing"}, "unknown model"),
     ({"dataset": "stripe"}, "unknown data set"),
 ])
 def test_what_cannot_be_trained_is_refused_before_training(tmp_path, changes, words, monkeypatch):
@@ -165,13 +166,13 @@ def test_a_cancelled_training_keeps_nothing(tmp_path, at):
 def test_it_can_start_from_another_model_of_its_kind(tmp_path):
     path = tmp_path / "start.safetensors"
     nets.kept(path)  # three classes: the last layer cannot be taken over
-    begun = training._network(spec(start_from=str(path)), ("across", "along"))
+    begun = training._begun(spec(start_from=str(path)), ("across", "along")).module
     wanted = checkpoints.load(path).module
     assert torch.equal(begun.conv.weight, wanted.conv.weight)
     assert torch.equal(begun.norm.running_var, wanted.norm.running_var)
     assert begun.head.weight.shape == (2, 32)
     with pytest.raises(EngineError, match="is small-cnn, not resnet18"):
-        training._network(spec(arch="resnet18", start_from=str(path)), ("across", "along"))
+        training._begun(spec(arch="resnet18", start_from=str(path)), ("across", "along"))
 
 
 def test_weights_are_kept_as_the_spec_says(tmp_path):
