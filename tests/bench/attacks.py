@@ -143,5 +143,5 @@ def on_gpu(arch: str, quick: bool) -> str | None:
     """The same on a CUDA GPU, float32 and bf16; None where there is none."""
     if not torch.cuda.is_available():
         return None
-    size, rounds = (16, 2) if quick else (128, 7)
+    size, rounds = (16, 2) if quick else (128, 4)
     return _measured(arch, "cuda", size, rounds)
