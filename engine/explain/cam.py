@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine.device import exact
 from engine.errors import EngineError, UnknownName
 from engine.explain.methods import CAMS
 from engine.zoo.architectures import ARCHITECTURES
@@ -33,6 +34,7 @@ class Heatmaps:
 
 
 @torch.inference_mode(False)
+@exact()
 def cam(classifier: Classifier, images: Tensor, class_index: Tensor | Sequence[int], method: str = "grad-cam",
         layer: str | None = None) -> Heatmaps:
     """Heatmaps [N,H,W] of images [N,C,H,W] in [0,1] for class `class_index` [N] of each.

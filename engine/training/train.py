@@ -1,6 +1,5 @@
 """Training a classifier: small pictures first, full size at the end."""
 
-import contextlib
 import copy
 import math
 import time
@@ -378,10 +377,8 @@ def _logits(module: nn.Module, pictures: Pictures, normalisation: Normalisation,
     """Float32 logits [N, K] of all pictures, `size` pixels a side, in eval mode."""
     was_training = module.training
     module.eval()
-    # As on a CPU, where it is attacked perhaps: by default a GPU's convolutions round to 10 bits.
-    exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if device.type == "cuda" else None
     parts = []
-    with exact or contextlib.nullcontext():
+    with devices.exact():  # as on a CPU, where it is attacked perhaps
         for start in range(0, len(pictures.images), batch):
             progress.report(0.0, "evaluating")
             images = resized(pictures.batch(slice(start, start + batch), device), size)
