@@ -3,7 +3,8 @@
 import copy
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from engine.metrics.classification import classification
 from engine.params import values_of
 from engine.progress import Progress
 from engine.training.spec import TrainSpec
+from engine.training.unfinished import kept_meanwhile
 from engine.zoo import checkpoints
 from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.cards import Card
@@ -71,30 +73,43 @@ class Trained:
 def train(spec: TrainSpec, path: Path, progress: Progress | None = None, device: str = "auto") -> Card:
     """Train, evaluate what will be on disk on every test split, write the checkpoint `path` and its card.
 
-    Nothing is written before the end. Raises EngineError and Cancelled.
+    Until then the best epoch so far is kept beside it (`kept_meanwhile`). Raises EngineError and Cancelled.
     """
     progress = progress or Progress()
     chosen = devices.choose(device)
     # Before hours of training, not after them: do these splits exist?
     tests = {split: _opened(spec, split) for split in spec.tests}
-    trained = fit(spec, progress.part(0.0, _TRAINING), chosen)
-    stored = copy.deepcopy(trained.module)
-    stored.load_state_dict(checkpoints.unpacked(checkpoints.packed(trained.module.state_dict(), spec.storage)))
-    evaluations, changed = {}, {}
-    for split, dataset in tests.items():
-        pictures = _read(dataset, progress.part(_TRAINING, _MEASURING))
-        exact, kept = (_logits(m, pictures, trained.normalisation, chosen, progress.part(_TRAINING, _MEASURING))
-                       for m in (trained.module, stored))
-        evaluations[split] = classification(kept, pictures.labels.numpy(), trained.classes)
-        changed[split] = {"predictions_changed": int((exact.argmax(1) != kept.argmax(1)).sum()),
-                          "largest_logit_change": float(np.abs(exact - kept).max())}
-    card = Card(name=spec.name, arch=spec.arch, classes=trained.classes, mean=trained.normalisation.mean,
-                std=trained.normalisation.std, dataset=spec.dataset, split=spec.split, seed=spec.seed,
-                command=spec.command, storage=spec.storage, evaluations=evaluations, round_trip=changed,
-                limits=spec.limits, training=_facts(spec, trained),
-                versions={"torch": torch.__version__, "device": devices.title(chosen)})
-    checkpoints.save(path, trained.module, card)
+    with kept_meanwhile(path, spec.name) as keep:
+        trained = fit(spec, progress.part(0.0, _TRAINING), chosen,
+                      lambda best: keep(best.module, _unfinished(spec, best, chosen)))
+        stored = copy.deepcopy(trained.module)
+        stored.load_state_dict(checkpoints.unpacked(checkpoints.packed(trained.module.state_dict(), spec.storage)))
+        evaluations, changed = {}, {}
+        for split, dataset in tests.items():
+            pictures = _read(dataset, progress.part(_TRAINING, _MEASURING))
+            exact, kept = (_logits(m, pictures, trained.normalisation, chosen, progress.part(_TRAINING, _MEASURING))
+                           for m in (trained.module, stored))
+            evaluations[split] = classification(kept, pictures.labels.numpy(), trained.classes)
+            changed[split] = {"predictions_changed": int((exact.argmax(1) != kept.argmax(1)).sum()),
+                              "largest_logit_change": float(np.abs(exact - kept).max())}
+        card = replace(_card(spec, trained, chosen), evaluations=evaluations, round_trip=changed)
+        checkpoints.save(path, trained.module, card)
     return card
+
+
+def _card(spec: TrainSpec, trained: Trained, device: torch.device) -> Card:
+    """All but what is measured on the test splits."""
+    return Card(name=spec.name, arch=spec.arch, classes=trained.classes, mean=trained.normalisation.mean,
+                std=trained.normalisation.std, dataset=spec.dataset, split=spec.split, seed=spec.seed,
+                command=spec.command, storage=spec.storage, limits=spec.limits, training=_facts(spec, trained),
+                versions={"torch": torch.__version__, "device": devices.title(device)})
+
+
+def _unfinished(spec: TrainSpec, best: Trained, device: torch.device) -> Card:
+    said = (f"Its training ended early: these are the weights of epoch {len(best.history)} of {spec.epochs}, the best "
+            "so far, and they were not evaluated on a test split.")
+    card = _card(spec, best, device)
+    return replace(card, limits=f"{said} {card.limits}".strip())
 
 
 def _facts(spec: TrainSpec, trained: Trained) -> dict[str, Any]:
@@ -102,8 +117,9 @@ def _facts(spec: TrainSpec, trained: Trained) -> dict[str, Any]:
             "data": trained.data, "history": trained.history}
 
 
-def fit(spec: TrainSpec, progress: Progress, device: torch.device) -> Trained:
-    """Train `spec.arch` on `spec.dataset`; the epoch with the best balanced validation accuracy at full size wins.
+def fit(spec: TrainSpec, progress: Progress, device: torch.device, keep: Callable[[Trained], None]) -> Trained:
+    """Train `spec.arch` on `spec.dataset`; the epoch with the best balanced validation accuracy at full size wins, and
+    `keep` is given each that is the best so far.
 
     The schedule is one cycle of AdamW; classes are weighted by inverse frequency. Raises EngineError and Cancelled.
     """
@@ -114,6 +130,7 @@ def fit(spec: TrainSpec, progress: Progress, device: torch.device) -> Trained:
     normalisation = _normalisation(seen)
     course = _Course(spec, module, seen, normalisation, _class_weights(seen.labels, len(classes)).to(device), device)
     history: list[dict[str, Any]] = []
+    data = {s.split: s.digest for s in (training, validation)}
     best, best_state = -1.0, module.state_dict()
     for epoch in range(spec.epochs):
         started = time.monotonic()
@@ -128,8 +145,9 @@ def fit(spec: TrainSpec, progress: Progress, device: torch.device) -> Trained:
                                                    f"validation accuracy {score['accuracy']:.1%}")
         if full and balanced >= best:
             best, best_state = balanced, copy.deepcopy(module.state_dict())
+            keep(Trained(module, classes, normalisation, list(history), data))
     module.load_state_dict(best_state)
-    return Trained(module.eval(), classes, normalisation, history, {s.split: s.digest for s in (training, validation)})
+    return Trained(module.eval(), classes, normalisation, history, data)
 
 
 class _Course:
