@@ -1,6 +1,10 @@
 """Training: a small network learns a small task, repeatably, and its card says what was done."""
 
-import threading
+import errno
+import io
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +14,14 @@ from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
 from engine.errors import Cancelled, EngineError, UnknownName
 from engine.params import params_of, values_of
 from engine.progress import Progress
+from engine.training import state
 from engine.training import train as training
 from engine.training.augment import Augmentation
 from engine.training.spec import TrainSpec
 from engine.training.train import train
+from engine.training.unfinished import unfinished
 from engine.zoo import checkpoints
+from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.cards import read_card
 from tests import nets
 
@@ -150,17 +157,145 @@ def test_a_training_that_diverges_says_so_and_keeps_nothing(tmp_path, monkeypatc
     assert not list(tmp_path.glob("net*"))
 
 
-@pytest.mark.parametrize("at", ["reading stripes/train", "epoch 2 of 6", "evaluating", "reading stripes/test"])
-def test_a_cancelled_training_keeps_nothing(tmp_path, at):
-    stop = threading.Event()
+@pytest.mark.parametrize(("full", "epoch"), [(1, 2), (3, 1)])
+def test_a_training_that_diverges_later_keeps_the_last_good_epoch_as_a_model(tmp_path, monkeypatch, full, epoch):
+    path, step, steps = tmp_path / "net.safetensors", training._Course._step, []
+    monkeypatch.setattr(training._Course, "_step", lambda *args: steps.append(args) or (
+        float("nan") if len(steps) > 11 else step(*args)))  # the second of five steps of epoch 3
+    scores = iter([{"validation_balanced": 0.9}, {"validation_balanced": 0.2}])
+    monkeypatch.setattr(training, "_score", lambda *_: {"validation_accuracy": 0.5} | next(scores))
+    with pytest.raises(EngineError, match=f"diverged in epoch 3; take a rate below 0.03.*epoch {epoch} .*my/net.unf"):
+        train(spec(name="my/net", epochs=3, full_size_epochs=full), path, device="cpu")
+    assert len(steps) == 12, "it stopped at once"
+    assert {p.name for p in tmp_path.glob("*net*")} == {"net.unfinished.safetensors", "net.unfinished.json"}
+    kept = checkpoints.load(tmp_path / "net.unfinished.safetensors")
+    assert all(bool(value.isfinite().all()) for value in kept.module.state_dict().values())
+    assert f"of epoch {epoch}," in read_card(tmp_path / "net.unfinished.safetensors").limits
 
+
+def stopped(at: str, chosen: TrainSpec, path: Path, how: type[BaseException] = Cancelled) -> None:
+    """Train until that is said."""
     def report(_: float, text: str) -> None:
         if text.startswith(at):
-            stop.set()
+            raise how
 
-    with pytest.raises(Cancelled):
-        train(spec(), tmp_path / "net.safetensors", Progress(report, stop), "cpu")
-    assert not list(tmp_path.glob("net*"))
+    with pytest.raises(how):
+        train(chosen, path, Progress(report), "cpu")
+
+
+@pytest.mark.parametrize("at", ["reading stripes/train", "epoch 1 of 6"])
+def test_a_training_cancelled_in_its_first_epoch_keeps_nothing(tmp_path, at):
+    stopped(at, spec(), tmp_path / "net.safetensors")
+    assert not list(tmp_path.glob("*net*"))
+
+
+class Killed(BaseException):
+    """As if the process were gone."""
+
+
+@pytest.mark.parametrize(("at", "changes"), [
+    ("epoch 2 of 4", {}), ("epoch 4 of 4", {"precision": "bf16", "schedule": "cosine"}),
+    ("reading stripes/test", {"balance": "sampling"}), ("epoch 2 of 4", {"frozen_epochs": 1}),
+    ("epoch 3 of 4", {"frozen_epochs": 1, "full_size_epochs": 4, "patience": 1, "schedule": "constant"}),
+])
+def test_a_training_that_was_stopped_or_killed_goes_on_to_the_same_bytes(tmp_path, monkeypatch, at, changes):
+    def dropping(outputs: int) -> torch.nn.Module:  # draws besides what the order and the augmentation draw
+        layers = list(nets.small_cnn(outputs).named_children())
+        return torch.nn.Sequential(OrderedDict([*layers[:5], ("drop", torch.nn.Dropout(0.3)), *layers[5:]]))
+
+    monkeypatch.setitem(ARCHITECTURES._items, "small-cnn", replace(ARCHITECTURES["small-cnn"], build=dropping))
+    chosen, whole, path = spec(epochs=4, **changes), tmp_path / "whole.safetensors", tmp_path / "net.safetensors"
+    train(chosen, whole, device="cpu")
+    torch.rand(3)  # the state that everybody shares is another one now
+    stopped(at, chosen, path, Killed)
+    left = unfinished(path)
+    assert not path.exists() and left is not None
+    epochs = len(left.history)
+    assert epochs == (int(at.split()[1]) - 1 if at[0] == "e" else 4)
+    said: list[str] = []
+    card = train(chosen, path, Progress(lambda _, text: said.append(text)), "cpu")
+    assert path.read_bytes() == whole.read_bytes()
+    assert [e["loss"] for e in card.training["history"]] == [e["loss"] for e in
+                                                             read_card(whole).training["history"]]
+    assert not any(text.startswith(f"epoch {epochs} of") for text in said), "an epoch was trained twice"
+    assert {p.name for p in tmp_path.glob("*net*")} == {"net.safetensors", "net.json"}
+
+
+@pytest.mark.parametrize(("changes", "damage"), [({"lr": 0.02}, None), ({"split": "test"}, None), ({}, b"PK damaged")])
+def test_a_training_never_goes_on_from_anothers_state(tmp_path, caplog, changes, damage):
+    chosen, path = spec(epochs=2) if damage else spec(epochs=2, **changes), tmp_path / "net.safetensors"
+    train(chosen, tmp_path / "whole.safetensors", device="cpu")
+    stopped("epoch 2 of 2", spec(epochs=2), path)
+    if damage:
+        path.with_suffix(".training").write_bytes(damage)
+    train(chosen, path, device="cpu")
+    assert path.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+    assert "begins anew" in caplog.text
+
+
+@pytest.mark.parametrize("whole", [0, 1, 2])
+def test_a_disk_that_fills_up_costs_neither_the_last_epoch_nor_an_earlier_model(tmp_path, monkeypatch, whole):
+    """The third thing that is written is the finished model."""
+    path, uninterrupted = tmp_path / "net.safetensors", tmp_path / "whole.safetensors"
+    nets.kept(path)
+    earlier, chosen, writes = path.read_bytes(), spec(name="my/net", epochs=2, full_size_epochs=2), []
+    train(chosen, uninterrupted, device="cpu")
+
+    def filling(write, full):
+        def writing(target, *rest):
+            if len(writes) == whole:
+                full(target)
+                raise OSError(errno.ENOSPC, "No space left on device")
+            writes.append(target)
+            return write(target, *rest)
+        return writing
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "_write", filling(state._write, lambda at: at.write_bytes(b"half")))
+        patch.setattr(Path, "write_bytes", filling(Path.write_bytes, lambda at: at.touch()))
+        with pytest.raises(EngineError, match=r"No space left on device.*free some space there") as caught:
+            train(chosen, path, device="cpu")
+    assert "\n" not in str(caught.value) and path.read_bytes() == earlier
+    assert ("goes on after epoch 1" in str(caught.value)) == (whole == 1)
+    kept = unfinished(path)
+    assert (len(kept.history) if kept else 0) == whole
+    said: list[str] = []
+    train(chosen, path, Progress(lambda _, text: said.append(text)), "cpu")
+    assert path.read_bytes() == uninterrupted.read_bytes()
+    assert any(text.startswith("epoch 1 of 2") for text in said) == (whole == 0)
+
+
+def test_what_a_full_disk_said_is_not_hidden_by_pytorch(tmp_path, monkeypatch):
+    class Full(io.FileIO):
+        def write(self, data):
+            if self.tell() > 1000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    monkeypatch.setattr(Path, "open", lambda self, mode: Full(self, mode))
+    with pytest.raises(OSError, match="No space left"):
+        state._write(tmp_path / "state", {"weights": torch.zeros(10_000)})
+
+
+def test_a_name_is_trained_by_one_at_a_time(tmp_path):
+    path = tmp_path / "net.safetensors"
+    steps = training.training(spec(epochs=2, name="my/net"), path, device="cpu")
+    next(steps)
+    with pytest.raises(EngineError, match="my/net is being trained already"):
+        train(spec(epochs=1, name="my/net"), path, device="cpu")
+    steps.close()
+    train(spec(epochs=1), path, device="cpu")
+
+
+def test_pictures_of_one_class_or_of_a_size_that_does_not_do_are_told_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(training._Course, "epoch", lambda *_: pytest.fail("training began"))
+    with pytest.raises(EngineError, match=r"inception_v3 cannot take pictures of 32 x 32; choose larger.*299 x 299"):
+        train(spec(arch="inception_v3"), tmp_path / "net.safetensors", device="cpu")
+    entry = DATASETS["stripes"]
+    same = replace(entry, open=lambda split: Stripes(entry.info, split, np.ones(SIZES[split], np.int64)))
+    monkeypatch.setitem(DATASETS._items, "stripes", same)
+    with pytest.raises(EngineError, match="stripes/train shows along only"):
+        train(spec(), tmp_path / "net.safetensors", device="cpu")
 
 
 def test_it_can_start_from_another_model_of_its_kind(tmp_path):
@@ -222,7 +357,12 @@ def test_it_stops_early_where_validation_gets_no_better_and_keeps_the_best(monke
     worse = {"validation_balanced": 0.5, "validation_accuracy": 0.5, "validation_auc": 0.5, "validation_loss": 0.9}
     scores, states = iter([worse, better, worse, worse, better]), []
     monkeypatch.setattr(training, "_score", lambda *_: next(scores))
-    monkeypatch.setattr(training, "_logits", lambda module, *_: states.append(module.head.weight.detach().clone()))
+
+    def logits(module, *_):
+        states.append(module.head.weight.detach().clone())
+        yield
+
+    monkeypatch.setattr(training, "_logits", logits)
     trained = training.fit(spec(epochs=9, full_size_epochs=9, select=select, patience=2), Progress(),
                            torch.device("cpu"))
     assert len(trained.history) == 4 and torch.equal(trained.module.head.weight, states[1])
