@@ -44,7 +44,8 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Both, and the network, are known for one test."""
     nets.register(monkeypatch)
     for kind in (Stripes, ColouredStripes):
-        info = DatasetInfo(kind.__name__.lower(), "Stripes", "", ("across", "along"), dict.fromkeys(SIZES, ""), "", "")
+        name = kind.__name__
+        info = DatasetInfo(name.lower(), name, "", ("across", "along"), dict.fromkeys(SIZES, ""), "", "")
 
         def opened(split: str, kind: type[Dataset] = kind, info: DatasetInfo = info) -> Dataset:
             return kind(info, split, np.arange(SIZES[split]) % 2)  # type: ignore[abstract]

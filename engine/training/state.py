@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from engine.disk import advice, replacing_all
 from engine.errors import EngineError
-from engine.training.unfinished import Unfinished, facts_path, state_path, text_of, unfinished
+from engine.training.unfinished import Unfinished, facts_path, forget, state_path, text_of, unfinished
 
 State = Mapping[str, Any]  # names, and tensors, numbers or dictionaries and lists of these
 log = logging.getLogger(__name__)
@@ -62,9 +62,7 @@ class Keeper:
 
     def remove(self) -> None:
         """It is over."""
-        for path in (self._state, self._facts):
-            with contextlib.suppress(OSError):  # it is taken for what it says it is, and gone on with for nothing
-                path.unlink()
+        forget(self._weights)
 
 
 def _write(path: Path, state: State) -> None:

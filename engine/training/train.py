@@ -25,7 +25,7 @@ from engine.params import values_of
 from engine.progress import Progress, to_the_end
 from engine.training.augment import STRENGTHS, Augmentation, flips_of
 from engine.training.sofar import Sofar
-from engine.training.spec import IMAGENET, SCRATCH, TrainSpec
+from engine.training.spec import IMAGENET, SCRATCH, TrainSpec, chosen_of, side_of
 from engine.training.state import Keeper, State, claimed
 from engine.zoo import checkpoints
 from engine.zoo.architectures import ARCHITECTURES, Architecture
@@ -39,6 +39,7 @@ __all__ = ["TrainSpec", "fit", "train", "training"]
 # The grey mean and spread of chest X-rays; one value for the three equal channels.
 GREY_MEAN, GREY_STD = (0.48, 0.48, 0.48), (0.23, 0.23, 0.23)
 _TRAINING, _MEASURING = 0.95, 1.0  # which part of the time is over when
+_TOGETHER = 10  # pictures that are read at once
 _FORMAT = 1  # of the kept state; raise it when the same settings train otherwise than before
 # What is written on the card and does not decide the weights that are learned.
 _SAID = ("name", "command", "limits", "tests", "storage")
@@ -166,7 +167,7 @@ def _evaluated(spec: TrainSpec, trained: Trained, tests: Mapping[str, Dataset], 
     stored.load_state_dict(checkpoints.unpacked(checkpoints.packed(trained.module.state_dict(), spec.storage)))
     evaluations, changed, odds = {}, {}, {}
     for split in dict.fromkeys((*tests, spec.validation)):
-        pictures = trained.held if split == spec.validation else (yield from _read(tests[split], progress))
+        pictures = trained.held if split == spec.validation else (yield from _read(spec, tests[split], progress))
         exact = yield from _logits(trained.module, pictures, trained.normalisation, trained.size, device, progress)
         kept = yield from _logits(stored, pictures, trained.normalisation, trained.size, device, progress)
         evaluations[split] = classification(kept, pictures.labels.cpu().numpy(), trained.classes)
@@ -220,8 +221,8 @@ class _Fitting:
         _check_classes(training)
         begun = _begun(spec, classes)
         module = begun.module.to(device).to(memory_format=torch.channels_last).train()
-        seen = yield from _read(splits[0], self.progress.part(0.0, 0.0))
-        held = yield from _read(splits[1], self.progress.part(0.0, 0.0))
+        seen = yield from _read(spec, splits[0], self.progress.part(0.0, 0.0))
+        held = yield from _read(spec, splits[1], self.progress.part(0.0, 0.0))
         self.key = _key(spec, device, seen, held)
         seen, held = seen.near(device), held.near(device)
         normalisation = _normalisation(seen, begun.normalisation)
@@ -362,7 +363,7 @@ class _Course:
         self.batch = min(spec.batch, len(pictures.labels))
         self.steps = len(pictures.labels) // self.batch
         self.generator = torch.Generator().manual_seed(spec.seed)
-        self.whole = _whole(spec, pictures)
+        self.whole = side_of(spec, pictures.images.shape[-1])
         self.frozen = min(spec.frozen_epochs, spec.epochs)
         self.rate = 0.0  # images a second in this epoch
         self._begin(self.frozen > 0)
@@ -461,15 +462,6 @@ def _chance(seed: int, number: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _whole(spec: TrainSpec, pictures: Pictures) -> int:
-    """The side of whole pictures: the one asked for, the only one that the network takes, or their own."""
-    architecture = ARCHITECTURES[spec.arch]
-    if architecture.fixed and spec.size not in (0, architecture.size):
-        raise EngineError(f"{spec.arch} takes pictures of {architecture.size} x {architecture.size} only; leave out "
-                          f"the size {spec.size}")
-    return spec.size or (architecture.size if architecture.fixed else pictures.images.shape[-1])
-
-
 _Schedule = torch.optim.lr_scheduler.LRScheduler
 
 
@@ -545,15 +537,15 @@ def _opened(spec: TrainSpec, split: str) -> Dataset:
     return dataset
 
 
-def _read(dataset: Dataset, progress: Progress) -> Generator[None, None, Pictures]:
-    """All pictures of a split in memory: decoding once is cheaper than once an epoch."""
-    images = []
-    for i in range(len(dataset)):
-        if i % 50 == 0:
-            progress.report(i / len(dataset), f"reading {dataset.info.name}/{dataset.split}")
+def _read(spec: TrainSpec, dataset: Dataset, progress: Progress) -> Generator[None, None, Pictures]:
+    """The pictures of a split in memory: decoding once is cheaper than once an epoch."""
+    images, chosen = [], chosen_of(spec, dataset.split, dataset.labels)
+    for at, number in enumerate(chosen.tolist()):
+        if at % _TOGETHER == 0:
+            progress.report(at / len(chosen), f"reading {dataset.info.name}/{dataset.split}, {at:,} of {len(chosen):,}")
             yield
-        images.append(torch.from_numpy(np.rint(dataset.image(i) * 255).astype(np.uint8)))
-    return Pictures(torch.stack(images), torch.from_numpy(dataset.labels))
+        images.append(torch.from_numpy(np.rint(dataset.image(number) * 255).astype(np.uint8)))
+    return Pictures(torch.stack(images), torch.from_numpy(dataset.labels[chosen]))
 
 
 def _normalisation(pictures: Pictures, start: Normalisation | None) -> Normalisation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -49,6 +50,13 @@ def all_unfinished() -> list[Unfinished]:
     """Those of the models trained here, by name."""
     found = (_read(path) for path in sorted((home() / "models").rglob(f"*{FACTS}")))
     return [one for one in found if one is not None]
+
+
+def forget(weights: Path) -> None:
+    """It will not be gone on with."""
+    for path in (state_path(weights), facts_path(weights)):
+        with contextlib.suppress(OSError):  # it is taken for what it says it is, and gone on with for nothing
+            path.unlink()
 
 
 def text_of(one: Unfinished) -> str:

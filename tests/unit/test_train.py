@@ -17,7 +17,7 @@ from engine.progress import Progress
 from engine.training import state
 from engine.training import train as training
 from engine.training.augment import Augmentation
-from engine.training.spec import TrainSpec
+from engine.training.spec import TrainSpec, side_of
 from engine.training.train import train
 from engine.training.unfinished import unfinished
 from engine.zoo import checkpoints
@@ -350,5 +350,5 @@ def test_another_size_is_learned_and_used_ever_after(tmp_path):
     card = train(spec(epochs=1, size=40, small_size=40), path, device="cpu")
     assert card.size == 40 and card.training["history"][0]["size"] == 40 and checkpoints.load(path).size == 40
     with pytest.raises(EngineError, match="224 x 224 only"):
-        training._whole(spec(arch="vit_b_16", size=64), training.Pictures(torch.zeros(1, 1, 8, 8), torch.zeros(1)))
-    assert training._whole(spec(arch="vit_b_16"), training.Pictures(torch.zeros(1, 1, 8, 8), torch.zeros(1))) == 224
+        side_of(spec(arch="vit_b_16", size=64), 8)
+    assert side_of(spec(arch="vit_b_16"), 8) == 224

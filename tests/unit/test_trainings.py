@@ -97,7 +97,7 @@ def test_a_result_holds_as_long_as_its_model_is_there(jobs: Jobs) -> None:
 def test_the_mistakes_of_which_the_model_is_surest_come_first() -> None:
     data = opened("stripes", "few")  # 0 1 0 1 0
     odds = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7], [0.45, 0.55]], np.float32)
-    found = mistakes(Trained("stripes/cnn", {"few": odds}), data)
+    found = mistakes(Trained("stripes/cnn", {"few": odds}, {"few": np.arange(5)}), data)
     assert [(one.index, one.shows, one.says) for one in found] == [
         (2, "across", "along"), (1, "along", "across"), (4, "across", "along")]
     assert found[0].odds == pytest.approx(0.8)
@@ -115,3 +115,15 @@ def test_the_command_trains_the_same_and_asking_again_costs_nothing(capsys: pyte
     assert main(words[3:]) == 0
     assert "was trained like that before" in capsys.readouterr().err
     assert trained_path(chosen.name).stat().st_mtime_ns == before
+
+
+def test_fewer_pictures_are_of_every_class_and_their_numbers_are_known(jobs: Jobs) -> None:
+    chosen = spec(epochs=1, limit=40)
+    job = jobs.submit(training_task(chosen)).wait(60)
+    assert job.payload is not None, job.error
+    trained, labels = Trained.of(job.payload), opened("stripes", "test").labels
+    assert trained.card.evaluations["test"]["n"] == 14 == len(trained.odds["test"])
+    assert sorted(labels[trained.numbers["test"]]) == [0] * 7 + [1] * 7
+    wrong = sum(map(sum, trained.card.evaluations["test"]["confusion_matrix"])) - sum(
+        row[k] for k, row in enumerate(trained.card.evaluations["test"]["confusion_matrix"]))
+    assert len(mistakes(trained, opened("stripes", "test"))) == wrong

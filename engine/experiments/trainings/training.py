@@ -4,8 +4,8 @@ it was then. Does not import torch."""
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,11 @@ from engine.device import load_libraries
 from engine.errors import EngineError
 from engine.experiments.datasets.checking import contents_of
 from engine.experiments.sources import opened
-from engine.params import params_of
-from engine.training.spec import IMAGENET, SCRATCH, TrainSpec
+from engine.params import params_of, values_of
+from engine.training.spec import IMAGENET, SCRATCH, TrainSpec, chosen_of
 from engine.training.unfinished import unfinished
 from engine.work.kinds import Bench, Task, kind
-from engine.work.specs import canonical
+from engine.work.specs import canonical, from_json
 from engine.work.store import Payload
 from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.cards import Card
@@ -43,10 +43,12 @@ class Training:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """The model that came of a training, and the odds [N, K] that it gives the pictures of every split on its card."""
+    """The model that came of a training, and of every split on its card the odds [N, K] that it gives the pictures with
+    these `numbers` [N]."""
 
     name: str
     odds: dict[str, np.ndarray]
+    numbers: dict[str, np.ndarray]
 
     @staticmethod
     def of(payload: Payload) -> Trained:
@@ -54,7 +56,9 @@ class Trained:
         name = str(payload.facts["model"])
         if model_digest(name) != payload.facts["weights"]:
             raise EngineError(f"{name} is another model now")
-        return Trained(name, {str(split): payload.arrays[_odds(split)] for split in payload.facts["splits"]})
+        splits = [str(split) for split in payload.facts["splits"]]
+        return Trained(name, {split: payload.arrays[_odds(split)] for split in splits},
+                       {split: payload.arrays[_numbers(split)] for split in splits})
 
     @property
     def card(self) -> Card:
@@ -63,6 +67,10 @@ class Trained:
 
 def _odds(split: str) -> str:
     return f"odds_{split}"
+
+
+def _numbers(split: str) -> str:
+    return f"numbers_{split}"
 
 
 def training_task(spec: TrainSpec, device: str = "auto") -> Task:
@@ -86,14 +94,28 @@ def check_name(spec: TrainSpec) -> None:
         raise EngineError(f"there is a model '{spec.name}' already; choose another name, or delete that one first")
 
 
+def made_alike(card: Card, spec: TrainSpec) -> bool:
+    """Whether the model of that card was trained as the spec says."""
+    settings, said = {p.name: p.default for p in params_of(TrainSpec)}, card.training
+    return ((card.dataset, card.arch, card.split, said.get("start_from"), said.get("validation"))
+            == (spec.dataset, spec.arch, spec.split, spec.start_from, spec.validation)
+            and settings | said.get("settings", {}) == values_of(spec))
+
+
+def spec_of(values: Mapping[str, Any]) -> TrainSpec:
+    """A training's settings from JSON; raises EngineError."""
+    return from_json(TrainSpec, values)
+
+
 def epochs_done(spec: TrainSpec) -> int:
     """How many epochs there are to go on from, of a training that was stopped and had the same settings."""
     left = unfinished(trained_path(spec.name))
-    if left is None:
+    try:
+        same = left is not None and replace(spec_of(left.spec), command="", tests=(), limits="") == replace(
+            spec, command="", tests=(), limits="")
+    except EngineError:
         return 0
-    same = all(left.spec.get(p.name, p.default) == getattr(spec, p.name) for p in params_of(TrainSpec))
-    same &= all(left.spec.get(name) == getattr(spec, name) for name in ("dataset", "arch", "split", "start_from"))
-    return len(left.history) if same else 0
+    return len(left.history) if left is not None and same else 0
 
 
 def command_of(spec: TrainSpec) -> str:
@@ -122,11 +144,11 @@ class Mistake:
 
 def mistakes(trained: Trained, dataset: Dataset) -> list[Mistake]:
     """The pictures of a split that the model is wrong about, those first of which it is the surest."""
-    odds = trained.odds[dataset.split]
-    says = odds.argmax(axis=1)
-    wrong = np.flatnonzero(says != dataset.labels)
+    odds, numbers = trained.odds[dataset.split], trained.numbers[dataset.split]
+    says, shows = odds.argmax(axis=1), dataset.labels[numbers]
+    wrong = np.flatnonzero(says != shows)
     ordered = wrong[np.argsort(-odds[wrong, says[wrong]], kind="stable")]
-    return [Mistake(int(i), dataset.classes[dataset.labels[i]], dataset.classes[says[i]], float(odds[i, says[i]]))
+    return [Mistake(int(numbers[i]), dataset.classes[shows[i]], dataset.classes[says[i]], float(odds[i, says[i]]))
             for i in ordered]
 
 
@@ -142,4 +164,6 @@ def _train(asked: Training, bench: Bench) -> Generator[None, None, Payload]:
     path = trained_path(spec.name)
     done = yield from training(spec, path, bench.progress, bench.device, bench.publish, bench.note)
     return Payload({"model": spec.name, "weights": model_digest(spec.name), "splits": list(done.odds)},
-                   {_odds(split): odds for split, odds in done.odds.items()})
+                   {**{_odds(split): odds for split, odds in done.odds.items()},
+                    **{_numbers(split): chosen_of(spec, split, opened(spec.dataset, split).labels)
+                       for split in done.odds}})
