@@ -304,6 +304,7 @@ class _Kept(Trained):
 def _key(spec: TrainSpec, device: torch.device, *seen: Pictures) -> str:
     """Identifies all that decides the weights that are learned."""
     deciding = {name: value for name, value in asdict(spec).items() if name not in _SAID}
+    deciding["start_from"] = spec.start_from or SCRATCH
     known = spec.start_from in ("", SCRATCH, IMAGENET)
     return digest.of_spec({"format": _FORMAT, "spec": deciding, "device": device.type, "torch": torch.__version__,
                            "start": "" if known else model_digest(spec.start_from),

@@ -67,7 +67,7 @@ def choose(address: Address) -> Chosen:
         values |= {p.name: _setting(address, p) for p in _suggested(good.values)}
         device = controls.device(address)
     spec = TrainSpec(dataset=name, arch=arch, name="", split=split, validation=parts[0], tests=(parts[1],),
-                     start_from=start, **values)  # type: ignore[arg-type]
+                     start_from="" if start == SCRATCH else start, **values)  # type: ignore[arg-type]
     spec = replace(spec, name=_name(address, spec))
     return Chosen(replace(spec, command=command_of(spec)), data, device)
 

@@ -20,7 +20,7 @@ def show(dataset: str) -> None:
     whole = dataset.split(SEPARATOR)[0]
     entry = min(known, key=lambda one: (one.card.dataset != whole, one.card.arch != first.ARCH))
     st.caption(plain(f"A finished example that came with Perturbscope: how {entry.name} learned from "
-                     f"{entry.card.dataset}. ") + "**Run** trains your own.")
+                     f"{entry.card.dataset}.") + " **Run** trains your own.")
     _curves(entry)
     outcome.card(entry.card, "example")
 

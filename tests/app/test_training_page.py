@@ -46,7 +46,7 @@ def test_what_was_trained_is_shown_with_its_mistakes_and_the_way_on() -> None:
     assert "my/stripes-small-cnn is right about" in said(app) and "worst mistakes" in said(app)
     assert "Attack it in Evaluate" in [link.proto.label for link in app.get("page_link")]
     # Other settings are a model of another name.
-    app.number_input(key="training.epochs 12").set_value(2).run()
+    app.number_input(key="training.epochs 30").set_value(2).run()
     assert next(one.value for one in app.text_input if one.label.startswith("Name")) == "my/stripes-small-cnn-2"
     taken = opened("training", **{**LINK, "epochs": "2", "name": "my/stripes-small-cnn"})
     assert "there is a model 'my/stripes-small-cnn' already" in said(taken).lower() and run_of(taken).disabled

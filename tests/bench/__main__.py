@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.bench import attacks, blackbox, curves, explore, large, report, transfer, visitors
+from tests.bench import attacks, blackbox, curves, explore, large, report, training, transfer, visitors
 
 # A section: text for BENCHMARKS.md, or None where this machine cannot measure it (what stands there then stays).
 # `quick` asks for the smallest run that shows that the measuring works. New benchmarks are added here.
@@ -18,6 +18,7 @@ SECTIONS: dict[str, Callable[[bool], str | None]] = {
     "transfer-cpu": transfer.on_cpu,
     "transfer-gpu": transfer.on_gpu,
     "curves-cpu": curves.on_cpu,
+    "training-cpu": training.on_cpu,
     "explore": explore.in_browser,
     "visitors": visitors.measured,
     "large-cpu": large.on_cpu,

@@ -37,8 +37,8 @@ class Training:
 
     def canonical(self) -> dict[str, Any]:
         """Who asked for it, page or command line, decides nothing."""
-        spec = {name: value for name, value in canonical(self.spec).items() if name != "command"}
-        return {"spec": spec, "contents": self.contents, "start": self.start}
+        spec = replace(self.spec, command="", start_from=_start(self.spec))
+        return {"spec": canonical(spec), "contents": self.contents, "start": self.start}
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +69,11 @@ def _odds(split: str) -> str:
     return f"odds_{split}"
 
 
+def _start(spec: TrainSpec) -> str:
+    """What it begins with; random weights have two names."""
+    return "" if spec.start_from == SCRATCH else spec.start_from
+
+
 def _numbers(split: str) -> str:
     return f"numbers_{split}"
 
@@ -97,8 +102,9 @@ def check_name(spec: TrainSpec) -> None:
 def made_alike(card: Card, spec: TrainSpec) -> bool:
     """Whether the model of that card was trained as the spec says."""
     settings, said = {p.name: p.default for p in params_of(TrainSpec)}, card.training
-    return ((card.dataset, card.arch, card.split, said.get("start_from"), said.get("validation"))
-            == (spec.dataset, spec.arch, spec.split, spec.start_from, spec.validation)
+    return ((card.dataset, card.arch, card.split, said.get("start_from", "").replace(SCRATCH, ""),
+             said.get("validation"))
+            == (spec.dataset, spec.arch, spec.split, _start(spec), spec.validation)
             and settings | said.get("settings", {}) == values_of(spec))
 
 
@@ -111,11 +117,15 @@ def epochs_done(spec: TrainSpec) -> int:
     """How many epochs there are to go on from, of a training that was stopped and had the same settings."""
     left = unfinished(trained_path(spec.name))
     try:
-        same = left is not None and replace(spec_of(left.spec), command="", tests=(), limits="") == replace(
-            spec, command="", tests=(), limits="")
+        same = left is not None and _deciding(spec_of(left.spec)) == _deciding(spec)
     except EngineError:
         return 0
     return len(left.history) if left is not None and same else 0
+
+
+def _deciding(spec: TrainSpec) -> TrainSpec:
+    """Without what is only said of it."""
+    return replace(spec, command="", tests=(), limits="", storage="float16", start_from=_start(spec))
 
 
 def command_of(spec: TrainSpec) -> str:
