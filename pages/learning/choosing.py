@@ -78,8 +78,8 @@ _PARTS = (("validation", "Best epoch chosen on"), ("test", "Tested on"))
 def _part(address: Address, data: Dataset, part: str, label: str) -> str:
     """The split that belongs to the one that is learned from, unless another is chosen."""
     others = [split for split in data.info.splits if split != data.split] or list(data.info.splits)
-    meant = data.split.replace("train", part)
-    return controls.choice(address, part, label, others, meant if meant in others else others[-1])
+    wished = (data.split.replace("train", part), data.split.replace("train", "test"), part, others[-1])
+    return controls.choice(address, part, label, others, next(split for split in wished if split in others))
 
 
 def _suggested(good: Mapping[str, Value], names: Sequence[str] = ()) -> list[Param]:
