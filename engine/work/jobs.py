@@ -349,6 +349,7 @@ def _forever(name: str, take: Callable[[], Job], consume: Callable[[Job], None])
 
 
 def _processor(device: str) -> str:
+    devices.load_libraries()  # whatever comes first needs them, and finding a device already imports PyTorch
     return str(devices.choose(device))
 
 

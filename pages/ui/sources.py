@@ -11,7 +11,7 @@ from engine.data import DATASETS, PATHS, Dataset, DatasetInfo, find, renamed
 from engine.data.classmap import fits, likeness, match
 from engine.data.upload import is_private, take_upload
 from engine.errors import EngineError, UnknownName
-from engine.experiments.openings import DATASET
+from engine.experiments.openings import DATASET, FIRST_PICTURE
 from engine.experiments.sources import Source, opened, picture
 from engine.zoo.registry import ModelEntry, model_card, model_digest, models, reads_as_file
 from pages.ui import consent, renaming, runs, views
@@ -24,8 +24,6 @@ from pages.ui.text import capital, plain
 
 PAGE = 8
 THUMBNAIL = 96
-# What a newcomer sees first: a pneumonia whose diagnosis flips to normal.
-FIRST_PICTURE = {"phantom-cxr": 8}
 # What is no widget's: which picture, which upload, which page of thumbnails, what an upload did wrong.
 INDEX, UPLOAD, COMPANY, FIRST, TROUBLE = "index", "upload", "company", "first", "upload trouble"
 

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 from engine.data.masks import drawn
+from engine.experiments.onepicture.explored import Explored
+from engine.experiments.openings import OPENINGS
+from engine.work.examples import Examples
 from engine.work.store import Payload, Store
 from engine.zoo.registry import BUNDLED
 from pages.ui.viewer import auto_gain, difference_colours, strongest_channel
@@ -133,12 +136,14 @@ def test_a_cold_deep_link_opens_the_whole_dashboard(
             page.close()
 
 
-def test_the_first_visit_shows_an_attacked_x_ray_pixel_by_pixel(page: "Page", url: str, home: Path) -> None:
+def test_the_first_visit_shows_an_attacked_x_ray_pixel_by_pixel(page: "Page", url: str) -> None:
     page.goto(url)
     rest(page)
     assert "The attack worked" in verdict(page)
-    arrays = newest(home).arrays
-    clean, adversarial = arrays["clean"], arrays["adversarial"]
+    example = Examples.shipped().find(OPENINGS["explore"]()[0])
+    assert example is not None
+    explored = Explored.of(example.payload)
+    clean, adversarial = explored.clean, explored.adversarial
     change = strongest_channel(adversarial - clean)
     for name, expected in (("original", np.rint(clean[0] * 255)[..., None]),
                            ("perturbed", np.rint(adversarial[0] * 255)[..., None]),
