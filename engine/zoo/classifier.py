@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from engine import digest
 from engine.errors import EngineError, UnknownName
@@ -19,11 +20,17 @@ TOO_SMALL = ("Output size is too small", "Kernel size can't be greater")  # how 
 _numbers = itertools.count()
 
 
+def too_small(error: RuntimeError) -> bool:
+    """Whether a network failed as nothing of a picture was left in its last layers."""
+    return any(words in str(error) for words in TOO_SMALL)
+
+
 class Classifier(nn.Module):
     """A frozen model in eval mode that takes [N, 1 or 3, H, W] in [0,1] and returns logits [N, K].
 
-    Normalisation, grey-to-RGB and the single-logit head (logit z becomes [0, z], whose softmax is the sigmoid of z)
-    happen inside, so attacks and pages never see them. `name` and `arch` are for people; `digest` identifies the
+    Normalisation, grey-to-RGB, bringing pictures to the side that the network takes (`size`, 0: any) and the
+    single-logit head (logit z becomes [0, z], whose softmax is the sigmoid of z) happen inside, so attacks and pages
+    never see them. `name` and `arch` are for people; `digest` identifies the
     weights and everything else that decides an output; copies of a classifier share its `number`. `numerics` is the
     quickest arithmetic its gradients may be computed with (engine.serving.prepare).
     """
@@ -33,7 +40,7 @@ class Classifier(nn.Module):
 
     def __init__(self, module: nn.Module, classes: Sequence[str], *, mean: Sequence[float] = (0.0,),
                  std: Sequence[float] = (1.0,), channels: int = 3, name: str = "custom", arch: str = "",
-                 numerics: str = "fast") -> None:
+                 numerics: str = "fast", size: int = 0) -> None:
         super().__init__()
         if len(classes) < 2:
             raise EngineError(f"a classifier needs at least two classes, got {len(classes)}")
@@ -52,6 +59,7 @@ class Classifier(nn.Module):
         self.name = name
         self.arch = arch
         self.numerics = numerics
+        self.size = size
         self.number = next(_numbers)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(1, -1, 1, 1))
@@ -63,7 +71,7 @@ class Classifier(nn.Module):
         try:
             logits = self.module(self.normalised(images))
         except RuntimeError as error:
-            if any(words in str(error) for words in TOO_SMALL):
+            if too_small(error):
                 raise EngineError(f"{self.name} cannot look at pictures as small as {images.shape[-1]} x "
                                   f"{images.shape[-2]}: nothing is left of them in its last layers; choose larger "
                                   "pictures, or another model") from None
@@ -97,7 +105,11 @@ class Classifier(nn.Module):
 
     def normalised(self, images: Tensor) -> Tensor:
         """What the network itself sees."""
-        return (self.as_channels(images) - self.mean) / self.std
+        return (self.as_channels(self.resized(images)) - self.mean) / self.std
+
+    def resized(self, images: Tensor) -> Tensor:
+        """`images` with as many pixels a side as the network takes."""
+        return resized(images, self.size) if self.size else images
 
     def as_channels(self, images: Tensor) -> Tensor:
         """`images` with as many channels as the network takes: grey is repeated, colours are averaged."""
@@ -122,7 +134,16 @@ class Classifier(nn.Module):
             arrays.append(value.detach().cpu().contiguous()[None].view(torch.uint8).numpy())
         facts = {"classes": self.classes, "channels": self.channels, "structure": list(_structure(self.module)),
                  "names": names, "weights": digest.of_arrays(*arrays)}
+        if self.size:  # left out otherwise, so that digests are those of before there were sizes
+            facts["size"] = self.size
         return digest.of_spec(facts)
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Images [N, C, H, W] with `side` pixels a side."""
+    if images.shape[-2:] == (side, side):
+        return images
+    return F.interpolate(images, (side, side), mode="bilinear", align_corners=False)
 
 
 class OneFinding(nn.Module):
@@ -190,7 +211,8 @@ def wrap(module: nn.Module, classes: Sequence[str], *, mean: Sequence[float] = (
 def _structure(module: nn.Module) -> Iterator[str]:
     """The kind and settings of every layer: two networks with the same weights may still compute different things."""
     for name, layer in module.named_modules():
-        passing = ("number",) if isinstance(layer, Classifier) else ()  # an ensemble's member: it says nothing of it
+        # Of an ensemble's member: what says nothing of it, and a size only where it has one.
+        passing = () if not isinstance(layer, Classifier) else ("number",) if layer.size else ("number", "size")
         settings = {k: v for k, v in sorted(vars(layer).items()) if not k.startswith("_") and k not in passing
                     and isinstance(v, bool | int | float | str | tuple | None)}
         yield f"{name}: {type(layer).__module__}.{type(layer).__qualname__} {settings}"
