@@ -14,7 +14,9 @@ from engine.attacks.rows import Rows
 
 P = ParamSpec("P")
 T = TypeVar("T")
-MOST = 200  # figures of all visitors together; those that were asked for last stay
+# Figures of all visitors together, and rows that are kept with them (each counted with every figure): those that were
+# asked for last stay. A sweep that grows while one looks leaves many.
+MOST, MOST_ROWS = 200, 1_000_000
 
 _lock = threading.Lock()
 _kept: OrderedDict[tuple[str, str], tuple[list[object], Any]] = OrderedDict()
@@ -40,11 +42,15 @@ def remembered(make: Callable[P, T]) -> Callable[P, T]:
         new = make(*args, **named)
         with _lock:
             _kept[key] = contents.themselves, new
-            while len(_kept) > MOST:
+            while len(_kept) > MOST or (len(_kept) > 1 and sum(map(_rows, _kept.values())) > MOST_ROWS):
                 _kept.popitem(last=False)
         return new
 
     return made
+
+
+def _rows(entry: tuple[list[object], Any]) -> int:
+    return sum(len(one.labels) for one in entry[0] if isinstance(one, Rows))
 
 
 class _Contents(pickle.Pickler):

@@ -29,3 +29,6 @@ def test_the_same_arguments_are_answered_once(monkeypatch: pytest.MonkeyPatch) -
     for number in range(3):
         made(number)
     assert len(memory._kept) == 3 and made([rows], "counts", values=np.arange(3)) is not first
+    monkeypatch.setattr(memory, "MOST_ROWS", 1)
+    made([rows], 1), made([replace(rows)], 1)
+    assert sum(bool(themselves) for themselves, _ in memory._kept.values()) == 1
