@@ -31,6 +31,8 @@ def _check(arguments: argparse.Namespace) -> None:
         patients = f", {part.patients:,} patients" if part.patients else ""
         counts = ", ".join(f"{name} {count:,}" for name, count in part.classes.items())
         print(printable(f"{part.split}: {part.images:,} images ({counts}){patients}"))
+        for name, count in part.findings.items():
+            print(printable(f"  {name}: {count:,}"))
     for line in found.warnings:
         print(printable(f"WARNING: {line}"))
     if not found.warnings:

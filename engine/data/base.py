@@ -23,7 +23,8 @@ class DatasetInfo:
 
     `source` is what to cite, `terms` the licence, `obtain` how to get it, `layouts` the folders and files by which it
     is recognised below PERTURBSCOPE_DATA, `grouping` what is never parted by a split, `remote` where it can be
-    downloaded from, if its licence allows that and its checksum is known.
+    downloaded from, if its licence allows that and its checksum is known; `findings` are the labels of which an image
+    may have several, where there are such (`engine.data.findings`).
     """
 
     name: str
@@ -40,6 +41,7 @@ class DatasetInfo:
     layouts: tuple[str, ...] = ()
     grouping: str = ""
     remote: Remote | None = None
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,15 @@ class Dataset(ABC):
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def truth(self) -> np.ndarray:
+        """Which of `info.findings` each image has: bool [N, F]."""
+        return np.zeros((len(self), 0), bool)
+
+    def findings(self, index: int) -> tuple[str, ...]:
+        """Which of `info.findings` image `index` has."""
+        return tuple(name for name, there in zip(self.info.findings, self.truth[index], strict=True) if there)
 
     @abstractmethod
     def image(self, index: int) -> np.ndarray:

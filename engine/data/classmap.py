@@ -161,11 +161,15 @@ def _pairs(some: Sequence[str], others: Sequence[str]) -> list[tuple[str, str, f
 
 
 class Relabelled(Dataset):
-    """A data set whose images have other classes: number `places[i]` instead of `i`."""
+    """A data set whose images have other classes: those of `labels`, int64 [N]."""
 
-    def __init__(self, inner: Dataset, info: DatasetInfo, places: Sequence[int]) -> None:
-        super().__init__(info, inner.split, np.array(places, np.int64)[inner.labels])
+    def __init__(self, inner: Dataset, info: DatasetInfo, labels: np.ndarray) -> None:
+        super().__init__(info, inner.split, labels)
         self.inner, self.gaps = inner, inner.gaps
+
+    @property
+    def truth(self) -> np.ndarray:
+        return self.inner.truth
 
     def image(self, index: int) -> np.ndarray:
         return self.inner.image(index)
@@ -217,7 +221,8 @@ class Labelled(Relabelled):
     """A data set whose images have a model's classes."""
 
     def __init__(self, inner: Dataset, class_map: ClassMap) -> None:
-        super().__init__(inner, replace(inner.info, classes=class_map.model), class_map.places)
+        super().__init__(inner, replace(inner.info, classes=class_map.model),
+                         np.array(class_map.places, np.int64)[inner.labels])
         self.class_map = class_map
 
 

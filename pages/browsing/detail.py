@@ -131,7 +131,9 @@ def _histogram(image: np.ndarray, level: float, width: float, units: StoredUnits
 
 
 def _known(data: Dataset, index: int) -> None:
-    """Subgroups, and the way to the patient's other pictures is the filter above the grid."""
+    """Labels and subgroups; the way to the patient's other pictures is the filter above the grid."""
+    if data.info.findings:
+        st.markdown(plain(f"Findings: {', '.join(data.findings(index)) or 'none'}"))
     for name, group in data.groups(index).items():
         st.markdown(plain(f"{name}: {group}"))
 

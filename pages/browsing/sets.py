@@ -97,8 +97,9 @@ def _pick(key: str, names: list[str]) -> None:
 def _facts(entry: DatasetEntry) -> None:
     info = entry.info
     st.markdown(plain(info.sentence))
-    lines = {"Classes": _some(info.classes), "Source": info.source, "Licence": info.terms, "How to get it": info.obtain,
-             "Where it is looked for": "; ".join(info.layouts), "How splits keep pictures together": info.grouping}
+    lines = {"Classes": _some(info.classes), "Findings": _some(info.findings), "Source": info.source,
+             "Licence": info.terms, "How to get it": info.obtain, "Where it is looked for": "; ".join(info.layouts),
+             "How splits keep pictures together": info.grouping}
     st.markdown("\n".join(f"- **{name}**: {plain(text)}" for name, text in lines.items() if text))
 
 
@@ -153,6 +154,9 @@ def _inside(name: str) -> None:
         st.markdown("**Class balance**")
         st.plotly_chart(_balance(found.parts), width="stretch", key=SCOPE.key("balance"))
         figures.table(SCOPE, _table(found.parts), "splits")
+        if found.parts[0].findings:
+            st.markdown("**Findings**, of which a picture may have several")
+            figures.table(SCOPE, _findings(found.parts), "findings")
         if found.closed:
             st.caption(plain(f"Too small for: {', '.join(found.closed)}."))
     with files:
@@ -236,6 +240,13 @@ def _table(parts: tuple[Part, ...]) -> pd.DataFrame:
             facts |= {"classes": len(counts), "smallest class": min(counts), "largest class": max(counts)}
         rows.append(facts)
     return pd.DataFrame(rows)
+
+
+def _findings(parts: tuple[Part, ...]) -> pd.DataFrame:
+    """A row a finding, a column a split."""
+    return pd.DataFrame([{"finding": name} | {
+        part.split: f"{part.findings[name]:,} ({part.findings[name] / part.images:.1%})" if part.images else "0"
+        for part in parts} for name in parts[0].findings])
 
 
 def _balance(parts: tuple[Part, ...]) -> go.Figure:
