@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,9 @@ from engine import digest
 from engine.data.remote import Remote
 from engine.errors import EngineError, UnknownName
 from engine.registry import Registry
+
+if TYPE_CHECKING:
+    from engine.data.scan import Frame
 
 SIZE = 224
 
@@ -163,6 +167,11 @@ class Dataset(ABC):
     def files(self) -> Sequence[Path]:
         """The files that the images are in."""
         return ()
+
+    def frame(self, index: int) -> "Frame | None":
+        """What is stored of image `index`, to be looked at through other windows, or None where that is the image
+        itself; raises EngineError."""
+        return None
 
     def stored_units(self, index: int) -> StoredUnits | None:
         """What the image's intensities mean in the units that it is stored in, or None where nobody knows."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.data.base import Dataset, DatasetInfo, Header, Stored, StoredUnits
+from engine.data.scan import Frame
 from engine.errors import EngineError, UnknownName
 
 ALIKE = 0.5  # how alike two names must be, from 0 to 1, to be offered as a pair
@@ -197,6 +198,9 @@ class Relabelled(Dataset):
 
     def origin(self, index: int) -> str:
         return self.inner.origin(index)
+
+    def frame(self, index: int) -> Frame | None:
+        return self.inner.frame(index)
 
     def stored_units(self, index: int) -> StoredUnits | None:
         return self.inner.stored_units(index)

@@ -14,6 +14,7 @@ import numpy as np
 
 from engine import digest
 from engine.data.base import StoredUnits
+from engine.data.levels import levels_of, square
 from engine.data.windows import Grid, Look, Meaning, Table, Window, grid_of, looked_at, shades, units_of
 from engine.errors import EngineError
 
@@ -61,6 +62,11 @@ class Shown:
     stored_units: StoredUnits | None
     grid: Grid | None
     notes: tuple[str, ...]
+
+    @property
+    def seen(self) -> np.ndarray:
+        """What models see of it: float32 [1, S, S] in [0,1]."""
+        return square(levels_of(self.pixels, self.steps))
 
 
 @dataclass(frozen=True, eq=False)
