@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from engine import digest
-from engine.data.base import SIZE, Damaged, Dataset, DatasetInfo, Gaps, Header, Stored, eight_bit
+from engine.data.base import SIZE, Damaged, Dataset, DatasetInfo, Gaps, Header, Stored, StoredUnits, eight_bit
 from engine.data.damage import fault, remember
 from engine.data.header import DICOM, header
 from engine.data.raster import enough_memory, grey, open_raster, resized, to_array
@@ -177,6 +177,10 @@ class FileDataset(Dataset):
         except OSError:
             return _framed(path, 0, 0)  # which says what is wrong
         return _framed(path, facts.st_mtime_ns, facts.st_size)
+
+    def stored_units(self, index: int) -> StoredUnits | None:
+        frame = self.frame(index)
+        return None if frame is None else frame.shown().stored_units
 
     def files(self) -> Sequence[Path]:
         return self.paths

@@ -30,6 +30,11 @@ def foreseen(settings: runs.Settings, picture: Picture) -> list[str]:
     return _sentences(lines)
 
 
+def about(picture: Picture) -> list[str]:
+    """What a reader must know of the picture itself."""
+    return _sentences(picture.notes)
+
+
 def _in_file(run: Run) -> Iterator[str]:
     """What finer steps than those of 8 bits change for the attacker."""
     file, eps, units = run.explored.in_file, run.settings.attack.eps, run.picture.stored_units

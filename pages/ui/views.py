@@ -36,7 +36,7 @@ def _frame(address: Address, upload: str, choices: Choices) -> int:
     seed = address.seed("frame", key, read, choices.middle)
     if choices.frames == 1:
         return 0
-    number = st.slider(capital(choices.kind), 1, choices.frames, seed, key=key,
+    number = st.slider(capital(choices.kind), 1, choices.frames, seed, key=key, format=f"%d of {choices.frames}",
                        help="The arrow keys go one further." + (" Sorted by where they lie." if choices.kind == "slice"
                                                                 else ""))
     address.note("frame", None if number == choices.middle else str(number))

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 import engine.data
 from engine.data import DATASETS
 from engine.data.remote import Remote
+from engine.experiments.sources import Source, picture
 from engine.work.jobs import jobs
 from pages.ui import own
 from tests import collected, nets
@@ -145,6 +146,9 @@ def test_a_ct_slice_is_looked_at_through_the_windows_that_explore_has(home: Path
     data = engine.data.load(here)
     frame = data.frame(1)
     assert frame is not None and np.array_equal(frame.shown().seen, data.image(1))
+    chosen = picture(Source(here, "all", 1))  # as Explore attacks it: in its own values, as if it were uploaded
+    assert chosen.stored is not None and chosen.stored_units == frame.shown().stored_units is not None
+    assert np.array_equal(chosen.stored.seen(frame.stored), chosen.image)
     assert "must be one of those offered" in said(opened("data", view="pictures", dataset=here, window="x"))
 
 
