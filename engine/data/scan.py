@@ -27,7 +27,8 @@ class Header:
     """What is kept of a header: numbers, and words from DICOM's own lists. None tells who it is, where, or when.
 
     `spacing` are the millimetres between rows and between columns, `aspect` how many times higher than wide a pixel is,
-    `position` and `orientation` where the first pixel is and which way rows and columns go.
+    `position` and `orientation` where the first pixel is and which way rows and columns go; `palette`: what is stored
+    are places in a table of colours.
     """
 
     sop_class: str = ""
@@ -42,6 +43,7 @@ class Header:
     orientation: tuple[float, ...] | None = None
     burned_in: bool | None = None
     lossy: bool = False
+    palette: bool = False
 
     @property
     def before_sharing(self) -> str:

@@ -79,7 +79,7 @@ class Coloured(Stored):
 
 
 def stored_of(frame: Frame, shown: Shown) -> Stored | None:
-    """How pictures like that frame, as it is `shown`, are written; None where they cannot (`unwritable` says why)."""
+    """How pictures like that frame, as it is `shown`, are written; None where they cannot (`remarks` says why)."""
     if frame.meaning is not None:
         return None if shown.grid is None else Stored(frame.stored, shown.grid, shown.steps, frame.header)
     meaning = Meaning(frame.bits)
@@ -88,7 +88,16 @@ def stored_of(frame: Frame, shown: Shown) -> Stored | None:
         frame.stored, grid, shown.steps, frame.header)
 
 
-def unwritable(frame: Frame) -> str:
+def remarks(frame: Frame, stored: Stored | None) -> tuple[str, ...]:
+    """What a reader must know of how pictures like that frame are written."""
+    if stored is None:
+        return (_unwritable(frame),)
+    if frame.header.palette:
+        return ("the file's colours come from a palette; what an attack makes of them is tried and written in RGB",)
+    return ()
+
+
+def _unwritable(frame: Frame) -> str:
     """Why pictures like that frame are not written in the values of their file."""
     if frame.stored.dtype.itemsize > 2:
         reason = f"its file stores values of {8 * frame.stored.dtype.itemsize} bits, and up to 16 are written"

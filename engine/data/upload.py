@@ -16,7 +16,7 @@ from engine.data.base import SIZE, StoredUnits
 from engine.data.levels import fractions, levels_of, pieces, square
 from engine.data.raster import enough_memory, open_raster, to_levels
 from engine.data.scan import KEPT_DAMAGED, Frame, Scan, Shown, read_scan, whole, write_scan
-from engine.data.stored import Stored, stored_of, unwritable
+from engine.data.stored import Stored, remarks, stored_of
 from engine.data.windows import Look, Meaning, looked_at
 from engine.disk import advice, replacing
 from engine.errors import EngineError
@@ -189,9 +189,8 @@ def _from_raster(data: bytes) -> Upload:
 def _as_upload(frame: Frame, shown: Shown, notes: Sequence[str], number: int, frames: int) -> Upload:
     levels = levels_of(shown.pixels, shown.steps)
     header, writable = frame.header, stored_of(frame, shown)
-    more = () if writable is not None else (unwritable(frame),)
-    return _upload(levels, shown.stored_units, (*notes, *more), header.modality, number, frames, header.aspect,
-                   writable)
+    return _upload(levels, shown.stored_units, (*notes, *remarks(frame, writable)), header.modality, number, frames,
+                   header.aspect, writable)
 
 
 def _upload(levels: np.ndarray, units: StoredUnits | None, notes: Sequence[str], modality: str, frame: int,
