@@ -62,8 +62,11 @@ def overview(name: str) -> Overview:
     if not opened:
         raise EngineError(next(iter(closed.values())))
     found: Counter[Stored] = Counter()
+    seen: set[str] = set()  # splits of several schemes have pictures in common
     for data in opened:
-        found += stored_as(data, evenly(range(len(data)), -(-LOOKED_AT // len(opened))))
+        chosen = {data.item_name(i): i for i in evenly(range(len(data)), -(-LOOKED_AT // len(opened)))}
+        found += stored_as(data, [i for item, i in chosen.items() if item not in seen])
+        seen |= chosen.keys()
     return Overview(name, tuple(map(part_of, opened)), gaps_of(opened), sizes_of(found), closed)
 
 

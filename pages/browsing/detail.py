@@ -197,7 +197,8 @@ def _head(data: Dataset, index: int) -> None:
             st.error(plain(capital(error)))
             return
         facts = [("pixels", head.stored.size), ("stored as", head.stored.depth), *head.facts]
-        st.dataframe(pd.DataFrame(facts, columns=["what", "value"]), hide_index=True, key=SCOPE.key("header"))
+        st.dataframe(pd.DataFrame(facts, columns=["what", "value"]), hide_index=True, key=SCOPE.key("header"),
+                     column_config={"what": st.column_config.TextColumn(width=150)})
         if head.hidden:
             st.caption(f"{head.hidden} further entries of the file are not shown: they may name a person. Only numbers "
                        "and words that the standard defines are read.")

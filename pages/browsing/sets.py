@@ -17,7 +17,7 @@ from engine.work.room import size_text
 from pages.browsing.scope import SCOPE
 from pages.ui import figures, own, progress, sources
 from pages.ui.address import Address, force
-from pages.ui.charts import PALETTE, counted
+from pages.ui.charts import PALETTE, counted, percent
 from pages.ui.text import capital, literal, plain
 
 SETTINGS = ("dataset", "split")
@@ -245,7 +245,7 @@ def _table(parts: tuple[Part, ...]) -> pd.DataFrame:
 def _findings(parts: tuple[Part, ...]) -> pd.DataFrame:
     """A row a finding, a column a split."""
     return pd.DataFrame([{"finding": name} | {
-        part.split: f"{part.findings[name]:,} ({part.findings[name] / part.images:.1%})" if part.images else "0"
+        part.split: f"{part.findings[name]:,} ({percent(part.findings[name] / part.images)})" if part.images else "0"
         for part in parts} for name in parts[0].findings])
 
 
@@ -265,7 +265,7 @@ def _balance(parts: tuple[Part, ...]) -> go.Figure:
                        customdata=counts, text=[f"{count:,}" for count in counts], textposition="inside",
                        insidetextanchor="middle", textangle=0,
                        hovertemplate="%{y}, " + label + ": %{customdata:,} (%{x:.1%})<extra></extra>")
-    figure.update_layout(barmode="stack", height=70 + 26 * len(parts), margin={"l": 0, "r": 8, "t": 28, "b": 0},
+    figure.update_layout(barmode="stack", height=70 + 26 * len(parts), margin={"l": 0, "r": 24, "t": 28, "b": 0},
                          legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
                          xaxis={"range": [0, 1], "tickformat": ".0%"}, yaxis={"autorange": "reversed",
                                                                            "ticklabelstandoff": 6},
