@@ -83,7 +83,7 @@ $(VENV)/installed-run: requirements.txt $(BIN)/python
 	@$(PIP) -r requirements.txt
 	@touch $@
 
-$(VENV)/installed-test: requirements-dev.txt requirements-ray.txt requirements-dicom.txt requirements-peers.txt $(VENV)/installed-run
+$(VENV)/installed-test: requirements-dev.txt requirements-ray.txt requirements-dicom.txt requirements-pretrained.txt requirements-peers.txt $(VENV)/installed-run
 	@echo "Installing what the tests need ..."
 	@$(PIP) -r requirements-dev.txt
 	@$(PIP) --no-deps -r requirements-peers.txt

@@ -26,7 +26,7 @@ class Shift(Defense):
         return images + self.by
 
     def outgoing(self, logits: Tensor, draws: Draws) -> Tensor:
-        return logits + self.bias * torch.nn.functional.one_hot(torch.tensor(0), logits.shape[1])
+        return logits + self.bias * torch.nn.functional.one_hot(torch.tensor(0, device=logits.device), logits.shape[1])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 """Models and images so small that an attack on them can be followed by hand; a check that nothing is left behind."""
 
+import copy
+import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +21,8 @@ from engine.progress import Progress
 from engine.work.lessons import StoredLessons
 from engine.work.store import Store
 from engine.zoo.classifier import Classifier
+
+DEVICE = os.environ.get("PERTURBSCOPE_TEST_DEVICE", "cpu")
 
 
 class Slope(nn.Module):
@@ -126,12 +130,13 @@ def attack(name: str, model: Classifier, images: Tensor, labels: Any, *, eps: fl
            max_queries: int | None = None, resources: Resources | None = None, surrogate: str = "", defenses: str = "",
            attacker: str = "oblivious", draws: int = 1, identities: Sequence[str] | None = None,
            memory: Memory | None = None, **params: Any) -> AttackResult:
-    """An attack as it is on this machine's CPU, unprepared unless said."""
+    """An attack as it is on this machine's CPU, unless PERTURBSCOPE_TEST_DEVICE names another; unprepared unless said.
+    """
     spec = make_spec(name, eps=eps, norm=norm, target=target, seed=seed, batch=batch, numerics=numerics,
                      max_queries=max_queries, surrogate=surrogate, defenses=defenses, attacker=attacker, draws=draws,
                      params=params)
     return run_attack(spec, model, images, torch.as_tensor(labels), identities=identities, resources=resources,
-                      device="cpu", progress=progress, keep_steps=keep_steps, memory=memory)
+                      device=DEVICE, progress=progress, keep_steps=keep_steps, memory=memory)
 
 
 def lessons() -> StoredLessons:
@@ -148,6 +153,12 @@ class Counted(nn.Module):
         self.forwards: list[int] = []
         self.backwards: list[int] = []
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Counted":
+        """A copy, such as the one that goes to a GPU, counts with the original."""
+        twin = Counted(copy.deepcopy(self.module, memo))
+        twin.forwards, twin.backwards = self.forwards, self.backwards
+        return twin
+
     def forward(self, x: Tensor) -> Tensor:
         self.forwards.append(len(x))
         logits = self.module(x)
@@ -159,7 +170,7 @@ class Counted(nn.Module):
 def _traces(model: nn.Module) -> dict[str, Any]:
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return {
-        "weights": {name: value.numpy().tobytes() for name, value in model.state_dict().items()},
+        "weights": {name: value.cpu().numpy().tobytes() for name, value in model.state_dict().items()},
         "grads": [p.grad for p in model.parameters()],
         "frozen": [p.requires_grad for p in model.parameters()],
         "modes": [m.training for m in model.modules()],

@@ -139,6 +139,7 @@ class Arena:
         """The same, with what the model said of the clean images in a run on all of them."""
         return replace(self, clean=_Verdict(judged.logits_clean, judged.refused_clean))
 
+    @devices.exact()
     def run(self, progress: Progress | None = None, keep_steps: bool = False) -> AttackResult:
         """The attack; raises EngineError and Cancelled."""
         setting = Setting(self.spec, self.attack, _target(self.spec, self.attack, self._served(self.asked)),
@@ -149,6 +150,7 @@ class Arena:
         pieces = list(_pieces(setting, self.images, self.labels, self.identities, self.resources.mask, progress))
         return self._judged(pieces, setting.learned, started, progress)
 
+    @devices.exact()
     def untouched(self) -> AttackResult:
         """The images as they are, as if an attack had changed nothing and asked nothing."""
         pieces = [_idle(part, len(self.model.classes)) for part in self.images.split(self.spec.batch)]
@@ -495,6 +497,7 @@ def _saturated(model: Classifier, clean: _Verdict) -> Counter[str]:
     return Counter({SATURATED: lost} if lost else {})
 
 
+@devices.exact()
 def show(made: Rows, spec: AttackSpec, adversarial: Tensor, model: Classifier, images: Tensor, labels: Tensor, *,
          source: Classifier, device: str = "auto") -> Rows:
     """What another `model`, of whose classes `labels` are, says of images that an attack has `made` on `source`; raises

@@ -23,6 +23,7 @@ from engine.cli import (
     transfer,
 )
 from engine.cli.parser import Parser
+from engine.cli.weights import adopt_models
 from engine.errors import Cancelled, EngineError
 
 # In the order in which they are listed.
@@ -42,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status (2: bad input, 130: interrupted)."""
     arguments = _parser().parse_args(argv)
     try:
+        if hasattr(arguments, "classes"):
+            adopt_models(arguments)
         arguments.run(arguments)
     except EngineError as error:
         print(f"python -m engine: {error}", file=sys.stderr)

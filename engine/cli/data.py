@@ -8,7 +8,6 @@ from dataclasses import asdict
 from engine.cli.output import print_json, printable, shown_progress
 from engine.cli.parser import Commands
 
-
 MANY = 100  # classes, from which they are no longer named one by one
 
 

@@ -36,6 +36,14 @@ def _models() -> list[dict[str, Any]]:
             for m in models()]
 
 
+def _architectures() -> list[dict[str, Any]]:
+    from engine.zoo.architectures import ARCHITECTURES
+
+    return [{"name": a.name, "title": a.title, "sentence": a.sentence, "paper": a.paper, "size": a.size,
+             "only_that_size": a.fixed, "imagenet": a.imagenet is not None, "head": a.head,
+             "heatmap_layers": list(a.cam_layers)} for a in ARCHITECTURES.values()]
+
+
 def _attacks() -> list[dict[str, Any]]:
     from engine.attacks import ATTACKS
 
@@ -51,7 +59,8 @@ def _defenses() -> list[dict[str, Any]]:
             for d in DEFENSES.values()]
 
 
-LISTS = {"datasets": _datasets, "models": _models, "attacks": _attacks, "defenses": _defenses}
+LISTS = {"datasets": _datasets, "models": _models, "architectures": _architectures, "attacks": _attacks,
+         "defenses": _defenses}
 
 
 def _run(arguments: argparse.Namespace) -> None:

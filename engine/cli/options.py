@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine import params
 from engine.cli.output import remark, shown_progress
+from engine.cli.weights import add_weights_options
 from engine.errors import EngineError, UnknownName, shortened
 from engine.home import expanded
 
@@ -24,6 +25,7 @@ def add_attack_options(parser: argparse.ArgumentParser) -> None:
                         help="a registered name (NAME@64: its pictures shrunk to 64 x 64), folder:PATH, or "
                              "manifest:PATH")
     parser.add_argument("--model", required=True, help="a bundled or trained name, or a checkpoint's path")
+    add_weights_options(parser)
     parser.add_argument("--map", default="", metavar="CLASS=CLASS,...",
                         help="which of the model's classes a class of the data set is, where their names differ: "
                              "data set's name=model's name")

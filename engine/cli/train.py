@@ -23,7 +23,8 @@ def add(commands: Commands) -> None:
     parser.add_argument("--defense", help="a defense at training time")
     parser.add_argument("--tests", default="test", help="splits to evaluate on, with commas")
     parser.add_argument("--limits", default="", help="what a reader of the card must know")
-    parser.add_argument("--start-from", default="", help="a checkpoint of the same architecture to begin with")
+    parser.add_argument("--start-from", default="", help="weights to begin with: scratch (default), imagenet, or a "
+                        "model of the same architecture")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true")
     add_params(parser, TrainSpec)
@@ -33,7 +34,7 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from engine.data import find
     from engine.defenses import DEFENSES
-    from engine.training.spec import TrainSpec
+    from engine.training.spec import IMAGENET, SCRATCH, TrainSpec
     from engine.training.train import train
     from engine.zoo.architectures import ARCHITECTURES
     from engine.zoo.registry import model_digest, trained_path
@@ -41,7 +42,7 @@ def _run(arguments: argparse.Namespace) -> None:
     # Before the images are read: a wrong name is told at once.
     find(arguments.dataset)
     _ = ARCHITECTURES[arguments.arch]
-    if arguments.start_from:
+    if arguments.start_from not in ("", SCRATCH, IMAGENET):
         model_digest(arguments.start_from)
     if arguments.defense is not None:
         _ = DEFENSES[arguments.defense]

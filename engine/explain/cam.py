@@ -1,6 +1,7 @@
 """Heatmaps of what a classifier looks at, for the price of about one forward pass and without a trace on the model."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine.device import exact
 from engine.errors import EngineError, UnknownName
 from engine.explain.methods import CAMS
 from engine.zoo.architectures import ARCHITECTURES
@@ -32,13 +34,15 @@ class Heatmaps:
 
 
 @torch.inference_mode(False)
+@exact()
 def cam(classifier: Classifier, images: Tensor, class_index: Tensor | Sequence[int], method: str = "grad-cam",
         layer: str | None = None) -> Heatmaps:
     """Heatmaps [N,H,W] of images [N,C,H,W] in [0,1] for class `class_index` [N] of each.
 
     The score explained is the class's logit. `layer` is a name as in `classifier.module.named_modules()`, by default
-    the first of `layers_for`; where that module runs several times, its last run counts. A map is cut off below zero,
-    stretched to [0,1] and enlarged bilinearly. Parameters may be frozen or not: none gets a `.grad`.
+    the first of `layers_for`; where that module runs several times, its last run counts. Of a transformer, the tokens
+    of the patches are the map. A map is cut off below zero, stretched to [0,1] and enlarged bilinearly. Parameters may
+    be frozen or not: none gets a `.grad`.
     Raises EngineError (unknown method, layer or class; a layer without a feature map or that no class depends on).
     """
     chosen = CAMS[method]
@@ -90,10 +94,11 @@ def _at_layer(classifier: Classifier, layer: str, images: Tensor, classes: Tenso
     modules = dict(classifier.module.named_modules())
     if layer not in modules or not layer:
         raise UnknownName("layer", layer, filter(None, modules))
+    as_maps = _LAYOUTS[ARCHITECTURES[classifier.arch].layout if classifier.arch in ARCHITECTURES else "maps"]
     cut: list[Tensor] = []
 
     def take_over(module: nn.Module, inputs: Any, output: Any) -> Tensor:
-        if not isinstance(output, Tensor) or output.ndim != 4:
+        if not isinstance(output, Tensor) or as_maps(output) is None:
             raise EngineError(f"layer '{layer}' yields no feature map [N,K,h,w]; choose another layer")
         # The graph starts here: nothing before is recorded. What goes on is a copy, because the next layer may
         # overwrite it (DenseNet applies its last ReLU in place).
@@ -109,16 +114,39 @@ def _at_layer(classifier: Classifier, layer: str, images: Tensor, classes: Tenso
         if not cut:
             raise EngineError(f"layer '{layer}' does not run in this model; choose another layer")
         if not needs_gradient:
-            return _array(cut[0]), None
+            return _array(as_maps(cut[0])), None
         scores = _scores(logits, classes)
         if not scores.requires_grad:
             raise EngineError(f"no class score depends on layer '{layer}'; choose another layer")
         (gradients,) = torch.autograd.grad(scores.sum(), cut[0])
-    return _array(cut[0]), _array(gradients)
+    return _array(as_maps(cut[0])), _array(as_maps(gradients))
 
 
-def _array(values: Tensor) -> np.ndarray:
+def _channels_first(values: Tensor) -> Tensor | None:
+    return values.permute(0, 3, 1, 2) if values.ndim == 4 else None
+
+
+def _patches(values: Tensor) -> Tensor | None:
+    """Tokens [N,1+hw,K] of a class and of h x w patches, as many across as down, as maps [N,K,h,w]."""
+    if values.ndim == 4:  # what comes before the patches are put in a row
+        return values
+    side = math.isqrt(max(0, values.shape[1] - 1)) if values.ndim == 3 else 0
+    if side < 2 or side * side + 1 != values.shape[1]:
+        return None
+    return values[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+
+
+# What lies as an architecture's `layout` says, as feature maps [N,K,h,w]; None where it is none.
+_LAYOUTS: dict[str, Callable[[Tensor], Tensor | None]] = {
+    "maps": lambda values: values if values.ndim == 4 else None,
+    "channels-last": _channels_first,
+    "tokens": _patches,
+}
+
+
+def _array(values: Tensor | None) -> np.ndarray:
     """As NumPy array of at least single precision, whose sums do not overflow as those of half precision would."""
+    assert values is not None  # it was a map when the network ran
     return values.detach().to("cpu", torch.promote_types(values.dtype, torch.float32)).numpy()
 
 

@@ -30,7 +30,7 @@ class Prepared(Classifier):
     def __init__(self, original: Classifier, quick: torch.nn.Module | None, numerics: str, note: str = "") -> None:
         # Not Classifier's: the weights of the two are the same, and so are their facts and digest.
         torch.nn.Module.__init__(self)
-        for fact in ("classes", "channels", "name", "arch", "digest", "number"):
+        for fact in ("classes", "channels", "name", "arch", "digest", "number", "size"):
             setattr(self, fact, getattr(original, fact))
         self.register_buffer("mean", original.mean)
         self.register_buffer("std", original.std)
@@ -60,6 +60,7 @@ class Prepared(Classifier):
     def normalised(self, images: Tensor) -> Tensor:
         if self.numerics == "reference":
             return super().normalised(images)
+        images = self.resized(images)
         return self.as_channels(images) if self.channels == 1 else images
 
     def _prove(self, images: Tensor) -> None:

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from engine.params import param
 from engine.zoo.cards import STORAGES
 
+SCRATCH, IMAGENET = "scratch", "imagenet"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSpec:
     """Everything that decides a training run.
 
-    The network sees `split`, the best epoch is chosen on `validation`, the card reports on `tests`. `start_from` is a
-    model's name or path whose weights it begins with.
+    The network sees `split`, the best epoch is chosen on `validation`, the card reports on that and on `tests`.
+    `start_from` is what it begins with: "" or "scratch" (random weights), "imagenet", or a model's name or path.
     """
 
     dataset: str
@@ -25,12 +27,30 @@ class TrainSpec:
     start_from: str = ""
     epochs: int = param(12, title="Epochs", low=1, high=1000, help="How often every training image is seen.")
     full_size_epochs: int = param(3, title="Full-size epochs", low=1, high=1000,
-                                  help="The last so many epochs see 224 x 224; earlier ones see smaller pictures.")
-    small_size: int = param(112, title="Small size", low=32, high=224, unit="px",
+                                  help="The last so many epochs see full size; earlier ones see smaller pictures.")
+    small_size: int = param(112, title="Small size", low=32, high=1024, unit="px",
                             help="Side of the pictures in the early epochs; a quarter of the time at half the side.")
+    size: int = param(0, title="Full size", low=0, high=1024, unit="px",
+                      help="Side that pictures are brought to, in training and ever after; 0: as they are.")
+    frozen_epochs: int = param(0, title="Frozen epochs", low=0, high=1000,
+                               help="In the first so many epochs only the last layer learns, at the full rate.")
     batch: int = param(32, title="Batch", low=2, high=1024, help="Images per optimiser step.")
-    lr: float = param(1e-3, title="Learning rate", low=1e-6, high=1.0, help="Peak of the one-cycle schedule (AdamW).")
+    lr: float = param(1e-3, title="Learning rate", low=1e-6, high=1.0, help="Peak of the schedule (AdamW).")
+    schedule: str = param("one-cycle", title="Schedule", choices=("one-cycle", "cosine", "constant"),
+                          help="one-cycle: a fifth of the steps up, then down; cosine: up in a twentieth, then down.")
     weight_decay: float = param(0.02, title="Weight decay", low=0.0, high=1.0, help="AdamW's pull towards zero.")
+    label_smoothing: float = param(0.0, title="Label smoothing", low=0.0, high=0.9,
+                                   help="Share of every label that is spread over all classes.")
+    balance: str = param("weights", title="Balance", choices=("weights", "sampling", "none"),
+                         help="How rare classes are made to count: by a weight in the loss, or by being drawn oftener.")
+    augmentation: str = param("mild", title="Augmentation", choices=("none", "mild", "strong"),
+                              help="How far pictures are turned, shifted, scaled, brightened and re-exposed at random.")
+    flips: str = param("none", title="Flips", choices=("none", "horizontal", "all", "modality"),
+                       help="Mirror images; all: also upside down and on their side; modality: as these data allow.")
+    select: str = param("accuracy", title="Best epoch by", choices=("accuracy", "auc", "loss"),
+                        help="By which figure on the validation split the best epoch is chosen; accuracy is balanced.")
+    patience: int = param(0, title="Patience", low=0, high=1000,
+                          help="Stop after so many full-size epochs without a better one; 0: never.")
     precision: str = param("bf16", title="Precision", choices=("bf16", "float32"),
                            help="Arithmetic of the forward pass in training; evaluation is always float32.")
     storage: str = param("float16", title="Storage", choices=STORAGES,

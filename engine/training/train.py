@@ -20,12 +20,15 @@ from engine.errors import EngineError
 from engine.metrics.classification import classification
 from engine.params import values_of
 from engine.progress import Progress
-from engine.training.spec import TrainSpec
+from engine.training.augment import STRENGTHS, Augmentation, flips_of
+from engine.training.spec import IMAGENET, SCRATCH, TrainSpec
 from engine.training.unfinished import kept_meanwhile
 from engine.zoo import checkpoints
-from engine.zoo.architectures import ARCHITECTURES
+from engine.zoo.architectures import ARCHITECTURES, Architecture
 from engine.zoo.cards import Card
-from engine.zoo.registry import load_model
+from engine.zoo.classifier import resized
+from engine.zoo.pretrained import Start
+from engine.zoo.registry import label_of, load_model, model_card
 
 __all__ = ["TrainSpec", "fit", "train"]
 
@@ -45,6 +48,12 @@ class Pictures:
         """Some images as float32 in [0,1]."""
         return self.images[chosen].to(device).float() / 255
 
+    def near(self, device: torch.device) -> "Pictures":
+        """The same in a GPU's memory, where half of what is free there holds them."""
+        if device.type != "cuda" or self.images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+            return self
+        return Pictures(self.images.to(device), self.labels.to(device))
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -52,6 +61,11 @@ class Normalisation:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def for_grey(self) -> "Normalisation":
+        """The same for three equal channels, which the network is quicker with."""
+        mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
+        return Normalisation((round(mean, 4),) * 3, (round(std, 4),) * 3)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images [N, 1 or 3, H, W] in [0,1] as the network sees them."""
@@ -61,17 +75,21 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network, what its images are normalised by, and the history of its epochs."""
+    """A trained network, what its images are normalised by and brought to, and the history of its epochs; `held` is
+    what they were chosen by."""
 
     module: nn.Module
     classes: tuple[str, ...]
     normalisation: Normalisation
+    size: int
+    source: str
     history: list[dict[str, Any]]
     data: dict[str, str]
+    held: Pictures
 
 
 def train(spec: TrainSpec, path: Path, progress: Progress | None = None, device: str = "auto") -> Card:
-    """Train, evaluate what will be on disk on every test split, write the checkpoint `path` and its card.
+    """Train, evaluate what will be on disk on validation and every test split, write the checkpoint `path`, and a card.
 
     Until then the best epoch so far is kept beside it (`kept_meanwhile`). Raises EngineError and Cancelled.
     """
@@ -85,11 +103,12 @@ def train(spec: TrainSpec, path: Path, progress: Progress | None = None, device:
         stored = copy.deepcopy(trained.module)
         stored.load_state_dict(checkpoints.unpacked(checkpoints.packed(trained.module.state_dict(), spec.storage)))
         evaluations, changed = {}, {}
-        for split, dataset in tests.items():
-            pictures = _read(dataset, progress.part(_TRAINING, _MEASURING))
-            exact, kept = (_logits(m, pictures, trained.normalisation, chosen, progress.part(_TRAINING, _MEASURING))
+        measuring = progress.part(_TRAINING, _MEASURING)
+        for split in dict.fromkeys((*tests, spec.validation)):
+            pictures = trained.held if split == spec.validation else _read(tests[split], measuring)
+            exact, kept = (_logits(m, pictures, trained.normalisation, trained.size, chosen, measuring)
                            for m in (trained.module, stored))
-            evaluations[split] = classification(kept, pictures.labels.numpy(), trained.classes)
+            evaluations[split] = classification(kept, pictures.labels.cpu().numpy(), trained.classes)
             changed[split] = {"predictions_changed": int((exact.argmax(1) != kept.argmax(1)).sum()),
                               "largest_logit_change": float(np.abs(exact - kept).max())}
         card = replace(_card(spec, trained, chosen), evaluations=evaluations, round_trip=changed)
@@ -100,8 +119,9 @@ def train(spec: TrainSpec, path: Path, progress: Progress | None = None, device:
 def _card(spec: TrainSpec, trained: Trained, device: torch.device) -> Card:
     """All but what is measured on the test splits."""
     return Card(name=spec.name, arch=spec.arch, classes=trained.classes, mean=trained.normalisation.mean,
-                std=trained.normalisation.std, dataset=spec.dataset, split=spec.split, seed=spec.seed,
-                command=spec.command, storage=spec.storage, limits=spec.limits, training=_facts(spec, trained),
+                std=trained.normalisation.std, size=_size_on_card(spec, trained), dataset=spec.dataset,
+                split=spec.split, seed=spec.seed, command=spec.command, storage=spec.storage, limits=spec.limits,
+                training=_facts(spec, trained),
                 versions={"torch": torch.__version__, "device": devices.title(device)})
 
 
@@ -112,122 +132,229 @@ def _unfinished(spec: TrainSpec, best: Trained, device: torch.device) -> Card:
     return replace(card, limits=f"{said} {card.limits}".strip())
 
 
+def _size_on_card(spec: TrainSpec, trained: Trained) -> int:
+    """0 where pictures are taken as they are."""
+    return trained.size if spec.size or ARCHITECTURES[spec.arch].fixed else 0
+
+
 def _facts(spec: TrainSpec, trained: Trained) -> dict[str, Any]:
-    return {"settings": values_of(spec), "start_from": spec.start_from, "validation": spec.validation,
-            "data": trained.data, "history": trained.history}
+    return {"settings": values_of(spec), "start_from": spec.start_from, "start": trained.source,
+            "validation": spec.validation, "data": trained.data, "history": trained.history}
 
 
-def fit(spec: TrainSpec, progress: Progress, device: torch.device, keep: Callable[[Trained], None]) -> Trained:
-    """Train `spec.arch` on `spec.dataset`; the epoch with the best balanced validation accuracy at full size wins, and
-    `keep` is given each that is the best so far.
+def fit(spec: TrainSpec, progress: Progress, device: torch.device,
+        keep: Callable[[Trained], None] = lambda best: None) -> Trained:
+    """Train `spec.arch` on `spec.dataset`; of the epochs at full size the best on validation wins, by `spec.select`.
 
-    The schedule is one cycle of AdamW; classes are weighted by inverse frequency. Raises EngineError and Cancelled.
+    `keep` is given each that is the best so far. Raises EngineError and Cancelled.
     """
     training, validation = _opened(spec, spec.split), _opened(spec, spec.validation)
     classes = training.classes
-    module = _network(spec, classes).to(device).to(memory_format=torch.channels_last).train()
-    seen, held = (_read(dataset, progress.part(0.0, 0.0)) for dataset in (training, validation))
-    normalisation = _normalisation(seen)
-    course = _Course(spec, module, seen, normalisation, _class_weights(seen.labels, len(classes)).to(device), device)
+    begun = _begun(spec, classes)
+    module = begun.module.to(device).to(memory_format=torch.channels_last).train()
+    seen, held = (_read(dataset, progress.part(0.0, 0.0)).near(device) for dataset in (training, validation))
+    normalisation = _normalisation(seen, begun.normalisation)
+    course = _Course(spec, module, seen, normalisation, flips_of(spec.flips, training.info), len(classes), device)
     history: list[dict[str, Any]] = []
     data = {s.split: s.digest for s in (training, validation)}
-    best, best_state = -1.0, module.state_dict()
+
+    def so_far() -> Trained:
+        return Trained(module, classes, normalisation, course.whole, begun.source, list(history), data, held)
+
+    best, best_state, waited = -math.inf, module.state_dict(), 0
     for epoch in range(spec.epochs):
         started = time.monotonic()
         size, full = course.size(epoch)
         loss = course.epoch(epoch, size, progress)
-        logits = _logits(module, held, normalisation, device, progress.part((epoch + 1) / spec.epochs, 1.0))
-        score = classification(logits, held.labels.numpy(), classes)
-        balanced = float(np.mean(list(score["recall"].values())))
-        history.append({"epoch": epoch + 1, "size": size, "loss": loss, "validation_accuracy": score["accuracy"],
-                        "validation_balanced": balanced, "seconds": round(time.monotonic() - started, 1)})
-        progress.report((epoch + 1) / spec.epochs, f"epoch {epoch + 1} of {spec.epochs}, {size} px, loss {loss:.3f}, "
-                                                   f"validation accuracy {score['accuracy']:.1%}")
-        if full and balanced >= best:
-            best, best_state = balanced, copy.deepcopy(module.state_dict())
-            keep(Trained(module, classes, normalisation, list(history), data))
+        logits = _logits(module, held, normalisation, course.whole, device, progress.part((epoch + 1) / spec.epochs, 1))
+        score = _score(logits, held.labels.cpu(), classes)
+        history.append({"epoch": epoch + 1, "size": size, "loss": loss, **score,
+                        "seconds": round(time.monotonic() - started, 1)})
+        progress.report((epoch + 1) / spec.epochs,
+                        f"epoch {epoch + 1} of {spec.epochs}, {size} px, loss {loss:.3f}, "
+                        f"validation accuracy {score['validation_accuracy']:.1%}")
+        if not full:
+            continue
+        found = _SELECT[spec.select](score)
+        waited = 0 if found > best else waited + 1
+        if found >= best:
+            best, best_state = found, copy.deepcopy(module.state_dict())
+            keep(so_far())
+        if spec.patience and waited >= spec.patience:
+            break
     module.load_state_dict(best_state)
-    return Trained(module.eval(), classes, normalisation, history, data)
+    module.eval()
+    return so_far()
+
+
+def _score(logits: np.ndarray, labels: Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
+    """What the history says of validation."""
+    score = classification(logits, labels.numpy(), classes)
+    loss = float(F.cross_entropy(torch.from_numpy(logits), labels))
+    return {"validation_accuracy": score["accuracy"], "validation_auc": score["auc"], "validation_loss": loss,
+            "validation_balanced": float(np.mean(list(score["recall"].values())))}
+
+
+# How good an epoch is, by what is to be chosen by; larger is better.
+_SELECT: dict[str, Callable[[dict[str, Any]], float]] = {
+    "accuracy": lambda score: float(score["validation_balanced"]),
+    "auc": lambda score: float(score["validation_auc"] or 0.0),
+    "loss": lambda score: -float(score["validation_loss"]),
+}
 
 
 class _Course:
     """The optimiser, its schedule and the random numbers of one run."""
 
     def __init__(self, spec: TrainSpec, module: nn.Module, pictures: Pictures, normalisation: Normalisation,
-                 weights: Tensor, device: torch.device) -> None:
+                 flips: str, classes: int, device: torch.device) -> None:
         self.spec, self.module, self.pictures, self.normalisation = spec, module, pictures, normalisation
-        self.weights, self.device = weights, device
+        self.device = device
+        self.augmented = Augmentation(STRENGTHS[spec.augmentation], flips)
+        # Weights that make every class count alike, however rare it is: in the loss, or in how often it is drawn.
+        rarity = _class_weights(pictures.labels.cpu(), classes)
+        self.weights = rarity.to(device) if spec.balance == "weights" else None
+        self.shares = rarity[pictures.labels.cpu()] if spec.balance == "sampling" else None
         self.batch = min(spec.batch, len(pictures.labels))
         self.steps = len(pictures.labels) // self.batch
         self.generator = torch.Generator().manual_seed(spec.seed)
-        self.optimiser = torch.optim.AdamW(module.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
+        self.whole = _whole(spec, pictures)
+        self.frozen = min(spec.frozen_epochs, spec.epochs)
+        self._begin(self.frozen > 0)
+
+    def _begin(self, frozen: bool) -> None:
+        """A new optimiser and schedule: for the last layer alone at the full rate, or for all."""
+        spec, head = self.spec, f"{ARCHITECTURES[self.spec.arch].head}."
+        for name, parameter in self.module.named_parameters():
+            parameter.requires_grad_(not frozen or name.startswith(head))
+        # Norms of layers that do not learn keep what they know of their values.
+        self.module.train(not frozen)
+        learning = [p for p in self.module.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(learning, lr=spec.lr, weight_decay=spec.weight_decay,
+                                           fused=self.device.type == "cuda" or None)
         # A cycle has a way up and a way down, for which the scheduler needs some steps.
-        total = max(spec.epochs * self.steps, 10)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, spec.lr, total_steps=total, pct_start=0.2)
+        total = max((spec.epochs - self.frozen) * self.steps, 10)
+        self.schedule = _SCHEDULES["constant" if frozen else spec.schedule](self.optimiser, spec.lr, total)
 
     def size(self, epoch: int) -> tuple[int, bool]:
         """The side of the pictures in an epoch, and whether that is their full size."""
-        whole = self.pictures.images.shape[-1]
         full = epoch >= self.spec.epochs - self.spec.full_size_epochs
-        return (whole if full else min(whole, self.spec.small_size)), full
+        fixed = full or ARCHITECTURES[self.spec.arch].fixed
+        return (self.whole if fixed else min(self.whole, self.spec.small_size)), full
 
     def epoch(self, epoch: int, size: int, progress: Progress) -> float:
         """See every picture once; returns the mean loss. Raises EngineError where the training diverges."""
-        order = torch.randperm(len(self.pictures.labels), generator=self.generator)
-        total = 0.0
+        if epoch == self.frozen and epoch > 0:
+            self._begin(frozen=False)
+        order = self._order().to(self.pictures.images.device)
+        # A GPU goes on while it is not asked for the loss.
+        every = 1 if self.device.type == "cpu" else 20
+        total: float | Tensor = 0.0
+        shown = "..."
         for step in range(self.steps):
-            total += self._step(order[step * self.batch:(step + 1) * self.batch], size)
+            total = total + self._step(order[step * self.batch:(step + 1) * self.batch], size)
+            if step % every == 0:
+                shown = f"{float(total) / (step + 1):.3f}"
             progress.report((epoch + (step + 1) / self.steps) / self.spec.epochs,
-                            f"epoch {epoch + 1} of {self.spec.epochs}, {size} px, loss {total / (step + 1):.3f}")
+                            f"epoch {epoch + 1} of {self.spec.epochs}, {size} px, loss {shown}")
         if not math.isfinite(total):
             raise EngineError(f"the training diverged in epoch {epoch + 1}; take a rate below {self.spec.lr:g}")
-        return total / self.steps
+        return float(total) / self.steps
 
-    def _step(self, chosen: Tensor, size: int) -> float:
-        x = self.normalisation(_augmented(self.pictures.batch(chosen, self.device), size, self.generator))
+    def _order(self) -> Tensor:
+        count = len(self.pictures.labels)
+        if self.shares is None:
+            return torch.randperm(count, generator=self.generator)
+        return torch.multinomial(self.shares, count, replacement=True, generator=self.generator)
+
+    def _step(self, chosen: Tensor, size: int) -> float | Tensor:
+        x = self.normalisation(self.augmented(self.pictures.batch(chosen, self.device), size, self.generator))
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.spec.precision == "bf16"):
             logits = self.module(x)
-        loss = F.cross_entropy(logits.float(), self.pictures.labels[chosen].to(self.device), weight=self.weights)
+        loss = F.cross_entropy(logits.float(), self.pictures.labels[chosen].to(self.device), weight=self.weights,
+                               label_smoothing=self.spec.label_smoothing)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
         self.schedule.step()
-        return loss.item()
+        return loss.detach()
 
 
-def _augmented(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Each image turned, shifted, scaled and re-exposed a little, as between two visits to the X-ray room."""
-    n = len(images)
-
-    def uniform(low: float, high: float) -> Tensor:
-        return torch.rand(n, generator=generator) * (high - low) + low
-
-    angle, scale = uniform(-10, 10).deg2rad(), uniform(0.88, 1.12)
-    aspect = uniform(0.94, 1.06)
-    theta = torch.stack([
-        torch.stack([angle.cos() * scale * aspect, -angle.sin() * scale, uniform(-0.1, 0.1)], dim=1),
-        torch.stack([angle.sin() * scale, angle.cos() * scale / aspect, uniform(-0.1, 0.1)], dim=1),
-    ], dim=1).to(images.device)
-    grid = F.affine_grid(theta, [n, images.shape[1], size, size], align_corners=False)
-    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    gamma, gain, shift = (v.to(images.device).view(-1, 1, 1, 1)
-                          for v in (uniform(0.75, 1.33), uniform(0.85, 1.15), uniform(-0.08, 0.08)))
-    return (moved.clamp(1e-4, 1).pow(gamma) * gain + shift).clamp(0, 1)
+def _whole(spec: TrainSpec, pictures: Pictures) -> int:
+    """The side of whole pictures: the one asked for, the only one that the network takes, or their own."""
+    architecture = ARCHITECTURES[spec.arch]
+    if architecture.fixed and spec.size not in (0, architecture.size):
+        raise EngineError(f"{spec.arch} takes pictures of {architecture.size} x {architecture.size} only; leave out "
+                          f"the size {spec.size}")
+    return spec.size or (architecture.size if architecture.fixed else pictures.images.shape[-1])
 
 
-def _network(spec: TrainSpec, classes: tuple[str, ...]) -> nn.Module:
-    """The network before training: random weights, or those of the model `spec.start_from` where shapes agree."""
+_Schedule = torch.optim.lr_scheduler.LRScheduler
+
+
+def _cosine(optimiser: torch.optim.Optimizer, lr: float, steps: int) -> _Schedule:
+    rising = max(1, steps // 20)
+
+    def share(step: int) -> float:
+        if step < rising:
+            return (step + 1) / rising
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, steps - rising))))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, share)
+
+
+_SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, float, int], _Schedule]] = {
+    "one-cycle": lambda optimiser, lr, steps: torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps,
+                                                                                  pct_start=0.2),
+    "cosine": _cosine,
+    "constant": lambda optimiser, lr, steps: torch.optim.lr_scheduler.ConstantLR(optimiser, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A network before training, what its pictures have to be normalised by (None: as the data set suggests), and where
+    its weights are from."""
+
+    module: nn.Module
+    normalisation: Normalisation | None
+    source: str
+
+
+def _begun(spec: TrainSpec, classes: tuple[str, ...]) -> Begun:
+    """The network before training: random weights, those learned on ImageNet, or those of the model `spec.start_from`.
+
+    The last layer is a fresh one, unless it told the same classes apart.
+    """
+    architecture = ARCHITECTURES[spec.arch]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(spec.seed)
-        module = ARCHITECTURES[spec.arch].build(len(classes))
-    if spec.start_from:
-        start = load_model(spec.start_from)
-        if start.arch != spec.arch:
-            raise EngineError(f"{spec.start_from} is {start.arch}, not {spec.arch}; start from one of that kind")
-        state = start.module.state_dict()
-        module.load_state_dict({k: state[k] if state[k].shape == v.shape else v
-                                for k, v in module.state_dict().items()})
-    return module
+        module = architecture.build(len(classes))
+    if spec.start_from in ("", SCRATCH):
+        return Begun(module, None, "random weights")
+    start, known = _start(spec, architecture)
+    fresh = () if known == classes else (f"{architecture.head}.",)
+    own = module.state_dict()
+    module.load_state_dict({k: v if k.startswith(fresh) or start.state[k].shape != v.shape else start.state[k]
+                            for k, v in own.items()})
+    return Begun(module, Normalisation(_for_three(start.mean), _for_three(start.std)), start.source)
+
+
+def _start(spec: TrainSpec, architecture: Architecture) -> tuple[Start, tuple[str, ...]]:
+    """The weights to begin with, and the classes that their last layer tells apart; raises EngineError."""
+    if spec.start_from == IMAGENET:
+        if architecture.imagenet is None:
+            raise EngineError(f"there are no ImageNet weights of {spec.arch}; start from {SCRATCH} or a model")
+        return architecture.imagenet(), ()
+    model, card = load_model(spec.start_from), model_card(spec.start_from)
+    if model.arch != spec.arch:
+        raise EngineError(f"{spec.start_from} is {model.arch}, not {spec.arch}; start from one of that kind")
+    source = f"{label_of(spec.start_from)}, trained on {card.dataset or 'unknown data'}"
+    return Start(model.module.state_dict(), card.mean, card.std, source), model.classes
+
+
+def _for_three(values: tuple[float, ...]) -> tuple[float, ...]:
+    return values * 3 if len(values) == 1 else values
 
 
 def _opened(spec: TrainSpec, split: str) -> Dataset:
@@ -247,9 +374,13 @@ def _read(dataset: Dataset, progress: Progress) -> Pictures:
     return Pictures(torch.stack(images), torch.from_numpy(dataset.labels))
 
 
-def _normalisation(pictures: Pictures) -> Normalisation:
-    """The fixed one of chest X-rays for grey pictures; for colours, what is measured on (up to 1000 of) them."""
-    if pictures.images.shape[1] == 1:
+def _normalisation(pictures: Pictures, start: Normalisation | None) -> Normalisation:
+    """That of the weights to begin with; else the fixed one of chest X-rays for grey pictures, and for colours what is
+    measured on (up to 1000 of) them."""
+    grey = pictures.images.shape[1] == 1
+    if start is not None:
+        return start.for_grey() if grey else start
+    if grey:
         return Normalisation(GREY_MEAN, GREY_STD)
     some = pictures.images[::math.ceil(len(pictures.images) / 1000)].float() / 255
     mean, std = some.mean(dim=(0, 2, 3)), some.std(dim=(0, 2, 3)).clamp_min(0.01)
@@ -263,16 +394,17 @@ def _class_weights(labels: Tensor, classes: int) -> Tensor:
 
 
 @torch.no_grad()
-def _logits(module: nn.Module, pictures: Pictures, normalisation: Normalisation, device: torch.device,
+def _logits(module: nn.Module, pictures: Pictures, normalisation: Normalisation, size: int, device: torch.device,
             progress: Progress, batch: int = 32) -> np.ndarray:
-    """Float32 logits [N, K] of all pictures, in eval mode."""
+    """Float32 logits [N, K] of all pictures, `size` pixels a side, in eval mode."""
     was_training = module.training
     module.eval()
     parts = []
-    for start in range(0, len(pictures.images), batch):
-        progress.report(0.0, "evaluating")
-        images = normalisation(pictures.batch(slice(start, start + batch), device))
-        parts.append(module(images).float().cpu())
+    with devices.exact():  # as on a CPU, where it is attacked perhaps
+        for start in range(0, len(pictures.images), batch):
+            progress.report(0.0, "evaluating")
+            images = resized(pictures.batch(slice(start, start + batch), device), size)
+            parts.append(module(normalisation(images)).float().cpu())
     module.train(was_training)
     return torch.cat(parts).numpy()
 

@@ -1,5 +1,6 @@
 """Model cards: the facts beside every checkpoint, readable without PyTorch."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -8,18 +9,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine import digest
 from engine.disk import read_json
 from engine.errors import EngineError, UnknownName
+from engine.home import home
 
 STORAGES = ("float16", "uint8")
+_LARGEST = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """What a reader must know about a trained model before believing anything measured on it.
 
-    `mean` and `std` (one value, or one a channel) are what the network was trained with; `evaluations` holds, for each
-    split, what the weights on disk achieve; `round_trip` what storing them changed.
+    `mean` and `std` (one value, or one a channel) are what the network was trained with, and so is `size`, the side
+    that pictures are brought to (0: taken as they are); `evaluations` holds, for each split, what the weights on disk
+    achieve; `round_trip` what storing them changed.
     """
 
     name: str = ""
@@ -27,6 +32,7 @@ class Card:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    size: int = 0
     dataset: str = ""
     split: str = ""
     seed: int = 0
@@ -44,13 +50,29 @@ def card_path(weights: Path) -> Path:
     return weights.with_suffix(".json")
 
 
+def adopted_card_path(weights: Path) -> Path:
+    """Where the card is kept that a stranger's checkpoint was given here, by what is in that; raises OSError."""
+    return home() / "cards" / f"{digest.of_unchanged_file(weights)}.json"
+
+
+def found_card_path(weights: Path) -> Path:
+    """The card that holds for the checkpoint `weights`: the one beside it, or the one that it was given here."""
+    beside = card_path(weights)
+    if not beside.exists():
+        with contextlib.suppress(OSError):  # no such checkpoint: whoever reads the card says so
+            if (given := adopted_card_path(weights)).exists():
+                return given
+    return beside
+
+
 def read_card(weights: Path) -> Card:
-    """The card beside the checkpoint `weights`; raises EngineError where it is missing, broken or incomplete."""
-    path = card_path(weights)
+    """The card of the checkpoint `weights`; raises EngineError where it is missing, broken or incomplete."""
+    path = found_card_path(weights)
     try:
         facts = read_json(path.read_bytes())
     except FileNotFoundError:
-        raise EngineError(f"{weights.name} has no card: put {path.name} with {', '.join(REQUIRED)} beside it") from None
+        raise EngineError(f"{weights.name} has no card: put {path.name} with {', '.join(REQUIRED)} beside it, or attack "
+                          "it from the command line first, which needs none") from None
     except OSError as error:
         raise EngineError(f"{path.name} cannot be read ({error.strerror}); check its permissions") from None
     except EngineError as error:
@@ -77,12 +99,12 @@ def _card(file: str, facts: Mapping[str, Any]) -> Card:
             raise EngineError(f"'{name}' in {file} must be {wanted}")
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
     card = Card(**values)
-    if problem := _problem(card):
+    if problem := problem_of(card):
         raise EngineError(f"{file}: {problem}")
     return card
 
 
-def _problem(card: Card) -> str | None:
+def problem_of(card: Card) -> str | None:
     """What contradicts itself in `card`."""
     if len(card.classes) < 2 or len(set(card.classes)) < len(card.classes):
         return "'classes' must name at least two different classes"
@@ -90,6 +112,8 @@ def _problem(card: Card) -> str | None:
         return "'mean' and 'std' must have one value, or one for each of three channels"
     if min(card.std) <= 0:
         return "'std' must be above 0"
+    if not 0 <= card.size <= _LARGEST:
+        return f"'size' must be 0 or the side of a picture, up to {_LARGEST}"
     if card.storage not in STORAGES:
         return f"'storage' must be one of {', '.join(STORAGES)}"
     return None

@@ -1,6 +1,7 @@
 """Checkpoints on disk: weights as safetensors, facts as a JSON card beside them. Pickled code is never run."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TypeGuard
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from engine.disk import advice, replacing_all
 from engine.errors import EngineError, shortened
-from engine.zoo.architectures import ARCHITECTURES
+from engine.zoo.architectures import ARCHITECTURES, Architecture
 from engine.zoo.cards import Card, card_path, card_text, read_card
 from engine.zoo.classifier import Classifier
 
@@ -49,15 +50,59 @@ def load(weights: Path) -> Classifier:
         raise EngineError(f"there is no checkpoint at {weights}; give the path of a .safetensors file")
     card = read_card(weights)
     architecture = ARCHITECTURES[card.arch]
-    stored = _read_pickled(weights) if weights.suffix in PICKLED else _read(weights)
-    state = _unwrapped(unpacked(stored), f"{architecture.head}.weight")
+    state = _own(unpacked(_stored(weights)), architecture)
     outputs = _outputs(weights, state, card)
     # On the meta device nothing is initialised: quicker, and no random numbers are used up.
     with torch.device("meta"):
         module = architecture.build(outputs)
     _check_fits(weights, state, module.state_dict(), card)
     module.load_state_dict(state, assign=True)
-    return Classifier(module, card.classes, mean=card.mean, std=card.std, name=card.name, arch=card.arch)
+    size = card.size or (architecture.size if architecture.fixed else 0)
+    return Classifier(module, card.classes, mean=card.mean, std=card.std, name=card.name, arch=card.arch, size=size)
+
+
+def recognised(weights: Path) -> tuple[str, int]:
+    """The architecture of a checkpoint without a card, and how many outputs it has; raises EngineError.
+
+    They are told by the names and shapes of its tensors.
+    """
+    state = unpacked(_stored(weights))
+    nearest, problem = "", ""
+    for architecture in ARCHITECTURES.values():
+        name, own = architecture.name, _own(state, architecture)
+        head = own.get(f"{architecture.head}.weight")
+        if head is None or head.ndim != 2:
+            continue
+        misfit = _misfit(own, _skeleton(name, len(head)))
+        if misfit is None:
+            return name, len(head)
+        if not nearest or _shared(own, name, len(head)) > _shared(_own(state, ARCHITECTURES[nearest]), nearest, 2):
+            nearest, problem = name, misfit
+    found = f"it is nearest to {nearest}, but {problem}" if nearest else f"it has {_some(state)}"
+    raise EngineError(f"{weights.name} is none of the networks known here (python -m engine list architectures): "
+                      f"{found}; save the state_dict() of one of them, as torchvision builds it")
+
+
+def _shared(state: State, name: str, outputs: int) -> int:
+    """How many tensors are as that network has them."""
+    wanted = _skeleton(name, outputs)
+    return sum(key in wanted and wanted[key].shape == value.shape for key, value in state.items())
+
+
+@cache
+def _skeleton(name: str, outputs: int) -> State:
+    """That network's tensors without values."""
+    with torch.device("meta"):
+        return dict(ARCHITECTURES[name].build(outputs).state_dict())
+
+
+def _some(state: State) -> str:
+    names = [f"'{shortened(name)}'" for name in list(state)[:2]]
+    return f"{' and '.join(names)}{' and others' if len(state) > 2 else ''}" if names else "no tensors"
+
+
+def _stored(weights: Path) -> State:
+    return _read_pickled(weights) if weights.suffix in PICKLED else _read(weights)
 
 
 def _read(path: Path) -> State:
@@ -86,17 +131,19 @@ def _is_state(content: object) -> TypeGuard[dict[str, Tensor]]:
         isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
 
 
-def _unwrapped(state: State, known: str) -> State:
-    """The tensors as the network alone calls them, of which one is `known`.
+def _own(state: State, architecture: Architecture) -> State:
+    """The tensors as the network alone calls them, without those that only training uses.
 
     DataParallel puts `module.` before every name, Lightning what the network was called, torch.compile `_orig_mod.`;
     what has another beginning is not the network's.
     """
+    known, unused = f"{architecture.head}.weight", architecture.unused
     beginnings = {name.removesuffix(known) for name in state if name.endswith(f".{known}")}
-    if known in state or len(beginnings) != 1:
-        return state
-    (beginning,) = beginnings
-    return {name.removeprefix(beginning): value for name, value in state.items() if name.startswith(beginning)}
+    beginnings = {beginning for beginning in beginnings if not beginning.endswith(unused)} if unused else beginnings
+    if known not in state and len(beginnings) == 1:
+        (beginning,) = beginnings
+        state = {name.removeprefix(beginning): value for name, value in state.items() if name.startswith(beginning)}
+    return {name: value for name, value in state.items() if not name.startswith(unused)} if unused else state
 
 
 def _outputs(path: Path, state: State, card: Card) -> int:
@@ -111,12 +158,13 @@ def _outputs(path: Path, state: State, card: Card) -> int:
 
 def _check_fits(path: Path, state: State, wanted: State, card: Card) -> None:
     if problem := _misfit(state, wanted):
-        origin = next((name for name in ARCHITECTURES if name != card.arch and _keys(name) == state.keys()), None)
+        origin = next((name for name in ARCHITECTURES
+                       if name != card.arch and _skeleton(name, 2).keys() == state.keys()), None)
         if origin is not None:
             raise EngineError(f"{path.name} does not fit {card.arch}, it was saved from {origin}; correct 'arch' in "
                               "its card")
-        raise EngineError(f"{path.name} does not fit {card.arch}: {problem}; correct 'arch' in its card (there are: "
-                          f"{', '.join(ARCHITECTURES)}), or save the state_dict() of torchvision's {card.arch}")
+        raise EngineError(f"{path.name} does not fit {card.arch}: {problem}; correct 'arch' in its card (python "
+                          f"-m engine list architectures), or save the state_dict() of torchvision's {card.arch}")
     if any(wanted[k].is_floating_point() != state[k].is_floating_point() for k in wanted):
         raise EngineError(f"{path.name} stores weights in a way that is not known here; save them as float16")
     if not all(bool(v.isfinite().all()) for v in state.values()):
@@ -135,17 +183,12 @@ def _misfit(state: State, wanted: State) -> str | None:
     return None if more is None else f"it has '{shortened(more)}', which that network has not"
 
 
-def _keys(arch: str) -> set[str]:
-    with torch.device("meta"):
-        return set(ARCHITECTURES[arch].build(2).state_dict())
-
-
 def packed(state: State, storage: str) -> dict[str, Tensor]:
     """The tensors as they are written: all floats as float16, or matrices and kernels as uint8 and the rest float16."""
     out: dict[str, Tensor] = {}
     for name, value in state.items():
         value = value.detach().cpu()
-        if storage == "uint8" and value.is_floating_point() and value.ndim > 1:
+        if storage == "uint8" and value.is_floating_point() and value.ndim > 1 and len(value) > 1:
             out |= _quantised(name, value.float())
         else:
             out[name] = _halved(value).contiguous()

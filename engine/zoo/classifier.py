@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from engine import digest
 from engine.errors import EngineError, UnknownName
@@ -22,8 +23,9 @@ _numbers = itertools.count()
 class Classifier(nn.Module):
     """A frozen model in eval mode that takes [N, 1 or 3, H, W] in [0,1] and returns logits [N, K].
 
-    Normalisation, grey-to-RGB and the single-logit head (logit z becomes [0, z], whose softmax is the sigmoid of z)
-    happen inside, so attacks and pages never see them. `name` and `arch` are for people; `digest` identifies the
+    Normalisation, grey-to-RGB, bringing pictures to the side that the network takes (`size`, 0: any) and the
+    single-logit head (logit z becomes [0, z], whose softmax is the sigmoid of z) happen inside, so attacks and pages
+    never see them. `name` and `arch` are for people; `digest` identifies the
     weights and everything else that decides an output; copies of a classifier share its `number`. `numerics` is the
     quickest arithmetic its gradients may be computed with (engine.serving.prepare).
     """
@@ -33,7 +35,7 @@ class Classifier(nn.Module):
 
     def __init__(self, module: nn.Module, classes: Sequence[str], *, mean: Sequence[float] = (0.0,),
                  std: Sequence[float] = (1.0,), channels: int = 3, name: str = "custom", arch: str = "",
-                 numerics: str = "fast") -> None:
+                 numerics: str = "fast", size: int = 0) -> None:
         super().__init__()
         if len(classes) < 2:
             raise EngineError(f"a classifier needs at least two classes, got {len(classes)}")
@@ -52,6 +54,7 @@ class Classifier(nn.Module):
         self.name = name
         self.arch = arch
         self.numerics = numerics
+        self.size = size
         self.number = next(_numbers)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(1, -1, 1, 1))
@@ -97,7 +100,11 @@ class Classifier(nn.Module):
 
     def normalised(self, images: Tensor) -> Tensor:
         """What the network itself sees."""
-        return (self.as_channels(images) - self.mean) / self.std
+        return (self.as_channels(self.resized(images)) - self.mean) / self.std
+
+    def resized(self, images: Tensor) -> Tensor:
+        """`images` with as many pixels a side as the network takes."""
+        return resized(images, self.size) if self.size else images
 
     def as_channels(self, images: Tensor) -> Tensor:
         """`images` with as many channels as the network takes: grey is repeated, colours are averaged."""
@@ -122,7 +129,16 @@ class Classifier(nn.Module):
             arrays.append(value.detach().cpu().contiguous()[None].view(torch.uint8).numpy())
         facts = {"classes": self.classes, "channels": self.channels, "structure": list(_structure(self.module)),
                  "names": names, "weights": digest.of_arrays(*arrays)}
+        if self.size:  # left out otherwise, so that digests are those of before there were sizes
+            facts["size"] = self.size
         return digest.of_spec(facts)
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Images [N, C, H, W] with `side` pixels a side."""
+    if images.shape[-2:] == (side, side):
+        return images
+    return F.interpolate(images, (side, side), mode="bilinear", align_corners=False)
 
 
 class OneFinding(nn.Module):
@@ -190,7 +206,8 @@ def wrap(module: nn.Module, classes: Sequence[str], *, mean: Sequence[float] = (
 def _structure(module: nn.Module) -> Iterator[str]:
     """The kind and settings of every layer: two networks with the same weights may still compute different things."""
     for name, layer in module.named_modules():
-        passing = ("number",) if isinstance(layer, Classifier) else ()  # an ensemble's member: it says nothing of it
+        # Of an ensemble's member: what says nothing of it, and a size only where it has one.
+        passing = () if not isinstance(layer, Classifier) else ("number",) if layer.size else ("number", "size")
         settings = {k: v for k, v in sorted(vars(layer).items()) if not k.startswith("_") and k not in passing
                     and isinstance(v, bool | int | float | str | tuple | None)}
         yield f"{name}: {type(layer).__module__}.{type(layer).__qualname__} {settings}"

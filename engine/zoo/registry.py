@@ -13,7 +13,7 @@ from engine import digest
 from engine.errors import EngineError, UnknownName, shortened
 from engine.home import expanded, home
 from engine.zoo.architectures import ARCHITECTURES
-from engine.zoo.cards import Card, card_path, read_card
+from engine.zoo.cards import Card, found_card_path, read_card
 
 if TYPE_CHECKING:
     from engine.zoo.classifier import Classifier
@@ -55,6 +55,12 @@ def model_card(name: str) -> Card:
     return read_card(_located(name)[0])
 
 
+def checkpoint_at(name: str) -> Path | None:
+    """The checkpoint that `name` is the path of, or None where it is a model's name; raises EngineError."""
+    path, label = _located(name)
+    return None if label == name else path
+
+
 def reads_as_file(name: str) -> bool:
     """Whether a model's name ends as those of files do that hold models; nothing on disk is looked at."""
     return name.lower().endswith((*SUFFIXES, *FOREIGN))
@@ -73,7 +79,7 @@ def names_file(name: str) -> bool:
 def model_digest(name: str) -> str:
     """Identifies a model's weights and card from their bytes, without loading it; raises EngineError."""
     path, _ = _located(name)
-    return digest.of_spec({"files": [_file_digest(p) for p in (path, card_path(path))]})
+    return digest.of_spec({"files": [_file_digest(p) for p in (path, found_card_path(path))]})
 
 
 def trained_path(name: str) -> Path:

@@ -4,9 +4,16 @@ import argparse
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
-from tests.bench import attacks, blackbox, curves, explore, large, report, transfer, visitors
+from tests.bench import attacks, blackbox, curves, report, transfer
+
+
+def _of_pages(module: str, function: str) -> Callable[[bool], str | None]:
+    """A section that needs what the pages need, imported when it is measured: a GPU machine may have none of it."""
+    return lambda quick: getattr(import_module(f"tests.bench.{module}"), function)(quick)
+
 
 # A section: text for BENCHMARKS.md, or None where this machine cannot measure it (what stands there then stays).
 # `quick` asks for the smallest run that shows that the measuring works. New benchmarks are added here.
@@ -14,11 +21,13 @@ SECTIONS: dict[str, Callable[[bool], str | None]] = {
     **{f"pgd-{arch}-cpu": partial(attacks.on_cpu, arch) for arch in attacks.ARCHS},
     **{f"pgd-{arch}-gpu": partial(attacks.on_gpu, arch) for arch in attacks.ARCHS},
     **{f"{attack}-cpu": partial(blackbox.on_cpu, attack) for attack in blackbox.TITLES},
+    **{f"{attack}-gpu": partial(blackbox.on_gpu, attack) for attack in blackbox.TITLES},
     "transfer-cpu": transfer.on_cpu,
+    "transfer-gpu": transfer.on_gpu,
     "curves-cpu": curves.on_cpu,
-    "explore": explore.in_browser,
-    "visitors": visitors.measured,
-    "large-cpu": large.on_cpu,
+    "explore": _of_pages("explore", "in_browser"),
+    "visitors": _of_pages("visitors", "measured"),
+    "large-cpu": _of_pages("large", "on_cpu"),
 }
 
 

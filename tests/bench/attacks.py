@@ -17,7 +17,7 @@ from engine.attacks.spec import make_spec
 from engine.serving.prepare import prepared
 from engine.zoo.classifier import Classifier
 from tests.bench.alone import attack_alone
-from tests.bench.timing import Candidates, interleaved, machine
+from tests.bench.timing import Candidates, interleaved, where
 
 EPS = 2 / 255
 STEPS = 10
@@ -124,10 +124,9 @@ def _table(fastest: dict[str, float], size: int, targets: dict[str, float]) -> l
 
 def _measured(arch: str, device: str, size: int, rounds: int) -> str:
     gpu = device == "cuda"
-    where = f"{torch.cuda.get_device_name()}, torch {torch.__version__}" if gpu else machine()
     lines = [f"## PGD-10 on {arch}, {'GPU' if gpu else 'CPU'}", "",
              f"{STEPS} steps, random start, {size} images of 3 x {SIDE} x {SIDE} in one batch, random weights, fastest "
-             f"of {rounds} rounds.", "", f"Machine: {where}.", ""]
+             f"of {rounds} rounds.", "", f"Machine: {where(device)}.", ""]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the other libraries' own
         fastest = interleaved(_candidates(arch, size, device), rounds)
@@ -144,5 +143,5 @@ def on_gpu(arch: str, quick: bool) -> str | None:
     """The same on a CUDA GPU, float32 and bf16; None where there is none."""
     if not torch.cuda.is_available():
         return None
-    size, rounds = (16, 2) if quick else (128, 7)
+    size, rounds = (16, 2) if quick else (128, 4)
     return _measured(arch, "cuda", size, rounds)

@@ -18,7 +18,7 @@ from engine.attacks.spec import AttackSpec, make_spec
 from engine.serving.prepare import prepared
 from engine.zoo.classifier import Classifier
 from tests.bench.alone import attack_alone
-from tests.bench.timing import interleaved, machine
+from tests.bench.timing import interleaved, where
 
 MODEL, DATA = "phantom-cxr/resnet18", "phantom-cxr"
 EPS = 0.05 / 255  # of Square: so little that no image is fooled and none stops early
@@ -26,6 +26,7 @@ TITLES = {"hopskipjump": "HopSkipJump", "boundary": "Boundary attack", "square":
 SIDE = 224
 FORWARD = "forward passes alone, in batches of {}"
 BATCHES = (8, 16, 32, 64)
+GPU_BATCHES = (32, 128, 512)
 FORWARD_ROUNDS = 4  # how often each image goes through in those
 OURS = "Perturbscope"
 WANTED = 0.95
@@ -75,9 +76,9 @@ class Scene:
         return run
 
 
-def _scene(size: int) -> Scene:
-    model, data = engine.load_model(MODEL), engine.load_dataset(DATA, "test")
-    images = torch.from_numpy(data.images(range(size)))
+def _scene(size: int, device: str) -> Scene:
+    model, data = engine.load_model(MODEL).to(device), engine.load_dataset(DATA, "test")
+    images = torch.from_numpy(data.images(range(size))).to(device)
     with torch.no_grad():
         labels = model(images).argmax(1)
     others = [int((labels != label).nonzero()[0, 0]) for label in labels]
@@ -90,7 +91,7 @@ def _spec(attack: str, queries: int, size: int) -> AttackSpec:
 
 
 def _ours(scene: Scene, spec: AttackSpec) -> Callable[[], int]:
-    model = prepared(scene.model, torch.device("cpu"))
+    model = prepared(scene.model, scene.images.device)
     others = Others(scene.starts, scene.starts_labels)
     return lambda: attack_alone(spec, model, scene.images, scene.labels, others)
 
@@ -99,21 +100,23 @@ def _foolbox(name: str, scene: Scene, **options: object) -> Callable[[nn.Module]
     import foolbox
 
     theirs = getattr(foolbox.attacks, name)(**options)
-    return lambda model: theirs.run(foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu"), scene.images,
-                                    foolbox.criteria.Misclassification(scene.labels), starting_points=scene.starts)
+    return lambda model: theirs.run(foolbox.PyTorchModel(model, bounds=(0, 1), device=scene.images.device),
+                                    scene.images, foolbox.criteria.Misclassification(scene.labels),
+                                    starting_points=scene.starts)
 
 
 def _art(name: str, scene: Scene, starts: bool = True, **options: object) -> Callable[[nn.Module], object]:
     from art.attacks import evasion
     from art.estimators.classification import PyTorchClassifier
 
-    one_hot = np.eye(len(scene.model.classes), dtype=np.float32)[scene.labels.numpy()]
-    more = {"x_adv_init": scene.starts.numpy()} if starts else {}
+    one_hot = np.eye(len(scene.model.classes), dtype=np.float32)[scene.labels.cpu().numpy()]
+    images, more = scene.images.cpu().numpy(), {"x_adv_init": scene.starts.cpu().numpy()} if starts else {}
 
     def attack(model: nn.Module) -> object:
         theirs = PyTorchClassifier(model, loss=nn.CrossEntropyLoss(), input_shape=scene.images.shape[1:],
-                                   nb_classes=len(scene.model.classes), clip_values=(0, 1), device_type="cpu")
-        return getattr(evasion, name)(theirs, verbose=False, **options).generate(scene.images.numpy(), one_hot, **more)
+                                   nb_classes=len(scene.model.classes), clip_values=(0, 1),
+                                   device_type="gpu" if scene.images.is_cuda else "cpu")
+        return getattr(evasion, name)(theirs, verbose=False, **options).generate(images, one_hot, **more)
 
     return attack
 
@@ -154,30 +157,41 @@ def _forward(scene: Scene, batch: int) -> Callable[[], int]:
 
 def on_cpu(attack: str, quick: bool) -> str:
     """One attack's table; `quick` only shows that it runs."""
-    size, queries = (4, 20) if quick else (32, 60)
-    scene = _scene(size)
-    runs: dict[str, Callable[[], int]] = {FORWARD.format(batch): _forward(scene, batch) for batch in BATCHES}
+    return _measured(attack, "cpu", BATCHES, *((4, 20) if quick else (32, 60)))
+
+
+def on_gpu(attack: str, quick: bool) -> str | None:
+    """The same on a CUDA GPU; None where there is none."""
+    if not torch.cuda.is_available():
+        return None
+    return _measured(attack, "cuda", GPU_BATCHES, *((4, 20) if quick else (32, 1_000)))
+
+
+def _measured(attack: str, device: str, batches: tuple[int, ...], size: int, queries: int) -> str:
+    scene = _scene(size, device)
+    runs: dict[str, Callable[[], int]] = {FORWARD.format(batch): _forward(scene, batch) for batch in batches}
     runs[OURS] = _ours(scene, _spec(attack, queries, size))
     runs |= {name: scene.until(queries, run) for name, run in _peers(attack, scene, queries).items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the other libraries' own
-        rates = _rates(runs)
+        rates = _rates(runs, warm_up=int(device == "cuda"))
     best = max(rate for name, rate in rates.items() if name.startswith("forward"))
-    lines = [f"## {TITLES[attack]} on resnet18, CPU", "",
+    wanted = f"at least {WANTED}" if device == "cpu" else ""
+    lines = [f"## {TITLES[attack]} on resnet18, {'GPU' if device == 'cuda' else 'CPU'}", "",
              f"{size} phantoms of {SIDE} x {SIDE} in one batch, {queries} queries each at most, starting points given.",
-             "", f"Machine: {machine()}.", "",
+             "", f"Machine: {where(device)}.", "",
              "| | queries/s | of the best forward rate | wanted |", "| --- | --: | --: | --: |"]
-    lines += [f"| {name} | {rate:.1f} | {rate / best:.2f} | {f'at least {WANTED}' if name == OURS else ''} |"
+    lines += [f"| {name} | {rate:.1f} | {rate / best:.2f} | {wanted if name == OURS else ''} |"
               for name, rate in rates.items()]
     return "\n".join(lines)
 
 
-def _rates(runs: dict[str, Callable[[], int]]) -> dict[str, float]:
-    """Images a second that the model saw in each, each run once."""
+def _rates(runs: dict[str, Callable[[], int]], warm_up: int) -> dict[str, float]:
+    """Images a second that the model saw in each, each run once, and before that `warm_up` times."""
     seen: dict[str, int] = {}
 
     def noting(name: str, run: Callable[[], int]) -> Callable[[], object]:
         return lambda: seen.update({name: run()})
 
-    seconds = interleaved({name: noting(name, run) for name, run in runs.items()}, rounds=1, warm_up=0)
+    seconds = interleaved({name: noting(name, run) for name, run in runs.items()}, rounds=1, warm_up=warm_up)
     return {name: seen[name] / seconds[name] for name in runs}

@@ -9,20 +9,24 @@ from pathlib import Path
 
 import torch
 
+from engine.device import exact
+
 Candidates = dict[str, Callable[[], object]]
 
 
 def interleaved(candidates: Candidates, rounds: int, warm_up: int = 1) -> dict[str, float]:
     """Seconds of each one's fastest round, as other programs only ever add time.
 
-    They take turns, in another order each round, so that a busy moment does not hit one of them alone.
+    They take turns, in another order each round, so that a busy moment does not hit one of them alone. On a GPU all
+    compute in float32, without TF32.
     """
     names = list(candidates)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds + warm_up):
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
-            taken = _timed(candidates[name])
+            with exact():
+                taken = _timed(candidates[name])
             print(f"  round {number + 1}, {name}: {taken:.3f} s", file=sys.stderr, flush=True)
             if number >= warm_up:
                 seconds[name].append(taken)
@@ -40,6 +44,11 @@ def _timed(work: Callable[[], object]) -> float:
 def _wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def where(device: str) -> str:
+    """What `device` ("cpu" or "cuda") is, in one line."""
+    return f"{torch.cuda.get_device_name()}, torch {torch.__version__}" if device == "cuda" else machine()
 
 
 def machine() -> str:

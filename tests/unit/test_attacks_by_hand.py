@@ -186,7 +186,7 @@ def test_first_success_leaves_fooled_images_alone() -> None:
 
 
 def test_first_success_ends_when_every_image_is_fooled() -> None:
-    clean = torch.tensor([0.54, 0.53]).view(2, 1, 1, 1).expand(-1, -1, -1, 2)
+    clean = torch.tensor([0.54, 0.52]).view(2, 1, 1, 1).expand(-1, -1, -1, 2)
     result = attack("bim", grey(Slope((1.0, 0.0), b=0.55)), clean, [0, 0], eps=EPS, steps=100, step_size=0.02,
                     stop="first success")
     assert result.gradients.tolist() == [2, 3]

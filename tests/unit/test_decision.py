@@ -316,7 +316,7 @@ class Exact(nn.Module):
     """A Slope that computes each row alike whatever the batch."""
 
     def forward(self, x: Tensor) -> Tensor:
-        z = (x.flatten(1) * torch.tensor(PLANE)).sum(1) - EDGE
+        z = (x.flatten(1) * torch.tensor(PLANE, device=x.device)).sum(1) - EDGE
         return torch.stack([torch.zeros_like(z), z], dim=1)
 
 
@@ -358,7 +358,7 @@ class Always(nn.Module):
         self.one = torch.tensor(one)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.one.expand(len(x), -1) + 0.0 * x.sum()
+        return self.one.to(x.device).expand(len(x), -1) + 0.0 * x.sum()
 
 
 @pytest.mark.parametrize("name", DECISION)

@@ -61,7 +61,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, list[bytes]]:
         numbers = real(self, draws, like, images)
         for one in numbers:
             for row, image in zip(one, images, strict=True):
-                seen[self._clean[image].numpy().tobytes()].append(row.numpy().tobytes())
+                seen[self._clean[image].cpu().numpy().tobytes()].append(row.cpu().numpy().tobytes())
         return numbers
 
     monkeypatch.setattr(BatchRun, "_draw", spy)

@@ -124,7 +124,7 @@ def test_what_is_sent_to_a_model_stays_within_the_mask() -> None:
     class Watched(torch.nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             seen.append(x.clone())
-            z = x.flatten(1) @ W - float(W.sum() * 0.5 + 0.2)
+            z = x.flatten(1) @ W.to(x.device) - float(W.sum() * 0.5 + 0.2)
             return torch.stack([torch.zeros_like(z), z], dim=1)
 
     for name in ("nes", "square", "simba", "hopskipjump", "geoda", "signopt", "boundary"):
@@ -145,7 +145,7 @@ def test_squares_are_put_where_something_may_change() -> None:
     class Watched(torch.nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             asked.extend(x.clone())
-            z = x.flatten(1) @ W - float(W.sum() * 0.5 + 20)
+            z = x.flatten(1) @ W.to(x.device) - float(W.sum() * 0.5 + 20)
             return torch.stack([torch.zeros_like(z), z], dim=1)
 
     attack("square", grey(Watched()), CLEAN, [0], eps=0.05, norm="l2", queries=60, share=0.01,

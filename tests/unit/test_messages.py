@@ -8,7 +8,6 @@ import torch
 from engine.cli import main
 from engine.errors import FEW, MOST, EngineError, UnknownName, shortened
 from engine.zoo import checkpoints, registry
-from engine.zoo.architectures import ARCHITECTURES
 from pages.ui.controls import one_of
 from tests import nets
 
@@ -97,9 +96,8 @@ def test_a_wrong_value_of_any_option_is_one_short_line(capsys, argv, option) -> 
 
 
 @pytest.mark.parametrize(("argv", "wrong", "says"), [
-    (TRAIN, ("--arch", "resnet50"), "did you mean: resnet18? There are: densenet121, resnet18"),
-    (TRAIN, ("--arch", "vit"), "unknown architecture 'vit'; there are: densenet121, resnet18"),
-    (TRAIN, ("--arch", "vgg16"), "there are: densenet121, resnet18"),
+    (TRAIN, ("--arch", "resnet34"), "did you mean: resnet"),
+    (TRAIN, ("--arch", "alexnet"), "unknown architecture 'alexnet'; there are: convnext_tiny, densenet121"),
     (ATTACK, ("--model", "net.pt2"), "files of the kind .pt2 are not taken"),
     (ATTACK, ("--model", "net.onnx"), ".safetensors, .pt, .pth, .ckpt"),
     (ATTACK, ("--model", "net.ckpt"), "there is no checkpoint at net.ckpt"),
@@ -159,4 +157,4 @@ def test_weights_that_do_not_fit_are_told_how(saved, change, says) -> None:
         checkpoints.load(path.with_suffix(".pt"))
     said = str(caught.value)
     assert said.startswith("net.pt does not fit small-cnn: ") and says in said and "another network" not in said
-    assert all(name in said for name in ARCHITECTURES)
+    assert "python -m engine list architectures" in said

@@ -14,7 +14,7 @@ from engine.attacks.spec import spec_from_facts
 from engine.errors import Cancelled, EngineError
 from engine.progress import Preview, Progress
 from engine.serving.prepare import placed
-from tests.tiny import Slope, attack, grey, nothing_left_behind, small_net, some_images
+from tests.tiny import DEVICE, Slope, attack, grey, nothing_left_behind, small_net, some_images
 
 LABELS = [0, 1, 2, 0, 1, 2, 0]
 IMAGES = some_images(len(LABELS))
@@ -46,7 +46,7 @@ class Cramped(nn.Module):
     (MemoryError, ""),
 ])
 def test_short_memory_halves_the_batch_and_goes_on(error: type[Exception], says: str) -> None:
-    model = small_net()
+    model = small_net().to(DEVICE)
     plain = attack("pgd", model, IMAGES, LABELS, eps=0.05, batch=2)
     model.module = Cramped(model.module, room=2, error=error, says=says)
     with nothing_left_behind(model):
@@ -59,7 +59,7 @@ def test_short_memory_halves_the_batch_and_goes_on(error: type[Exception], says:
 
 
 def test_short_memory_in_the_middle_costs_only_the_batch_under_way() -> None:
-    model = small_net()
+    model = small_net().to(DEVICE)
     model.module = Cramped(model.module, room=2, later=6)
     result = attack("bim", model, IMAGES, LABELS, eps=0.05, batch=4, steps=5)
     assert result.provenance.batches == (4, 1, 1, 1)
@@ -67,14 +67,14 @@ def test_short_memory_in_the_middle_costs_only_the_batch_under_way() -> None:
 
 
 def test_memory_too_short_for_one_image_is_explained() -> None:
-    model = small_net()
+    model = small_net().to(DEVICE)
     model.module = Cramped(model.module, room=0)
     with pytest.raises(EngineError, match="memory is too short for even one image"):
         attack("bim", model, IMAGES, LABELS, eps=0.05)
 
 
 def test_an_attack_s_other_errors_are_passed_on_and_leave_nothing_behind() -> None:
-    model = small_net()
+    model = small_net().to(DEVICE)
     model.module = Cramped(model.module, room=0, later=3, says="shapes do not fit")
     with nothing_left_behind(model), pytest.raises(RuntimeError, match="shapes do not fit"):
         attack("pgd", model, IMAGES, LABELS, eps=0.05)
@@ -88,7 +88,7 @@ def test_a_finished_run_leaves_nothing_behind() -> None:
 
 
 def test_cancel_in_the_middle() -> None:
-    model = small_net()
+    model = small_net().to(DEVICE)
     model.module = Cramped(model.module, room=99)
     cancel, reports = threading.Event(), []
 

@@ -13,6 +13,7 @@ from engine.errors import Cancelled, EngineError, UnknownName
 from engine.params import params_of, values_of
 from engine.progress import Progress
 from engine.training import train as training
+from engine.training.augment import Augmentation
 from engine.training.spec import TrainSpec
 from engine.training.train import train
 from engine.zoo import checkpoints
@@ -110,8 +111,8 @@ def test_colours_are_normalised_channel_by_channel(tmp_path):
 def test_early_epochs_see_small_pictures_and_no_picture_is_enlarged(tmp_path, monkeypatch):
     monkeypatch.setattr(Stripes, "image", lambda self, i: np.full((1, 48, 48), 0.5, np.float32))
     sizes = []
-    augmented = training._augmented
-    monkeypatch.setattr(training, "_augmented", lambda x, size, g: sizes.append(size) or augmented(x, size, g))
+    augmented = Augmentation.__call__
+    monkeypatch.setattr(Augmentation, "__call__", lambda s, x, size, g: sizes.append(size) or augmented(s, x, size, g))
     train(spec(epochs=3, full_size_epochs=1, small_size=32, batch=80), tmp_path / "a.safetensors", device="cpu")
     assert sizes == [32, 32, 48]
     sizes.clear()
@@ -134,7 +135,7 @@ def test_a_class_without_an_image_is_no_division_by_zero(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("changes", "words"), [
     ({"split": "one"}, "at least two"), ({"validation": "no"}, "at least two"), ({"tests": ("no",)}, "at least two"),
-    ({"arch": "vgg"}, "resnet18"), ({"tests": ("tset",)}, "test"), ({"start_from": "nothing"}, "unknown model"),
+    ({"arch": "vgg"}, "vgg16"), ({"tests": ("tset",)}, "test"), ({"start_from": "nothing"}, "unknown model"),
     ({"dataset": "stripe"}, "unknown data set"),
 ])
 def test_what_cannot_be_trained_is_refused_before_training(tmp_path, changes, words, monkeypatch):
@@ -180,7 +181,7 @@ def test_a_disk_that_fills_up_costs_neither_the_best_epoch_so_far_nor_an_earlier
 
     monkeypatch.setattr(Path, "write_bytes", filling)
     # So that each epoch counts as the best so far, and the last of three writes is that of the finished model.
-    monkeypatch.setattr(training, "classification", lambda *_: {"accuracy": 0.5, "recall": {"across": 0.5}})
+    monkeypatch.setitem(training._SELECT, "accuracy", lambda _: 0.5)
     with pytest.raises(EngineError, match=r"No space left on device.*free some space there") as caught:
         train(spec(name="my/net", epochs=2, full_size_epochs=2), path, device="cpu")
     assert "\n" not in str(caught.value) and path.read_bytes() == earlier
@@ -196,13 +197,13 @@ def test_a_disk_that_fills_up_costs_neither_the_best_epoch_so_far_nor_an_earlier
 def test_it_can_start_from_another_model_of_its_kind(tmp_path):
     path = tmp_path / "start.safetensors"
     nets.kept(path)  # three classes: the last layer cannot be taken over
-    begun = training._network(spec(start_from=str(path)), ("across", "along"))
+    begun = training._begun(spec(start_from=str(path)), ("across", "along")).module
     wanted = checkpoints.load(path).module
     assert torch.equal(begun.conv.weight, wanted.conv.weight)
     assert torch.equal(begun.norm.running_var, wanted.norm.running_var)
     assert begun.head.weight.shape == (2, 32)
     with pytest.raises(EngineError, match="is small-cnn, not resnet18"):
-        training._network(spec(arch="resnet18", start_from=str(path)), ("across", "along"))
+        training._begun(spec(arch="resnet18", start_from=str(path)), ("across", "along"))
 
 
 def test_weights_are_kept_as_the_spec_says(tmp_path):
@@ -219,3 +220,69 @@ def test_options_are_declared_with_a_range():
     assert {"epochs", "full_size_epochs", "small_size", "batch", "lr", "seed", "storage"} <= declared.keys()
     with pytest.raises(UnknownName):
         declared["precision"].check("fp8")
+
+
+def test_frozen_epochs_teach_the_last_layer_only(tmp_path, monkeypatch):
+    start = tmp_path / "start.safetensors"
+    nets.kept(start, outputs=2, classes=("here", "there"))
+    frozen = spec(start_from=str(start), frozen_epochs=9, epochs=2, full_size_epochs=2)
+    trained, begun = training.fit(frozen, Progress(), torch.device("cpu")).module, checkpoints.load(start).module
+    same = {name for name, value in begun.state_dict().items() if torch.equal(trained.state_dict()[name], value)}
+    assert same == begun.state_dict().keys() - {"head.weight", "head.bias"}
+    thawed = training.fit(spec(start_from=str(start), frozen_epochs=1, epochs=2), Progress(), torch.device("cpu"))
+    assert not torch.equal(thawed.module.conv.weight, begun.conv.weight)
+    # A fresh last layer for other classes, the known one for the same.
+    assert not torch.equal(training._begun(frozen, ("across", "along")).module.head.weight, begun.head.weight)
+    assert torch.equal(training._begun(frozen, ("here", "there")).module.head.weight, begun.head.weight)
+
+
+def test_the_card_says_what_it_started_from_and_normalises_alike(tmp_path):
+    start, path = tmp_path / "start.safetensors", tmp_path / "net.safetensors"
+    nets.kept(start, dataset="pictures", mean=(0.1, 0.2, 0.3), std=(0.2,))
+    card = train(spec(dataset="colouredstripes", start_from=str(start), epochs=1), path, device="cpu")
+    assert (card.mean, card.std) == ((0.1, 0.2, 0.3), (0.2, 0.2, 0.2))
+    assert card.training["start"] == "start, trained on pictures" and card.training["start_from"] == str(start)
+    grey = train(spec(start_from=str(start), epochs=1), path, device="cpu")
+    assert grey.mean == (0.2, 0.2, 0.2)
+    assert train(spec(epochs=1, start_from="scratch"), path, device="cpu").training["start"] == "random weights"
+
+
+@pytest.mark.parametrize("select", ["accuracy", "auc", "loss"])
+def test_it_stops_early_where_validation_gets_no_better_and_keeps_the_best(monkeypatch, select):
+    better = {"validation_balanced": 0.8, "validation_accuracy": 0.8, "validation_auc": 0.8, "validation_loss": 0.2}
+    worse = {"validation_balanced": 0.5, "validation_accuracy": 0.5, "validation_auc": 0.5, "validation_loss": 0.9}
+    scores, states = iter([worse, better, worse, worse, better]), []
+    monkeypatch.setattr(training, "_score", lambda *_: next(scores))
+    monkeypatch.setattr(training, "_logits", lambda module, *_: states.append(module.head.weight.detach().clone()))
+    trained = training.fit(spec(epochs=9, full_size_epochs=9, select=select, patience=2), Progress(),
+                           torch.device("cpu"))
+    assert len(trained.history) == 4 and torch.equal(trained.module.head.weight, states[1])
+
+
+def test_rare_classes_are_drawn_as_often_as_others():
+    seen = training.Pictures(torch.zeros(400, 1, 8, 8, dtype=torch.uint8), (torch.arange(400) < 40).long())
+    course = training._Course(spec(balance="sampling"), nets.small_cnn(2), seen,
+                              training.Normalisation((0.5,) * 3, (0.2,) * 3), "none", 2, torch.device("cpu"))
+    assert course.weights is None and 0.4 < float(seen.labels[course._order()].float().mean()) < 0.6
+
+
+def test_schedules_rise_and_end_low():
+    for name, (first, peak, last) in {"one-cycle": (0.1, 40, 0.01), "cosine": (0.2, 10, 0.01),
+                                      "constant": (1.01, 0, 1.01)}.items():
+        optimiser = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=0.5)
+        schedule, rates = training._SCHEDULES[name](optimiser, 0.5, 200), []
+        for _ in range(200):
+            rates.append(optimiser.param_groups[0]["lr"] / 0.5)
+            optimiser.step()
+            schedule.step()
+        assert rates[0] < first and rates[-1] < last and max(rates) == pytest.approx(1)
+        assert abs(rates.index(max(rates)) - peak) <= 1
+
+
+def test_another_size_is_learned_and_used_ever_after(tmp_path):
+    path = tmp_path / "net.safetensors"
+    card = train(spec(epochs=1, size=40, small_size=40), path, device="cpu")
+    assert card.size == 40 and card.training["history"][0]["size"] == 40 and checkpoints.load(path).size == 40
+    with pytest.raises(EngineError, match="224 x 224 only"):
+        training._whole(spec(arch="vit_b_16", size=64), training.Pictures(torch.zeros(1, 1, 8, 8), torch.zeros(1)))
+    assert training._whole(spec(arch="vit_b_16"), training.Pictures(torch.zeros(1, 1, 8, 8), torch.zeros(1))) == 224

@@ -10,7 +10,7 @@ from engine.data.shrunk import SEPARATOR
 from engine.device import load_libraries
 from engine.errors import EngineError
 from engine.experiments.claims.declared import Bundled, Network
-from engine.params import values_of
+from engine.params import params_of, values_of
 from engine.training.spec import TrainSpec
 from engine.work.kinds import Bench
 from engine.zoo.cards import read_card
@@ -52,7 +52,9 @@ def _kept(path: Path, spec: TrainSpec) -> bool:
         card = read_card(path)
     except EngineError:
         return False
-    return (card.dataset, card.arch, card.training.get("settings")) == (spec.dataset, spec.arch, values_of(spec))
+    # What the card does not know of was not there to be chosen, and was as it is by default.
+    settings = {p.name: p.default for p in params_of(TrainSpec)} | card.training.get("settings", {})
+    return (card.dataset, card.arch, settings) == (spec.dataset, spec.arch, values_of(spec))
 
 
 def _train(spec: TrainSpec, path: Path, bench: Bench) -> None:

@@ -70,7 +70,7 @@ def _predict(asked: Predicting, bench: Bench) -> Generator[None, None, Payload]:
     load_libraries()
     import torch
 
-    from engine.device import choose
+    from engine.device import choose, exact
     from engine.serving.prepare import placed
     from engine.zoo.registry import load_model
 
@@ -83,7 +83,7 @@ def _predict(asked: Predicting, bench: Bench) -> Generator[None, None, Payload]:
         bench.progress.report(start / len(dataset), f"{start:,} of {len(dataset):,} images")
         numbers, images = _readable(dataset, range(start, min(start + TOGETHER, len(dataset))))
         if numbers:
-            with torch.no_grad():
+            with torch.no_grad(), exact():
                 odds = model(torch.from_numpy(images).to(model.device)).softmax(dim=1).cpu().numpy()
             predicted[numbers], confidence[numbers] = odds.argmax(axis=1), odds.max(axis=1)
         yield

@@ -18,6 +18,7 @@ from engine.work.kinds import Bench
 from engine.zoo.registry import load_model
 
 
+@devices.exact()
 def cosines(asked: Aligning, names: Sequence[Names], bench: Bench) -> np.ndarray:
     """The cosine [P, N] of every pair of models, whose names for the data set's classes are `names`, on every image."""
     gradients = []
