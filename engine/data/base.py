@@ -169,8 +169,8 @@ class Dataset(ABC):
         return ()
 
     def frame(self, index: int) -> "Frame | None":
-        """What is stored of image `index`, to be looked at through other windows, or None where that is the image
-        itself; raises EngineError."""
+        """What is stored of image `index`, to be looked at through other windows and written back, or None where that
+        is the image itself; raises EngineError."""
         return None
 
     def stored_units(self, index: int) -> StoredUnits | None:

@@ -172,6 +172,9 @@ class Relabelled(Dataset):
     def truth(self) -> np.ndarray:
         return self.inner.truth
 
+    def findings(self, index: int) -> tuple[str, ...]:
+        return self.inner.findings(index)
+
     def image(self, index: int) -> np.ndarray:
         return self.inner.image(index)
 

@@ -75,6 +75,9 @@ class Listed(FileDataset):
             return super().truth
         return findings.among(self.info.findings, [self.classes[label].split(BETWEEN) for label in self.labels])
 
+    def findings(self, index: int) -> tuple[str, ...]:
+        return tuple(self.classes[self.labels[index]].split(BETWEEN)) if self.info.findings else ()
+
     def lesion(self, index: int) -> np.ndarray | None:
         path = self.paths[index]
         mask, found = self._marks[path]

@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image
 
 from engine.data.base import DATASETS, SIZE, Dataset, DatasetEntry, Header, StoredUnits
-from engine.data.scan import Frame
 from engine.errors import EngineError, shortened
 
 SEPARATOR = "@"
@@ -43,9 +42,6 @@ class Shrunk(Dataset):
 
     def patient(self, index: int) -> str | None:
         return self._whole.patient(index)
-
-    def frame(self, index: int) -> Frame | None:
-        return self._whole.frame(index)
 
     def stored_units(self, index: int) -> StoredUnits | None:
         return self._whole.stored_units(index)

@@ -143,7 +143,7 @@ class Gate:
         elif scope["type"] == "websocket":
             await self._app(_of_its_own(scope, host), receive, send)
         elif scope["path"].endswith(FIRST_PAGE):
-            await RedirectResponse(f"./?{scope['query_string'].decode('latin-1')}")(scope, receive, send)
+            await RedirectResponse(f"./?{scope['query_string'].decode('latin-1')}")(scope, receive, self._guarded(send))
         else:
             await self._app(scope, receive, self._guarded(send))
 

@@ -117,7 +117,10 @@ def _open(scope: Scope, path: str, texts: dict[str, str]) -> None:
 
 def _title(name: str) -> str:
     if name.startswith(findings.PREFIX):
-        viewed = findings.read(name)
+        try:
+            viewed = findings.read(name)
+        except EngineError:  # as it was typed: whoever opens it says what is wrong
+            return name
         return f"{_title(viewed.inner)}: {viewed.finding}"
     return DATASETS[name].info.title if name in DATASETS else _path_in(name) or name
 

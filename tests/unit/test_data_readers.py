@@ -13,6 +13,7 @@ from engine.data import DATASETS, breakhis, covidx, files, find, medmnist, rsna
 from engine.data.base import Dataset
 from engine.data.collection import Item
 from engine.errors import EngineError
+from engine.experiments.sources import Source, picture
 from tests import collected, nets
 
 PARTS = ("train", "validation", "test")
@@ -263,6 +264,8 @@ def test_rsna_with_its_boxes_as_lesions(layout: str, data: Path) -> None:
     assert (whole.detail(0), whole.detail(1)) == ("Lung Opacity", "Normal")
     assert whole.groups(1) == {"Radiologists' class": "Normal"}
     small = engine.data.load("rsna@56", "all").lesion(0)
+    # What a shrunk picture becomes is not what its file could hold.
+    assert [picture(Source(name, "all", 0)).stored is None for name in ("rsna", "rsna@56")] == [False, True]
     assert small is not None and small.sum() == two.sum() / 16
 
 
