@@ -26,7 +26,7 @@ from engine.training.unfinished import kept_meanwhile
 from engine.zoo import checkpoints
 from engine.zoo.architectures import ARCHITECTURES, Architecture
 from engine.zoo.cards import Card
-from engine.zoo.classifier import resized
+from engine.zoo.classifier import resized, too_small
 from engine.zoo.pretrained import Start
 from engine.zoo.registry import label_of, load_model, model_card
 
@@ -176,7 +176,7 @@ def fit(spec: TrainSpec, progress: Progress, device: torch.device,
         if not full:
             continue
         found = _SELECT[spec.select](score)
-        waited = 0 if found > best else waited + 1
+        waited = 0 if found > best or epoch < course.frozen else waited + 1
         if found >= best:
             best, best_state = found, copy.deepcopy(module.state_dict())
             keep(so_far())
@@ -220,7 +220,20 @@ class _Course:
         self.generator = torch.Generator().manual_seed(spec.seed)
         self.whole = _whole(spec, pictures)
         self.frozen = min(spec.frozen_epochs, spec.epochs)
+        self._check_sizes()
         self._begin(self.frozen > 0)
+
+    @torch.no_grad()
+    def _check_sizes(self) -> None:
+        """Raises EngineError where pictures are too small for the network."""
+        for side in sorted({self.size(0)[0], self.whole}):
+            try:
+                self.module.eval()(torch.zeros(1, 3, side, side, device=self.device))
+            except RuntimeError as error:
+                if too_small(error):
+                    raise EngineError(f"{self.spec.arch} cannot look at pictures as small as {side} x {side}; choose a "
+                                      "larger size (and small size), or another architecture") from None
+                raise
 
     def _begin(self, frozen: bool) -> None:
         """A new optimiser and schedule: for the last layer alone at the full rate, or for all."""

@@ -279,6 +279,12 @@ def test_schedules_rise_and_end_low():
         assert abs(rates.index(max(rates)) - peak) <= 1
 
 
+def test_pictures_too_small_for_a_network_are_refused_before_the_first_step(monkeypatch):
+    monkeypatch.setattr(training._Course, "epoch", lambda *_: pytest.fail("training began"))
+    with pytest.raises(EngineError, match=r"inception_v3 cannot look at pictures as small as 32 x 32; .* size"):
+        training.fit(spec(arch="inception_v3"), Progress(), torch.device("cpu"))
+
+
 def test_another_size_is_learned_and_used_ever_after(tmp_path):
     path = tmp_path / "net.safetensors"
     card = train(spec(epochs=1, size=40, small_size=40), path, device="cpu")
