@@ -207,6 +207,8 @@ def _remarks(levels: np.ndarray, aspect: float) -> Iterator[str]:
         yield f"the picture is {width} x {height}{higher} and is stretched to a square, as the training pictures were"
     if min(width, height) < SIZE // 2:
         yield f"the picture is only {width} x {height} and is enlarged"
+    if (levels != levels[:1]).any():
+        yield "the picture is in colour, and models see it in grey"
     if levels.min() == levels.max():
         yield "every pixel has the same value: there is nothing to see in this picture"
 

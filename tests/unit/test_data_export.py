@@ -82,6 +82,7 @@ def test_finer_steps_keep_what_8_bits_lose(bits: int, survives: bool) -> None:
 
 def test_what_is_written_of_a_picture_in_colour_keeps_its_hues() -> None:
     read = read_upload(CASES["colours"])
+    assert any("models see it in grey" in note for note in read.notes)
     moved = stored_of(read).written(attacked(read)).astype(int) - stored_of(read).pixels
     assert (moved == moved[..., :1]).all() and 0 < np.abs(moved).max() < 20
 
