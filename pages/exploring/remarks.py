@@ -39,6 +39,11 @@ def _origin(run: Run) -> Iterator[str]:
         yield f"{came}; the pictures of its steps are left out, and Run makes them, computing it on this machine"
 
 
+def about(picture: Picture) -> list[str]:
+    """What a reader must know of the picture itself."""
+    return _sentences(picture.notes)
+
+
 def _in_file(run: Run) -> Iterator[str]:
     """What finer steps than those of 8 bits change for the attacker."""
     file, eps, units = run.explored.in_file, run.settings.attack.eps, run.picture.stored_units

@@ -18,6 +18,7 @@ from engine.work.examples import Examples
 from engine.work.store import Payload, Store
 from engine.zoo.registry import BUNDLED
 from pages.ui.viewer import auto_gain, difference_colours, strongest_channel
+from tests.dicoms import dicom, gradient
 from tests.pictures import huge_png
 from tests.serving import settled
 
@@ -133,6 +134,7 @@ def test_a_cold_deep_link_opens_the_whole_dashboard(
             page.get_by_role("link", name="Explore").wait_for()
             page.get_by_role("link", name="About").wait_for()
             page.get_by_text("not for diagnosis").first.wait_for()
+            assert not page.get_by_text("Page not found").count()
             page.close()
 
 
@@ -263,6 +265,22 @@ def test_bad_uploads_are_one_line_and_leave_everything_else(page: "Page", url: s
         alert.wait_for()
         assert name in alert.inner_text() and "\n" not in alert.inner_text().strip()
         assert verdict(page) == shown
+
+
+def test_a_folder_of_slices_is_one_series(page: "Page", url: str, tmp_path: Path) -> None:
+    for height in (20, 0, 10):
+        slice_ = dicom(gradient() // 2 + height, bits=12, Modality="CT", RescaleSlope=1, RescaleIntercept=-1024,
+                       ImagePositionPatient=[0, 0, height], ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
+        (tmp_path / f"IM{height}").write_bytes(slice_)  # as on a CD: their names have no ending
+    (tmp_path / "README.TXT").write_text("a viewer")
+    page.goto(url + "/?attack=hopskipjump")  # which does not run by itself
+    page.get_by_role("button", name="Use your own picture").click()
+    page.get_by_text("A folder", exact=True).click()
+    page.locator("input[type=file][webkitdirectory]").set_input_files(tmp_path)
+    page.wait_for_url(re.compile("upload="))
+    page.get_by_text("2 of 3", exact=True).wait_for()
+    page.get_by_text("1 files that are no DICOM slices left out").wait_for()
+    assert page.get_by_role("combobox", name="Window").count() == 1
 
 
 @pytest.mark.data
