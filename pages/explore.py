@@ -80,7 +80,8 @@ def advance(settings: Settings, task: Task, asked: bool) -> None:
     if asked:
         following.make_way(settings, session.get(RUNNING))
         whole.make_way()
-        session[RUNNING] = started(settings, jobs().submit(task, shell.owner()))
+        known = jobs().submit(task, shell.owner(), here=True)
+        session[RUNNING] = started(settings, known)
         session[LEFT] = None
     elif known is not None and not known.state.over and known.key != session.get(LEFT):
         session[RUNNING] = started(settings, known)
@@ -169,6 +170,9 @@ def main_area(source: Source | None, settings: Settings | None, task: Task | Non
     if running is not None and source is not None and running.settings.source == source and not soon:
         live.show(running)
     elif shown is not None and (source is None or shown.settings.source == source):
+        if not st.session_state.get(STARTED):  # all else, and what it needs, comes once this is on the screen
+            outcome.show_headline(shown)
+            return
         outcome.show(shown, address)
         if settings is not None:
             # Of what the controls say now: the chosen epsilon moves on the curve while it is turned.

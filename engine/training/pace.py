@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from engine import device as devices
 from engine.errors import EngineError
 from engine.zoo.architectures import ARCHITECTURES
+from engine.zoo.classifier import too_small
 
 PICTURES = 8  # in the measured step: enough that more take no less time each
 
@@ -39,8 +40,10 @@ def measured(arch: str, classes: int, size: int, precision: str, device: str) ->
                 torch.cuda.synchronize(chosen)
             seconds = time.monotonic() - started
             activations, held = sum(held.values()), {}
-    except (RuntimeError, AssertionError, ValueError):
-        raise EngineError(f"{arch} cannot take pictures of {size} x {size}; choose larger ones, or another "
-                          "architecture") from None
+    except RuntimeError as error:
+        if too_small(error):
+            raise EngineError(f"{arch} cannot look at pictures as small as {size} x {size}; choose a larger size, or "
+                              "another architecture") from None
+        raise
     weights = sum(p.nbytes for p in module.parameters())
     return {"seconds": seconds / PICTURES, "bytes": max(0, activations - weights) / PICTURES, "weights": weights}

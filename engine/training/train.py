@@ -30,7 +30,7 @@ from engine.training.state import Keeper, State, claimed
 from engine.zoo import checkpoints
 from engine.zoo.architectures import ARCHITECTURES, Architecture
 from engine.zoo.cards import Card
-from engine.zoo.classifier import resized
+from engine.zoo.classifier import resized, too_small
 from engine.zoo.pretrained import Start
 from engine.zoo.registry import label_of, load_model, model_card, model_digest
 
@@ -230,7 +230,6 @@ class _Fitting:
                               device)
         self.trained = Trained(module, classes, normalisation, self.course.whole, begun.source, self.history,
                                {s.split: s.digest for s in splits}, held)
-        _check_size(spec, module, self.course, seen)
         self._restore()
         for epoch in range(len(self.history), spec.epochs):
             if spec.patience and self.waited >= spec.patience:
@@ -317,22 +316,6 @@ def _check_classes(training: Dataset) -> None:
                           "classifier learns from pictures of at least two classes")
 
 
-@torch.no_grad()
-def _check_size(spec: TrainSpec, module: nn.Module, course: "_Course", seen: Pictures) -> None:
-    """Raises EngineError where the network cannot take the pictures: before an epoch at another size, not after it."""
-    was_training = module.training
-    for size in {course.size(0)[0], course.whole}:
-        try:
-            images = resized(seen.batch(slice(0, 1), course.device), size)
-            module.eval()(course.normalisation(images))
-        except (RuntimeError, AssertionError, ValueError):
-            raise EngineError(f"{spec.arch} cannot take pictures of {size} x {size}; choose larger ones, or another "
-                              f"architecture (it was made for {ARCHITECTURES[spec.arch].size} x "
-                              f"{ARCHITECTURES[spec.arch].size})") from None
-        finally:
-            module.train(was_training)
-
-
 def _score(logits: np.ndarray, labels: Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
     """What the history says of validation."""
     score = classification(logits, labels.numpy(), classes)
@@ -367,7 +350,20 @@ class _Course:
         self.whole = side_of(spec, pictures.images.shape[-1])
         self.frozen = min(spec.frozen_epochs, spec.epochs)
         self.rate = 0.0  # images a second in this epoch
+        self._check_sizes()
         self._begin(self.frozen > 0)
+
+    @torch.no_grad()
+    def _check_sizes(self) -> None:
+        """Raises EngineError where pictures are too small for the network."""
+        for side in sorted({self.size(0)[0], self.whole}):
+            try:
+                self.module.eval()(torch.zeros(1, 3, side, side, device=self.device))
+            except RuntimeError as error:
+                if too_small(error):
+                    raise EngineError(f"{self.spec.arch} cannot look at pictures as small as {side} x {side}; choose a "
+                                      "larger size (and small size), or another architecture") from None
+                raise
 
     def _begin(self, frozen: bool) -> None:
         """A new optimiser and schedule: for the last layer alone at the full rate, or for all."""

@@ -52,16 +52,20 @@ def adopt(weights: Path, said: Said, dataset: str, known: Sequence[str]) -> Iter
                 std=said.std or IMAGENET_STD, limits="Brought along, with nothing said of its training.")
     if problem := problem_of(card):
         raise EngineError(f"{weights.name}: {problem}")
-    _keep(weights, card)
-    yield from _doubts(weights)
+    if _keep(weights, card):
+        yield from _doubts(weights)
 
 
-def _keep(weights: Path, card: Card) -> None:
+def _keep(weights: Path, card: Card) -> bool:
+    """Whether that is news of the checkpoint."""
     try:
         place = adopted_card_path(weights)
+        if place.exists() and place.read_text(encoding="utf-8") == card_text(card):
+            return False
         place.parent.mkdir(parents=True, exist_ok=True)
         with replacing_all([place]) as (new,):
             new.write_text(card_text(card), encoding="utf-8")
+        return True
     except OSError as error:
         raise EngineError(f"the card of {weights.name} cannot be kept {advice(error)}") from None
 

@@ -71,8 +71,8 @@ def read_card(weights: Path) -> Card:
     try:
         facts = read_json(path.read_bytes())
     except FileNotFoundError:
-        raise EngineError(f"{weights.name} has no card: put {path.name} with {', '.join(REQUIRED)} beside it, or attack "
-                          "it from the command line first, which needs none") from None
+        raise EngineError(f"{weights.name} has no card: put {path.name} with {', '.join(REQUIRED)} beside it, or "
+                          "attack it from the command line first, which needs none") from None
     except OSError as error:
         raise EngineError(f"{path.name} cannot be read ({error.strerror}); check its permissions") from None
     except EngineError as error:

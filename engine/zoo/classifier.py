@@ -20,6 +20,11 @@ TOO_SMALL = ("Output size is too small", "Kernel size can't be greater")  # how 
 _numbers = itertools.count()
 
 
+def too_small(error: RuntimeError) -> bool:
+    """Whether a network failed as nothing of a picture was left in its last layers."""
+    return any(words in str(error) for words in TOO_SMALL)
+
+
 class Classifier(nn.Module):
     """A frozen model in eval mode that takes [N, 1 or 3, H, W] in [0,1] and returns logits [N, K].
 
@@ -66,7 +71,7 @@ class Classifier(nn.Module):
         try:
             logits = self.module(self.normalised(images))
         except RuntimeError as error:
-            if any(words in str(error) for words in TOO_SMALL):
+            if too_small(error):
                 raise EngineError(f"{self.name} cannot look at pictures as small as {images.shape[-1]} x "
                                   f"{images.shape[-2]}: nothing is left of them in its last layers; choose larger "
                                   "pictures, or another model") from None

@@ -19,8 +19,9 @@ from pages.ui.viewer import viewer
 def show_chosen(source: Source) -> None:
     """The chosen picture while nothing is known of it."""
     with st.container():
-        _stage(picture(source), opened(source.dataset, source.split).classes, None, "After the attack it says",
-               "Press Run to see what the attack makes of it.", [], [])
+        chosen = picture(source)
+        _stage(chosen, opened(source.dataset, source.split).classes, None, "After the attack it says",
+               "Press Run to see what the attack makes of it.", [], remarks.about(chosen))
 
 
 def show(run: Run) -> None:

@@ -7,15 +7,15 @@ from pathlib import PurePath
 
 import streamlit as st
 
-from engine.data import DATASETS, PATHS, Dataset, DatasetInfo, find, renamed
+from engine.data import DATASETS, PATHS, Dataset, DatasetInfo, find, findings, renamed
 from engine.data.classmap import fits, likeness, match
 from engine.data.upload import is_private, take_upload
 from engine.errors import EngineError, UnknownName
-from engine.experiments.openings import DATASET
+from engine.experiments.openings import DATASET, FIRST_PICTURE
 from engine.experiments.sources import Source, opened, picture
 from engine.zoo.registry import ModelEntry, model_card, model_digest, models, reads_as_file
 from pages.ui import consent, renaming, runs, views
-from pages.ui.address import Address, forget, travel
+from pages.ui.address import Address, force, forget, travel
 from pages.ui.charts import percent
 from pages.ui.controls import choice, place
 from pages.ui.picker import picker, sprite
@@ -24,8 +24,6 @@ from pages.ui.text import capital, plain
 
 PAGE = 8
 THUMBNAIL = 96
-# What a newcomer sees first: a pneumonia whose diagnosis flips to normal.
-FIRST_PICTURE = {"phantom-cxr": 8}
 # What is no widget's: which picture, which upload, which page of thumbnails, what an upload did wrong.
 INDEX, UPLOAD, COMPANY, FIRST, TROUBLE = "index", "upload", "company", "first", "upload trouble"
 
@@ -47,10 +45,25 @@ def dataset(address: Address, preferred: str = "") -> tuple[Dataset, str]:
     if (reason := entry.missing()) is not None:
         raise EngineError(reason)
     info = entry.info
+    _finding(address, key, info)
     first = preferred if preferred in info.splits else info.default_split
     split = choice(address, "split", "Split", list(info.splits), first, always=True,
                    help="  \n".join(f"**{split}**: {sentence}" for split, sentence in info.splits.items()))
     return opened(name, split), split
+
+
+def _finding(address: Address, dataset: str, info: DatasetInfo) -> None:
+    """Of images that may have several labels, which one is looked for; `dataset` is the control for data sets."""
+    if not info.findings or info.name.startswith(renamed.PREFIX):
+        return
+    all_of_them, views = findings.whole(info.name), findings.names(info)
+    words = dict(zip(views, info.findings, strict=True))
+    key = address.scope.key(f"finding {info.name}")
+    st.selectbox("Finding", [all_of_them, *views], [all_of_them, *views].index(info.name), key=key,
+                 format_func=lambda name: words.get(name, "all together"),
+                 on_change=lambda: force(dataset, st.session_state[key]),
+                 help="A picture here may have several labels at once. Look for one of them, which it has or has not; "
+                      "all together, what a picture has is one class.")
 
 
 def _dataset_name(text: str) -> str:
@@ -62,8 +75,8 @@ def _dataset_name(text: str) -> str:
 
 def _path_in(name: str) -> str:
     """The path that a data set's or a model's name holds; empty for the name of one that is known here."""
-    if name.startswith(renamed.PREFIX):
-        return _path_in(name.removeprefix(renamed.PREFIX).partition(":")[2])
+    if name.startswith((renamed.PREFIX, findings.PREFIX)):
+        return _path_in(name.partition(":")[2].partition(":")[2])
     if (prefix := next((p for p in PATHS if name.startswith(p)), None)) is not None:
         return name.removeprefix(prefix)
     return name if is_path(name) else ""
@@ -103,6 +116,12 @@ def _open(scope: Scope, path: str, texts: dict[str, str]) -> None:
 
 
 def _title(name: str) -> str:
+    if name.startswith(findings.PREFIX):
+        try:
+            viewed = findings.read(name)
+        except EngineError:  # as it was typed: whoever opens it says what is wrong
+            return name
+        return f"{_title(viewed.inner)}: {viewed.finding}"
     return DATASETS[name].info.title if name in DATASETS else _path_in(name) or name
 
 

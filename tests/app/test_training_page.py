@@ -71,7 +71,7 @@ def test_a_stopped_training_is_offered_and_goes_on() -> None:
 
 
 @pytest.mark.parametrize(("link", "says"), [
-    ({"arch": "inception_v3"}, "cannot take pictures of 32 x 32"), ({"name": "a b"}, "cannot be called"),
+    ({"arch": "inception_v3"}, "cannot look at pictures as small as 32 x 32"), ({"name": "a b"}, "cannot be called"),
     ({"split": "no"}, "too few images"), ({"arch": "vit_b_16", "size": "64"}, "224 x 224 only"),
 ])
 def test_what_cannot_be_trained_says_why(link: dict[str, str], says: str) -> None:

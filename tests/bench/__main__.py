@@ -4,9 +4,16 @@ import argparse
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
-from tests.bench import attacks, blackbox, curves, explore, large, report, training, transfer, visitors
+from tests.bench import attacks, blackbox, curves, report, training, transfer
+
+
+def _of_pages(module: str, function: str) -> Callable[[bool], str | None]:
+    """A section that needs what the pages need, imported when it is measured: a GPU machine may have none of it."""
+    return lambda quick: getattr(import_module(f"tests.bench.{module}"), function)(quick)
+
 
 # A section: text for BENCHMARKS.md, or None where this machine cannot measure it (what stands there then stays).
 # `quick` asks for the smallest run that shows that the measuring works. New benchmarks are added here.
@@ -19,9 +26,9 @@ SECTIONS: dict[str, Callable[[bool], str | None]] = {
     "transfer-gpu": transfer.on_gpu,
     "curves-cpu": curves.on_cpu,
     "training-cpu": training.on_cpu,
-    "explore": explore.in_browser,
-    "visitors": visitors.measured,
-    "large-cpu": large.on_cpu,
+    "explore": _of_pages("explore", "in_browser"),
+    "visitors": _of_pages("visitors", "measured"),
+    "large-cpu": _of_pages("large", "on_cpu"),
 }
 
 

@@ -83,6 +83,12 @@ def test_numbers_too_large_for_float16_stay_float32():
     assert torch.equal(back["variance"], state["variance"]) and torch.equal(back["count"], state["count"])
 
 
+def test_what_has_one_row_is_not_kept_as_bytes():
+    # One scale for all tokens and places of a transformer would be too coarse.
+    places = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(0))
+    assert checkpoints.packed({"places": places}, "uint8")["places"].dtype == torch.float16
+
+
 def test_loading_uses_up_no_random_numbers(path):
     nets.kept(path)
     before = torch.get_rng_state()
@@ -222,6 +228,7 @@ def test_a_card_that_is_no_card_is_refused(path, text):
 @pytest.mark.parametrize(("facts", "words"), [
     ({"classes": None}, "lacks 'classes'"), ({"classes": []}, "list of texts"), ({"classes": "abc"}, "list of texts"),
     ({"classes": ["a", "a", "b"]}, "different"), ({"mean": [0.1, 0.2]}, "one value"), ({"std": [0]}, "above 0"),
+    ({"size": -1}, "side of a picture"), ({"size": 10**6}, "side of a picture"),
     ({"mean": [float("nan")]}, "finite"), ({"seed": "0"}, "whole number"), ({"storage": "int4"}, "float16"),
     ({"evaluations": []}, "an object"), ({"clases": ["a"]}, "did you mean: classes"), ({"name": 3}, "text"),
 ])

@@ -244,6 +244,16 @@ def test_a_network_that_was_trained_otherwise_is_trained_again(home: Path, claim
     assert trained == ["claims/striped-32-small-cnn-s0"]
 
 
+def test_a_network_from_before_there_were_more_settings_is_taken_as_it_is(home: Path, claim: Claim,
+                                                                          trained: list[str]) -> None:
+    card = home / "models" / "claims" / "striped-32-small-cnn-s0.json"
+    facts = json.loads(card.read_text())
+    del facts["training"]["settings"]["flips"]
+    card.write_text(json.dumps(facts))
+    measured(claim, home)
+    assert trained == []
+
+
 def test_the_pictures_are_the_model_s_where_it_is_bundled(home: Path, claim: Claim, trained: list[str]) -> None:
     bundled = replace(claim, target=Bundled("claims/striped-32-small-cnn-s0"))
     assert bundled.seeds == bundled.seeds_of(5) == 1

@@ -11,6 +11,7 @@ import torch
 
 from engine.attacks import ATTACKS
 from engine.attacks.runner import Resources
+from engine.device import exact
 from engine.explain.cam import CAMS, cam
 from engine.serving.prepare import prepared
 from engine.training.spec import TrainSpec
@@ -43,13 +44,15 @@ def test_an_attack_comes_to_the_same_as_on_the_processor(name: str, norm: str, m
         np.testing.assert_array_equal(there.gradients, here.gradients)
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", ["resnet18", "densenet121"])
 @pytest.mark.parametrize("draft", [False, True])
 def test_the_quick_twin_is_quick_there(arch: str, draft: bool) -> None:
+    """As it is used, in float32: TF32 would part the two by a thousandth."""
     torch.manual_seed(0)
     classifier = Classifier(ARCHITECTURES[arch].build(3), ("a", "b", "c"), arch=arch)
     twin = prepared(classifier, "cuda", draft=draft)
-    twin(some_images(2, size=224).cuda())
+    with exact():
+        twin(some_images(2, size=224).cuda())
     assert twin.numerics == ("draft" if draft else "fast"), twin.note
 
 

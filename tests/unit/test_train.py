@@ -244,10 +244,8 @@ def test_a_name_is_trained_by_one_at_a_time(tmp_path):
     train(spec(epochs=1), path, device="cpu")
 
 
-def test_pictures_of_one_class_or_of_a_size_that_does_not_do_are_told_before_training(tmp_path, monkeypatch):
+def test_pictures_of_one_class_are_told_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr(training._Course, "epoch", lambda *_: pytest.fail("training began"))
-    with pytest.raises(EngineError, match=r"inception_v3 cannot take pictures of 32 x 32; choose larger.*299 x 299"):
-        train(spec(arch="inception_v3"), tmp_path / "net.safetensors", device="cpu")
     entry = DATASETS["stripes"]
     same = replace(entry, open=lambda split: Stripes(entry.info, split, np.ones(SIZES[split], np.int64)))
     monkeypatch.setitem(DATASETS._items, "stripes", same)
@@ -343,6 +341,12 @@ def test_schedules_rise_and_end_low():
             schedule.step()
         assert rates[0] < first and rates[-1] < last and max(rates) == pytest.approx(1)
         assert abs(rates.index(max(rates)) - peak) <= 1
+
+
+def test_pictures_too_small_for_a_network_are_refused_before_the_first_step(monkeypatch):
+    monkeypatch.setattr(training._Course, "epoch", lambda *_: pytest.fail("training began"))
+    with pytest.raises(EngineError, match=r"inception_v3 cannot look at pictures as small as 32 x 32; .* size"):
+        training.fit(spec(arch="inception_v3"), Progress(), torch.device("cpu"))
 
 
 def test_another_size_is_learned_and_used_ever_after(tmp_path):

@@ -115,7 +115,8 @@ def _in_file(classifier: Classifier, stored: Stored, adversarial: np.ndarray) ->
         logits = classifier(both.to(classifier.device)).cpu().numpy()
     rounded, written = (tuple(each.tolist()) for each in softmax(logits, axis=1))
     grid, moved = stored.grid, np.abs(pixels.astype(np.int64) - stored.pixels).max()
-    return InFile(rounded, written, grid.unit, grid.step, grid.finer, float(moved * grid.step), *stored.pixels.shape)
+    rows, columns = pixels.shape[:2]
+    return InFile(rounded, written, grid.unit, grid.step, grid.finer, float(moved * grid.step), rows, columns)
 
 
 def _learn_pace(model: str, device: str, result: AttackResult) -> None:
