@@ -166,10 +166,15 @@ def _evaluated(spec: TrainSpec, trained: Trained, tests: Mapping[str, Dataset], 
     stored = copy.deepcopy(trained.module)
     stored.load_state_dict(checkpoints.unpacked(checkpoints.packed(trained.module.state_dict(), spec.storage)))
     evaluations, changed, odds = {}, {}, {}
-    for split in dict.fromkeys((*tests, spec.validation)):
-        pictures = trained.held if split == spec.validation else (yield from _read(spec, tests[split], progress))
-        exact = yield from _logits(trained.module, pictures, trained.normalisation, trained.size, device, progress)
-        kept = yield from _logits(stored, pictures, trained.normalisation, trained.size, device, progress)
+    splits = list(dict.fromkeys((*tests, spec.validation)))
+    for number, split in enumerate(splits):
+        start, middle, end = ((number + part) / len(splits) for part in (0, 0.5, 1))
+        pictures = trained.held
+        if split != spec.validation:
+            pictures = yield from _read(spec, tests[split], progress.part(start, middle))
+        looks = progress.part(middle, end)
+        exact = yield from _logits(trained.module, pictures, trained.normalisation, trained.size, device, looks)
+        kept = yield from _logits(stored, pictures, trained.normalisation, trained.size, device, looks)
         evaluations[split] = classification(kept, pictures.labels.cpu().numpy(), trained.classes)
         changed[split] = {"predictions_changed": int((exact.argmax(1) != kept.argmax(1)).sum()),
                           "largest_logit_change": float(np.abs(exact - kept).max())}

@@ -64,7 +64,7 @@ def test_a_stopped_training_is_offered_and_goes_on() -> None:
     job.wait(60)
     fresh = opened("training")
     assert "my/net: " in said(fresh) and "of 200 epochs" in said(fresh)
-    fresh = done(pressed(fresh, "Set the page to it"))
+    fresh = pressed(fresh, "Set the page to it")
     assert fresh.query_params["name"] == "my/net" and "Goes on after epoch" in said(fresh)
     pressed(fresh, "Forget")
     assert not all_unfinished() and not trained_path("my/net").exists()
