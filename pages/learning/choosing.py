@@ -47,7 +47,7 @@ class Chosen:
 def choose(address: Address) -> Chosen:
     """Every control; raises EngineError where one makes the rest impossible."""
     st.button("A first model", key=SCOPE.key("first"), on_click=travel, args=(SCOPE, {**first.FIRST}), width="stretch",
-              help="A small network on 600 synthetic radiographs of 64 x 64 pixels: trained in a minute or two.")
+              help="A small network on 600 synthetic radiographs of 64 x 64 pixels: trained in about two minutes.")
     data, split = sources.dataset(address, "train")
     name = data.info.name
     if len(data) < 2:

@@ -14,9 +14,9 @@ from engine.training.spec import IMAGENET, SCRATCH
 from engine.zoo.architectures import ARCHITECTURES
 
 ARCH = "resnet18"
-# Trains in a minute or two on two cores.
+# Trains in about two minutes on two cores, to about 85 %.
 FIRST: Mapping[str, str] = {"dataset": "phantom-cxr@64", "arch": ARCH, "start": SCRATCH, "limit": "600",
-                            "epochs": "8", "full_size_epochs": "3", "batch": "16"}
+                            "epochs": "8", "full_size_epochs": "8", "batch": "16"}
 _SMALL = 2000  # pictures, below which a network sees them oftener, and stops when it has learned them
 _TRANSFORMERS = ("convnext_tiny", "vit_b_16", "swin_t")  # which AdamW at a high rate spoils
 
