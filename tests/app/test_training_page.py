@@ -7,12 +7,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from engine.experiments.trainings import first
+from engine.experiments.trainings.training import training_task
 from engine.training.unfinished import all_unfinished
-from engine.work.jobs import jobs
+from engine.work.jobs import State, jobs
 from engine.zoo.registry import model_card, trained_path
 from pages.ui import own
 from tests import stripes
 from tests.app.test_data_page import done, pressed, said
+from tests.app.test_mishaps import lose
 from tests.app.visits import opened
 
 LINK = {"dataset": "stripes", "arch": "small-cnn", "epochs": "3", "full_size_epochs": "2", "lr": "0.03",
@@ -83,3 +85,10 @@ def test_visitors_of_a_shared_server_train_where_they_may(monkeypatch: pytest.Mo
     monkeypatch.setenv(own.SHARED, "1")
     app = opened("training", **LINK)
     assert "hoever runs this server" in said(app) and run_of(app).disabled
+
+
+def test_a_restarted_server_goes_on_with_what_the_one_before_was_training() -> None:
+    task = training_task(stripes.spec(epochs=2))
+    lose(task, earlier=True)
+    opened("training")
+    assert jobs()._jobs[task.key].wait(60).state is State.DONE
