@@ -35,9 +35,10 @@ def choose(address: Address, dataset: Dataset, source: Source, bar: controls.Bar
     attack, device = controls.attack_spec(address, labelled.classes, chosen, DEFAULT_ATTACK, sources.others(model),
                                           bar)
     company = sources.company(address, dataset, source)
+    further = sources.further(address, dataset, company)
     address.carry("cam", "layer")
     address.check_names()
-    return Settings(source, model, attack, device, company)
+    return Settings(source, model, attack, device, company, further)
 
 
 def runs_by_itself(attack: AttackSpec) -> bool:
@@ -208,7 +209,8 @@ def page() -> None:
             slot = st.container()
             source = sources.source(address, dataset, split)
             settings = choose(address, dataset, source, bar)
-            task = explore_task(source, settings.model, settings.attack, settings.device, settings.company)
+            task = explore_task(source, settings.model, settings.attack, settings.device, settings.company,
+                                settings.further)
         except EngineError as error:
             # Said in the main area: the sidebar is long, and its end often out of sight.
             wrong = capital(error)

@@ -11,6 +11,7 @@ from engine.data import DATASETS, PATHS, Dataset, DatasetInfo, find, findings, r
 from engine.data.classmap import fits, likeness, match
 from engine.data.upload import is_private, take_upload
 from engine.errors import EngineError, UnknownName
+from engine.experiments.further import training_split
 from engine.experiments.openings import DATASET, FIRST_PICTURE
 from engine.experiments.sources import Source, opened, picture
 from engine.zoo.registry import ModelEntry, model_card, model_digest, models, reads_as_file
@@ -25,7 +26,7 @@ from pages.ui.text import capital, plain
 PAGE = 8
 THUMBNAIL = 96
 # What is no widget's: which picture, which upload, which page of thumbnails, what an upload did wrong.
-INDEX, UPLOAD, COMPANY, FIRST, TROUBLE = "index", "upload", "company", "first", "upload trouble"
+INDEX, UPLOAD, COMPANY, FURTHER, FIRST, TROUBLE = "index", "upload", "company", "further", "first", "upload trouble"
 
 
 def dataset(address: Address, preferred: str = "") -> tuple[Dataset, str]:
@@ -284,11 +285,7 @@ def source(address: Address, data: Dataset, split: str) -> Source:
 def company(address: Address, data: Dataset, chosen: Source) -> tuple[int, ...]:
     """The images that the chosen one is attacked with, where a link from a table asks for that."""
     def read(text: str) -> tuple[int, ...]:
-        try:
-            numbers = tuple(data.checked(int(word)) for word in text.split("."))
-        except ValueError as error:
-            raise error if isinstance(error, EngineError) else EngineError("it must be image numbers such as 3.17") \
-                from None
+        numbers = _numbers(text, data)
         if len(numbers) > runs.MOST_COMPANY or chosen.index not in numbers:
             raise EngineError(f"it must name at most {runs.MOST_COMPANY} images, among them the chosen one")
         return numbers
@@ -297,6 +294,29 @@ def company(address: Address, data: Dataset, chosen: Source) -> tuple[int, ...]:
                             lambda numbers: not numbers or (chosen.index in numbers and not chosen.upload))
     address.note("company", ".".join(map(str, numbers)) or None)
     return numbers
+
+
+def further(address: Address, data: Dataset, together: tuple[int, ...]) -> tuple[int, ...]:
+    """The attacker's further images, where a link from a table names them and the images of its batch, `together`."""
+    def read(text: str) -> tuple[int, ...]:
+        numbers = _numbers(text, training_split(data))
+        if len(numbers) > runs.MOST_FURTHER:
+            raise EngineError(f"it must name at most {runs.MOST_FURTHER:,} images")
+        return numbers
+
+    numbers = address.value("further", address.scope.control(FURTHER), read, (),
+                            lambda numbers: not numbers or bool(together))
+    address.note("further", ".".join(map(str, numbers)) or None)
+    return numbers
+
+
+def _numbers(text: str, data: Dataset) -> tuple[int, ...]:
+    """The images of `data` that an address names; raises EngineError."""
+    try:
+        return tuple(data.checked(int(word)) for word in text.split("."))
+    except ValueError as error:
+        raise error if isinstance(error, EngineError) else EngineError("it must be image numbers such as 3.17") \
+            from None
 
 
 def chooser(scope: Scope, data: Dataset, chosen: Source) -> None:

@@ -42,11 +42,11 @@ JPEG_QUALITY = 90
 MOST_SNAPSHOTS = 20
 
 
-def explore_task(source: Source, model: str, attack: AttackSpec, device: str = "auto", company: Sequence[int] = ()
-                 ) -> Task:
-    """The job that attacks one picture, alone or in its `company` (`unit_of`); raises EngineError for what can be seen
+def explore_task(source: Source, model: str, attack: AttackSpec, device: str = "auto", company: Sequence[int] = (),
+                 further: Sequence[int] = ()) -> Task:
+    """The job that attacks one picture, alone or as in a table (`unit_of`); raises EngineError for what can be seen
     without computing."""
-    return explored_task(unit_of(source, model, attack, company), device)
+    return explored_task(unit_of(source, model, attack, company, further), device)
 
 
 def explored_task(unit: Unit, device: str = "auto") -> Task:
