@@ -6,6 +6,7 @@ from engine.errors import EngineError
 from engine.experiments.trainings.training import Trained, check_name, training_task
 from engine.work.jobs import jobs
 from engine.work.kinds import Task
+from engine.work.store import Payload
 from pages.learning import choosing, example, outcome, price
 from pages.learning.scope import SCOPE
 from pages.ui import own, shell, sources, sweeping
@@ -38,7 +39,7 @@ def page() -> None:
         drawn.append(known)
         outcome.show(known)
 
-    sweeping.show(SCOPE, task, body, price=cost, read=Trained.of, so_far=lambda found: found)
+    sweeping.show(SCOPE, task, body, price=cost, read=_trained, so_far=lambda found: found)
     if not drawn:
         example.show(chosen.spec.dataset if complete else "")
     choosing.unfinished()
@@ -48,17 +49,23 @@ def page() -> None:
     address.write(complete=complete)
 
 
+def _trained(payload: Payload) -> Trained | None:
+    """What came of it; None where that model was deleted or renamed since."""
+    try:
+        return Trained.of(payload)
+    except EngineError:
+        return None
+
+
 def _task(chosen: choosing.Chosen) -> Task:
     """The training, if its name is free or it is what has that name; raises EngineError."""
     task = training_task(chosen.spec, chosen.device)
     job = jobs().find(task)
     if job is not None and job.payload is not None:
-        try:
-            Trained.of(job.payload)
+        if _trained(job.payload) is not None:
             return task
-        except EngineError:  # its model was deleted or renamed since
-            jobs().renew(job)
-            job = None
+        jobs().renew(job)
+        job = None
     if job is None or job.state.over:
         check_name(chosen.spec)
     return task

@@ -34,6 +34,8 @@ def show(known: Known) -> None:
         _growing(known.found)
     elif isinstance(known.found, Trained):
         _finished(known.found, known.task.spec.spec)
+    elif known.complete:
+        st.caption("The model that was shown here was deleted or renamed since.")
     else:
         st.caption("The first point comes with the first pictures that it has learned from.")
 

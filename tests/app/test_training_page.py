@@ -10,6 +10,7 @@ from engine.experiments.trainings import first
 from engine.experiments.trainings.training import training_task
 from engine.training.unfinished import all_unfinished
 from engine.work.jobs import State, jobs
+from engine.zoo import keeping
 from engine.zoo.registry import model_card, trained_path
 from pages.ui import own
 from tests import stripes
@@ -50,6 +51,10 @@ def test_what_was_trained_is_shown_with_its_mistakes_and_the_way_on() -> None:
     # Other settings are a model of another name.
     app.number_input(key="training.epochs 30").set_value(2).run()
     assert next(one.value for one in app.text_input if one.label.startswith("Name")) == "my/stripes-small-cnn-2"
+    keeping.discard("my/stripes-small-cnn")
+    app.run()
+    assert not app.exception and "deleted or renamed" in said(app)
+    keeping.restore(keeping.discarded()[0])
     taken = opened("training", **{**LINK, "epochs": "2", "name": "my/stripes-small-cnn"})
     assert "there is a model 'my/stripes-small-cnn' already" in said(taken).lower() and run_of(taken).disabled
 
