@@ -36,7 +36,7 @@ def _origin(run: Run) -> Iterator[str]:
     """Where an example comes from, and what it lacks."""
     if run.job.example is not None:
         came = origin(run.job.example, run.explored.run.provenance).rstrip(".")
-        yield f"{came}; the pictures of its steps are left out, and Run makes them, computing it on this machine"
+        yield f"{came}; pictures of its steps are left out, Run makes them"
 
 
 def about(picture: Picture) -> list[str]:

@@ -125,10 +125,10 @@ def _whole(job: Job, body: Callable[[Known], None], read: Callable[[Payload], An
 
 
 def origin(created: float, made: Provenance) -> str:
-    """Where an example comes from."""
+    """Where an example comes from, in a line."""
     day = time.strftime("%Y-%m-%d", time.gmtime(created))
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(made.versions.items()))
-    return f"A stored example that came with Perturbscope: computed on {day} on a {made.device} with {versions}."
+    return (f"A stored example that came with Perturbscope: computed on {day}, {made.device}, torch "
+            f"{made.versions['torch']}.")
 
 
 def _line(task: Task | None, job: Job | None, price: str, shown: Task | None) -> None:
