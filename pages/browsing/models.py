@@ -12,6 +12,7 @@ from engine.errors import EngineError, UnknownName
 from engine.work.room import size_text
 from engine.zoo import keeping
 from engine.zoo.registry import ModelEntry, models
+from pages.browsing import arriving
 from pages.browsing.scope import SCOPE
 from pages.ui import figures, own, shell
 from pages.ui.address import Address, force
@@ -32,9 +33,13 @@ def show(address: Address) -> None:
     trained = sum(not entry.bundled for entry in entries)
     st.markdown(f"**{counted(len(entries), 'model')}, {trained} trained here.** Choose up to {MOST} to compare them.")
     figures.table(SCOPE, pd.DataFrame([_row(entry) for entry in entries]), "models", column_config=_COLUMNS)
+    if (name := arriving.show(address)):
+        st.session_state[_SAID] = f"{name} is among the models now, on every page."
+        force(_CHOSEN, [name])
+        st.rerun()
     chosen = _chosen(address, entries)
     if not chosen:
-        st.info("Choose models above, or train one: python -m engine train --help")
+        st.info("Choose models above, bring one along, or train one: python -m engine train --help")
         return
     table = pd.DataFrame({entry.name: _facts(entry) for entry in chosen}).rename_axis("fact").reset_index()
     figures.table(SCOPE, table.fillna(""), "cards")
@@ -50,9 +55,14 @@ _COLUMNS = {"accuracy": st.column_config.NumberColumn(format="percent"),
 
 def _row(entry: ModelEntry) -> dict[str, object]:
     split, scores = next(iter(entry.card.evaluations.items()), ("", {}))
-    return {"name": entry.name, "own": not entry.bundled, "trained on": f"{entry.card.dataset}/{entry.card.split}",
+    return {"name": entry.name, "own": not entry.bundled, "trained on": _origin(entry),
             "tested on": split, "accuracy": scores.get("accuracy"), "AUC": scores.get("auc"),
             "classes": ", ".join(entry.card.classes), "size": size_text(_size(entry.path))}
+
+
+def _origin(entry: ModelEntry) -> str:
+    """What it was trained on."""
+    return f"{entry.card.dataset}/{entry.card.split}" if entry.card.dataset else "not said"
 
 
 def _size(path: Path) -> int:
@@ -84,7 +94,8 @@ def _chosen(address: Address, entries: Sequence[ModelEntry]) -> list[ModelEntry]
 def _facts(entry: ModelEntry) -> dict[str, str]:
     """What the card says, in few words."""
     card = entry.card
-    facts = {"network": card.arch, "trained on": f"{card.dataset}/{card.split}, seed {card.seed}",
+    seed = f", seed {card.seed}" if card.dataset else ""
+    facts = {"network": card.arch, "trained on": f"{_origin(entry)}{seed}",
              "weights": f"{card.storage}, {size_text(_size(entry.path))}",
              "how it was trained": ", ".join(f"{name} {value}" for name, value in card.training.items()
                                              if isinstance(value, str | int | float))}

@@ -35,7 +35,7 @@ def dataset(address: Address) -> tuple[Dataset, str]:
     key = address.scope.control("dataset")
     seed = address.seed("dataset", key, _dataset_name, DATASET, lambda name: isinstance(name, str))
     names = list(dict.fromkeys([*DATASETS, address.current(key)]))
-    name: str = st.selectbox("Data set", names, place(names, seed), key=key, format_func=_title,
+    name: str = st.selectbox("Data set", names, place(names, seed), key=key, format_func=title,
                              accept_new_options=True, on_change=_typed, args=(key,),
                              help="Or type folder:PATH for pictures of your own, one folder a class, or manifest:PATH "
                                   "for those that a CSV file lists with the columns path and label.")
@@ -73,6 +73,15 @@ def _typed(key: str) -> None:
         consent.give(path)
 
 
+def may_open(name: str) -> bool:
+    """Whether a data set's name is one, and names no path about which the visitor would have to be asked."""
+    try:
+        _dataset_name(name)
+    except EngineError:
+        return False
+    return True
+
+
 def _typed_several(key: str) -> None:
     """The same for a control that takes several."""
     for name in st.session_state[key]:
@@ -100,7 +109,8 @@ def _open(scope: Scope, path: str, texts: dict[str, str]) -> None:
     travel(scope, texts)
 
 
-def _title(name: str) -> str:
+def title(name: str) -> str:
+    """A data set's title, or for one that a path names that path."""
     return DATASETS[name].info.title if name in DATASETS else _path_in(name) or name
 
 
