@@ -30,7 +30,7 @@ RUNNING, SHOWN, LEFT, DRAWN, STARTED = map(SCOPE.key, ("running", "shown", "left
 
 def choose(address: Address, dataset: Dataset, source: Source, bar: controls.Bar) -> Settings:
     """Model and attack for a picture, every control; raises EngineError where one makes the rest impossible."""
-    model = sources.model(address, dataset.info)
+    model = sources.model(address, dataset.info, picture(source) if source.upload else None)
     chosen, labelled = seen_by(model, source)
     attack, device = controls.attack_spec(address, labelled.classes, chosen, DEFAULT_ATTACK, sources.others(model),
                                           bar)
