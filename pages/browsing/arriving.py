@@ -25,6 +25,7 @@ from engine.experiments.arrivals import (
 from engine.work.jobs import State, jobs
 from engine.work.kinds import Task
 from engine.work.results import Result
+from engine.work.room import size_text
 from engine.zoo.adopting import NORMALISATIONS, NOTHING_SAID
 from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.cards import Card
@@ -37,6 +38,7 @@ from pages.ui.text import capital, plain
 
 # What the session remembers: what was brought along, what was wrong with it, and how often the controls were new.
 ARRIVAL, TROUBLE, TURN = map(SCOPE.key, ("arrival", "arrival trouble", "arrival turn"))
+OPEN = SCOPE.control("bring")
 OTHER = "otherwise"
 _NO_DATA = ""
 
@@ -46,7 +48,7 @@ def show(address: Address) -> str | None:
     if not own.keeps():
         return None
     arrival: Arrival | None = st.session_state.get(ARRIVAL)
-    with st.expander("Bring your own model", expanded=arrival is not None or TROUBLE in st.session_state):
+    with st.expander("Bring your own model", key=OPEN, on_change="rerun"):
         _bring()
         if trouble := st.session_state.get(TROUBLE):
             st.error(plain(trouble))
@@ -58,7 +60,7 @@ def _bring() -> None:
     upload, path = SCOPE.key(f"arrival file {turn}"), SCOPE.key(f"arrival path {turn}")
     left, right = st.columns(2, gap="medium", vertical_alignment="bottom")
     with left:
-        st.file_uploader(f"A checkpoint ({', '.join(SUFFIXES)}), up to {MOST_MIB} MiB", key=upload,
+        st.file_uploader(f"A checkpoint ({', '.join(SUFFIXES)}), up to {size_text(MOST_MIB * 2**20)}", key=upload,
                          max_upload_size=MOST_MIB, on_change=_take, args=(upload, True),
                          help="The state_dict() of a network as torchvision builds it, also from DataParallel or "
                               "Lightning. It stays on this machine; only tensors are read, and no code in it is run.")
@@ -85,6 +87,7 @@ def _take(key: str, is_file: bool) -> None:
         session[ARRIVAL] = arrival
     except EngineError as error:
         session[TROUBLE] = capital(error)
+    session[OPEN] = True
     session[TURN] += 1  # new controls: these would go on showing what was taken, and keep its bytes
 
 
@@ -104,7 +107,7 @@ def _done(task: Task) -> Result | None:
     if job.state is State.DONE and job.payload is not None:
         kind = Recognised if task.kind == "arrival" else Tried
         return kind.of(job.payload)
-    st.error(plain(capital(job.error or "It was stopped; choose the file again.")))
+    st.error(plain(job.error or "It was stopped; choose the file again."))
     return None
 
 

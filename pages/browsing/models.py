@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from engine.data import DATASETS
 from engine.errors import EngineError, UnknownName
 from engine.work.room import size_text
 from engine.zoo import keeping
@@ -31,7 +32,7 @@ def show(address: Address) -> None:
     entries = models()
     _news()
     trained = sum(not entry.bundled for entry in entries)
-    st.markdown(f"**{counted(len(entries), 'model')}, {trained} trained here.** Choose up to {MOST} to compare them.")
+    st.markdown(f"**{counted(len(entries), 'model')}, {trained} of your own.** Choose up to {MOST} to compare them.")
     figures.table(SCOPE, pd.DataFrame([_row(entry) for entry in entries]), "models", column_config=_COLUMNS)
     if (name := arriving.show(address)):
         st.session_state[_SAID] = f"{name} is among the models now, on every page."
@@ -121,10 +122,18 @@ def _card(entry: ModelEntry) -> None:
         st.markdown(f"**Limits.** {plain(card.limits)}")
     if card.command:
         st.code(card.command, language="bash", wrap_lines=True)
+    dataset = card.dataset or _fitting(card.classes)
     st.page_link(shell.file("explore"), label="Attack it in Explore",
-                 query_params={"model": entry.name, **({"dataset": card.dataset} if card.dataset else {})})
+                 query_params={"model": entry.name, **({"dataset": dataset} if dataset else {})})
     if not entry.bundled:
         _keep(entry)
+
+
+def _fitting(classes: Sequence[str]) -> str:
+    """A data set that is here and whose classes these are, if there is one; real pictures before synthetic ones."""
+    known = [name for name in DATASETS if set(DATASETS[name].info.classes) == set(classes)
+             and DATASETS[name].missing() is None]
+    return min(known, key=lambda name: DATASETS[name].info.synthetic, default="")
 
 
 def _matrix(classes: Sequence[str], counts: Sequence[Sequence[int]], split: str) -> go.Figure:

@@ -30,11 +30,11 @@ def line(run: Run) -> str | None:
 def words(found: Distance) -> str:
     """The comparison for people."""
     if found.unlike:
-        return (f"This picture is unlike all that the model was trained on: by the features that it decides by, it is "
-                f"{found.distance:.2f} away from the nearest, and 99 in 100 pictures of that set within "
-                f"{found.edge:.2f}. What the model says of it is a guess.")
-    return (f"By the features that the model decides by, this picture is as near to its training pictures as others of "
-            f"that set are ({found.distance:.2f}, and 99 in 100 of them within {found.edge:.2f}).")
+        return ("This picture is unlike all that the model was trained on: by the features that it decides by, it is "
+                f"{found.distance / found.edge:.1f} times as far from them as 99 in 100 pictures of that set at most "
+                "are. What the model says of it is a guess.")
+    return ("By the features that the model decides by, this picture is as near to its training pictures as others of "
+            "that set are. That is no proof that it is right.")
 
 
 def offer(run: Run) -> None:

@@ -1,7 +1,6 @@
 """Whether a picture is unlike all that a model was trained on."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,20 +32,17 @@ def dataset(tmp_path, monkeypatch) -> str:
     return "greys"
 
 
-def upload(path: Path, pixels: np.ndarray) -> Source:
-    return Source("greys", "test", 0, save_upload(read_upload(collected.save(path, pixels).read_bytes())))
-
-
 def test_a_picture_far_from_all_training_pictures_is_unlike_them_and_another_is_not(dataset, tmp_path):
     usual = learning_task("net")
     assert usual is not None and (usual.spec.split, usual.spec.held_out) == ("train", "test")
     bench = Bench("cpu", Store(tmp_path / "store"), Progress(), lambda task: task.kept(Store(tmp_path / "store")))
     learned = Usual.of(bench.result(usual))
     assert len(learned.features) == 30 and learned.held_out == 30 and learned.edge > 0
-    rng = np.random.default_rng(1)
+    shown = {"like": (tmp_path / "data" / "test" / "a" / "1.png").read_bytes(),
+             "unlike": collected.save(tmp_path / "noise.png", collected.noise(0)).read_bytes()}
     found = {}
-    for name, pixels in {"like": 90 + rng.normal(0, 8, (24, 24)), "unlike": 255 * (rng.random((24, 24)) > 0.5)}.items():
-        task = looking_task(upload(tmp_path / f"{name}.png", pixels.astype(np.uint8)), usual)
+    for name, picture in shown.items():
+        task = looking_task(Source(dataset, "test", 0, save_upload(read_upload(picture))), usual)
         found[name] = Distance.of(bench.result(task))
         assert found[name].edge == learned.edge
     assert found["unlike"].unlike and not found["like"].unlike

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from engine.zoo.classifier import Classifier
 
 TRAINING, HELD_OUT = 240, 120  # images of the training split, and others of the same set that show what is usual
-NEAREST = 5  # which neighbour's distance counts (Sun et al. 2022, arXiv:2204.06507)
 USUAL = 99  # per cent of the held-out images that are nearer than what is called unlike
 FEWEST = 20  # images of either kind, below which nothing is said
 
@@ -73,7 +72,7 @@ class Looking:
 
 @dataclass(frozen=True)
 class Distance(Result):
-    """How far the picture is from its nearest training images, and within which distance images like them lie."""
+    """How far the picture is from the training images as a whole, and within which distance others of their set lie."""
 
     distance: float
     edge: float
@@ -124,7 +123,7 @@ def _learn(asked: Learning, bench: Bench) -> Generator[None, None, Payload]:
     if min(map(len, found)) < FEWEST:
         raise EngineError(f"too few pictures of {asked.dataset} can be read to say what is usual among them")
     training, held_out = found
-    edge = float(np.percentile([distance(one, training) for one in held_out], USUAL))
+    edge = float(np.percentile(distances(held_out, training), USUAL))
     return Usual(edge, len(held_out), training.astype(np.float32)).payload()
 
 
@@ -133,9 +132,24 @@ def _seen(model: Classifier, data: Dataset, numbers: list[int]) -> np.ndarray:
     return _features(model, images) if len(images) else np.empty((0, 0), np.float32)
 
 
-def distance(features: np.ndarray, training: np.ndarray) -> float:
-    """How far a picture's features [D] are from the NEAREST-th of the training images' [N, D]."""
-    return float(np.partition(np.linalg.norm(training - features, axis=1), NEAREST - 1)[NEAREST - 1])
+def distances(features: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """How far pictures' features [M, D] are from the training images' [N, D] as a whole: Mahalanobis' distance, with
+    their covariance shrunk as Ledoit and Wolf do, since there are fewer images than features (Lee et al. 2018,
+    arXiv:1807.03888)."""
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
+    training = training.astype(np.float64)
+    centre = training.mean(axis=0)
+    _, scales, axes = np.linalg.svd(training - centre, full_matrices=False)
+    variances = scales**2 / len(training)
+    shrunk = float(ledoit_wolf_shrinkage(training))
+    floor = max(shrunk * float(variances.sum()) / training.shape[1], 1e-12)
+    apart = features - centre
+    along = (apart @ axes.T)**2
+    # What lies along no direction in which training images differ has the smallest variance.
+    rest = np.maximum((apart**2).sum(axis=1) - along.sum(axis=1), 0)
+    squares = (along / ((1 - shrunk) * variances + floor)).sum(axis=1) + rest / floor
+    return np.asarray(np.sqrt(squares / training.shape[1]))
 
 
 def looking_task(source: Source, usual: Task) -> Task:
@@ -149,7 +163,7 @@ def _look(asked: Looking, bench: Bench) -> Payload:
     bench.progress.report(0.9, "comparing the picture")
     load_libraries()
     (features,) = _features(_placed(asked.learning.model, bench.device), picture(asked.source).image[None])
-    return Distance(distance(features, usual.features), usual.edge).payload()
+    return Distance(float(distances(features[None], usual.features)[0]), usual.edge).payload()
 
 
 def _placed(model: str, device: str) -> Classifier:
