@@ -174,7 +174,7 @@ def main_area(source: Source | None, settings: Settings | None, task: Task | Non
             # Of what the controls say now: the chosen epsilon moves on the curve while it is turned.
             whole.show(settings, seen_by(settings.model, settings.source)[0].label)
     elif source is not None:
-        live.show_chosen(source)
+        live.show_chosen(source, settings)
 
 
 def buttons(bar: controls.Bar, settings: Settings | None, task: Task | None, broken: bool, switch: Switch) -> None:

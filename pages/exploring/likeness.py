@@ -13,18 +13,21 @@ from pages.exploring.scope import SCOPE
 from pages.ui import progress, runs
 from pages.ui.charts import duration
 from pages.ui.shell import owner
+from pages.ui.text import plain
 
 FRESH = 60  # seconds for which the training pictures are taken to be as they were seen last
 PATIENCE = 1.0  # seconds for which the page waits for the comparison, once it is known what is usual
 
 
-def line(run: Run) -> str | None:
+def say(run: Run) -> None:
     """What the comparison tells, where it takes a moment only; nothing about pictures of the model's own data set."""
     usual = _usual(run.settings)
     if usual is None or (learned := jobs().find(usual)) is None or learned.state is not State.DONE:
-        return None
+        return
     job = jobs().submit(unlike.looking_task(run.settings.source, usual), owner()).wait(PATIENCE)
-    return None if job.state is not State.DONE or job.payload is None else words(Distance.of(job.payload))
+    if job.state is State.DONE and job.payload is not None:
+        found = Distance.of(job.payload)
+        (st.warning if found.unlike else st.caption)(plain(words(found)))
 
 
 def words(found: Distance) -> str:

@@ -34,8 +34,9 @@ def _headline(run: Run) -> None:
     """Verdict, remarks, viewer: each in the place where it stood while the attack ran (live.py)."""
     verdict.show(run.explored, run.picture.stored_units)
     with st.container():
-        for line in filter(None, [*remarks.of(run), likeness.line(run)]):
+        for line in remarks.of(run):
             st.caption(plain(line))
+        likeness.say(run)
     explored, said = run.explored, run.explored.probabilities
     viewer(explored.clean, explored.adversarial, original_caption=str(verdict.says(run.classes, said.clean)),
            perturbed_caption=str(verdict.says(run.classes, said.adversarial)), badge=run.badge or None,
