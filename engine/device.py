@@ -133,14 +133,18 @@ def exact() -> Iterator[None]:
 def load_libraries() -> None:
     """Import PyTorch and what goes with it as a server has to: once, without slowing everything else down.
 
-    Streamlit collects garbage after every run of a page, and each time goes through the hundred thousands of objects
-    that these libraries keep for ever: frozen, they are left out. Threads that wait for one another in OpenMP sleep
+    Whenever Python looks for garbage it goes through the hundred thousands of objects that these libraries keep for
+    ever, and nobody else gets through: frozen, they are left out. Threads that wait for one another in OpenMP sleep
     instead of spinning, because the server needs the cores too.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    for library in ("sklearn.metrics", "torch", "torchvision.models", "torch.fx", "pytorch_grad_cam"):
-        importlib.import_module(library)
-        gc.freeze()
+    gc.disable()  # while modules come, hardly anything is garbage, and looking for it takes a sixth of the time
+    try:
+        for library in ("sklearn.metrics", "torch", "torchvision.models", "torch.fx", "pytorch_grad_cam"):
+            importlib.import_module(library)
+            gc.freeze()
+    finally:
+        gc.enable()
 
 
 _MEMORY_SHORT = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed", "could not allocate")

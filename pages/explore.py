@@ -35,9 +35,10 @@ def choose(address: Address, dataset: Dataset, source: Source, bar: controls.Bar
     attack, device = controls.attack_spec(address, labelled.classes, chosen, DEFAULT_ATTACK, sources.others(model),
                                           bar)
     company = sources.company(address, dataset, source)
+    further = sources.further(address, dataset, company)
     address.carry("cam", "layer")
     address.check_names()
-    return Settings(source, model, attack, device, company)
+    return Settings(source, model, attack, device, company, further)
 
 
 def runs_by_itself(attack: AttackSpec) -> bool:
@@ -80,7 +81,8 @@ def advance(settings: Settings, task: Task, asked: bool) -> None:
     if asked:
         following.make_way(settings, session.get(RUNNING))
         whole.make_way()
-        session[RUNNING] = started(settings, jobs().submit(task, shell.owner()))
+        known = jobs().submit(task, shell.owner(), here=True)
+        session[RUNNING] = started(settings, known)
         session[LEFT] = None
     elif known is not None and not known.state.over and known.key != session.get(LEFT):
         session[RUNNING] = started(settings, known)
@@ -169,6 +171,9 @@ def main_area(source: Source | None, settings: Settings | None, task: Task | Non
     if running is not None and source is not None and running.settings.source == source and not soon:
         live.show(running)
     elif shown is not None and (source is None or shown.settings.source == source):
+        if not st.session_state.get(STARTED):  # all else, and what it needs, comes once this is on the screen
+            outcome.show_headline(shown)
+            return
         outcome.show(shown, address)
         if settings is not None:
             # Of what the controls say now: the chosen epsilon moves on the curve while it is turned.
@@ -204,7 +209,8 @@ def page() -> None:
             slot = st.container()
             source = sources.source(address, dataset, split)
             settings = choose(address, dataset, source, bar)
-            task = explore_task(source, settings.model, settings.attack, settings.device, settings.company)
+            task = explore_task(source, settings.model, settings.attack, settings.device, settings.company,
+                                settings.further)
         except EngineError as error:
             # Said in the main area: the sidebar is long, and its end often out of sight.
             wrong = capital(error)

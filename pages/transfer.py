@@ -1,6 +1,7 @@
 """Transfer: what is made on one model, shown to others: who fools whom, and why."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -49,14 +50,16 @@ def _drawn(known: Known) -> None:
     with left:
         st.markdown("##### Who fools whom")
         event = figures.figure(SCOPE, plots.heat(matrix, names), "transfer",
-                               readable(found) if known.complete else None, on_select="rerun", selection_mode="points")
+                               partial(readable, found) if known.complete else None, on_select="rerun",
+                               selection_mode="points")
         clicked = plots.clicked(matrix, event["selection"]["points"])  # type: ignore[index]
     with right:
         st.markdown("##### How alike their gradients are")
         _alignment(known, matrix)
     if len(found) > 1:
         st.markdown("##### On models that the attacker never saw")
-        figures.figure(SCOPE, plots.means(found), "transfer-means", _means(found) if known.complete else None)
+        figures.figure(SCOPE, plots.means(found), "transfer-means",
+                       partial(_means, found) if known.complete else None)
     if known.complete:
         _pictures(known, matrix, clicked)
         _numbers(known, found)
@@ -101,7 +104,7 @@ def _alignment(known: Known, matrix: Matrix) -> None:
         st.error(plain(job.error))
     elif job.payload is not None:
         found = Alignment.of(job.payload)
-        figures.figure(SCOPE, plots.alignment(found, short(found.models)), "alignment", _cosines(found))
+        figures.figure(SCOPE, plots.alignment(found, short(found.models)), "alignment", lambda: _cosines(found))
         st.caption(plain(explained(found, matrix)))
 
 

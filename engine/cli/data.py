@@ -8,6 +8,8 @@ from dataclasses import asdict
 from engine.cli.output import print_json, printable, shown_progress
 from engine.cli.parser import Commands
 
+MANY = 100  # classes, from which they are no longer named one by one
+
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser("data", help="look a data set over: damage, gaps, leaks; or download one")
@@ -30,7 +32,12 @@ def _check(arguments: argparse.Namespace) -> None:
     for part in found.parts:
         patients = f", {part.patients:,} patients" if part.patients else ""
         counts = ", ".join(f"{name} {count:,}" for name, count in part.classes.items())
+        if len(part.classes) > MANY:
+            counts = (f"{len(part.classes):,} classes of {min(part.classes.values()):,} to "
+                      f"{max(part.classes.values()):,} images")
         print(printable(f"{part.split}: {part.images:,} images ({counts}){patients}"))
+        for name, count in part.findings.items():
+            print(printable(f"  {name}: {count:,}"))
     for line in found.warnings:
         print(printable(f"WARNING: {line}"))
     if not found.warnings:

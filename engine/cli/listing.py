@@ -19,13 +19,14 @@ def add(commands: Commands) -> None:
 
 
 def _datasets() -> list[dict[str, Any]]:
-    from engine.data import DATASETS
+    from engine.data import DATASETS, findings
 
     return [{"name": e.info.name, "title": e.info.title, "sentence": e.info.sentence, "classes": list(e.info.classes),
              "splits": dict(e.info.splits), "synthetic": e.info.synthetic, "source": e.info.source,
              "terms": e.info.terms, "modality": e.info.modality, "population": e.info.population,
              "obtain": e.info.obtain,
-             "layouts": list(e.info.layouts), "grouping": e.info.grouping, "missing": e.missing()}
+             "layouts": list(e.info.layouts), "grouping": e.info.grouping, "missing": e.missing(),
+             "findings": list(findings.names(e.info))}
             for e in DATASETS.values()]
 
 
@@ -72,5 +73,7 @@ def _run(arguments: argparse.Namespace) -> None:
         print(f"{row['name']:{width}}  {row['title']}: {row['sentence']}")
         if row.get("missing"):
             print(f"{'':{width}}  ({row['missing']})")
+        for view in row.get("findings", ()):
+            print(f"{'':{width}}  {view}")
     if not rows:
         print(f"no {arguments.what} are registered")

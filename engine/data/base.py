@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,9 @@ from engine import digest
 from engine.data.remote import Remote
 from engine.errors import EngineError, UnknownName
 from engine.registry import Registry
+
+if TYPE_CHECKING:
+    from engine.data.scan import Frame
 
 SIZE = 224
 
@@ -24,7 +28,8 @@ class DatasetInfo:
     `modality` is how the pictures were made, and of what, before a bracket what else is to be said; `population` whom
     they show, where that is some people only. `source` is what to cite, `terms` the licence, `obtain` how to get it,
     `layouts` the folders and files by which it is recognised below PERTURBSCOPE_DATA, `grouping` what is never parted
-    by a split, `remote` where it can be downloaded from, if its licence allows that and its checksum is known.
+    by a split, `remote` where it can be downloaded from, if its licence allows that and its checksum is known;
+    `findings` are the labels of which an image may have several, where there are such (`engine.data.findings`).
     """
 
     name: str
@@ -42,6 +47,7 @@ class DatasetInfo:
     layouts: tuple[str, ...] = ()
     grouping: str = ""
     remote: Remote | None = None
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,15 @@ class Dataset(ABC):
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def truth(self) -> np.ndarray:
+        """Which of `info.findings` each image has: bool [N, F]."""
+        return np.zeros((len(self), 0), bool)
+
+    def findings(self, index: int) -> tuple[str, ...]:
+        """Which of `info.findings` image `index` has."""
+        return tuple(name for name, there in zip(self.info.findings, self.truth[index], strict=True) if there)
+
     @abstractmethod
     def image(self, index: int) -> np.ndarray:
         """Image number `index` as float32 [C, 224, 224] in [0,1]."""
@@ -154,6 +169,11 @@ class Dataset(ABC):
     def files(self) -> Sequence[Path]:
         """The files that the images are in."""
         return ()
+
+    def frame(self, index: int) -> "Frame | None":
+        """What is stored of image `index`, to be looked at through other windows and written back, or None where that
+        is the image itself; raises EngineError."""
+        return None
 
     def stored_units(self, index: int) -> StoredUnits | None:
         """What the image's intensities mean in the units that it is stored in, or None where nobody knows."""

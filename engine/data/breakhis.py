@@ -26,7 +26,7 @@ INFO = DatasetInfo(
     classes=("Benign", "Malignant"),
     splits={},
     source="Spanhol, Oliveira, Petitjean, Heutte, IEEE Trans. Biomed. Eng. 63 (2016), doi:10.1109/TBME.2015.2496264",
-    terms="research use",
+    terms="CC BY 4.0 as the benchmark kaiko-ai/eva lists it; what its publisher's page says goes before that",
     modality="histology, H&E, RGB",
     obtain="download BreaKHis_v1.tar.gz (web.inf.ufpr.br/vri/databases-software/"
            "breast-cancer-histopathological-database-breakhis) and unpack it",

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.data.base import Dataset, DatasetInfo, Header, Stored, StoredUnits
+from engine.data.scan import Frame
 from engine.errors import EngineError, UnknownName
 
 ALIKE = 0.5  # how alike two names must be, from 0 to 1, to be offered as a pair
@@ -164,11 +165,18 @@ def _pairs(some: Sequence[str], others: Sequence[str]) -> list[tuple[str, str, f
 
 
 class Relabelled(Dataset):
-    """A data set whose images have other classes: number `places[i]` instead of `i`."""
+    """A data set whose images have other classes: those of `labels`, int64 [N]."""
 
-    def __init__(self, inner: Dataset, info: DatasetInfo, places: Sequence[int]) -> None:
-        super().__init__(info, inner.split, np.array(places, np.int64)[inner.labels])  # UNKNOWN stays what it is
+    def __init__(self, inner: Dataset, info: DatasetInfo, labels: np.ndarray) -> None:
+        super().__init__(info, inner.split, labels)
         self.inner, self.gaps = inner, inner.gaps
+
+    @property
+    def truth(self) -> np.ndarray:
+        return self.inner.truth
+
+    def findings(self, index: int) -> tuple[str, ...]:
+        return self.inner.findings(index)
 
     def image(self, index: int) -> np.ndarray:
         return self.inner.image(index)
@@ -197,6 +205,9 @@ class Relabelled(Dataset):
     def origin(self, index: int) -> str:
         return self.inner.origin(index)
 
+    def frame(self, index: int) -> Frame | None:
+        return self.inner.frame(index)
+
     def stored_units(self, index: int) -> StoredUnits | None:
         return self.inner.stored_units(index)
 
@@ -220,7 +231,8 @@ class Labelled(Relabelled):
     """A data set whose images have a model's classes."""
 
     def __init__(self, inner: Dataset, class_map: ClassMap) -> None:
-        super().__init__(inner, replace(inner.info, classes=class_map.model), class_map.places)
+        super().__init__(inner, replace(inner.info, classes=class_map.model),
+                         np.array(class_map.places, np.int64)[inner.labels])
         self.class_map = class_map
 
 

@@ -21,7 +21,8 @@ INFO = DatasetInfo(
     classes=("No COVID-19", "COVID-19"),
     splits={},
     source="Yang, He et al. 2020, arXiv:2003.13865",
-    terms="research use",
+    terms="no licence is known here: its pictures come from papers with terms of their own; look at "
+          "github.com/UCSD-AI4H/COVID-CT before you use it for more than research",
     modality="CT of the lungs (slices as printed)",
     obtain="download it (github.com/UCSD-AI4H/COVID-CT) and unpack CT_COVID and CT_NonCOVID",
     layouts=("covid-ct/CT_COVID,CT_NonCOVID/", "COVID-CT/Images-processed/CT_COVID,CT_NonCOVID/",

@@ -25,7 +25,8 @@ CXR2 = DatasetInfo(
     splits={},
     source="Wang, Lin, Wong, Scientific Reports 10 (2020), doi:10.1038/s41598-020-76550-z; "
            "Pavlova et al. 2021, arXiv:2105.06640",
-    terms="research use; each of its sources has terms of its own",
+    terms="no licence for the whole is known here: each of its sources has its own (they are named in "
+          "github.com/lindawangg/COVID-Net, docs/COVIDx.md); look there and at its Kaggle page",
     modality="radiograph of the chest",
     obtain="download it (kaggle.com/datasets/andyczhao/covidx-cxr2, version 2) and unpack it",
     layouts=("covidx/train,test/* with train.txt, test.txt", "covidx-cxr2/train,test/* with train.txt, test.txt"),

@@ -359,7 +359,7 @@ def _header(source: Dataset, index: int) -> Header:
         numbers("ImagePositionPatient", "PlanePositionSequence", 3, 10_000),
         numbers("ImageOrientationPatient", "PlaneOrientationSequence", 6, 1.01),
         {"YES": True, "NO": False}.get(str(source.get("BurnedInAnnotation"))),
-        source.get("LossyImageCompression") == "01")
+        source.get("LossyImageCompression") == "01", str(source.PhotometricInterpretation) == "PALETTE COLOR")
 
 
 def _element(source: Dataset, index: int, keyword: str, group: str) -> Any:

@@ -16,7 +16,7 @@ from pydicom.valuerep import DSfloat
 import engine.data.dicom  # noqa: F401  (keeps pydicom from quoting what it reads and writes)
 from engine.data.base import eight_bit
 from engine.data.scan import Header
-from engine.data.stored import MARK, Stored
+from engine.data.stored import MARK, Coloured, Stored
 from engine.data.windows import Grid, Look, Meaning, Table, Window, grid_of
 from engine.errors import EngineError
 
@@ -35,10 +35,12 @@ def adversarial_dicom(image: np.ndarray, stored: Stored | None, made_by: str, ma
     header, data = Header() if stored is None else stored.header, Dataset()
     _say_what_it_is(data, header, made_by)
     _say_where_it_is(data, header)
-    if stored is not None:
+    if isinstance(stored, Coloured):
+        _put_colours(data, stored.written(image), stored.grid.meaning.bits, mark)
+    elif stored is not None:
         _put_values(data, stored.written(image), stored.grid, mark)
     elif len(image) == 3:
-        _put_colours(data, eight_bit(image), mark)
+        _put_colours(data, eight_bit(image), 8, mark)
     else:
         grid = grid_of(_GREY_16, Look(Window(32767.5, 65535, "linear-exact")), np.dtype(np.uint16))
         assert grid is not None
@@ -131,14 +133,14 @@ def _put_values(data: Dataset, pixels: np.ndarray, grid: Grid, mark: bool) -> No
     _put(data, pixels, meaning.bits, meaning.signed)
 
 
-def _put_colours(data: Dataset, pixels: np.ndarray, mark: bool) -> None:
-    """Colours [H, W, 3] of 8 bits."""
+def _put_colours(data: Dataset, pixels: np.ndarray, bits: int, mark: bool) -> None:
+    """Colours [H, W, 3] of so many bits."""
     data.SamplesPerPixel, data.PhotometricInterpretation, data.PlanarConfiguration = 3, "RGB", 0
     if mark:
         label = _label(*pixels.shape[:2])
         pixels = pixels.copy()
-        pixels[-label.shape[0]:, :label.shape[1]] = np.rint(255 * label[..., None])
-    _put(data, pixels, 8, False)
+        pixels[-label.shape[0]:, :label.shape[1]] = np.rint((2**bits - 1) * label[..., None])
+    _put(data, pixels, bits, False)
 
 
 def _put(data: Dataset, pixels: np.ndarray, bits: int, signed: bool) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from engine import digest
-from engine.data.base import SIZE, Damaged, Dataset, DatasetInfo, Gaps, Header, Stored, eight_bit
+from engine.data.base import SIZE, Damaged, Dataset, DatasetInfo, Gaps, Header, Stored, StoredUnits, eight_bit
 from engine.data.damage import fault, remember
 from engine.data.header import DICOM, header
 from engine.data.raster import enough_memory, grey, open_raster, resized, to_array
+from engine.data.scan import Frame
 from engine.errors import EngineError
 from engine.home import expanded, home
 
@@ -96,6 +97,13 @@ def _decoded(path: Path, colour: bool, modified: int, size: int) -> np.ndarray:
     return read_picture(path, colour)
 
 
+@lru_cache(maxsize=4)
+def _framed(path: Path, modified: int, size: int) -> Frame:
+    from engine.data.upload import frame_in  # as for _read_dicom
+
+    return frame_in(path)
+
+
 class FileDataset(Dataset):
     """Images read from files as they are asked for, grey unless `colour`; damaged files are left out.
 
@@ -159,6 +167,20 @@ class FileDataset(Dataset):
 
     def header(self, index: int) -> Header:
         return header(self.paths[index])
+
+    def frame(self, index: int) -> Frame | None:
+        path = self.paths[index]
+        if path.suffix.lower() != DICOM:
+            return None
+        try:
+            facts = path.stat()
+        except OSError:
+            return _framed(path, 0, 0)  # which says what is wrong
+        return _framed(path, facts.st_mtime_ns, facts.st_size)
+
+    def stored_units(self, index: int) -> StoredUnits | None:
+        frame = self.frame(index)
+        return None if frame is None else frame.shown().stored_units
 
     def files(self) -> Sequence[Path]:
         return self.paths

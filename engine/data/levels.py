@@ -32,12 +32,18 @@ def pieces(channel: np.ndarray) -> Iterator[np.ndarray]:
 
 def square(levels: np.ndarray) -> np.ndarray:
     """Levels as the picture that models see, float32 [1, SIZE, SIZE], made exactly as data sets make theirs."""
-    plain = levels[0]
-    if len(levels) == 3:
-        plain = np.empty_like(levels[0])
-        for place, *colours in zip(pieces(plain), *map(pieces, levels), strict=True):
-            place[:] = _grey(np.stack(colours))
-    return to_array(resized(Image.fromarray(plain), (SIZE, SIZE)))
+    return to_array(resized(Image.fromarray(in_grey(levels)), (SIZE, SIZE)))
+
+
+def in_grey(levels: np.ndarray) -> np.ndarray:
+    """Levels [1 or 3, H, W] as a grey picture [H, W]. Where all three colours are brighter by a step, so is the grey.
+    """
+    if len(levels) == 1:
+        return levels[0]
+    plain = np.empty_like(levels[0])
+    for place, *colours in zip(pieces(plain), *map(pieces, levels), strict=True):
+        place[:] = _grey(np.stack(colours))
+    return plain
 
 
 def _grey(colours: np.ndarray) -> np.ndarray:

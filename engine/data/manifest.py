@@ -1,7 +1,12 @@
 """`manifest:PATH`: the user's own pictures, listed in a CSV file with the columns path and label and, where there are
-any, patient, split, mask and box. What it names lies in its folder, or below."""
+any, patient, split, mask and box. What it names lies in its folder, or below.
+
+A label cell may hold several labels with | or ; between them. Then each combination is a class, and each label a
+finding that can be looked for alone (`engine.data.findings`).
+"""
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -9,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.data import boxes, splits
+from engine.data import boxes, findings, splits
 from engine.data.base import Dataset, DatasetEntry, DatasetInfo, Gaps
 from engine.data.boxes import Box
 from engine.data.files import DICOM, SUFFIXES, FileDataset
@@ -23,6 +28,8 @@ from engine.home import expanded
 
 PREFIX = "manifest:"
 ALL = "all"
+BETWEEN = "|"
+_BETWEEN = re.compile(r"[|;]")
 PUBLISHED = {part: f"The pictures of which the manifest says {part}." for part in splits.PARTS}
 BY_PATIENT = {"train": "80 % of each class, whole patients together.", "validation": "10 % of each class by patient.",
               "test": "10 % of each class by patient."}
@@ -33,7 +40,10 @@ BY_FILE = {"train": "80 % of each class, drawn at random by file: the manifest n
 
 @dataclass(frozen=True)
 class Line:
-    """What a manifest says of a picture; paths are as they are written there, `part` is "" where it says nothing."""
+    """What a manifest says of a picture; paths are as they are written there, `part` is "" where it says nothing.
+
+    `label` is one label, or several in the order of the alphabet.
+    """
 
     path: str
     label: str
@@ -42,17 +52,31 @@ class Line:
     mask: str = ""
     boxes: tuple[Box, ...] = ()
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(filter(None, self.label.split(BETWEEN)))
+
 
 Marks = dict[Path, tuple[Path | None, tuple[Box, ...]]]  # by file, its mask and its boxes
 
 
 class Listed(FileDataset):
-    """Pictures of a manifest with what it says is the lesion. `marks` says by file what marks it."""
+    """Pictures of a manifest with what it says is the lesion. `marks` says by file what marks it; a class is a
+    combination of labels."""
 
     def __init__(self, info: DatasetInfo, split: str, paths: Sequence[Path], labels: Sequence[int], root: Path,
                  colour: bool, patients: Sequence[str], gaps: Gaps, marks: Marks) -> None:
         super().__init__(info, split, paths, labels, root, colour, patients, gaps)
         self._marks = marks
+
+    @property
+    def truth(self) -> np.ndarray:
+        if not self.info.findings:
+            return super().truth
+        return findings.among(self.info.findings, [self.classes[label].split(BETWEEN) for label in self.labels])
+
+    def findings(self, index: int) -> tuple[str, ...]:
+        return tuple(self.classes[self.labels[index]].split(BETWEEN)) if self.info.findings else ()
 
     def lesion(self, index: int) -> np.ndarray | None:
         path = self.paths[index]
@@ -79,12 +103,15 @@ def entry(path: str) -> DatasetEntry:
     if len(classes) < 2:
         found = f"only '{classes[0]}'" if classes else "none"
         raise EngineError(f"'{path}' needs at least two different labels, and has {found}")
+    several = any(len(line.labels) > 1 for line in lines)
+    labels = tuple(sorted({label for line in lines for label in line.labels})) if several else ()
+    what = f"{len(classes)} combinations of {len(labels)} labels" if several else f"{len(classes)} classes"
     parts = {line.part for line in lines} - {""}
     drawn = BY_PATIENT if any(line.patient for line in lines) else BY_FILE
     offered = {name: sentence for name, sentence in PUBLISHED.items() if name in parts} or drawn
     info = DatasetInfo(
         name=f"{PREFIX}{path}", title=file.stem, classes=classes, splits={ALL: "All pictures.", **offered},
-        sentence=f"{len(lines):,} pictures of your own in {len(classes)} classes.",
+        sentence=f"{len(lines):,} pictures of your own in {what}.", findings=labels,
         source="your own manifest", terms="yours",
         default_split="test" if "test" in parts else ALL, layouts=("a CSV file: path,label[,patient,split,mask,box]",),
         grouping="by the column patient" if drawn is BY_PATIENT else "none: the manifest names no patients")
@@ -111,7 +138,8 @@ def _line(row: dict[str, str], number: int) -> Line:
     if (part := row.get("split", "")) and part.lower() not in SPLIT_OF:
         raise EngineError(f"line {number} of the manifest has the split '{part}'; take train, validation or test")
     path = os.path.normpath(row["path"].replace("\\", "/"))
-    return Line(path, row["label"], row.get("patient", ""), SPLIT_OF.get(part.lower(), ""), row.get("mask", ""),
+    labels = sorted({label for text in _BETWEEN.split(row["label"]) if (label := text.strip())})
+    return Line(path, BETWEEN.join(labels), row.get("patient", ""), SPLIT_OF.get(part.lower(), ""), row.get("mask", ""),
                 tuple(_box(text, number) for text in row.get("box", "").split(";") if text.strip()))
 
 

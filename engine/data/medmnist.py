@@ -41,6 +41,7 @@ class Facts:
     colour: bool = False
     terms: str = "CC BY 4.0"
     population: str = ""
+    findings: tuple[str, ...] = ()
 
 
 _ORGANS = ("Bladder", "Femur left", "Femur right", "Heart", "Kidney left", "Kidney right", "Liver", "Lung left",
@@ -83,7 +84,7 @@ SETS = {
                          (13932, 2452, 8827)),
     "chestmnist": Facts("ChestMNIST (chest X-rays, any of 14 findings)",
                         "chest X-rays, each with any number of 14 findings; here: with none, or with some",
-                        "radiograph of the chest", ("No finding", "Finding"), (78468, 11219, 22433)),
+                        "radiograph of the chest", ("No finding", "Finding"), (78468, 11219, 22433), findings=FINDINGS),
 }
 
 RECORD = "https://zenodo.org/records/10519652/files"
@@ -141,14 +142,13 @@ class MedMnist(Dataset):
     def files(self) -> Sequence[Path]:
         return (self._path,)
 
-    def findings(self, index: int) -> tuple[str, ...]:
-        """What ChestMNIST says is to be found on an image; of the others, nothing."""
-        truth = self._truth[index]
-        return tuple(name for name, there in zip(FINDINGS, truth, strict=True) if there) if len(truth) > 1 else ()
+    @property
+    def truth(self) -> np.ndarray:
+        return self._truth.astype(bool) if self.info.findings else super().truth
 
 
 def _labels(path: Path, truth: np.ndarray, count: int, facts: Facts) -> np.ndarray:
-    columns = len(FINDINGS) if "Finding" in facts.classes else 1
+    columns = len(facts.findings) or 1
     if truth.shape != (count, columns) or truth.dtype.kind not in "ui" or (
             count and truth.max() >= max(2, len(facts.classes) * (columns == 1))):
         raise EngineError(f"{path.name} has labels that do not belong to its pictures; download it again")
@@ -227,6 +227,7 @@ def entry(name: str, side: int | None = None) -> DatasetEntry:
         obtain=f"download {file} (zenodo.org/records/10519652, or by the medmnist package)",
         layouts=(f"medmnist/{file}", file),
         grouping="by its authors; the files do not name patients",
+        findings=facts.findings,
         remote=Remote(f"{RECORD}/{file}?download=1", f"medmnist/{file}", f"md5:{MD5[name][SIDES.index(pixels)]}"),
     )
 

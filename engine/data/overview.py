@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,12 +17,14 @@ LOOKED_AT = 200  # pictures whose files are asked for their size, spread evenly 
 
 @dataclass(frozen=True)
 class Part:
-    """One split: how many images each class has, and how many patients there are (None: nobody knows)."""
+    """One split: how many images each class has, how many patients there are (None: nobody knows), and, where an image
+    may have several labels, how many have each."""
 
     split: str
     images: int
     classes: Mapping[str, int]
     patients: int | None
+    findings: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,11 @@ def overview(name: str) -> Overview:
     if not opened:
         raise EngineError(next(iter(closed.values())))
     found: Counter[Stored] = Counter()
+    seen: set[str] = set()  # splits of several schemes have pictures in common
     for data in opened:
-        found += stored_as(data, evenly(range(len(data)), -(-LOOKED_AT // len(opened))))
+        chosen = {data.item_name(i): i for i in evenly(range(len(data)), -(-LOOKED_AT // len(opened)))}
+        found += stored_as(data, [i for item, i in chosen.items() if item not in seen])
+        seen |= chosen.keys()
     return Overview(name, tuple(map(part_of, opened)), gaps_of(opened), sizes_of(found), closed)
 
 
@@ -86,7 +91,8 @@ def part_of(dataset: Dataset) -> Part:
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     patients = {dataset.patient(i) for i in range(len(dataset))} - {None}
     return Part(dataset.split, len(dataset), dict(zip(dataset.classes, counts.tolist(), strict=True)),
-                len(patients) or None)
+                len(patients) or None,
+                dict(zip(dataset.info.findings, dataset.truth.sum(axis=0).tolist(), strict=True)))
 
 
 def stored_as(dataset: Dataset, indices: Sequence[int]) -> Counter[Stored]:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote
 
-from engine.data.base import DatasetEntry
+import numpy as np
+
+from engine.data.base import Dataset, DatasetEntry
 from engine.data.classmap import Relabelled
 from engine.errors import EngineError, UnknownName
 
@@ -54,6 +56,11 @@ def entry(name: str, find: Callable[[str], DatasetEntry]) -> DatasetEntry:
     called = [renaming.names.get(old, old) for old in inner.info.classes]
     classes = tuple(dict.fromkeys(called))
     info = replace(inner.info, name=renaming.name, classes=classes, title=f"{inner.info.title}, classes renamed")
-    places = {new: number for number, new in enumerate(classes)}
-    return replace(inner, info=info, sized=None, open=lambda split: Relabelled(
-        inner.open(split), info, [places[new] for new in called]))
+    numbers = {new: number for number, new in enumerate(classes)}
+    places = np.array([numbers[new] for new in called], np.int64)
+
+    def opened(split: str) -> Dataset:
+        data = inner.open(split)
+        return Relabelled(data, info, places[data.labels])
+
+    return replace(inner, info=info, sized=None, open=opened)

@@ -27,7 +27,8 @@ INFO = DatasetInfo(
     classes=("No pneumonia", "Pneumonia"),
     splits={},
     source="Shih, Wu, Halabi et al., Radiology: Artificial Intelligence 1 (2019), doi:10.1148/ryai.2019180041",
-    terms="terms of the RSNA 2018 challenge: research and teaching, not commercial",
+    terms="free for academic, commercial and other use with attribution, as rsna.org says of the RSNA Pneumonia "
+          "Detection Challenge (2018); by Kaggle its competition's rules",
     modality="radiograph of the chest (CR, DICOM)",
     obtain="download it (kaggle.com/c/rsna-pneumonia-detection-challenge) and unpack it",
     layouts=(f"rsna/{IMAGES}/*.dcm, {LABELS}, {DETAILS}",

@@ -14,6 +14,7 @@ import numpy as np
 
 from engine import digest
 from engine.data.base import StoredUnits
+from engine.data.levels import levels_of, square
 from engine.data.windows import Grid, Look, Meaning, Table, Window, grid_of, looked_at, shades, units_of
 from engine.errors import EngineError
 
@@ -26,7 +27,8 @@ class Header:
     """What is kept of a header: numbers, and words from DICOM's own lists. None tells who it is, where, or when.
 
     `spacing` are the millimetres between rows and between columns, `aspect` how many times higher than wide a pixel is,
-    `position` and `orientation` where the first pixel is and which way rows and columns go.
+    `position` and `orientation` where the first pixel is and which way rows and columns go; `palette`: what is stored
+    are places in a table of colours.
     """
 
     sop_class: str = ""
@@ -41,6 +43,7 @@ class Header:
     orientation: tuple[float, ...] | None = None
     burned_in: bool | None = None
     lossy: bool = False
+    palette: bool = False
 
     @property
     def before_sharing(self) -> str:
@@ -61,6 +64,11 @@ class Shown:
     stored_units: StoredUnits | None
     grid: Grid | None
     notes: tuple[str, ...]
+
+    @property
+    def seen(self) -> np.ndarray:
+        """What models see of it: float32 [1, S, S] in [0,1]."""
+        return square(levels_of(self.pixels, self.steps))
 
 
 @dataclass(frozen=True, eq=False)

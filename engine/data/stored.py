@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine import digest
-from engine.data.levels import levels_of, shrinking, square
-from engine.data.scan import Header
-from engine.data.windows import Grid
+from engine.data.levels import in_grey, levels_of, shrinking, square
+from engine.data.scan import Frame, Header, Shown
+from engine.data.windows import Grid, Look, Meaning, Window, grid_of
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -51,21 +51,90 @@ class Stored:
 
         What lies beyond the ends of the window stays as it is: it would have to leap before anybody saw anything.
         """
-        from scipy.sparse import csr_array  # takes a while to import
-
-        down, across = (csr_array(shrinking(length)) for length in self.pixels.shape)
         large, movable = self.grid.of(self.pixels).astype(np.float64), self.grid.movable(self.pixels)
         change = image[0].astype(np.float64) - self.seen(self.pixels)[0]
-        wanted, furthest = down @ large @ across.T + change, FURTHEST * np.abs(change).max()
-        low, high = np.maximum(large - furthest, 0), np.minimum(large + furthest, 1)
-        for _ in range(ROUNDS):
-            large += _least(down, across, movable, wanted - down @ large @ across.T)
-            inside = (large > low) & (large < high)
-            np.clip(large, low, high, out=large)
-            if inside[movable].all():
-                break
-            movable &= inside
-        return self.grid.stored(large, self.pixels)
+        return self.grid.stored(_laid(large, change, movable, 0.0, 1.0), self.pixels)
+
+
+@dataclass(frozen=True, eq=False)
+class Coloured(Stored):
+    """A picture [H, W, 3] in colours, which models see in grey: the `grid` is of its brightness. What changes that
+    moves all three colours alike, so that hues stay."""
+
+    def seen(self, pixels: np.ndarray) -> np.ndarray:
+        return square(self._levels(pixels))
+
+    def _levels(self, pixels: np.ndarray) -> np.ndarray:
+        return levels_of(_fractions(pixels, self.grid.meaning.bits), self.steps)
+
+    def written(self, image: np.ndarray) -> np.ndarray:
+        """The stored colours [H, W, 3], as of a grey picture: no colour goes beyond black or full."""
+        most = float(self.grid.last)
+        grey = in_grey(self._levels(self.pixels)).astype(np.float64) / self.steps
+        room_down, room_up = self.pixels.min(axis=-1) / most, (most - self.pixels.max(axis=-1)) / most
+        change = image[0].astype(np.float64) - self.seen(self.pixels)[0]
+        large = _laid(grey.copy(), change, np.ones(grey.shape, bool), grey - room_down, grey + room_up)
+        moved = np.rint((large - grey) * most)
+        return (self.pixels + moved[..., None]).clip(0, most).astype(self.pixels.dtype)
+
+
+def stored_of(frame: Frame, shown: Shown) -> Stored | None:
+    """How pictures like that frame, as it is `shown`, are written; None where they cannot (`remarks` says why)."""
+    if frame.meaning is not None:
+        return None if shown.grid is None else Stored(frame.stored, shown.grid, shown.steps, frame.header)
+    meaning = Meaning(frame.bits)
+    grid = grid_of(meaning, Look(Window(*_whole(meaning))), frame.stored.dtype)
+    return None if grid is None or frame.stored.dtype.kind != "u" else Coloured(
+        frame.stored, grid, shown.steps, frame.header)
+
+
+def remarks(frame: Frame, stored: Stored | None) -> tuple[str, ...]:
+    """What a reader must know of how pictures like that frame are written."""
+    if stored is None:
+        return (_unwritable(frame),)
+    if frame.header.palette:
+        return ("the file's colours come from a palette; what an attack makes of them is tried and written in RGB",)
+    return ()
+
+
+def _unwritable(frame: Frame) -> str:
+    """Why pictures like that frame are not written in the values of their file."""
+    if frame.stored.dtype.itemsize > 2:
+        reason = f"its file stores values of {8 * frame.stored.dtype.itemsize} bits, and up to 16 are written"
+    elif frame.meaning is None:
+        reason = "its file stores colours with a sign"
+    else:
+        reason = "through this window or table no intensity leads back to one stored value"
+    return f"what an attack makes of this picture is rounded, tried and written as models see it: {reason}"
+
+
+def _whole(meaning: Meaning) -> tuple[float, float, str]:
+    low, high = meaning.range
+    return (low + high) / 2, high - low, "linear-exact"
+
+
+def _fractions(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """Stored colours [H, W, 3] as intensities, float32 [3, H, W] in [0,1]."""
+    return (pixels.transpose(2, 0, 1).astype(np.float32) / np.float32(2**bits - 1)).clip(0, 1)
+
+
+def _laid(large: np.ndarray, change: np.ndarray, movable: np.ndarray, lowest: np.ndarray | float,
+          highest: np.ndarray | float) -> np.ndarray:
+    """Intensities [H, W], of which those that are `movable` have changed as little as it takes for models to see the
+    `change` [S, S], none beyond `lowest` and `highest`."""
+    from scipy.sparse import csr_array  # takes a while to import
+
+    down, across = (csr_array(shrinking(length)) for length in large.shape)
+    wanted, furthest = down @ large @ across.T + change, FURTHEST * np.abs(change).max()
+    low, high = np.maximum(large - furthest, lowest), np.minimum(large + furthest, highest)
+    for _ in range(ROUNDS):
+        large += _least(down, across, movable, wanted - down @ large @ across.T)
+        inside = (large > low) & (large < high)
+        np.clip(large, low, high, out=large)
+        if inside[movable].all():
+            break
+        movable &= inside
+    return large
 
 
 def _least(down: csr_array, across: csr_array, movable: np.ndarray, change: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -15,7 +16,7 @@ from engine.data.base import SIZE, StoredUnits
 from engine.data.levels import fractions, levels_of, pieces, square
 from engine.data.raster import enough_memory, open_raster, to_levels
 from engine.data.scan import KEPT_DAMAGED, Frame, Scan, Shown, read_scan, whole, write_scan
-from engine.data.stored import Stored
+from engine.data.stored import Stored, remarks, stored_of
 from engine.data.windows import Look, Meaning, looked_at
 from engine.disk import advice, replacing
 from engine.errors import EngineError
@@ -25,6 +26,7 @@ MAX_BYTES = 64 * 2**20  # of a picture
 MOST_FILES, MOST_BYTES = 4000, 1024 * 2**20  # of a series, together and unpacked
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 RASTER_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+Read = TypeVar("Read")
 DISTORTED = 1.1  # a side ratio beyond which stretching to a square is worth a word
 
 
@@ -153,6 +155,21 @@ def _series(files: Iterable[bytes]) -> Scan:
 
 def read_limited(path: Path) -> Upload:
     """The picture in a file on this machine, as `read_upload` reads its bytes; raises EngineError, which names it."""
+    return _read_from(path, lambda data: read_upload(data, path.suffix))
+
+
+def frame_in(path: Path) -> Frame:
+    """What is stored in a DICOM file on this machine, of several frames in the middle one; raises as `read_limited`."""
+    from engine.data.dicom import read_dicom
+
+    def read(data: bytes) -> Frame:
+        _check_size(data)
+        return read_dicom(data).stored
+
+    return _read_from(path, read)
+
+
+def _read_from(path: Path, read: Callable[[bytes], Read]) -> Read:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -160,7 +177,7 @@ def read_limited(path: Path) -> Upload:
         raise EngineError(f"{path.name} cannot be read ({error.strerror}); put it back, change its permissions, or "
                           "choose another picture") from None
     try:
-        return read_upload(data, path.suffix)
+        return read(data)
     except EngineError as error:
         raise EngineError(f"{path.name} cannot be read: {error}") from None
 
@@ -171,9 +188,9 @@ def _from_raster(data: bytes) -> Upload:
 
 def _as_upload(frame: Frame, shown: Shown, notes: Sequence[str], number: int, frames: int) -> Upload:
     levels = levels_of(shown.pixels, shown.steps)
-    header = frame.header
-    writable = None if shown.grid is None else Stored(frame.stored, shown.grid, shown.steps, header)
-    return _upload(levels, shown.stored_units, notes, header.modality, number, frames, header.aspect, writable)
+    header, writable = frame.header, stored_of(frame, shown)
+    return _upload(levels, shown.stored_units, (*notes, *remarks(frame, writable)), header.modality, number, frames,
+                   header.aspect, writable)
 
 
 def _upload(levels: np.ndarray, units: StoredUnits | None, notes: Sequence[str], modality: str, frame: int,
@@ -190,6 +207,8 @@ def _remarks(levels: np.ndarray, aspect: float) -> Iterator[str]:
         yield f"the picture is {width} x {height}{higher} and is stretched to a square, as the training pictures were"
     if min(width, height) < SIZE // 2:
         yield f"the picture is only {width} x {height} and is enlarged"
+    if (levels != levels[:1]).any():
+        yield "the picture is in colour, and models see it in grey"
     if levels.min() == levels.max():
         yield "every pixel has the same value: there is nothing to see in this picture"
 

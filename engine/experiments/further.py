@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.data import load as load_dataset
 from engine.data.base import Dataset
 from engine.data.classmap import class_map_of, labelled
 from engine.errors import EngineError
+from engine.experiments.sources import opened
 
 
 def chosen_others(dataset: Dataset, indices: Sequence[int], each: int) -> tuple[Dataset, tuple[int, ...]]:
@@ -36,4 +36,4 @@ def training_split(dataset: Dataset) -> Dataset:
     name = dataset.split.replace("test", "train").replace("validation", "train")
     if name == dataset.split or name not in dataset.info.splits:
         return dataset
-    return labelled(load_dataset(dataset.info.name, name), class_map_of(dataset))
+    return labelled(opened(dataset.info.name, name), class_map_of(dataset))

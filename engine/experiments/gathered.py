@@ -79,21 +79,23 @@ def runs_of(payload: Payload) -> list[Rows]:
 def _runs_of(payload: Payload) -> list[Rows]:
     arrays, runs, start = payload.arrays, [], 0
     names, digests = (arrays[name].tolist() for name in ("identities", "digests"))
+    known: dict[bytes, tuple[tuple[str, ...], tuple[str, ...]]] = {}  # mostly all runs are on the same images
     for facts in payload.facts["runs"]:
         own = slice(start, start + facts["n"])
-        runs.append(_rows_of(facts, {name: arrays[name][own] for name in COLUMNS}, arrays["images"][own].tolist(),
-                             names, digests))
+        images = arrays["images"][own]
+        if (numbers := images.tobytes()) not in known:
+            known[numbers] = tuple(names[image] for image in images), tuple(digests[image] for image in images)
+        runs.append(_rows_of(facts, {name: arrays[name][own] for name in COLUMNS}, *known[numbers]))
         start = own.stop
     return runs
 
 
-def _rows_of(facts: dict[str, Any], columns: dict[str, np.ndarray], images: Sequence[int], names: Sequence[str],
-             digests: Sequence[str]) -> Rows:
+def _rows_of(facts: dict[str, Any], columns: dict[str, np.ndarray], identities: tuple[str, ...],
+             digests: tuple[str, ...]) -> Rows:
     classes = tuple(facts["classes"])
     own = {name: values[:, :len(classes)] if name in _WIDE else values for name, values in columns.items()}
     return Rows(spec=from_json(AttackSpec, facts["spec"]), provenance=from_json(Provenance, facts["provenance"]),
-                classes=classes, identities=tuple(names[image] for image in images),
-                digests=tuple(digests[image] for image in images), tally=from_json(Tally, facts["tally"]),
+                classes=classes, identities=identities, digests=digests, tally=from_json(Tally, facts["tally"]),
                 seconds=facts["seconds"], **own)
 
 

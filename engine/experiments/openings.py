@@ -15,9 +15,11 @@ from engine.attacks.spec import AttackSpec, make_spec
 from engine.data import find
 from engine.experiments.epsilon.eyes import eyes_task
 from engine.experiments.epsilon.ladder import INDEPENDENT, WORST, curves_of, curves_task
+from engine.experiments.onepicture.explore import explore_task
+from engine.experiments.onepicture.explored import Explored
 from engine.experiments.queries.walks import payload_of_walks, query_curve_task, walking, walks_of
 from engine.experiments.selection import Selection
-from engine.experiments.sources import opened
+from engine.experiments.sources import Source, opened
 from engine.experiments.sweeps import Sweep, evaluation_task, sweep_of
 from engine.experiments.transfers.alignment import alignment_task
 from engine.experiments.transfers.transfer import transfer_of, transfer_task
@@ -59,11 +61,17 @@ QUERIES = (20, 40, 80)
 # Explore's sample of the split: at the budget that its slider begins with, and at others for the curve.
 EXPLORE = Opening(attacks=("pgd",), budgets=(2,))
 CURVE = (0.25, 0.5, 1, 2, 4, 8, 16)
+# By data set the picture that Explore opens with, where that is not the first one: a pneumonia whose diagnosis flips to
+# normal.
+FIRST_PICTURE = {DATASET: 8}
 
 
 def _explore() -> tuple[Task, ...]:
-    curve = Opening(EXPLORE.images, EXPLORE.attacks, CURVE).sweep()
-    return evaluation_task(EXPLORE.sweep(), DEVICE), curves_task(curves_of(curve, (WORST,)), DEVICE)
+    sample, curve = EXPLORE.sweep(), Opening(EXPLORE.images, EXPLORE.attacks, CURVE).sweep()
+    attack, = sample.attacks
+    picture = Source(DATASET, sample.split, FIRST_PICTURE[DATASET])
+    return (explore_task(picture, sample.models[0], attack, DEVICE), evaluation_task(sample, DEVICE),
+            curves_task(curves_of(curve, (WORST,)), DEVICE))
 
 
 def _evaluate() -> tuple[Task, ...]:
@@ -90,10 +98,19 @@ def _blackbox() -> tuple[Task, ...]:
 
 
 def lightened(task: Task, payload: Payload) -> Payload:
-    """What is given away of a result: of films, which weigh a hundred times what all else does, each run's first."""
-    if task.kind != "query-curve":
-        return payload
+    """What is given away of a result: all but pictures on the way, which weigh a hundred times what all else does."""
+    lighter = LIGHTER.get(task.kind)
+    return payload if lighter is None else lighter(payload)
+
+
+def _one_film(payload: Payload) -> Payload:
+    """Walks with each run's first film."""
     return payload_of_walks([replace(walks, films=walks.films[:1]) for walks in walks_of(payload)])
+
+
+# By kind of work, where less than all is given away.
+LIGHTER: dict[str, Callable[[Payload], Payload]] = {
+    "explore": lambda payload: Explored.of(payload).light(), "query-curve": _one_film}
 
 
 # By page: what is computed for its opening, that which it is about first.

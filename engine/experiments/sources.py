@@ -14,7 +14,7 @@ from engine.data import load as load_dataset
 from engine.data.base import StoredUnits
 from engine.data.classmap import ClassMap, labelled, match
 from engine.data.marks import MARKS, marked
-from engine.data.stored import Stored
+from engine.data.stored import Stored, remarks, stored_of
 from engine.data.upload import load_upload
 from engine.zoo.registry import model_card
 
@@ -90,8 +90,14 @@ def _picture(source: Source, damaged: int) -> Picture:
     dataset = opened(source.dataset, source.split)
     index = dataset.checked(source.index)
     marks = {name: mask for name in MARKS if (mask := marked(name, dataset, index)) is not None}
-    return Picture(dataset.image(index), int(dataset.labels[index]), dataset.item_name(index), dataset.info.synthetic,
-                   marks, dataset.stored_units(index), imaging=imaging.of(dataset.info),
+    image = dataset.image(index)
+    frame = dataset.frame(index) if len(image) == 1 else None  # in colour it is no longer what the file has
+    shown = None if frame is None else frame.shown()
+    stored = None if frame is None or shown is None else stored_of(frame, shown)
+    notes = () if shown is None else shown.notes
+    more = () if frame is None else remarks(frame, stored)
+    return Picture(image, int(dataset.labels[index]), dataset.item_name(index), dataset.info.synthetic, marks,
+                   dataset.stored_units(index), (*notes, *more), stored, imaging=imaging.of(dataset.info),
                    population=dataset.info.population)
 
 

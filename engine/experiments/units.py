@@ -89,11 +89,13 @@ class Unit:
         return f"{ATTACKS[self.attack.attack].info.title} on {what} with {self.model}"
 
 
-def unit_of(source: Source, model: str, attack: AttackSpec, company: Sequence[int] = ()) -> Unit:
+def unit_of(source: Source, model: str, attack: AttackSpec, company: Sequence[int] = (),
+            further: Sequence[int] = ()) -> Unit:
     """That attack on that picture, as they are now; raises EngineError for what can be seen without computing.
 
     `company` numbers the images of a batch, the picture among them, that are attacked together: networks round
-    differently for other batches, and this is how the picture came out in that one.
+    differently for other batches, and this is how the picture came out in that one. `further` are the attacker's
+    further images there (default: those that belong to the images attacked).
     """
     chosen = picture(source)
     if (reason := unmarked(attack.mask, chosen)) is not None:
@@ -101,7 +103,8 @@ def unit_of(source: Source, model: str, attack: AttackSpec, company: Sequence[in
     if len(company) > attack.batch:
         raise EngineError(f"{len(company)} images cannot be attacked together in batches of {attack.batch}")
     if not source.upload:
-        unit = units_of(source.dataset, source.split, company or [source.index], model, attack)[0]
+        unit = units_of(source.dataset, source.split, company or [source.index], model, attack,
+                        further=further or None)[0]
         return unit if not company else replace(unit, shown=unit.indices.index(source.index))
     dataset = seen(source.dataset, source.split, model, some=True)
     common = common_of(dataset, source.dataset, model, attack, further_of(dataset, [], attack))

@@ -1,6 +1,11 @@
 """How sure a counted share is."""
 
+import math
 from dataclasses import dataclass
+
+from scipy.special import ndtri
+
+_Z = float(ndtri(0.975))
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,11 @@ def interval(counted: int, of: int) -> tuple[float, float]:
     """The 95 % interval of a share by its count (Wilson 1927), each from 0 to 1; (0, 1) where nothing was counted."""
     if of == 0:
         return 0.0, 1.0
-    from scipy.stats import binomtest  # half a second that a page's first drawing can do without
-
-    found = binomtest(counted, of).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)
+    # SciPy's binomtest gives the same to the last digit, but tests as well, which takes a thousand times as long.
+    part, whole = counted / of, 2 * (of + _Z**2)
+    centre = (2 * of * part + _Z**2) / whole
+    wide = _Z / whole * math.sqrt(4 * of * part * (1 - part) + _Z**2)
+    return centre - wide if counted else 0.0, centre + wide if counted < of else 1.0
 
 
 def chance(some: int, others: int) -> float:
@@ -53,6 +59,6 @@ def chance(some: int, others: int) -> float:
     and McNemar's where each is a pair of yes and no. 1 where there are none."""
     if some + others == 0:
         return 1.0
-    from scipy.stats import binomtest  # as above
+    from scipy.stats import binomtest  # half a second that a page's first drawing can do without
 
     return float(binomtest(some, some + others).pvalue)

@@ -4,7 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from engine.params import values_of
 from engine.progress import Progress
 from engine.training.augment import STRENGTHS, Augmentation, flips_of
 from engine.training.spec import IMAGENET, SCRATCH, TrainSpec
+from engine.training.unfinished import kept_meanwhile
 from engine.zoo import checkpoints
 from engine.zoo.architectures import ARCHITECTURES, Architecture
 from engine.zoo.cards import Card
@@ -90,31 +91,45 @@ class Trained:
 def train(spec: TrainSpec, path: Path, progress: Progress | None = None, device: str = "auto") -> Card:
     """Train, evaluate what will be on disk on validation and every test split, write the checkpoint `path`, and a card.
 
-    Nothing is written before the end. Raises EngineError and Cancelled.
+    Until then the best epoch so far is kept beside it (`kept_meanwhile`). Raises EngineError and Cancelled.
     """
     progress = progress or Progress()
     chosen = devices.choose(device)
     # Before hours of training, not after them: do these splits exist?
     tests = {split: _opened(spec, split) for split in spec.tests}
-    trained = fit(spec, progress.part(0.0, _TRAINING), chosen)
-    stored = copy.deepcopy(trained.module)
-    stored.load_state_dict(checkpoints.unpacked(checkpoints.packed(trained.module.state_dict(), spec.storage)))
-    evaluations, changed = {}, {}
-    measuring = progress.part(_TRAINING, _MEASURING)
-    for split in dict.fromkeys((*tests, spec.validation)):
-        pictures = trained.held if split == spec.validation else _read(tests[split], measuring)
-        exact, kept = (_logits(m, pictures, trained.normalisation, trained.size, chosen, measuring)
-                       for m in (trained.module, stored))
-        evaluations[split] = classification(kept, pictures.labels.cpu().numpy(), trained.classes)
-        changed[split] = {"predictions_changed": int((exact.argmax(1) != kept.argmax(1)).sum()),
-                          "largest_logit_change": float(np.abs(exact - kept).max())}
-    card = Card(name=spec.name, arch=spec.arch, classes=trained.classes, mean=trained.normalisation.mean,
-                std=trained.normalisation.std, size=_size_on_card(spec, trained), dataset=spec.dataset,
-                split=spec.split, seed=spec.seed, command=spec.command, storage=spec.storage, evaluations=evaluations,
-                round_trip=changed, limits=spec.limits, training=_facts(spec, trained),
-                versions={"torch": torch.__version__, "device": devices.title(chosen)})
-    checkpoints.save(path, trained.module, card)
+    with kept_meanwhile(path, spec.name) as keep:
+        trained = fit(spec, progress.part(0.0, _TRAINING), chosen,
+                      lambda best: keep(best.module, _unfinished(spec, best, chosen)))
+        stored = copy.deepcopy(trained.module)
+        stored.load_state_dict(checkpoints.unpacked(checkpoints.packed(trained.module.state_dict(), spec.storage)))
+        evaluations, changed = {}, {}
+        measuring = progress.part(_TRAINING, _MEASURING)
+        for split in dict.fromkeys((*tests, spec.validation)):
+            pictures = trained.held if split == spec.validation else _read(tests[split], measuring)
+            exact, kept = (_logits(m, pictures, trained.normalisation, trained.size, chosen, measuring)
+                           for m in (trained.module, stored))
+            evaluations[split] = classification(kept, pictures.labels.cpu().numpy(), trained.classes)
+            changed[split] = {"predictions_changed": int((exact.argmax(1) != kept.argmax(1)).sum()),
+                              "largest_logit_change": float(np.abs(exact - kept).max())}
+        card = replace(_card(spec, trained, chosen), evaluations=evaluations, round_trip=changed)
+        checkpoints.save(path, trained.module, card)
     return card
+
+
+def _card(spec: TrainSpec, trained: Trained, device: torch.device) -> Card:
+    """All but what is measured on the test splits."""
+    return Card(name=spec.name, arch=spec.arch, classes=trained.classes, mean=trained.normalisation.mean,
+                std=trained.normalisation.std, size=_size_on_card(spec, trained), dataset=spec.dataset,
+                split=spec.split, seed=spec.seed, command=spec.command, storage=spec.storage, limits=spec.limits,
+                training=_facts(spec, trained),
+                versions={"torch": torch.__version__, "device": devices.title(device)})
+
+
+def _unfinished(spec: TrainSpec, best: Trained, device: torch.device) -> Card:
+    said = (f"Its training ended early: these are the weights of epoch {len(best.history)} of {spec.epochs}, the best "
+            "so far, and they were not evaluated on a test split.")
+    card = _card(spec, best, device)
+    return replace(card, limits=f"{said} {card.limits}".strip())
 
 
 def _size_on_card(spec: TrainSpec, trained: Trained) -> int:
@@ -127,10 +142,11 @@ def _facts(spec: TrainSpec, trained: Trained) -> dict[str, Any]:
             "validation": spec.validation, "data": trained.data, "history": trained.history}
 
 
-def fit(spec: TrainSpec, progress: Progress, device: torch.device) -> Trained:
+def fit(spec: TrainSpec, progress: Progress, device: torch.device,
+        keep: Callable[[Trained], None] = lambda best: None) -> Trained:
     """Train `spec.arch` on `spec.dataset`; of the epochs at full size the best on validation wins, by `spec.select`.
 
-    Raises EngineError and Cancelled.
+    `keep` is given each that is the best so far. Raises EngineError and Cancelled.
     """
     training, validation = _opened(spec, spec.split), _opened(spec, spec.validation)
     classes = training.classes
@@ -140,6 +156,11 @@ def fit(spec: TrainSpec, progress: Progress, device: torch.device) -> Trained:
     normalisation = _normalisation(seen, begun.normalisation)
     course = _Course(spec, module, seen, normalisation, flips_of(spec.flips, training.info), len(classes), device)
     history: list[dict[str, Any]] = []
+    data = {s.split: s.digest for s in (training, validation)}
+
+    def so_far() -> Trained:
+        return Trained(module, classes, normalisation, course.whole, begun.source, list(history), data, held)
+
     best, best_state, waited = -math.inf, module.state_dict(), 0
     for epoch in range(spec.epochs):
         started = time.monotonic()
@@ -158,11 +179,12 @@ def fit(spec: TrainSpec, progress: Progress, device: torch.device) -> Trained:
         waited = 0 if found > best or epoch < course.frozen else waited + 1
         if found >= best:
             best, best_state = found, copy.deepcopy(module.state_dict())
+            keep(so_far())
         if spec.patience and waited >= spec.patience:
             break
     module.load_state_dict(best_state)
-    return Trained(module.eval(), classes, normalisation, course.whole, begun.source, history,
-                   {s.split: s.digest for s in (training, validation)}, held)
+    module.eval()
+    return so_far()
 
 
 def _score(logits: np.ndarray, labels: Tensor, classes: tuple[str, ...]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from engine import device as devices
 from engine.errors import Cancelled, EngineError
@@ -30,6 +30,7 @@ PRESENT = 5.0  # seconds after which someone who no longer looks at a job has le
 BETWEEN_PREVIEWS = 1.0  # seconds
 _ENOUGH_TIME, _ENOUGH_DONE = 1.0, 0.005  # seconds and share of the work from which the rest is foretold
 _REMEMBERED = 24  # jobs over and still in memory; a payload can weigh 10 MB
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -73,9 +74,18 @@ class Job:
     key: str = ""
     _first_mark: tuple[float, float] | None = None  # when the work first said that it had got on, and how far
     _next_preview: float = 0.0
+    _read: dict[Callable[[Payload], Any], Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.key = self.task.key
+
+    def read(self, reads: Callable[[Payload], T]) -> T:
+        """What `reads` makes of the payload of a job that is done, which nobody changes: made once for all who look."""
+        assert self.payload is not None
+        if reads not in self._read:
+            self._read[reads] = reads(self.payload)
+        found: T = self._read[reads]
+        return found
 
     def wait(self, seconds: float | None = None) -> "Job":
         """Block until the job is over, at most `seconds`."""
@@ -349,6 +359,7 @@ def _forever(name: str, take: Callable[[], Job], consume: Callable[[Job], None])
 
 
 def _processor(device: str) -> str:
+    devices.load_libraries()  # whatever comes first needs them, and finding a device already imports PyTorch
     return str(devices.choose(device))
 
 

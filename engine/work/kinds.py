@@ -56,11 +56,11 @@ class Bench:
         if found is not None:
             return found
         if not task.keep:
-            return KINDS[task.kind].perform(task.spec, self)
+            return _apart(KINDS[task.kind].perform(task.spec, self))
         with self.store.lease(task.key, self.progress):
             found = task.kept(self.store)
             if found is None:
-                found = KINDS[task.kind].perform(task.spec, self)
+                found = _apart(KINDS[task.kind].perform(task.spec, self))
                 self.keep(task, found)
         return found
 
@@ -79,6 +79,13 @@ class Bench:
     def piece(self, number: int, of: int) -> "Bench":
         """The same for piece `number` (from 0) of so many equal ones."""
         return self.part(number / of, (number + 1) / of)
+
+
+def _apart(payload: Payload) -> Payload:
+    """The same in memory of its own, now that what it was made with is gone. Small arrays that stay where large ones
+    came and went between them leave holes into which the next large ones do not fit: long work would grow by as much
+    with each of its units."""
+    return replace(payload, arrays={name: values.copy() for name, values in payload.arrays.items()})
 
 
 # What a kind's function gives: the result; or, of long work, the result after a yield between its units, where

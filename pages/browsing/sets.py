@@ -17,7 +17,7 @@ from engine.work.room import size_text
 from pages.browsing.scope import SCOPE
 from pages.ui import figures, own, progress, sources
 from pages.ui.address import Address, force
-from pages.ui.charts import PALETTE, counted
+from pages.ui.charts import PALETTE, counted, percent
 from pages.ui.text import capital, literal, plain
 
 SETTINGS = ("dataset", "split")
@@ -97,8 +97,9 @@ def _pick(key: str, names: list[str]) -> None:
 def _facts(entry: DatasetEntry) -> None:
     info = entry.info
     st.markdown(plain(info.sentence))
-    lines = {"Classes": _some(info.classes), "Source": info.source, "Licence": info.terms, "How to get it": info.obtain,
-             "Where it is looked for": "; ".join(info.layouts), "How splits keep pictures together": info.grouping}
+    lines = {"Classes": _some(info.classes), "Findings": _some(info.findings), "Source": info.source,
+             "Licence": info.terms, "How to get it": info.obtain, "Where it is looked for": "; ".join(info.layouts),
+             "How splits keep pictures together": info.grouping}
     st.markdown("\n".join(f"- **{name}**: {plain(text)}" for name, text in lines.items() if text))
 
 
@@ -153,6 +154,9 @@ def _inside(name: str) -> None:
         st.markdown("**Class balance**")
         st.plotly_chart(_balance(found.parts), width="stretch", key=SCOPE.key("balance"))
         figures.table(SCOPE, _table(found.parts), "splits")
+        if found.parts[0].findings:
+            st.markdown("**Findings**, of which a picture may have several")
+            figures.table(SCOPE, _findings(found.parts), "findings")
         if found.closed:
             st.caption(plain(f"Too small for: {', '.join(found.closed)}."))
     with files:
@@ -238,6 +242,13 @@ def _table(parts: tuple[Part, ...]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _findings(parts: tuple[Part, ...]) -> pd.DataFrame:
+    """A row a finding, a column a split."""
+    return pd.DataFrame([{"finding": name} | {
+        part.split: f"{part.findings[name]:,} ({percent(part.findings[name] / part.images)})" if part.images else "0"
+        for part in parts} for name in parts[0].findings])
+
+
 def _balance(parts: tuple[Part, ...]) -> go.Figure:
     """A bar a split, parted into its classes, the largest ones where there are very many."""
     largest = set(sorted(parts[0].classes, key=lambda name: -max(p.classes[name] for p in parts))[:MOST_CLASSES])
@@ -254,7 +265,7 @@ def _balance(parts: tuple[Part, ...]) -> go.Figure:
                        customdata=counts, text=[f"{count:,}" for count in counts], textposition="inside",
                        insidetextanchor="middle", textangle=0,
                        hovertemplate="%{y}, " + label + ": %{customdata:,} (%{x:.1%})<extra></extra>")
-    figure.update_layout(barmode="stack", height=70 + 26 * len(parts), margin={"l": 0, "r": 8, "t": 28, "b": 0},
+    figure.update_layout(barmode="stack", height=70 + 26 * len(parts), margin={"l": 0, "r": 24, "t": 28, "b": 0},
                          legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
                          xaxis={"range": [0, 1], "tickformat": ".0%"}, yaxis={"autorange": "reversed",
                                                                            "ticklabelstandoff": 6},

@@ -12,6 +12,7 @@ from engine.attacks.norms import Norm
 from engine.experiments.epsilon.eyes import Zone
 from engine.experiments.epsilon.lines import ACCURACY, AUC, Line, measured, zone_table
 from pages.ui.charts import DASHES, PALETTE
+from pages.ui.remembered import remembered
 from pages.ui.text import literal
 
 FINE = 2.0  # up to here a symmetric-log axis is linear, in the unit that is shown
@@ -66,6 +67,7 @@ def _faint(colour: str) -> str:
     return f"rgba({red}, {green}, {blue}, 0.16)"
 
 
+@remembered
 def curves(lines: Sequence[Line], measure: str, axis: Axis) -> go.Figure:
     """`measure` against eps, a line each with the band of its 95 % interval; triangles mark a rising accuracy."""
     figure = go.Figure()
@@ -104,6 +106,7 @@ def _range(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f" (95 %: {low:.1%} to {high:.1%})"
 
 
+@remembered
 def zone(line: Line, known: Zone, axis: Axis) -> go.Figure:
     """The share of images that are flipped within each eps, and of those on which the eye sees a change; between the
     two middles the danger zone."""
@@ -137,6 +140,7 @@ def _shade(figure: go.Figure, line: Line, known: Zone, axis: Axis) -> None:
                      annotation_position="bottom left")
 
 
+@remembered
 def smallest(line: Line, counts: Sequence[Sequence[int]], classes: Sequence[str]) -> go.Figure:
     """How many images of each class are flipped first at each eps, and in the last place how many hold."""
     figure = go.Figure()

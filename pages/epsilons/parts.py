@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import streamlit as st
@@ -102,7 +103,7 @@ def _curves(by_reading: dict[str, list[Line]], view: View) -> None:
                 continue
             name = f"{view.measure.lower().replace(' ', '-')}-{reading}"
             shared.figure(SCOPE, figures.curves(shown, view.measure, figures.AXES[view.axis]), name,
-                          lines.curves_table(shown, view.measure))
+                          partial(lines.curves_table, shown, view.measure))
     _remarks(by_reading)
 
 
@@ -128,11 +129,11 @@ def _danger(line: Line, zone: Zone, view: View) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         drawn = figures.zone(line, zone, figures.AXES[view.axis])
-        shared.figure(SCOPE, drawn, f"zone-{line.number + 1}", lines.zone_table(line, zone))
+        shared.figure(SCOPE, drawn, f"zone-{line.number + 1}", lambda: lines.zone_table(line, zone))
     with right:
         classes = line.runs[0].classes
         shared.figure(SCOPE, figures.smallest(line, counts, classes), f"smallest-{line.number + 1}",
-                      lines.smallest_table(line, counts, classes))
+                      lambda: lines.smallest_table(line, counts, classes))
     st.caption(plain(f"The eye's epsilon is where a change of that size in every pixel would become {LEVEL} by the "
                      "estimate that Explore shows (just-noticeable differences after Chou and Li 1995); no "
                      "perturbation within it shows more. An estimate, not a reader study."))

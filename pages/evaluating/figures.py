@@ -12,6 +12,7 @@ from engine.experiments.evaluation.evaluate import success as success_of
 from engine.metrics.rates import Estimate
 from pages.ui import charts
 from pages.ui.charts import PALETTE, percent
+from pages.ui.remembered import remembered
 from pages.ui.text import literal
 
 _COLOURS = {BEFORE: charts.BEFORE, AFTER: charts.AFTER}
@@ -21,6 +22,7 @@ _LEGEND = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0}
 # ---- shares with their intervals
 
 
+@remembered
 def runs(shown: Sequence[Rows], names: Sequence[str]) -> go.Figure:
     """Accuracy before and after every run, and success, with their 95 % intervals."""
     labels = [literal(name) for name in names]
@@ -35,6 +37,7 @@ def runs(shown: Sequence[Rows], names: Sequence[str]) -> go.Figure:
     return figure
 
 
+@remembered
 def recalls(rows: Rows) -> go.Figure:
     """Recall of every class before and after, with its 95 % interval."""
     figure, labels = go.Figure(), [literal(name) for name in rows.classes]
@@ -65,6 +68,7 @@ def _dots(figure: go.Figure, name: str, values: Sequence[Estimate], labels: Sequ
 # ---- confidence
 
 
+@remembered
 def reliability(rows: Rows) -> go.Figure:
     """How often the model is right when it is so sure, before and after; on the diagonal it is as sure as right."""
     figure = go.Figure()
@@ -89,6 +93,7 @@ def reliability(rows: Rows) -> go.Figure:
     return figure
 
 
+@remembered
 def histograms(rows: Rows) -> go.Figure:
     """How sure the model is of right and of wrong answers, before and after."""
     figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.12)
@@ -113,6 +118,7 @@ def histograms(rows: Rows) -> go.Figure:
 # ---- flows
 
 
+@remembered
 def flow(rows: Rows, ink: str) -> go.Figure:
     """Where predictions go: from each class before to each class after; `ink` is the colour of letters."""
     moved, names = flows(rows), [*map(literal, rows.classes), "refused"]

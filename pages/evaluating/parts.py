@@ -125,7 +125,7 @@ def _matrices(known: Known, rows: Rows, details: Details) -> None:
     with _narrow():
         form = details.choice("form", "Numbers", list(FORMS), "counts", FORMS.__getitem__)
     name = f"confusion {_label(rows)} {form}"
-    shared.figure(SCOPE, matrices(rows, form), name, _confusion(rows), on_select=lambda: _clicked(name),
+    shared.figure(SCOPE, matrices(rows, form), name, lambda: _confusion(rows), on_select=lambda: _clicked(name),
                   selection_mode="points")
     _behind(known, rows, details)
 
@@ -232,7 +232,7 @@ def _all_runs(runs: Sequence[Rows]) -> None:
     from engine.experiments.evaluation.tables import overview
 
     shared.figure(SCOPE, figures.runs(runs, figures.run_names(runs)), "runs",
-                  overview(runs, means=False))
+                  lambda: overview(runs, means=False))
     rows = [(name, success(one)) for name, one in zip(figures.run_names(runs), runs, strict=True)]
     with st.expander("Success in words"):
         st.markdown("\n".join(f"- {plain(_success(name, found))}" for name, found in rows))
@@ -320,7 +320,7 @@ def _take_away(known: Known) -> None:
     sweep: Sweep = known.task.spec
     shared.rows_downloads(SCOPE, known.runs, sweep.images, "evaluation")
     st.caption("Every score of every attack and model:")
-    shared.downloads(SCOPE, scores_table(known.runs), "scores-of-all-runs")
+    shared.downloads(SCOPE, lambda: scores_table(known.runs), "scores-of-all-runs")
     st.caption("What repeats it on the command line:")
     text = config_text("evaluate", settings_of_sweep(sweep))
     st.download_button("sweep.toml", text, file_name="sweep.toml", on_click="ignore", type="tertiary",

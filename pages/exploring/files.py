@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from engine.attacks import ATTACKS
-from engine.data.stored import MARK
+from engine.data.stored import MARK, Coloured, Stored
 from engine.experiments.onepicture.explored import Explained
 from pages.exploring.run import Run
 from pages.exploring.scope import SCOPE
@@ -46,6 +46,10 @@ def show(run: Run, heatmaps: Explained | None) -> None:
         st.code(runs.command(settings, run.classes), language="bash", wrap_lines=True)
 
 
+_WHERE = {type(None): "as models see it", Stored: "in the file's own pixels and values",
+          Coloured: "in the file's own pixels, in RGB colours of which all three move alike"}
+
+
 def _dicom(run: Run) -> None:
     """The attacked picture as a DICOM file, which is written when it is asked for."""
     stored = run.picture.stored
@@ -60,7 +64,7 @@ def _dicom(run: Run) -> None:
             made_by = ATTACKS[run.settings.attack.attack].info.title
             return adversarial_dicom(run.explored.adversarial, stored, made_by, mark)
 
-        where = "in the file's own pixels and values" if stored else "as models see it"
+        where = _WHERE[type(stored)]
         download("Perturbed (.dcm)", f"{run.stem}-adversarial.dcm", written,
                  f"As DICOM, {where}: derived, with new identifiers, and nothing that tells who it is.")
     if stored is not None and stored.header.before_sharing:

@@ -19,9 +19,10 @@ from pages.ui.viewer import viewer
 
 def show_chosen(source: Source, settings: Settings | None) -> None:
     """The chosen picture while nothing is known of it but what the controls say."""
-    notes = [] if settings is None else remarks.foreseen(settings, picture(source))
     with st.container():
-        _stage(picture(source), opened(source.dataset, source.split).classes, None, "After the attack it says",
+        chosen = picture(source)
+        notes = remarks.about(chosen) if settings is None else remarks.foreseen(settings, chosen)
+        _stage(chosen, opened(source.dataset, source.split).classes, None, "After the attack it says",
                "Press Run to see what the attack makes of it.", [], notes)
 
 

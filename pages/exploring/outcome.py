@@ -25,13 +25,18 @@ from pages.ui.viewer import viewer
 
 def show(run: Run, address: Address) -> None:
     """Everything about a finished run."""
-    with st.container():
-        _headline(run)
+    show_headline(run)
     _details(run, address)
 
 
+def show_headline(run: Run) -> None:
+    """Verdict, remarks, viewer: each in the place where it stood while the attack ran (live.py). Needs no slow library.
+    """
+    with st.container():
+        _headline(run)
+
+
 def _headline(run: Run) -> None:
-    """Verdict, remarks, viewer: each in the place where it stood while the attack ran (live.py)."""
     verdict.show(run.explored, run.picture.stored_units)
     with st.container():
         for line in remarks.of(run):

@@ -8,6 +8,7 @@ from engine.experiments.sources import Picture
 from engine.zoo.registry import model_card
 from pages.exploring.run import Run
 from pages.ui import runs
+from pages.ui.sweeping import origin
 
 FINER = 1.05  # times as fine as 8 bits, from which it is worth a word
 
@@ -16,7 +17,8 @@ def of(run: Run) -> list[str]:
     """What a reader must know besides: about the picture, from the attack, about keeping the result."""
     # What the verdict has told already.
     known = ("so there was nothing to succeed on", "vanish when the image is saved with 8 bits")
-    lines = [*_in_file(run), *(w for w in run.explored.run.warnings if not w.endswith(known)), run.job.note]
+    warnings = [warning for warning in run.explored.run.warnings if not warning.endswith(known)]
+    lines = [*_origin(run), *_in_file(run), *warnings, run.job.note]
     return [*foreseen(run.settings, run.picture), *_sentences(lines)]
 
 
@@ -28,6 +30,18 @@ def foreseen(settings: runs.Settings, picture: Picture) -> list[str]:
                      "there; choose another picture to attack one alone")
     lines += suited.reservations(model_card(settings.model), picture)
     return _sentences(lines)
+
+
+def _origin(run: Run) -> Iterator[str]:
+    """Where an example comes from, and what it lacks."""
+    if run.job.example is not None:
+        came = origin(run.job.example, run.explored.run.provenance).rstrip(".")
+        yield f"{came}; the pictures of its steps are left out, and Run makes them, computing it on this machine"
+
+
+def about(picture: Picture) -> list[str]:
+    """What a reader must know of the picture itself."""
+    return _sentences(picture.notes)
 
 
 def _in_file(run: Run) -> Iterator[str]:

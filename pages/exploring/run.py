@@ -1,13 +1,16 @@
 """A run of the Explore page: what was asked for, and the job that does it."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 from engine.experiments.onepicture.explored import Explored
 from engine.experiments.sources import Picture
 from engine.work.jobs import Job
 from engine.work.store import Payload
 from pages.ui import runs
+
+
+def _explored(payload: Payload) -> Explored:
+    return Explored.of(payload)
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,14 +22,9 @@ class Run:
     job: Job
 
     @property
-    def payload(self) -> Payload:
-        assert self.job.payload is not None
-        return self.job.payload
-
-    @cached_property
     def explored(self) -> Explored:
         """The result, once the job is done."""
-        return Explored.of(self.payload)
+        return self.job.read(_explored)
 
     @property
     def classes(self) -> tuple[str, ...]:

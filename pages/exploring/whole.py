@@ -31,6 +31,7 @@ from pages.ui import charts, links, shell, sweeping
 from pages.ui.charts import counted, duration
 from pages.ui.controls import SCALES
 from pages.ui.matrices import matrices
+from pages.ui.remembered import remembered
 from pages.ui.runs import Settings
 from pages.ui.sweeping import Known
 from pages.ui.text import literal, plain
@@ -213,6 +214,7 @@ def _curve_of(settings: Settings, known: Known, label: int | None) -> None:
                  help="The same curve with both readings, every image's own smallest epsilon, and the eye's.")
 
 
+@remembered
 def curve(runs: Sequence[Rows], attack: AttackSpec, label: int | None) -> go.Figure:
     """Accuracy with its 95 % interval, and the recall of class `label`, against epsilon; a line at the chosen one."""
     norm, first = NORMS[attack.norm], runs[0]

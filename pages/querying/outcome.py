@@ -72,11 +72,13 @@ def _figures(it: Shown) -> None:
         st.markdown("###### Norm against queries")
         st.caption("Median of the images that were read correctly, those not fooled yet counted as infinite; band: the "
                    "quartiles; dotted: the mean of those fooled so far.")
-        figures.figure(SCOPE, plots.norm_against_queries(lines, asked), "norm-against-queries", table(lines))
+        figures.figure(SCOPE, plots.norm_against_queries(lines, asked), "norm-against-queries",
+                       lambda: table(lines))
     with right:
         st.markdown("###### Success against queries")
         st.caption("Share of these images fooled by a change of at most the size named; bars: 95 % intervals (Wilson).")
-        figures.figure(SCOPE, plots.success_against_queries(lines, asked), "success-against-queries", table(it.curves))
+        figures.figure(SCOPE, plots.success_against_queries(lines, asked), "success-against-queries",
+                       lambda: table(it.curves))
 
 
 def _numbers(it: Shown) -> None:

@@ -9,6 +9,7 @@ from engine.attacks.norms import NORMS
 from engine.experiments.queries.curves import Point, QueryCurve
 from engine.experiments.queries.words import names_of
 from pages.ui.charts import DASHES, PALETTE
+from pages.ui.remembered import remembered
 from pages.ui.text import literal
 
 TICKS = [lead * 10**power for power in range(6) for lead in (1, 2, 5)]
@@ -16,6 +17,7 @@ SIZES = [lead * 10.0**power for power in range(-4, 5) for lead in (1, 2, 5)]
 _MARGIN = {"l": 0, "r": 8, "t": 28, "b": 0}
 
 
+@remembered
 def norm_against_queries(curves: Sequence[QueryCurve], asked: Sequence[int]) -> go.Figure:
     """Median, band between the quartiles, and the mean of those found; marked at the counts that were asked for."""
     figure, norm = go.Figure(), NORMS[curves[0].norm]
@@ -45,6 +47,7 @@ def norm_against_queries(curves: Sequence[QueryCurve], asked: Sequence[int]) -> 
     return figure
 
 
+@remembered
 def success_against_queries(curves: Sequence[QueryCurve], asked: Sequence[int]) -> go.Figure:
     """The share of images fooled by changes of at most each size, with its interval where it was asked for."""
     figure = go.Figure()

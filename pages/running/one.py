@@ -3,6 +3,7 @@
 import io
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -11,7 +12,7 @@ from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows
 from engine.errors import EngineError
-from engine.experiments.evaluation.evaluate import AFTER, BEFORE, SIDES, matrix
+from engine.experiments.evaluation.evaluate import AFTER, BEFORE, SIDES, Matrix, matrix
 from engine.experiments.reports.reporting import drawn
 from engine.experiments.runs.archive import SUFFIX, export
 from engine.experiments.runs.comparison import curves, overview, settings
@@ -110,7 +111,7 @@ def results(kept: Kept) -> None:
         table = pd.DataFrame([{"attack": line.attack, "model": line.model, "settings": line.settings, "eps": point.eps,
                                "accuracy": point.accuracy, "low": point.low, "high": point.high, "n": point.n}
                               for line in lines for point in line.points])
-        figures.figure(SCOPE, plots.curves([("", lines)]), f"curves-{key}", table)
+        figures.figure(SCOPE, plots.curves([("", lines)]), f"curves-{key}", lambda: table)
     place = 0
     if len(runs) > 1:
         place = st.selectbox("Confusion matrix of", range(len(runs)), key=SCOPE.control(f"matrix {key}"),
@@ -128,9 +129,14 @@ def _matrices(rows: Rows, key: str) -> None:
     for column, side in zip(st.columns(2), (BEFORE, AFTER), strict=True):
         with column:
             found, name = matrix(rows, side), SIDES[side].title
-            table = pd.DataFrame(found.whole, columns=list(found.columns))
-            table.insert(0, "true class", list(found.classes))
-            figures.figure(SCOPE, plots.matrix(found, f"{name.capitalize()} the attack"), f"matrix-{name}-{key}", table)
+            figures.figure(SCOPE, plots.matrix(found, f"{name.capitalize()} the attack"), f"matrix-{name}-{key}",
+                           partial(_cells, found))
+
+
+def _cells(found: Matrix) -> pd.DataFrame:
+    table = pd.DataFrame(found.whole, columns=list(found.columns))
+    table.insert(0, "true class", list(found.classes))
+    return table
 
 
 def _rows(kept: Kept) -> None:

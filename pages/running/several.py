@@ -35,7 +35,7 @@ def show(store: Store, runs: Sequence[Kept]) -> None:
     lines = [(name, curves(kept.runs, kept.readings)) for kept, name in zip(runs, names, strict=True)]
     if sum(bool(own) for _, own in lines) > 1:
         st.markdown("**Accuracy against epsilon**")
-        figures.figure(SCOPE, plots.curves(lines), f"curves-{key}", _points(lines))
+        figures.figure(SCOPE, plots.curves(lines), f"curves-{key}", lambda: _points(lines))
     if len(runs) == 2:
         moved(runs[0], runs[1], names, key)
 
@@ -86,4 +86,4 @@ def moved(first: Kept, second: Kept, names: Sequence[str], key: str) -> None:
     table.insert(0, "true class", list(change.classes))
     figures.figure(SCOPE, plots.change(change, "Attacked images, B less A, " + (
         "in images" if change.same else "in shares of the true class, as they saw other images")), f"change-{key}",
-        table)
+        lambda: table)

@@ -8,6 +8,7 @@ from engine.experiments.transfers.alignment import Alignment, Cosine
 from engine.experiments.transfers.transferred import Cell, Matrix, Relation
 from engine.experiments.transfers.words import attack_title, within
 from pages.ui.charts import PALETTE, percent
+from pages.ui.remembered import remembered
 from pages.ui.text import literal
 
 # A cell's height, what the labels above take, and how wide an invisible mark is that takes the clicks on it.
@@ -20,6 +21,7 @@ _SHARES = ((0.0, "#f4f6f8"), (1.0, "#0072b2"))
 _SIGNED = ((0.0, "#d55e00"), (0.5, "#f4f6f8"), (1.0, "#0072b2"))
 
 
+@remembered
 def heat(matrix: Matrix, names: Mapping[str, str]) -> go.Figure:
     """Success by source and target, with how it was counted; a frame marks what was made on the target itself.
 
@@ -51,6 +53,7 @@ def clicked(matrix: Matrix, points: Sequence[Mapping[str, int]]) -> Cell | None:
     return None if place is None or place >= len(matrix.pairs) else matrix.pairs[place]
 
 
+@remembered
 def alignment(found: Alignment, names: Mapping[str, str]) -> go.Figure:
     """The cosine between the gradients of every two models."""
     labels, cosines = [literal(names[name]) for name in found.models], found.matrix()
@@ -61,6 +64,7 @@ def alignment(found: Alignment, names: Mapping[str, str]) -> go.Figure:
                   for row, own in enumerate(cosines)], _SIGNED, -1)
 
 
+@remembered
 def means(matrices: Sequence[Matrix]) -> go.Figure:
     """The mean success on models that the attacker never saw, a bar an attack, with its 95 % interval."""
     attacks = [matrix.attack for matrix in matrices]

@@ -36,6 +36,7 @@ class Address:
         self._linked = self._forcing or (self.arrived and bool(asked) and asked != known)
         self._texts = travel or (asked if self._linked else known)
         self._now: dict[str, str] = {}
+        self._noted: set[str] = set()
         self._names: set[str] = set()
         if self.arrived or self._forcing:
             self._forget()
@@ -122,6 +123,8 @@ class Address:
 
     def note(self, name: str, text: str | None) -> None:
         """What the address shall say about `name`; None: nothing."""
+        self._noted.add(name)
+        self._now.pop(name, None)
         if text is not None:
             self._now[name] = text
 
@@ -129,7 +132,7 @@ class Address:
         """These settings belong to controls that are perhaps not drawn this time; they stay as they are."""
         for name in names:
             self._names.add(name)
-            if name in self._texts and name not in self._now:
+            if name in self._texts and name not in self._noted:
                 self._now[name] = self._texts[name]
 
     def check_names(self) -> None:
@@ -142,7 +145,7 @@ class Address:
         """Show the settings in the browser's address and remember them; where the controls are not `complete`, as one
         of them made the rest impossible, the rest stays as it is."""
         if not complete:
-            self._now = self._texts | self._now
+            self._now = {name: text for name, text in self._texts.items() if name not in self._noted} | self._now
         if not self._linked and self._now != self._texts:
             self._forget()
         st.session_state[self.scope.key("texts")] = self._now

@@ -7,6 +7,7 @@ import streamlit as st
 
 from engine.wording import counted as counted
 from engine.wording import percent as percent
+from pages.ui.remembered import remembered
 from pages.ui.text import literal
 
 # Okabe and Ito's colours, in the order in which classes get them.
@@ -31,6 +32,7 @@ def show(figure: go.Figure, key: str) -> None:
     st.plotly_chart(figure, width="stretch", key=key, config=config())
 
 
+@remembered
 def probabilities(classes: Sequence[str], before: Sequence[float], after: Sequence[float]) -> go.Figure:
     """Two bars a class: before and after the attack."""
     figure = go.Figure()
@@ -48,6 +50,7 @@ def probabilities(classes: Sequence[str], before: Sequence[float], after: Sequen
     return figure
 
 
+@remembered
 def steps(classes: Sequence[str], probabilities: Sequence[Sequence[float]], loss: Sequence[float], chosen: int,
           loss_title: str) -> go.Figure:
     """Probability of every class, and the loss, at every step; a line marks the chosen one."""
@@ -69,6 +72,7 @@ def steps(classes: Sequence[str], probabilities: Sequence[Sequence[float]], loss
     return figure
 
 
+@remembered
 def walk(queries: Sequence[int], distances: Sequence[float | None], title: str) -> go.Figure:
     """How far the best image is from the original after so many queries."""
     figure = go.Figure()
@@ -83,6 +87,7 @@ def walk(queries: Sequence[int], distances: Sequence[float | None], title: str) 
     return figure
 
 
+@remembered
 def bisection(tried: Sequence[float], fooled: Sequence[bool], title: str) -> go.Figure:
     """The budgets a search tried, one after another, and which of them flipped the diagnosis."""
     figure = go.Figure()
@@ -105,6 +110,7 @@ def bisection(tried: Sequence[float], fooled: Sequence[bool], title: str) -> go.
 _SHARES = {"fooling": "pictures fooled", "fooled": "pictures fooled"}
 
 
+@remembered
 def learning(curves: Mapping[str, Sequence[float]]) -> go.Figure:
     """The losses that an attack learned by, and the share of pictures it fooled meanwhile."""
     figure, longest = go.Figure(), max(map(len, curves.values()), default=0)

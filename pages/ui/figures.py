@@ -13,9 +13,11 @@ from engine.experiments.frames import frame
 from pages.ui import charts
 from pages.ui.scope import Scope
 
+Table = Callable[[], pd.DataFrame]  # one that is made when it is asked for
 
-def figure(scope: Scope, drawn: go.Figure, name: str, table: pd.DataFrame | None = None, **options: object) -> object:
-    """A plot called `name` in its keys and files; its cameras save it as SVG or PNG. `table` is what it shows, to be
+
+def figure(scope: Scope, drawn: go.Figure, name: str, table: Table | None = None, **options: object) -> object:
+    """A plot called `name` in its keys and files; its cameras save it as SVG or PNG. `table` makes what it shows, to be
     taken away. Further `options` go to st.plotly_chart, whose answer is returned."""
     event = st.plotly_chart(drawn, width="stretch", key=scope.key(f"figure {name}"), config=charts.config(name),
                             **options)  # type: ignore[arg-type]
@@ -28,15 +30,15 @@ def table(scope: Scope, shown: pd.DataFrame, name: str, **options: object) -> ob
     """A table that can be sorted, searched and enlarged, with its downloads; `options` go to st.dataframe, whose answer
     is returned."""
     event = st.dataframe(shown, hide_index=True, key=scope.key(f"table {name}"), **options)  # type: ignore[arg-type]
-    downloads(scope, shown, name)
+    downloads(scope, lambda: shown, name)
     return event
 
 
-def downloads(scope: Scope, shown: pd.DataFrame, name: str) -> None:
+def downloads(scope: Scope, shown: Table, name: str) -> None:
     """A table as CSV and as LaTeX."""
     with st.container(horizontal=True):
-        _button(scope, f"{name}.csv", "CSV", lambda: as_csv(shown), "The numbers, with commas between them.")
-        _button(scope, f"{name}.tex", "LaTeX", lambda: spreadsheets.as_latex(shown),
+        _button(scope, f"{name}.csv", "CSV", lambda: as_csv(shown()), "The numbers, with commas between them.")
+        _button(scope, f"{name}.tex", "LaTeX", lambda: spreadsheets.as_latex(shown()),
                 "For LaTeX with the package booktabs.")
 
 

@@ -15,11 +15,12 @@ from urllib.parse import urlsplit
 import streamlit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+FIRST_PAGE = "/explore"  # which has no address but the server's own: Streamlit finds no page under its name
 _EVERYWHERE = {"0.0.0.0", "::", "*"}
 _DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
@@ -141,6 +142,8 @@ class Gate:
             await _refuse(403, "Pages from elsewhere may not use this dashboard.", scope, receive, send)
         elif scope["type"] == "websocket":
             await self._app(_of_its_own(scope, host), receive, send)
+        elif scope["path"].endswith(FIRST_PAGE):
+            await RedirectResponse(f"./?{scope['query_string'].decode('latin-1')}")(scope, receive, self._guarded(send))
         else:
             await self._app(scope, receive, self._guarded(send))
 

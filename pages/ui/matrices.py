@@ -8,6 +8,7 @@ from plotly.subplots import make_subplots
 
 from engine.attacks.rows import Rows
 from engine.experiments.evaluation.evaluate import AFTER, BEFORE, REFUSED, Matrix, change, matrix
+from pages.ui.remembered import remembered
 from pages.ui.text import literal
 
 FORMS = {"counts": "Images", "rows": "% of those that show it", "columns": "% of those said to"}
@@ -15,6 +16,7 @@ _SIGNED = [[0, "#0072b2"], [0.5, "#f7f7f7"], [1, "#d55e00"]]
 _DARK = 0.45  # of cividis, below which its colours are dark
 
 
+@remembered
 def matrices(rows: Rows, form: str, with_change: bool = True) -> go.Figure:
     """The confusion matrices before and after on one scale of colour, and the signed change. A click on a cell selects
     its point, whose custom data are side, true class and answer (-1: refused)."""

@@ -12,7 +12,7 @@ from engine.disk import read_json
 from engine.errors import EngineError
 from engine.experiments.onepicture.explored import Explored
 from engine.experiments.sources import Source, opened
-from engine.experiments.units import Unit
+from engine.experiments.units import Unit, further_of
 from engine.params import params_of
 from engine.work import specs
 from engine.work.kinds import Task
@@ -22,19 +22,29 @@ from pages.ui.controls import SCALES
 @dataclass(frozen=True)
 class Settings:
     """What the sidebar says; `company` numbers the images of the batch that the picture was attacked in, where that is
-    to be repeated to the last digit."""
+    to be repeated to the last digit, and `further` the attacker's further images, where they were not those that belong
+    to the company."""
 
     source: Source
     model: str
     attack: AttackSpec
     device: str
     company: tuple[int, ...] = ()
+    further: tuple[int, ...] = ()
+
+
+def of_unit(unit: Unit, device: str) -> Settings:
+    """What shows the unit's picture as it came out there; raises EngineError where its data are not here."""
+    usual = further_of(unit.seen, unit.indices, unit.attack) if unit.further else ()
+    return Settings(unit.source, unit.model, unit.attack, device, () if unit.shown is None else unit.indices,
+                    () if unit.further == usual else unit.further)
 
 
 def to_json(settings: Settings, explored: Explored) -> str:
     """A run as a file."""
     return json.dumps({"source": asdict(settings.source), "model": settings.model, "device": settings.device,
-                       "company": settings.company, **specs.to_json(explored)}, indent=2, ensure_ascii=False) + "\n"
+                       "company": settings.company, "further": settings.further, **specs.to_json(explored)},
+                      indent=2, ensure_ascii=False) + "\n"
 
 
 def address_of(data: bytes) -> dict[str, str]:
@@ -65,7 +75,7 @@ def address_of_facts(facts: Any) -> dict[str, str]:
                        if name in SAVED_RUN["properties"]["source"]["properties"]})
     source = replace(source, index=int(source.index), frame=int(source.frame))
     return texts(Settings(source, facts["model"], spec, facts.get("device", "auto"),
-                          tuple(map(int, facts.get("company", ())))), classes)
+                          *(tuple(map(int, facts.get(name, ()))) for name in ("company", "further"))), classes)
 
 
 def about_a_picture(task: Task) -> bool:
@@ -77,8 +87,7 @@ def address_of_task(task: Task) -> dict[str, str]:
     """Explore's address for work that is `about_a_picture`; raises EngineError where its data are not here."""
     spec = task.spec if isinstance(task.spec, Unit) else task.spec.unit
     classes = opened(spec.source.dataset, spec.source.split).classes
-    company = () if spec.shown is None else spec.indices
-    return texts(Settings(spec.source, spec.model, spec.attack, task.device, company), classes)
+    return texts(of_unit(spec, task.device), classes)
 
 
 _NO_RUN, _CHOOSE = "this is not a run saved by Perturbscope", "choose the .json saved below a result"
@@ -97,10 +106,10 @@ _TYPES = {"object": "an object", "string": "text", "integer": "a whole number", 
           "array": "a list"}
 
 
-def _object(required: dict[str, Any], further: bool = True, **optional: Any) -> dict[str, Any]:
-    """The schema of an object with these members; others are left alone where `further` is allowed."""
+def _object(required: dict[str, Any], more: bool = True, **optional: Any) -> dict[str, Any]:
+    """The schema of an object with these members; others are left alone where `more` is allowed."""
     return {"type": "object", "properties": {**required, **optional}, "required": list(required),
-            "additionalProperties": further}
+            "additionalProperties": more}
 
 
 def _text(longest: int = 200) -> dict[str, Any]:
@@ -113,6 +122,7 @@ def _whole(high: int) -> dict[str, Any]:
 
 _LONGEST_PATH, _LONGEST_DRAWING = 4096, 20_000
 MOST_COMPANY = 256  # images that are attacked together
+MOST_FURTHER = 4096  # and that the attacker has besides
 # What of a saved run is read again. Names and numbers are checked further where the page takes them from its address.
 SAVED_RUN: dict[str, Any] = _object({
     "source": _object({"dataset": _text(_LONGEST_PATH), "split": _text(), "index": _whole(10**9),
@@ -125,11 +135,12 @@ SAVED_RUN: dict[str, Any] = _object({
             "attack": _text(), "norm": _text(), "eps": {"type": ["number", "null"]}, "seed": _whole(2**31 - 1),
             "params": {"type": "object", "maxProperties": 100, "propertyNames": _text(),
                        "additionalProperties": {"type": ["boolean", "number", "string"], "maxLength": _LONGEST_PATH}},
-        }, further=False, target={"type": ["integer", "null"], "minimum": 0}, batch=_whole(10**6), numerics=_text(),
+        }, more=False, target={"type": ["integer", "null"], "minimum": 0}, batch=_whole(10**6), numerics=_text(),
             max_queries={"type": ["integer", "null"]}, surrogate=_text(_LONGEST_PATH), mask=_text(_LONGEST_DRAWING),
             defenses=_text(_LONGEST_PATH), attacker=_text(), draws=_whole(1000)),
     }),
-}, device=_text(), company={"type": "array", "items": _whole(10**9), "maxItems": MOST_COMPANY})
+}, device=_text(), company={"type": "array", "items": _whole(10**9), "maxItems": MOST_COMPANY},
+    further={"type": "array", "items": _whole(10**9), "maxItems": MOST_FURTHER})
 
 
 def texts(settings: Settings, classes: Sequence[str]) -> dict[str, str]:
@@ -153,8 +164,9 @@ def texts(settings: Settings, classes: Sequence[str]) -> dict[str, str]:
         named["frame"] = str(source.frame)
     if source.window:
         named["window"] = source.window
-    if settings.company:
-        named["company"] = ".".join(map(str, settings.company))
+    for name, numbers in (("company", settings.company), ("further", settings.further)):
+        if numbers:
+            named[name] = ".".join(map(str, numbers))
     if spec.target is not None:
         named["target"] = classes[spec.target]
     return {**named, **{f"set.{name}": str(value) for name, value in spec.params.items()}}

@@ -1,5 +1,7 @@
 """What surrounds every page: configuration, navigation, styles and the standing line."""
 
+import gc
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
@@ -29,11 +31,15 @@ def main() -> None:
     ], position="top")
     st.html(f"<style>{_CSS}</style>")
     st.html(f'<div class="ps-standing">{STANDING_LINE}</div>')
-    token = _inside.set(True)
+    token, known = _inside.set(True), len(sys.modules)
     try:
         page.run()
     finally:
         _inside.reset(token)
+        if len(sys.modules) > known:
+            # Nobody else gets through while Python goes through hundred thousands of objects for garbage. What modules
+            # are made of is none, and is left out (`engine.device.load_libraries` does the same).
+            gc.freeze()
 
 
 def file(page: str) -> Path:

@@ -7,16 +7,17 @@ from pathlib import PurePath
 
 import streamlit as st
 
-from engine.data import DATASETS, PATHS, Dataset, DatasetInfo, find, imaging, renamed
+from engine.data import DATASETS, PATHS, Dataset, DatasetInfo, find, findings, imaging, renamed
 from engine.data.classmap import fits, likeness, match
 from engine.data.upload import is_private, take_upload
 from engine.errors import EngineError, UnknownName
+from engine.experiments.further import training_split
 from engine.experiments.onepicture import suited
-from engine.experiments.openings import DATASET
+from engine.experiments.openings import DATASET, FIRST_PICTURE
 from engine.experiments.sources import Picture, Source, opened, picture
 from engine.zoo.registry import ModelEntry, model_card, model_digest, models, reads_as_file
 from pages.ui import consent, renaming, runs, views
-from pages.ui.address import Address, forget, travel
+from pages.ui.address import Address, force, forget, travel
 from pages.ui.charts import percent
 from pages.ui.controls import choice, place
 from pages.ui.picker import picker, sprite
@@ -25,10 +26,8 @@ from pages.ui.text import capital, plain
 
 PAGE = 8
 THUMBNAIL = 96
-# What a newcomer sees first: a pneumonia whose diagnosis flips to normal.
-FIRST_PICTURE = {"phantom-cxr": 8}
 # What is no widget's: which picture, which upload, which page of thumbnails, what an upload did wrong.
-INDEX, UPLOAD, COMPANY, FIRST, TROUBLE = "index", "upload", "company", "first", "upload trouble"
+INDEX, UPLOAD, COMPANY, FURTHER, FIRST, TROUBLE = "index", "upload", "company", "further", "first", "upload trouble"
 
 
 def dataset(address: Address) -> tuple[Dataset, str]:
@@ -47,9 +46,24 @@ def dataset(address: Address) -> tuple[Dataset, str]:
     if (reason := entry.missing()) is not None:
         raise EngineError(reason)
     info = entry.info
+    _finding(address, key, info)
     split = choice(address, "split", "Split", list(info.splits), info.default_split, always=True,
                    help="  \n".join(f"**{split}**: {sentence}" for split, sentence in info.splits.items()))
     return opened(name, split), split
+
+
+def _finding(address: Address, dataset: str, info: DatasetInfo) -> None:
+    """Of images that may have several labels, which one is looked for; `dataset` is the control for data sets."""
+    if not info.findings or info.name.startswith(renamed.PREFIX):
+        return
+    all_of_them, views = findings.whole(info.name), findings.names(info)
+    words = dict(zip(views, info.findings, strict=True))
+    key = address.scope.key(f"finding {info.name}")
+    st.selectbox("Finding", [all_of_them, *views], [all_of_them, *views].index(info.name), key=key,
+                 format_func=lambda name: words.get(name, "all together"),
+                 on_change=lambda: force(dataset, st.session_state[key]),
+                 help="A picture here may have several labels at once. Look for one of them, which it has or has not; "
+                      "all together, what a picture has is one class.")
 
 
 def _dataset_name(text: str) -> str:
@@ -61,8 +75,8 @@ def _dataset_name(text: str) -> str:
 
 def _path_in(name: str) -> str:
     """The path that a data set's or a model's name holds; empty for the name of one that is known here."""
-    if name.startswith(renamed.PREFIX):
-        return _path_in(name.removeprefix(renamed.PREFIX).partition(":")[2])
+    if name.startswith((renamed.PREFIX, findings.PREFIX)):
+        return _path_in(name.partition(":")[2].partition(":")[2])
     if (prefix := next((p for p in PATHS if name.startswith(p)), None)) is not None:
         return name.removeprefix(prefix)
     return name if is_path(name) else ""
@@ -112,6 +126,12 @@ def _open(scope: Scope, path: str, texts: dict[str, str]) -> None:
 
 def title(name: str) -> str:
     """A data set's title, or for one that a path names that path."""
+    if name.startswith(findings.PREFIX):
+        try:
+            viewed = findings.read(name)
+        except EngineError:  # as it was typed: whoever opens it says what is wrong
+            return name
+        return f"{title(viewed.inner)}: {viewed.finding}"
     return DATASETS[name].info.title if name in DATASETS else _path_in(name) or name
 
 
@@ -285,11 +305,7 @@ def source(address: Address, data: Dataset, split: str) -> Source:
 def company(address: Address, data: Dataset, chosen: Source) -> tuple[int, ...]:
     """The images that the chosen one is attacked with, where a link from a table asks for that."""
     def read(text: str) -> tuple[int, ...]:
-        try:
-            numbers = tuple(data.checked(int(word)) for word in text.split("."))
-        except ValueError as error:
-            raise error if isinstance(error, EngineError) else EngineError("it must be image numbers such as 3.17") \
-                from None
+        numbers = _numbers(text, data)
         if len(numbers) > runs.MOST_COMPANY or chosen.index not in numbers:
             raise EngineError(f"it must name at most {runs.MOST_COMPANY} images, among them the chosen one")
         return numbers
@@ -298,6 +314,29 @@ def company(address: Address, data: Dataset, chosen: Source) -> tuple[int, ...]:
                             lambda numbers: not numbers or (chosen.index in numbers and not chosen.upload))
     address.note("company", ".".join(map(str, numbers)) or None)
     return numbers
+
+
+def further(address: Address, data: Dataset, together: tuple[int, ...]) -> tuple[int, ...]:
+    """The attacker's further images, where a link from a table names them and the images of its batch, `together`."""
+    def read(text: str) -> tuple[int, ...]:
+        numbers = _numbers(text, training_split(data))
+        if len(numbers) > runs.MOST_FURTHER:
+            raise EngineError(f"it must name at most {runs.MOST_FURTHER:,} images")
+        return numbers
+
+    numbers = address.value("further", address.scope.control(FURTHER), read, (),
+                            lambda numbers: not numbers or bool(together))
+    address.note("further", ".".join(map(str, numbers)) or None)
+    return numbers
+
+
+def _numbers(text: str, data: Dataset) -> tuple[int, ...]:
+    """The images of `data` that an address names; raises EngineError."""
+    try:
+        return tuple(data.checked(int(word)) for word in text.split("."))
+    except ValueError as error:
+        raise error if isinstance(error, EngineError) else EngineError("it must be image numbers such as 3.17") \
+            from None
 
 
 def chooser(scope: Scope, data: Dataset, chosen: Source) -> None:

@@ -77,11 +77,11 @@ def show(scope: Scope, task: Task | None, body: Callable[[Known], None], *, pric
     if known is not None and not known.state.over:
         _growing(known, body, so_far)
     elif known is not None and known.payload is not None:
-        _whole(known, known.payload, body, read, _HERE)
+        _whole(known, body, read, _HERE)
     elif known is not None and known.found is not None and (partly := _partly(known, so_far)).runs:
         body(partly)
     elif (example := jobs().kept(shown)) is not None and example.payload is not None:  # the run of it was cancelled
-        _whole(example, example.payload, body, read, _HERE)
+        _whole(example, body, read, _HERE)
 
 
 def inline(scope: Scope, name: str, task: Task, body: Callable[[Known], None], *, explained: str, label: str,
@@ -101,7 +101,7 @@ def inline(scope: Scope, name: str, task: Task, body: Callable[[Known], None], *
         jobs().submit(task, shell.owner())
         st.rerun()  # without the button
     if job.state.over and job.payload is not None:
-        _whole(job, job.payload, body, read)
+        _whole(job, body, read)
         return
     left, right = st.columns([5, 1], vertical_alignment="center", gap="small")
     with left:
@@ -111,10 +111,9 @@ def inline(scope: Scope, name: str, task: Task, body: Callable[[Known], None], *
     _growing(job, body, so_far)
 
 
-def _whole(job: Job, payload: Payload, body: Callable[[Known], None], read: Callable[[Payload], Any],
-           besides: str = "") -> None:
+def _whole(job: Job, body: Callable[[Known], None], read: Callable[[Payload], Any], besides: str = "") -> None:
     """All of it; of an example, that it is one, and what there is to say `besides`."""
-    known = Known(job.task, read(payload), example=job.example)
+    known = Known(job.task, job.read(read), example=job.example)
     if known.example is not None:
         st.caption(f"{plain(origin(known.example, known.runs[0].provenance))} {besides}")
     body(known)

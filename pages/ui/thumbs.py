@@ -1,7 +1,7 @@
 """The pictures behind a number: before, after, the difference, what the model says of each; and the way to Explore."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import streamlit as st
@@ -16,7 +16,6 @@ from engine.work.kinds import Task
 from pages.ui import pictures, progress, runs, shell
 from pages.ui.charts import percent
 from pages.ui.pictures import Figure
-from pages.ui.runs import Settings
 from pages.ui.scope import Scope
 from pages.ui.text import plain
 from pages.ui.viewer import amplified, auto_gain, strongest_channel
@@ -123,5 +122,6 @@ def _says(cell: Cell, logits: np.ndarray) -> str:
 
 def _texts(cell: Cell) -> dict[str, str]:
     """Explore's address for the picture as it came out in its batch."""
+    shown = runs.of_unit(replace(cell.unit, shown=cell.place), "auto")
     model = cell.model or cell.rows.provenance.model
-    return runs.texts(Settings(cell.source, model, cell.rows.spec, "auto", cell.unit.indices), cell.rows.classes)
+    return runs.texts(replace(shown, model=model, attack=cell.rows.spec), cell.rows.classes)

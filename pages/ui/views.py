@@ -19,7 +19,7 @@ def chosen(address: Address, upload: str) -> tuple[int, str]:
     """The frame (0: the middle one) and the window of the upload of that digest, with controls where there is something
     to choose; raises EngineError where the upload is not here."""
     frame = _frame(address, upload, _choices(upload))
-    return frame, _window(address, upload, _choices(upload, frame))
+    return frame, window(address, _key(address, upload, "window"), _choices(upload, frame))
 
 
 _choices = lru_cache(maxsize=8)(choices_of)
@@ -36,19 +36,20 @@ def _frame(address: Address, upload: str, choices: Choices) -> int:
     seed = address.seed("frame", key, read, choices.middle)
     if choices.frames == 1:
         return 0
-    number = st.slider(capital(choices.kind), 1, choices.frames, seed, key=key,
+    number = st.slider(capital(choices.kind), 1, choices.frames, seed, key=key, format=f"%d of {choices.frames}",
                        help="The arrow keys go one further." + (" Sorted by where they lie." if choices.kind == "slice"
                                                                 else ""))
     address.note("frame", None if number == choices.middle else str(number))
     return 0 if number == choices.middle else int(number)
 
 
-def _window(address: Address, upload: str, choices: Choices) -> str:
+def window(address: Address, key: str, choices: Choices, seen: str = "the model sees what you see") -> str:
+    """The window through which a frame is looked at, with the control `key` where there is something to choose; `seen`
+    says what that means to models. Raises EngineError for a window that is none."""
     def read(text: str) -> str:
         choices.look(text)
         return text
 
-    key = _key(address, upload, "window")
     seed = address.seed("window", key, read, AS_STORED)
     if not choices.windows:
         return AS_STORED
@@ -57,8 +58,8 @@ def _window(address: Address, upload: str, choices: Choices) -> str:
     words = {AS_STORED: "As the file says", **choices.windows}
     name: str = st.selectbox("Window", options, place(options, seed), key=key, accept_new_options=True,
                              format_func=lambda name: words.get(name, name),
-                             help="Which values are shown black and which white: the model sees what you see. Or type "
-                                  "centre/width, such as 40/400, perhaps with /linear-exact or /sigmoid.")
+                             help=f"Which values are shown black and which white: {seen}. Or type centre/width, such "
+                                  "as 40/400, perhaps with /linear-exact or /sigmoid.")
     by = choices.look(name).by
     if isinstance(by, Window):
         _by_hand(address, key, name, by, choices)

@@ -6,6 +6,7 @@ import pytest
 
 from engine.data import medmnist
 from tests import collected, nets
+from tests.app import visits
 from tests.app.test_pages import opened, settled, verdict
 
 
@@ -43,3 +44,16 @@ def test_a_data_set_that_is_not_here_says_how_to_get_it(home: Path) -> None:
     app = opened(dataset="pathmnist")
     (line,) = (error.value.replace("\\", "") for error in app.error)
     assert "pathmnist.npz" in line and "zenodo.org" in line and "PERTURBSCOPE_DATA" in line
+
+
+def test_one_finding_among_several_is_chosen_and_attacked(home: Path) -> None:
+    kept = collected.medmnist(home / "data" / "chestmnist.npz", (9, 9, 9), findings=14)["test_labels"]
+    nets.kept(home / "home" / "models" / "water.safetensors", outputs=2, classes=("no effusion", "Effusion"))
+    app = visits.opened("data", dataset="chestmnist")
+    (counts,) = (one.value for one in app.dataframe if "finding" in one.value)
+    assert counts["test"][2].startswith(f"{kept[:, 2].sum()} (")
+    app = next(one for one in app.selectbox if one.label == "Finding").select("finding:effusion:chestmnist").run()
+    assert not app.exception and app.query_params["dataset"] == "finding:effusion:chestmnist"
+    app = opened(dataset=app.query_params["dataset"], split="test", index="4", attack="fgsm", eps="16/255")
+    settled(app)
+    assert not app.error and app.selectbox(key="explore.model").value == "water" and "ffusion" in verdict(app)

@@ -6,16 +6,20 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
+import engine.data
 from engine.data import DATASETS
 from engine.data.remote import Remote
+from engine.experiments.sources import Source, picture
 from engine.work.jobs import jobs
-from pages.ui import own
+from pages.ui import own, sources
 from tests import collected, nets
 from tests.app.visits import opened
+from tests.dicoms import dicom, gradient
 from tests.shelf import Shelf, served
 
 NASTY = "<script>alert(1)</script> **bold** [link](http:__evil.example) :smile: $x$"
@@ -83,6 +87,9 @@ def test_what_is_missing_says_how_to_get_it_and_what_is_there_what_it_has(home: 
     collected.save(home / "scans" / "stray.png", collected.noise(99))
     app = opened("data", dataset=f"folder:{home / 'scans'}")
     assert "asks for" in said(app) and "24 x 24" not in said(app)  # a link may not open it without a question
+    assert "asks for" in said(opened("data", dataset=f"finding:a:manifest:{home / 'scans.csv'}"))
+    assert "stand a finding and a data set" in said(opened("data", dataset="finding:effusion"))
+    assert sources._title("finding:effusion") == "finding:effusion"  # as it may be typed
     app = pressed(app, "Open it")
     assert "1 damaged file" in said(app) and "1 file without a label" in said(app) and "24 x 24" in said(app)
     assert table(app, "images")[0] == 19 and table(app, "b")[0] == 5
@@ -120,11 +127,34 @@ def test_pictures_are_filtered_and_looked_at(home: Path) -> None:
     assert names(app) == [f"{number} {NASTY if number % 2 else 'plain'}" for number in range(10, 15)]
     assert "24 x 24" in str(table(app, "value")) and "grey, 8 bits, PNG" in str(table(app, "value"))
     assert not any("**bold**" in line or "<script" in line for line in lines_of(app))
+    app.slider(key="data.level").set_value(0.5).run()
+    assert "level" not in app.query_params and app.query_params["width"] == "0.2"
     for control, value in (("data.class", "plain"), ("data.patient", "")):
         app.selectbox(key=control).set_value(value).run()
     assert len(names(app)) == 35 and app.query_params["class"] == "plain" and app.query_params["index"] == "12"
     (home / "data" / "p" / "12.png").write_bytes(b"")
     assert "12.png" in said(app.run()) and app.error and not app.exception
+
+
+def test_a_ct_slice_is_looked_at_through_the_windows_that_explore_has(home: Path) -> None:
+    for number in range(2):
+        (home / "data" / f"{number}.dcm").write_bytes(dicom(gradient(), Modality="CT", RescaleSlope=1,
+                                                            RescaleIntercept=-1024, WindowCenter=40, WindowWidth=400))
+    (home / "data" / "scans.csv").write_text("path,label\n0.dcm,a\n1.dcm,b")
+    here = f"manifest:{home / 'data' / 'scans.csv'}"
+    app = opened("data", view="pictures", dataset=here, split="all", index="1", window="lung")
+    assert not app.error and [one.value for one in app.number_input] == [-600, 1500]
+    (control,) = (one for one in app.selectbox if one.label == "Window")
+    assert len(control.options) == 7 and not app.slider
+    app = control.set_value("").run()
+    assert "window" not in app.query_params and not app.exception
+    data = engine.data.load(here)
+    frame = data.frame(1)
+    assert frame is not None and np.array_equal(frame.shown().seen, data.image(1))
+    chosen = picture(Source(here, "all", 1))  # as Explore attacks it: in its own values, as if it were uploaded
+    assert chosen.stored is not None and chosen.stored_units == frame.shown().stored_units is not None
+    assert np.array_equal(chosen.stored.seen(frame.stored), chosen.image)
+    assert "must be one of those offered" in said(opened("data", view="pictures", dataset=here, window="x"))
 
 
 def lines_of(app: AppTest) -> list[str]:

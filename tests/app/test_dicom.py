@@ -55,6 +55,7 @@ def test_slice_and_window_are_chosen_on_the_page(upload: str) -> None:
     app = opened(upload=upload, attack="hopskipjump")
     window, slices = app.selectbox(key=key(app, upload, "window")), app.slider(key=key(app, upload, "frame"))
     assert (slices.min, slices.max, slices.value) == (1, 3, 2) and "frame" not in address(app)
+    assert "Slice 2 of 3 is shown" in texts(app) and "of 3" in slices.proto.format
     assert window.options[:4] == \
         ["As the file says", "The file's own: 1024/4097", "The file's own: 40/400", "Lung: -600/1500"]
     before = app.session_state["explore.upload"]

@@ -52,6 +52,11 @@ def foreign(port: int) -> list[str]:
             "localhost", f"127.0.0.1:{port}@evil.example", f"evil.example#127.0.0.1:{port}", "", "127.0.0.1:x"]
 
 
+def test_the_first_page_has_its_name_for_an_address_too(port: int) -> None:
+    answer = got(port, "/explore?attack=bim&eps=2%2F255")
+    assert answer.status == 307 and answer.headers["Location"] == "./?attack=bim&eps=2%2F255"
+
+
 def test_its_own_names_are_answered_on_its_own_port(port: int) -> None:
     for host in own(port):
         for path in PATHS:

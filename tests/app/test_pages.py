@@ -71,7 +71,8 @@ def test_the_first_drawing_needs_no_slow_library() -> None:
 
     code = ("import sys; from streamlit.testing.v1 import AppTest; "
             f"app = AppTest.from_file({str(APP)!r}, default_timeout=60).run(); assert not app.exception; "
-            "assert app.selectbox, 'nothing drawn'; slow = {'torch', 'skimage', 'sklearn', 'scipy.stats'}; "
+            "assert any('ps-verdict' in it.proto.body for it in app.get('html')), 'nothing to see'; "
+            "slow = {'torch', 'skimage', 'sklearn', 'scipy.stats'}; "
             "sys.exit(bool(slow & set(sys.modules)))")
     assert subprocess.run([sys.executable, "-c", code], cwd=APP.parent, check=False).returncode == 0
 
@@ -89,7 +90,7 @@ def test_the_standing_line_is_there(first: AppTest) -> None:
 
 def test_a_sample_of_the_split_stands_below_the_picture_at_once(first: AppTest) -> None:
     said = [caption.value for caption in first.caption]
-    assert sum("A stored example that came with Perturbscope" in line for line in said) == 2, "matrices and curve"
+    assert sum("A stored example that came with Perturbscope" in line for line in said) == 3, "picture, matrices, curve"
     assert any(line.startswith("Of 48 images it reads") for line in said), "renew it: python -m engine examples"
 
 
@@ -285,3 +286,15 @@ def test_about_explains_everything_that_is_registered() -> None:
     assert all(cls.info.title in labels for cls in ATTACKS.values())
     assert "phantom-cxr/resnet18" in labels
     assert any("not for diagnosis" in block.value for block in app.markdown)
+
+
+def test_run_computes_the_stored_example_on_this_machine() -> None:
+    app = settled(opened())
+    lacking = "pictures of its steps are left out"
+    assert any(lacking in caption.value for caption in app.caption)
+    run_button(app).click().run()
+    settled(app)
+    job = next(job for job in jobs()._jobs.values() if job.task.kind == "explore")
+    assert job.state is State.DONE and job.example is None and job.payload is not None
+    assert len(job.payload.arrays["snapshots"]) == 11
+    assert verdict(app) and not any(lacking in caption.value for caption in app.caption)

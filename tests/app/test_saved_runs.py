@@ -2,16 +2,21 @@
 
 import copy
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from engine.attacks.spec import make_spec
-from engine.data import phantom
+from engine.data import load, phantom
 from engine.defenses import DEFENSES
 from engine.errors import EngineError
+from engine.experiments.onepicture.explore import explore_task
 from engine.experiments.sources import Source
+from engine.experiments.sweeps import sweep_of
 from pages.ui import runs
 from tests.defended import Shift
 
@@ -93,3 +98,23 @@ def test_what_is_wrong_is_said(data: bytes, line: str) -> None:
 
 def test_an_index_written_as_a_float_is_the_whole_number() -> None:
     assert runs.address_of(changed("source.index", 3.0))["index"] == "3"
+
+
+def test_a_picture_of_a_table_is_shown_with_the_further_images_that_were_counted(tmp_path: Path) -> None:
+    """Without a training split they come from the split itself, less all that the table is about."""
+    for number in range(8):
+        path = tmp_path / phantom.CLASSES[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((224, 224), 20 * number, np.uint8)).save(path)
+    name, attack = f"folder:{tmp_path}", make_spec("hopskipjump", batch=2)
+    data = load(name)
+    sweep = sweep_of(name, data.split, (0, 1, 4, 5), ("phantom-cxr/resnet18",), (attack,))
+    counted = sweep.plan()[0][0]
+    shown = runs.of_unit(replace(counted, shown=1), "auto")
+    assert counted.indices == (0, 1) and len(counted.further) == 4
+    assert explore_task(shown.source, shown.model, shown.attack, "auto", shown.company,
+                        shown.further).spec == replace(counted, shown=1)
+    texts = runs.texts(shown, data.classes)
+    assert texts["further"] == ".".join(map(str, counted.further))
+    alone = runs.of_unit(sweep_of(name, data.split, (0, 1), ("phantom-cxr/resnet18",), (attack,)).plan()[0][0], "auto")
+    assert "further" not in runs.texts(alone, data.classes), "those that belong to its images need not be named"

@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 
 from engine.data.masks import drawn
+from engine.experiments.onepicture.explored import Explored
+from engine.experiments.openings import OPENINGS
+from engine.work.examples import Examples
 from engine.work.store import Payload, Store
 from engine.zoo.registry import BUNDLED
 from pages.ui.viewer import auto_gain, difference_colours, strongest_channel
+from tests.dicoms import dicom, gradient
 from tests.pictures import huge_png
 from tests.serving import settled
 
@@ -130,15 +134,18 @@ def test_a_cold_deep_link_opens_the_whole_dashboard(
             page.get_by_role("link", name="Explore").wait_for()
             page.get_by_role("link", name="About").wait_for()
             page.get_by_text("not for diagnosis").first.wait_for()
+            assert not page.get_by_text("Page not found").count()
             page.close()
 
 
-def test_the_first_visit_shows_an_attacked_x_ray_pixel_by_pixel(page: "Page", url: str, home: Path) -> None:
+def test_the_first_visit_shows_an_attacked_x_ray_pixel_by_pixel(page: "Page", url: str) -> None:
     page.goto(url)
     rest(page)
     assert "The attack worked" in verdict(page)
-    arrays = newest(home).arrays
-    clean, adversarial = arrays["clean"], arrays["adversarial"]
+    example = Examples.shipped().find(OPENINGS["explore"]()[0])
+    assert example is not None
+    explored = Explored.of(example.payload)
+    clean, adversarial = explored.clean, explored.adversarial
     change = strongest_channel(adversarial - clean)
     for name, expected in (("original", np.rint(clean[0] * 255)[..., None]),
                            ("perturbed", np.rint(adversarial[0] * 255)[..., None]),
@@ -258,6 +265,22 @@ def test_bad_uploads_are_one_line_and_leave_everything_else(page: "Page", url: s
         alert.wait_for()
         assert name in alert.inner_text() and "\n" not in alert.inner_text().strip()
         assert verdict(page) == shown
+
+
+def test_a_folder_of_slices_is_one_series(page: "Page", url: str, tmp_path: Path) -> None:
+    for height in (20, 0, 10):
+        slice_ = dicom(gradient() // 2 + height, bits=12, Modality="CT", RescaleSlope=1, RescaleIntercept=-1024,
+                       ImagePositionPatient=[0, 0, height], ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
+        (tmp_path / f"IM{height}").write_bytes(slice_)  # as on a CD: their names have no ending
+    (tmp_path / "README.TXT").write_text("a viewer")
+    page.goto(url + "/?attack=hopskipjump")  # which does not run by itself
+    page.get_by_role("button", name="Use your own picture").click()
+    page.get_by_text("A folder", exact=True).click()
+    page.locator("input[type=file][webkitdirectory]").set_input_files(tmp_path)
+    page.wait_for_url(re.compile("upload="))
+    page.get_by_text("2 of 3", exact=True).wait_for()
+    page.get_by_text("1 files that are no DICOM slices left out").wait_for()
+    assert page.get_by_role("combobox", name="Window").count() == 1
 
 
 @pytest.mark.data

@@ -95,6 +95,9 @@ def open_viewer(page: "Page", url: str, image: str = "one") -> None:
     at(page, "canvas-difference").wait_for(timeout=30_000)
     page.wait_for_function("document.querySelector('[data-testid=stBidiComponentIsolated]')"
                            ".shadowRoot.querySelector('.viewer').dataset.zoom")  # fmt: skip
+    # The words below it reach the browser later: until then there is nothing to scroll, and the wheel turns in vain.
+    page.wait_for_function("""() => (main => main.scrollHeight > main.clientHeight)(
+        document.querySelector("[data-testid=stMain]"))""")
 
 
 def at(page: "Page", testid: str) -> "Locator":

@@ -28,6 +28,12 @@ def table(values: list[int]) -> Sequence:
     return Sequence([item])
 
 
+def colours(bits: int) -> np.ndarray:
+    """Where one colour is dark or full, there is no room for a change in that direction."""
+    wave = gradient(bits, (300, 310))
+    return np.stack([wave, wave.max() - wave, wave[::-1] // 2], axis=-1)
+
+
 CASES: dict[str, bytes] = {
     "ct": dicom(gradient(12, (300, 260)), bits=12, **CT),
     "signed": dicom(gradient(12, (301, 299)).astype(np.int16) - 2048, bits=12, WindowCenter=0, WindowWidth=4096),
@@ -35,6 +41,8 @@ CASES: dict[str, bytes] = {
     "sigmoid": dicom(gradient(12, (300, 300)), bits=12, WindowCenter=2048, WindowWidth=1500, VOILUTFunction="SIGMOID"),
     "tables": dicom(gradient(8, (300, 300)), VOILUTSequence=table([257 * i for i in range(256)]),
                     ModalityLUTSequence=table(list(range(256)))),
+    "colours": dicom(colours(8)),
+    "16-bit colours": dicom(colours(16)),
     "padded": dicom(np.maximum(gradient(12, (300, 300)), 100), bits=12, PixelPaddingValue=100, PixelSpacing=[2, 1]),
 }
 
@@ -70,6 +78,21 @@ def test_finer_steps_keep_what_8_bits_lose(bits: int, survives: bool) -> None:
     rounded = stored_of(read).rounded(attacked(read, 0.2 / 255)) - read.image
     assert bool(np.abs(rounded).max() > 0.1 / 255) is survives
     assert stored_of(read).grid.finer == pytest.approx(4095 / 255 if survives else 1, rel=1e-3)
+
+
+def test_what_is_written_of_a_picture_in_colour_keeps_its_hues() -> None:
+    read = read_upload(CASES["colours"])
+    assert any("models see it in grey" in note for note in read.notes)
+    moved = stored_of(read).written(attacked(read)).astype(int) - stored_of(read).pixels
+    assert (moved == moved[..., :1]).all() and 0 < np.abs(moved).max() < 20
+
+
+def test_what_cannot_be_written_in_the_values_of_its_file_says_why() -> None:
+    read = read_upload(dicom(gradient(16).astype(np.uint32), WindowCenter=30000, WindowWidth=60000))
+    assert read.stored is None and any("values of 32 bits" in note for note in read.notes)
+    falling = dicom(gradient(8, (300, 300)), VOILUTSequence=table([257 * abs(128 - i) for i in range(256)]))
+    assert any("no intensity leads back" in note for note in read_upload(falling).notes)
+    assert not any("as models see it" in note for case in CASES.values() for note in read_upload(case).notes)
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import engine.data
-from engine.data import manifest
+from engine.data import findings, manifest
+from engine.data.overview import overview
 from engine.errors import EngineError
 from tests import collected
 from tests.dicoms import SECRETS, dicom
@@ -173,3 +174,35 @@ def test_many_classes_and_any_letters(tmp_path: Path) -> None:
     name = written(tmp_path, f"{file},first", *lines[1:])
     data = engine.data.load(name, manifest.ALL)
     assert len(data.classes) == 3000 and len(data) == 1 and data.gaps.without_file == 2999
+
+
+def test_several_labels_of_a_picture_are_looked_for_one_by_one(tmp_path: Path) -> None:
+    files = pictures(tmp_path, 6)
+    cells = ["effusion", "mass|effusion", "effusion; mass", "no: finding", "mass", ""]
+    name = written(tmp_path, *(f"{file},{cell}" for file, cell in zip(files, cells, strict=True)))
+    (tmp_path / "pictures" / "4.png").write_bytes(b"")
+    data = engine.data.load(name)
+    assert data.classes == ("effusion", "effusion|mass", "mass", "no: finding")
+    assert data.info.findings == ("effusion", "mass", "no: finding")
+    (mass,) = (view for view in findings.names(data.info) if "mass" in view)
+    seen = engine.data.load(mass)
+    assert mass == f"finding:mass:{name}" and seen.classes == ("no mass", "mass")
+    # The empty file of the mass alone is left out of everything.
+    assert [seen.item_name(i)[-5] for i in range(len(seen))] == ["0", "1", "2", "3"]
+    assert seen.labels.tolist() == [0, 1, 1, 0] and seen.findings(1) == ("effusion", "mass")
+    assert engine.data.load(findings.names(data.info)[2]).labels.tolist() == [0, 0, 0, 1]
+    (part, *_) = overview(mass).parts
+    assert part.classes == {"no mass": 2, "mass": 2} and part.findings == {"effusion": 3, "mass": 2, "no: finding": 1}
+
+
+@pytest.mark.parametrize(("view", "says"), [
+    ("finding:gout:{}", "unknown finding of scans 'gout'; there are: a, b, mass"),
+    ("finding:mass", "such as finding:effusion:chestmnist"),
+    ("finding:mass:finding:mass:{}", "such as"), ("finding:Normal:pneumoniamnist", "have one label each"),
+])
+def test_a_finding_that_nobody_looked_for_is_one_line(view: str, says: str, tmp_path: Path) -> None:
+    name = written(tmp_path, *(f"{file},{label}" for file, label in zip(pictures(tmp_path, 2), ("mass|a", "b"),
+                                                                        strict=True)))
+    with pytest.raises(EngineError, match=says) as caught:
+        engine.data.find(view.format(name))
+    assert "\n" not in str(caught.value)

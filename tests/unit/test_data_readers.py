@@ -13,7 +13,8 @@ from engine.data import DATASETS, breakhis, covidx, files, find, medmnist, rsna
 from engine.data.base import Dataset
 from engine.data.collection import Item
 from engine.errors import EngineError
-from tests import collected
+from engine.experiments.sources import Source, picture
+from tests import collected, nets
 
 PARTS = ("train", "validation", "test")
 
@@ -185,8 +186,20 @@ def test_chestmnist_has_any_finding_or_none(data: Path) -> None:
     kept = collected.medmnist(data / "chestmnist.npz", (3, 3, 40), findings=14)["test_labels"]
     split = engine.data.load("chestmnist")
     assert split.labels.tolist() == kept.any(axis=1).astype(int).tolist()
-    assert isinstance(split, medmnist.MedMnist)
     assert split.findings(5) == tuple(n for n, there in zip(medmnist.FINDINGS, kept[5], strict=True) if there) != ()
+
+
+def test_a_finding_of_chestmnist_is_attacked_on_a_network_with_an_output_for_each(data: Path) -> None:
+    kept = collected.medmnist(data / "chestmnist.npz", (3, 3, 8), findings=14)["test_labels"]
+    split = engine.load_dataset("finding:effusion:chestmnist")
+    assert split.labels.tolist() == kept[:, medmnist.FINDINGS.index("effusion")].tolist()
+    assert set(engine.data.findings.names(split.info)) >= {split.info.name, "finding:hernia:chestmnist"}
+    model = engine.wrap(nets.seeded(14), medmnist.FINDINGS, finding="effusion", mean=(0.4,), std=(0.2,))
+    assert model.classes == split.classes
+    rows = engine.attack("pgd", model, split.images(range(8)), split.labels, eps=16 / 255).rows
+    assert rows.labels.tolist() == split.labels.tolist() and rows.linf.max() <= 16 / 255 + 1e-6
+    # Away from the truth, whichever it is.
+    assert (rows.logits_adversarial[:, 1] > rows.logits_clean[:, 1]).tolist() == (split.labels == 0).tolist()
 
 
 def test_the_real_pneumoniamnist(data_home: Path) -> None:
@@ -251,6 +264,8 @@ def test_rsna_with_its_boxes_as_lesions(layout: str, data: Path) -> None:
     assert (whole.detail(0), whole.detail(1)) == ("Lung Opacity", "Normal")
     assert whole.groups(1) == {"Radiologists' class": "Normal"}
     small = engine.data.load("rsna@56", "all").lesion(0)
+    # What a shrunk picture becomes is not what its file could hold.
+    assert [picture(Source(name, "all", 0)).stored is None for name in ("rsna", "rsna@56")] == [False, True]
     assert small is not None and small.sum() == two.sum() / 16
 
 

@@ -133,10 +133,10 @@ def test_what_has_changed_since_it_was_asked_for_is_not_done_in_its_name(monkeyp
         perform(task)
 
 
-def test_the_further_images_decide_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = explore_task(SICK, MODEL, make_spec("usmm", eps=1 / 255))
-    monkeypatch.setattr(phantom, "VERSION", "another")
-    assert explore_task(SICK, MODEL, make_spec("usmm", eps=1 / 255)).key != task.key
+def test_the_further_images_decide_too() -> None:
+    usmm = make_spec("usmm", eps=1 / 255)
+    keys = {explore_task(SICK, MODEL, usmm, further=further).key for further in ((), (0, 1), (0, 2))}
+    assert len(keys) == 3
     assert explore_task(SICK, MODEL, pgd()).spec.others == ""
 
 

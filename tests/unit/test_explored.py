@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,20 @@ def test_what_is_read_is_what_was_written(name: str) -> None:
     assert again.arrays.keys() == payload.arrays.keys()
     for array, values in payload.arrays.items():
         np.testing.assert_array_equal(again.arrays[array], values)
+
+
+def test_what_is_given_away_has_all_but_the_pictures_on_the_way() -> None:
+    whole = Explored.of(done("steps"))
+    light = kept(whole.light())
+    again = Explored.of(light)
+    assert sum(values.nbytes for values in light.arrays.values()) < 0.4 * sum(v.nbytes for v in whole.arrays().values())
+    for name in ("clean", "adversarial", "adversarial_8bit", "film"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(whole, name), strict=True)
+    np.testing.assert_array_equal(again.snapshots, whole.snapshots[-1:], strict=True)
+    assert again.steps == replace(whole.steps, shown=whole.steps.shown[-1:]) and again.run == whole.run
+    finer = replace(whole, clean=np.clip(whole.clean + np.float32(1e-3), 0, 1))
+    with pytest.raises(EngineError, match="do not fit together"):
+        finer.light()
 
 
 def test_a_run_says_all_that_the_attack_says() -> None:

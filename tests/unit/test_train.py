@@ -1,6 +1,8 @@
 """Training: a small network learns a small task, repeatably, and its card says what was done."""
 
+import errno
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,6 +163,35 @@ def test_a_cancelled_training_keeps_nothing(tmp_path, at):
     with pytest.raises(Cancelled):
         train(spec(), tmp_path / "net.safetensors", Progress(report, stop), "cpu")
     assert not list(tmp_path.glob("net*"))
+
+
+@pytest.mark.parametrize(("whole", "left"), [(0, []), (1, ["net.unfinished"]), (2, ["net.unfinished"])])
+def test_a_disk_that_fills_up_costs_neither_the_best_epoch_so_far_nor_an_earlier_model(tmp_path, monkeypatch, whole,
+                                                                                       left):
+    path = tmp_path / "net.safetensors"
+    nets.kept(path)
+    earlier, write, written = path.read_bytes(), Path.write_bytes, []
+
+    def filling(self: Path, data: bytes) -> int:
+        if len(written) == whole:
+            write(self, data[:1000])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(self)
+        return write(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", filling)
+    # So that each epoch counts as the best so far, and the last of three writes is that of the finished model.
+    monkeypatch.setitem(training._SELECT, "accuracy", lambda _: 0.5)
+    with pytest.raises(EngineError, match=r"No space left on device.*free some space there") as caught:
+        train(spec(name="my/net", epochs=2, full_size_epochs=2), path, device="cpu")
+    assert "\n" not in str(caught.value) and path.read_bytes() == earlier
+    assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {
+        f"{name}{suffix}" for name in ("net", *left) for suffix in (".safetensors", ".json")}
+    for name in left:
+        assert f"my/{name}" in str(caught.value) and f"epoch {whole} " in str(caught.value)
+        card = read_card(tmp_path / f"{name}.safetensors")
+        assert len(card.training["history"]) == whole and not card.evaluations and "ended early" in card.limits
+        assert checkpoints.load(tmp_path / f"{name}.safetensors").classes == ("across", "along")
 
 
 def test_it_can_start_from_another_model_of_its_kind(tmp_path):

@@ -5,15 +5,19 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engine import device as devices
 from engine.errors import EngineError
+from engine.progress import Progress
 from engine.work.kinds import KINDS, Bench, Kind, Task
 from engine.work.specs import canonical, from_json, to_json
-from engine.work.store import Payload
+from engine.work.store import Payload, Store
 from engine.work.turns import Turns
+from tests.working import task
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,18 @@ def test_the_key_tells_spec_and_version_and_not_the_title(known: dict[str, Kind]
     assert Task("whole", Whole(SPEC.part, 0.2), "title", "cpu").key != key
     known["whole"] = Kind("whole", Whole, nothing, version=2)
     assert Task("whole", SPEC, "title", "cpu").key != key
+
+
+@pytest.mark.parametrize("kind", ["test", "test unkept"])
+def test_a_result_lies_apart_from_what_it_was_made_with(kind: str, tmp_path: Path) -> None:
+    made: list[np.ndarray] = []
+
+    def work(progress: Progress) -> Payload:
+        made.append(np.arange(1000))
+        return Payload({}, {"few": made[0][:3]})
+
+    found = Bench("cpu", Store(tmp_path), Progress(), lambda task: None).result(task(work, kind=kind))
+    assert found.arrays["few"].tolist() == [0, 1, 2] and not np.shares_memory(found.arrays["few"], made[0])
 
 
 def test_auto_is_what_it_means_here(known: dict[str, Kind], monkeypatch: pytest.MonkeyPatch) -> None:

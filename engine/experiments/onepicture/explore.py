@@ -42,11 +42,11 @@ JPEG_QUALITY = 90
 MOST_SNAPSHOTS = 20
 
 
-def explore_task(source: Source, model: str, attack: AttackSpec, device: str = "auto", company: Sequence[int] = ()
-                 ) -> Task:
-    """The job that attacks one picture, alone or in its `company` (`unit_of`); raises EngineError for what can be seen
+def explore_task(source: Source, model: str, attack: AttackSpec, device: str = "auto", company: Sequence[int] = (),
+                 further: Sequence[int] = ()) -> Task:
+    """The job that attacks one picture, alone or as in a table (`unit_of`); raises EngineError for what can be seen
     without computing."""
-    return explored_task(unit_of(source, model, attack, company), device)
+    return explored_task(unit_of(source, model, attack, company, further), device)
 
 
 def explored_task(unit: Unit, device: str = "auto") -> Task:
@@ -115,7 +115,8 @@ def _in_file(classifier: Classifier, stored: Stored, adversarial: np.ndarray) ->
         logits = classifier(both.to(classifier.device)).cpu().numpy()
     rounded, written = (tuple(each.tolist()) for each in softmax(logits, axis=1))
     grid, moved = stored.grid, np.abs(pixels.astype(np.int64) - stored.pixels).max()
-    return InFile(rounded, written, grid.unit, grid.step, grid.finer, float(moved * grid.step), *stored.pixels.shape)
+    rows, columns = pixels.shape[:2]
+    return InFile(rounded, written, grid.unit, grid.step, grid.finer, float(moved * grid.step), rows, columns)
 
 
 def _learn_pace(model: str, device: str, result: AttackResult) -> None:

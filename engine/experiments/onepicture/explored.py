@@ -6,7 +6,7 @@ Each Result is that of a kind of work; the facts of Explored are also what a dow
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Self
 
 import numpy as np
@@ -218,10 +218,37 @@ class Explored(Result):
     def arrays(self) -> dict[str, np.ndarray]:
         return super().arrays() | learned_arrays(self.learned)
 
+    def light(self) -> Payload:
+        """As it is given away, in a tenth of the bytes: of the pictures on the way only the last, which is the result,
+        and that as the change of a picture of 8 bits, from which it follows to the last digit. Raises EngineError where
+        it does not."""
+        steps = replace(self.steps, shown=self.steps.shown[-1:])
+        payload = replace(self, steps=steps, snapshots=self.adversarial[None]).payload()
+        arrays = {**{name: values for name, values in payload.arrays.items() if name not in _FOLLOWS},
+                  "clean": np.rint(self.clean * LEVELS).astype(np.uint8), CHANGE: self.adversarial - self.clean}
+        _must(all(np.array_equal(values, payload.arrays[name]) for name, values in _from_change(arrays).items()),
+              "the pictures and their difference")
+        return Payload(payload.facts, arrays)
+
     @classmethod
     def of(cls, payload: Payload) -> Self:
         learned = {name: payload.arrays.get(LEARNED + name) for name in payload.facts.get("learned", ())}
-        return from_json(cls, {**payload.facts, **payload.arrays, "learned": learned})
+        arrays = payload.arrays if CHANGE not in payload.arrays else _from_change(payload.arrays)
+        return from_json(cls, {**payload.facts, **arrays, "learned": learned})
+
+
+CHANGE = "change"  # what `light` has instead of the arrays that follow from it
+LEVELS = np.float32(255)
+_FOLLOWS = ("clean", "adversarial", "adversarial_8bit", "snapshots")
+
+
+def _from_change(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of a result that was made light."""
+    kept = dict(arrays)
+    clean = kept["clean"] / LEVELS
+    adversarial = clean + kept.pop(CHANGE)
+    rounded = np.rint(adversarial * LEVELS) / LEVELS
+    return {**kept, **dict(zip(_FOLLOWS, (clean, adversarial, rounded, adversarial[None]), strict=True))}
 
 
 @dataclass(frozen=True, eq=False)

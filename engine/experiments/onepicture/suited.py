@@ -18,7 +18,7 @@ def trained_on(card: Card) -> DatasetInfo | None:
     name = card.dataset
     if name.startswith(PREFIX):
         name = name.removeprefix(PREFIX).partition(":")[2]
-    if not name or name.startswith(tuple(PATHS)):
+    if not name or any(prefix in name for prefix in PATHS):
         return None
     if (base := name.partition("@")[0]) in DATASETS:
         return DATASETS[base].info
