@@ -8,8 +8,8 @@ import sys
 from dataclasses import asdict
 
 from engine import params
-from engine.cli.options import add_params
-from engine.cli.output import print_json, ready, shown_progress
+from engine.cli.options import add_params, bench
+from engine.cli.output import print_json, ready, remark
 from engine.cli.parser import Commands
 
 
@@ -21,6 +21,8 @@ def add(commands: Commands) -> None:
     parser.add_argument("--arch", required=True)
     parser.add_argument("--name", required=True, help="what the trained model is called")
     parser.add_argument("--defense", help="a defense at training time")
+    parser.add_argument("--split", default="train", help="the split that it learns from")
+    parser.add_argument("--validation", default="validation", help="the split by which the best epoch is chosen")
     parser.add_argument("--tests", default="test", help="splits to evaluate on, with commas")
     parser.add_argument("--limits", default="", help="what a reader of the card must know")
     parser.add_argument("--start-from", default="", help="weights to begin with: scratch (default), imagenet, or a "
@@ -32,26 +34,28 @@ def add(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from engine.data import find
     from engine.defenses import DEFENSES
-    from engine.training.spec import IMAGENET, SCRATCH, TrainSpec
-    from engine.training.train import train
+    from engine.experiments.trainings.training import epochs_done, training_task
+    from engine.training.spec import TrainSpec
     from engine.zoo.architectures import ARCHITECTURES
-    from engine.zoo.registry import model_digest, trained_path
+    from engine.zoo.registry import model_card, trained_path
 
-    # Before the images are read: a wrong name is told at once.
-    find(arguments.dataset)
     _ = ARCHITECTURES[arguments.arch]
-    if arguments.start_from not in ("", SCRATCH, IMAGENET):
-        model_digest(arguments.start_from)
     if arguments.defense is not None:
         _ = DEFENSES[arguments.defense]
     own = {p.name: p.check(getattr(arguments, p.name)) for p in params.params_of(TrainSpec)}
-    spec = TrainSpec(dataset=arguments.dataset, arch=arguments.arch, name=arguments.name,
-                     tests=tuple(arguments.tests.split(",")), limits=arguments.limits, start_from=arguments.start_from,
+    spec = TrainSpec(dataset=arguments.dataset, arch=arguments.arch, name=arguments.name, split=arguments.split,
+                     validation=arguments.validation, tests=tuple(arguments.tests.split(",")),
+                     limits=arguments.limits, start_from=arguments.start_from,
                      command="python -m engine " + shlex.join(sys.argv[1:]), **own)  # type: ignore[arg-type]
-    path = ready(trained_path(arguments.name))
-    card = train(spec, path, shown_progress(), arguments.device)
+    # Before the images are read: a wrong name is told at once.
+    task, path, here = training_task(spec, arguments.device), ready(trained_path(arguments.name)), bench(arguments)
+    if here.recall(task) is not None:
+        remark(f"{spec.name} was trained like that before, and is kept as it is")
+    elif done := epochs_done(spec):
+        remark(f"the training goes on after epoch {done} of {spec.epochs}")
+    here.result(task)
+    card = model_card(spec.name)
     if arguments.json:
         return print_json(asdict(card))
     print(f"{card.name} is kept in {path}")

@@ -1,8 +1,14 @@
 """What decides a training run; readable without PyTorch."""
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
+
+from engine.data.splits import evenly
+from engine.errors import EngineError
 from engine.params import param
+from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.cards import STORAGES
 
 SCRATCH, IMAGENET = "scratch", "imagenet"
@@ -25,6 +31,8 @@ class TrainSpec:
     command: str = ""
     limits: str = ""
     start_from: str = ""
+    limit: int = param(0, title="Pictures", low=0, high=10_000_000, help="Learn from so many pictures, spread evenly, "
+                       "and look at a third as many of each other split; 0: all.")
     epochs: int = param(12, title="Epochs", low=1, high=1000, help="How often every training image is seen.")
     full_size_epochs: int = param(3, title="Full-size epochs", low=1, high=1000,
                                   help="The last so many epochs see full size; earlier ones see smaller pictures.")
@@ -56,3 +64,24 @@ class TrainSpec:
     storage: str = param("float16", title="Storage", choices=STORAGES,
                          help="How weights are kept on disk; uint8 is half as large and a little less exact.")
     seed: int = param(0, title="Seed", low=0, high=2**31 - 1, help="Fixes initial weights, order and augmentation.")
+
+
+def side_of(spec: TrainSpec, own: int) -> int:
+    """The side of whole pictures: the one asked for, the only one that the network takes, or their `own`; raises
+    EngineError."""
+    architecture = ARCHITECTURES[spec.arch]
+    if architecture.fixed and spec.size not in (0, architecture.size):
+        raise EngineError(f"{spec.arch} takes pictures of {architecture.size} x {architecture.size} only; leave out "
+                          f"the size {spec.size}")
+    return spec.size or (architecture.size if architecture.fixed else own)
+
+
+def chosen_of(spec: TrainSpec, split: str, labels: np.ndarray) -> np.ndarray:
+    """The numbers of the pictures of a split that the training sees: spread evenly over each class, and of each the
+    same share of its pictures."""
+    most = spec.limit if split == spec.split else math.ceil(spec.limit / 3)
+    if not spec.limit or most >= len(labels):
+        return np.arange(len(labels))
+    of_class = [np.flatnonzero(labels == k) for k in np.unique(labels)]
+    return np.sort(np.concatenate([evenly(one.tolist(), max(1, round(most * len(one) / len(labels))))
+                                   for one in of_class]))

@@ -1,10 +1,12 @@
 """Training a classifier: small pictures first, full size at the end."""
 
+import contextlib
 import copy
+import logging
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +16,36 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine import device as devices
+from engine import digest
 from engine.data import Dataset
 from engine.data import load as load_dataset
 from engine.errors import EngineError
 from engine.metrics.classification import classification
 from engine.params import values_of
-from engine.progress import Progress
+from engine.progress import Progress, to_the_end
 from engine.training.augment import STRENGTHS, Augmentation, flips_of
-from engine.training.spec import IMAGENET, SCRATCH, TrainSpec
-from engine.training.unfinished import kept_meanwhile
+from engine.training.sofar import Sofar
+from engine.training.spec import IMAGENET, SCRATCH, TrainSpec, chosen_of, side_of
+from engine.training.state import Keeper, State, claimed
 from engine.zoo import checkpoints
 from engine.zoo.architectures import ARCHITECTURES, Architecture
 from engine.zoo.cards import Card
 from engine.zoo.classifier import resized, too_small
 from engine.zoo.pretrained import Start
-from engine.zoo.registry import label_of, load_model, model_card
+from engine.zoo.registry import label_of, load_model, model_card, model_digest
 
-__all__ = ["TrainSpec", "fit", "train"]
+__all__ = ["TrainSpec", "fit", "train", "training"]
 
 # The grey mean and spread of chest X-rays; one value for the three equal channels.
 GREY_MEAN, GREY_STD = (0.48, 0.48, 0.48), (0.23, 0.23, 0.23)
 _TRAINING, _MEASURING = 0.95, 1.0  # which part of the time is over when
+_TOGETHER = 10  # pictures that are read at once
+_FORMAT = 1  # of the kept state; raise it when the same settings train otherwise than before
+# What is written on the card and does not decide the weights that are learned.
+_SAID = ("name", "command", "limits", "tests", "storage")
+log = logging.getLogger(__name__)
+
+Show = Callable[[Sofar], None]
 
 
 @dataclass(frozen=True)
@@ -88,48 +99,96 @@ class Trained:
     held: Pictures
 
 
-def train(spec: TrainSpec, path: Path, progress: Progress | None = None, device: str = "auto") -> Card:
-    """Train, evaluate what will be on disk on validation and every test split, write the checkpoint `path`, and a card.
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A trained model's card, and what the weights on disk say of every split that it was evaluated on: odds [N, K]."""
 
-    Until then the best epoch so far is kept beside it (`kept_meanwhile`). Raises EngineError and Cancelled.
+    card: Card
+    odds: dict[str, np.ndarray]
+
+
+class Diverged(EngineError):
+    """The loss is no number any more."""
+
+
+def train(spec: TrainSpec, path: Path, progress: Progress | None = None, device: str = "auto") -> Card:
+    """All of `training` at once; the card."""
+    return to_the_end(training(spec, path, progress, device)).card
+
+
+def training(spec: TrainSpec, path: Path, progress: Progress | None = None, device: str = "auto",
+             show: Show = lambda so_far: None, note: Callable[[str], None] = log.warning
+             ) -> Generator[None, None, Finished]:
+    """Train, evaluate what will be on disk on validation and every test split, write the checkpoint `path`, and a card;
+    with a yield wherever something else may have its turn.
+
+    A training that was cancelled or killed goes on after the last epoch that it ended: on a CPU it ends with the same
+    weights as one that was not. Where it diverges, the weights of the last good epoch are kept as NAME.unfinished.
+    `show` is told what there is so far. Raises EngineError and Cancelled.
     """
     progress = progress or Progress()
     chosen = devices.choose(device)
     # Before hours of training, not after them: do these splits exist?
     tests = {split: _opened(spec, split) for split in spec.tests}
-    with kept_meanwhile(path, spec.name) as keep:
-        trained = fit(spec, progress.part(0.0, _TRAINING), chosen,
-                      lambda best: keep(best.module, _unfinished(spec, best, chosen)))
-        stored = copy.deepcopy(trained.module)
-        stored.load_state_dict(checkpoints.unpacked(checkpoints.packed(trained.module.state_dict(), spec.storage)))
-        evaluations, changed = {}, {}
-        measuring = progress.part(_TRAINING, _MEASURING)
-        for split in dict.fromkeys((*tests, spec.validation)):
-            pictures = trained.held if split == spec.validation else _read(tests[split], measuring)
-            exact, kept = (_logits(m, pictures, trained.normalisation, trained.size, chosen, measuring)
-                           for m in (trained.module, stored))
-            evaluations[split] = classification(kept, pictures.labels.cpu().numpy(), trained.classes)
-            changed[split] = {"predictions_changed": int((exact.argmax(1) != kept.argmax(1)).sum()),
-                              "largest_logit_change": float(np.abs(exact - kept).max())}
-        card = replace(_card(spec, trained, chosen), evaluations=evaluations, round_trip=changed)
-        checkpoints.save(path, trained.module, card)
-    return card
+    with claimed(path, spec.name):
+        keeper = Keeper(path, asdict(spec), spec.epochs, note)
+        fitting = _Fitting(spec, chosen, keeper, progress.part(0.0, _TRAINING), show)
+        try:
+            trained = yield from fitting.steps()
+        except Diverged as error:
+            raise _diverged(error, fitting, path, keeper) from None
+        finished = yield from _evaluated(spec, trained, tests, chosen, progress.part(_TRAINING, _MEASURING))
+        checkpoints.save(path, trained.module, finished.card)
+        keeper.remove()
+    return finished
+
+
+def _diverged(error: Diverged, fitting: "_Fitting", path: Path, keeper: Keeper) -> EngineError:
+    """The error with what is left: the best epoch at full size, or else the last one. It would diverge again, so that
+    there is nothing to go on with."""
+    found, spec = fitting.kept(), fitting.spec
+    if found is None:
+        return error
+    place = path.with_name(f"{path.stem}.unfinished{path.suffix}")
+    epochs = len(found.history)
+    card = _card(spec, found, fitting.device)
+    said = f"Its training diverged: these are the weights of epoch {found.epoch}, not evaluated on a test split."
+    checkpoints.save(place, found.module, replace(card, name=f"{spec.name}.unfinished",
+                                                  limits=f"{said} {spec.limits}".strip()))
+    keeper.remove()
+    return EngineError(f"{error}. The weights of epoch {found.epoch} of the {epochs} before are kept: the model "
+                       f"{spec.name}.unfinished, which --start-from takes, too")
+
+
+def _evaluated(spec: TrainSpec, trained: Trained, tests: Mapping[str, Dataset], device: torch.device,
+               progress: Progress) -> Generator[None, None, Finished]:
+    """What the weights are worth as they will be on disk."""
+    stored = copy.deepcopy(trained.module)
+    stored.load_state_dict(checkpoints.unpacked(checkpoints.packed(trained.module.state_dict(), spec.storage)))
+    evaluations, changed, odds = {}, {}, {}
+    splits = list(dict.fromkeys((*tests, spec.validation)))
+    for number, split in enumerate(splits):
+        start, middle, end = ((number + part) / len(splits) for part in (0, 0.5, 1))
+        pictures = trained.held
+        if split != spec.validation:
+            pictures = yield from _read(spec, tests[split], progress.part(start, middle))
+        looks = progress.part(middle, end)
+        exact = yield from _logits(trained.module, pictures, trained.normalisation, trained.size, device, looks)
+        kept = yield from _logits(stored, pictures, trained.normalisation, trained.size, device, looks)
+        evaluations[split] = classification(kept, pictures.labels.cpu().numpy(), trained.classes)
+        changed[split] = {"predictions_changed": int((exact.argmax(1) != kept.argmax(1)).sum()),
+                          "largest_logit_change": float(np.abs(exact - kept).max())}
+        odds[split] = torch.from_numpy(kept).softmax(dim=1).numpy()
+    card = replace(_card(spec, trained, device), evaluations=evaluations, round_trip=changed)
+    return Finished(card, odds)
 
 
 def _card(spec: TrainSpec, trained: Trained, device: torch.device) -> Card:
-    """All but what is measured on the test splits."""
+    """All but what is measured at the end."""
     return Card(name=spec.name, arch=spec.arch, classes=trained.classes, mean=trained.normalisation.mean,
                 std=trained.normalisation.std, size=_size_on_card(spec, trained), dataset=spec.dataset,
                 split=spec.split, seed=spec.seed, command=spec.command, storage=spec.storage, limits=spec.limits,
-                training=_facts(spec, trained),
-                versions={"torch": torch.__version__, "device": devices.title(device)})
-
-
-def _unfinished(spec: TrainSpec, best: Trained, device: torch.device) -> Card:
-    said = (f"Its training ended early: these are the weights of epoch {len(best.history)} of {spec.epochs}, the best "
-            "so far, and they were not evaluated on a test split.")
-    card = _card(spec, best, device)
-    return replace(card, limits=f"{said} {card.limits}".strip())
+                training=_facts(spec, trained), versions={"torch": torch.__version__, "device": devices.title(device)})
 
 
 def _size_on_card(spec: TrainSpec, trained: Trained) -> int:
@@ -142,49 +201,124 @@ def _facts(spec: TrainSpec, trained: Trained) -> dict[str, Any]:
             "validation": spec.validation, "data": trained.data, "history": trained.history}
 
 
-def fit(spec: TrainSpec, progress: Progress, device: torch.device,
-        keep: Callable[[Trained], None] = lambda best: None) -> Trained:
-    """Train `spec.arch` on `spec.dataset`; of the epochs at full size the best on validation wins, by `spec.select`.
+def fit(spec: TrainSpec, progress: Progress, device: torch.device) -> Trained:
+    """Train `spec.arch` on `spec.dataset`, keeping nothing on the disk; of the epochs at full size the best on
+    validation wins, by `spec.select`. Raises EngineError and Cancelled."""
+    return to_the_end(_Fitting(spec, device, None, progress, lambda so_far: None).steps())
 
-    `keep` is given each that is the best so far. Raises EngineError and Cancelled.
-    """
-    training, validation = _opened(spec, spec.split), _opened(spec, spec.validation)
-    classes = training.classes
-    begun = _begun(spec, classes)
-    module = begun.module.to(device).to(memory_format=torch.channels_last).train()
-    seen, held = (_read(dataset, progress.part(0.0, 0.0)).near(device) for dataset in (training, validation))
-    normalisation = _normalisation(seen, begun.normalisation)
-    course = _Course(spec, module, seen, normalisation, flips_of(spec.flips, training.info), len(classes), device)
-    history: list[dict[str, Any]] = []
-    data = {s.split: s.digest for s in (training, validation)}
 
-    def so_far() -> Trained:
-        return Trained(module, classes, normalisation, course.whole, begun.source, list(history), data, held)
+class _Fitting:
+    """One training up to its last epoch: what is learned, and which epoch was the best."""
 
-    best, best_state, waited = -math.inf, module.state_dict(), 0
-    for epoch in range(spec.epochs):
+    def __init__(self, spec: TrainSpec, device: torch.device, keeper: Keeper | None, progress: Progress,
+                 show: Show) -> None:
+        self.spec, self.device, self.keeper, self.progress, self.show = spec, device, keeper, progress, show
+        self.key = ""
+        self.best, self.best_epoch, self.waited = -math.inf, 0, 0
+        self.best_state: dict[str, Any] | None = None
+        self.history: list[dict[str, Any]] = []
+
+    def steps(self) -> Generator[None, None, Trained]:
+        """All of it; raises EngineError and Cancelled."""
+        spec, device = self.spec, self.device
+        splits = [_opened(spec, spec.split), _opened(spec, spec.validation)]
+        training, classes = splits[0], splits[0].classes
+        _check_classes(training)
+        begun = _begun(spec, classes)
+        module = begun.module.to(device).to(memory_format=torch.channels_last).train()
+        seen = yield from _read(spec, splits[0], self.progress.part(0.0, 0.0))
+        held = yield from _read(spec, splits[1], self.progress.part(0.0, 0.0))
+        self.key = _key(spec, device, seen, held)
+        seen, held = seen.near(device), held.near(device)
+        normalisation = _normalisation(seen, begun.normalisation)
+        self.course = _Course(spec, module, seen, normalisation, flips_of(spec.flips, training.info), len(classes),
+                              device)
+        self.trained = Trained(module, classes, normalisation, self.course.whole, begun.source, self.history,
+                               {s.split: s.digest for s in splits}, held)
+        self._restore()
+        for epoch in range(len(self.history), spec.epochs):
+            if spec.patience and self.waited >= spec.patience:
+                break
+            yield from self._epoch(epoch)
+        if self.best_state is not None:
+            module.load_state_dict(self.best_state)
+        module.eval()
+        return self.trained
+
+    def _epoch(self, epoch: int) -> Generator[None, None, None]:
+        spec, course, trained = self.spec, self.course, self.trained
         started = time.monotonic()
         size, full = course.size(epoch)
-        loss = course.epoch(epoch, size, progress)
-        logits = _logits(module, held, normalisation, course.whole, device, progress.part((epoch + 1) / spec.epochs, 1))
-        score = _score(logits, held.labels.cpu(), classes)
-        history.append({"epoch": epoch + 1, "size": size, "loss": loss, **score,
-                        "seconds": round(time.monotonic() - started, 1)})
-        progress.report((epoch + 1) / spec.epochs,
-                        f"epoch {epoch + 1} of {spec.epochs}, {size} px, loss {loss:.3f}, "
-                        f"validation accuracy {score['validation_accuracy']:.1%}")
-        if not full:
-            continue
-        found = _SELECT[spec.select](score)
-        waited = 0 if found > best or epoch < course.frozen else waited + 1
-        if found >= best:
-            best, best_state = found, copy.deepcopy(module.state_dict())
-            keep(so_far())
-        if spec.patience and waited >= spec.patience:
-            break
-    module.load_state_dict(best_state)
-    module.eval()
-    return so_far()
+        loss = yield from course.epoch(epoch, size, self.progress, lambda at, loss, rate: self.show(
+            Sofar(spec.epochs, tuple(self.history), at, loss, rate)))
+        rate = course.rate
+        logits = yield from _logits(trained.module, trained.held, trained.normalisation, course.whole, self.device,
+                                    self.progress.part((epoch + 1) / spec.epochs, 1))
+        score = _score(logits, trained.held.labels.cpu(), trained.classes)
+        self.history.append({"epoch": epoch + 1, "size": size, "loss": loss, **score,
+                             "seconds": round(time.monotonic() - started, 1), "images_per_second": round(rate, 2)})
+        if full:
+            found = _SELECT[spec.select](score)
+            self.waited = 0 if found > self.best else self.waited + 1
+            if found >= self.best:
+                self.best, self.best_epoch = found, epoch + 1
+                self.best_state = copy.deepcopy(trained.module.state_dict())
+        if self.keeper is not None:
+            self.keeper.save(self.key, self._state(), self.history)
+        self.show(Sofar(spec.epochs, tuple(self.history)))
+        self.progress.report((epoch + 1) / spec.epochs,
+                             f"epoch {epoch + 1} of {spec.epochs}, {size} px, loss {loss:.3f}, "
+                             f"validation accuracy {score['validation_accuracy']:.1%}")
+
+    def _state(self) -> State:
+        last = self.best_epoch == len(self.history)
+        return {**self.course.state(), "best": self.best, "best_epoch": self.best_epoch, "waited": self.waited,
+                "best_state": None if last else self.best_state}
+
+    def _restore(self) -> None:
+        """Go on from what was kept."""
+        state = None if self.keeper is None else self.keeper.load(self.key)
+        if state is None:
+            return
+        self.history.extend(state["history"])
+        self.course.restore(state, len(self.history))
+        self.best, self.best_epoch, self.waited = state["best"], state["best_epoch"], state["waited"]
+        self.best_state = state["best_state"]
+        if self.best_epoch == len(self.history):
+            self.best_state = copy.deepcopy(self.trained.module.state_dict())
+        self.show(Sofar(self.spec.epochs, tuple(self.history)))
+
+    def kept(self) -> "_Kept | None":
+        """What was kept at the end of the last epoch: the best one at full size, or else that one itself."""
+        state = None if self.keeper is None or not self.history else self.keeper.load(self.key)
+        if state is None:
+            return None
+        self.trained.module.load_state_dict(state["best_state"] or state["module"])
+        values = {field.name: getattr(self.trained, field.name) for field in fields(Trained)}
+        return _Kept(**values, epoch=self.best_epoch or len(self.history))
+
+
+@dataclass(frozen=True)
+class _Kept(Trained):
+    """The network as it was after an epoch."""
+
+    epoch: int
+
+
+def _key(spec: TrainSpec, device: torch.device, *seen: Pictures) -> str:
+    """Identifies all that decides the weights that are learned."""
+    deciding = {name: value for name, value in asdict(spec).items() if name not in _SAID}
+    deciding["start_from"] = spec.start_from or SCRATCH
+    known = spec.start_from in ("", SCRATCH, IMAGENET)
+    return digest.of_spec({"format": _FORMAT, "spec": deciding, "device": device.type, "torch": torch.__version__,
+                           "start": "" if known else model_digest(spec.start_from),
+                           "pictures": [digest.of_arrays(p.images.numpy(), p.labels.numpy()) for p in seen]})
+
+
+def _check_classes(training: Dataset) -> None:
+    if len(shown := np.unique(training.labels)) < 2:
+        raise EngineError(f"{training.info.name}/{training.split} shows {training.classes[shown[0]]} only; a "
+                          "classifier learns from pictures of at least two classes")
 
 
 def _score(logits: np.ndarray, labels: Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -218,8 +352,9 @@ class _Course:
         self.batch = min(spec.batch, len(pictures.labels))
         self.steps = len(pictures.labels) // self.batch
         self.generator = torch.Generator().manual_seed(spec.seed)
-        self.whole = _whole(spec, pictures)
+        self.whole = side_of(spec, pictures.images.shape[-1])
         self.frozen = min(spec.frozen_epochs, spec.epochs)
+        self.rate = 0.0  # images a second in this epoch
         self._check_sizes()
         self._begin(self.frozen > 0)
 
@@ -249,29 +384,53 @@ class _Course:
         total = max((spec.epochs - self.frozen) * self.steps, 10)
         self.schedule = _SCHEDULES["constant" if frozen else spec.schedule](self.optimiser, spec.lr, total)
 
+    def state(self) -> dict[str, Any]:
+        """All that the next epochs depend on."""
+        return {"module": self.module.state_dict(), "optimiser": self.optimiser.state_dict(),
+                "schedule": self.schedule.state_dict(), "generator": self.generator.get_state()}
+
+    def restore(self, state: State, epochs: int) -> None:
+        """Be as after so many epochs."""
+        if epochs > self.frozen > 0:
+            self._begin(frozen=False)
+        self.module.load_state_dict(state["module"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.generator.set_state(state["generator"])
+
     def size(self, epoch: int) -> tuple[int, bool]:
         """The side of the pictures in an epoch, and whether that is their full size."""
         full = epoch >= self.spec.epochs - self.spec.full_size_epochs
         fixed = full or ARCHITECTURES[self.spec.arch].fixed
         return (self.whole if fixed else min(self.whole, self.spec.small_size)), full
 
-    def epoch(self, epoch: int, size: int, progress: Progress) -> float:
-        """See every picture once; returns the mean loss. Raises EngineError where the training diverges."""
+    def epoch(self, epoch: int, size: int, progress: Progress, show: Callable[[float, float, float], None]
+              ) -> Generator[None, None, float]:
+        """See every picture once; the mean loss. `show` is told how many epochs are over, the loss so far, and how many
+        images a second are seen. Raises Diverged."""
         if epoch == self.frozen and epoch > 0:
             self._begin(frozen=False)
         order = self._order().to(self.pictures.images.device)
         # A GPU goes on while it is not asked for the loss.
         every = 1 if self.device.type == "cpu" else 20
         total: float | Tensor = 0.0
-        shown = "..."
+        shown, spent = "...", 0.0
         for step in range(self.steps):
-            total = total + self._step(order[step * self.batch:(step + 1) * self.batch], size)
-            if step % every == 0:
-                shown = f"{float(total) / (step + 1):.3f}"
-            progress.report((epoch + (step + 1) / self.steps) / self.spec.epochs,
-                            f"epoch {epoch + 1} of {self.spec.epochs}, {size} px, loss {shown}")
-        if not math.isfinite(total):
-            raise EngineError(f"the training diverged in epoch {epoch + 1}; take a rate below {self.spec.lr:g}")
+            started = time.monotonic()
+            with _chance(self.spec.seed, epoch * self.steps + step, self.device):
+                total = total + self._step(order[step * self.batch:(step + 1) * self.batch], size)
+            done = epoch + (step + 1) / self.steps
+            looked = step % every == 0 or step + 1 == self.steps
+            mean = float(total) / (step + 1) if looked else 0.0
+            spent += time.monotonic() - started
+            if looked:
+                if not math.isfinite(mean):
+                    raise Diverged(f"the training diverged in epoch {epoch + 1}; take a rate below {self.spec.lr:g}")
+                shown, self.rate = f"{mean:.3f}", (step + 1) * self.batch / max(spent, 1e-9)
+                show(done, mean, self.rate)
+            progress.report(done / self.spec.epochs, f"epoch {epoch + 1} of {self.spec.epochs}, {size} px, loss "
+                                                     f"{shown}, {self.rate:.3g} images/s")
+            yield
         return float(total) / self.steps
 
     def _order(self) -> Tensor:
@@ -293,13 +452,16 @@ class _Course:
         return loss.detach()
 
 
-def _whole(spec: TrainSpec, pictures: Pictures) -> int:
-    """The side of whole pictures: the one asked for, the only one that the network takes, or their own."""
-    architecture = ARCHITECTURES[spec.arch]
-    if architecture.fixed and spec.size not in (0, architecture.size):
-        raise EngineError(f"{spec.arch} takes pictures of {architecture.size} x {architecture.size} only; leave out "
-                          f"the size {spec.size}")
-    return spec.size or (architecture.size if architecture.fixed else pictures.images.shape[-1])
+@contextlib.contextmanager
+def _chance(seed: int, number: int, device: torch.device) -> Iterator[None]:
+    """Step `number` draws what it drops out from numbers of its own: the global state that it would use otherwise
+    belongs to everybody, and is another after a pause."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        torch.default_generator.manual_seed(own)
+        if device.type == "cuda":
+            torch.cuda.manual_seed(own)
+        yield
 
 
 _Schedule = torch.optim.lr_scheduler.LRScheduler
@@ -377,14 +539,15 @@ def _opened(spec: TrainSpec, split: str) -> Dataset:
     return dataset
 
 
-def _read(dataset: Dataset, progress: Progress) -> Pictures:
-    """All pictures of a split in memory: decoding once is cheaper than once an epoch."""
-    images = []
-    for i in range(len(dataset)):
-        if i % 50 == 0:
-            progress.report(i / len(dataset), f"reading {dataset.info.name}/{dataset.split}")
-        images.append(torch.from_numpy(np.rint(dataset.image(i) * 255).astype(np.uint8)))
-    return Pictures(torch.stack(images), torch.from_numpy(dataset.labels))
+def _read(spec: TrainSpec, dataset: Dataset, progress: Progress) -> Generator[None, None, Pictures]:
+    """The pictures of a split in memory: decoding once is cheaper than once an epoch."""
+    images, chosen = [], chosen_of(spec, dataset.split, dataset.labels)
+    for at, number in enumerate(chosen.tolist()):
+        if at % _TOGETHER == 0:
+            progress.report(at / len(chosen), f"reading {dataset.info.name}/{dataset.split}, {at:,} of {len(chosen):,}")
+            yield
+        images.append(torch.from_numpy(np.rint(dataset.image(number) * 255).astype(np.uint8)))
+    return Pictures(torch.stack(images), torch.from_numpy(dataset.labels[chosen]))
 
 
 def _normalisation(pictures: Pictures, start: Normalisation | None) -> Normalisation:
@@ -406,18 +569,17 @@ def _class_weights(labels: Tensor, classes: int) -> Tensor:
     return len(labels) / (classes * counts.float())
 
 
-@torch.no_grad()
 def _logits(module: nn.Module, pictures: Pictures, normalisation: Normalisation, size: int, device: torch.device,
-            progress: Progress, batch: int = 32) -> np.ndarray:
+            progress: Progress, batch: int = 32) -> Generator[None, None, np.ndarray]:
     """Float32 logits [N, K] of all pictures, `size` pixels a side, in eval mode."""
     was_training = module.training
     module.eval()
     parts = []
-    with devices.exact():  # as on a CPU, where it is attacked perhaps
-        for start in range(0, len(pictures.images), batch):
-            progress.report(0.0, "evaluating")
+    for start in range(0, len(pictures.images), batch):
+        progress.report(0.0, "evaluating")
+        with torch.no_grad(), devices.exact():  # as on a CPU, where it is attacked perhaps
             images = resized(pictures.batch(slice(start, start + batch), device), size)
             parts.append(module(normalisation(images)).float().cpu())
+        yield
     module.train(was_training)
     return torch.cat(parts).numpy()
-

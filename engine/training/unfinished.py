@@ -1,50 +1,75 @@
-"""The best epoch so far, on the disk while a training goes on: a full disk or a killed process does not cost it."""
+"""Trainings that were stopped or killed: how far each is, told without loading PyTorch."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+from engine.disk import read_json
+from engine.errors import EngineError
+from engine.home import home
 
-from engine.errors import Cancelled, EngineError
-from engine.zoo import checkpoints
-from engine.zoo.cards import Card, card_path
-
-ENDING = ".unfinished"
+STATE, FACTS = ".training", ".training.json"
 
 
-@contextlib.contextmanager
-def kept_meanwhile(path: Path, name: str) -> Iterator[Callable[[nn.Module, Card], None]]:
-    """Gives a function that keeps a network and its card beside the checkpoint `path`, as the model NAME.unfinished.
+@dataclass(frozen=True)
+class Unfinished:
+    """A training that goes on from where it was: its settings as JSON, how many epochs it shall have, and what its
+    history says of those that it has had. `key` identifies all that decides its weights."""
 
-    That is gone once the training is through or cancelled. Where it ends early otherwise, it stays, and the EngineError
-    says so.
-    """
-    place = path.with_name(f"{path.stem}{ENDING}{path.suffix}")
-    last: list[Card] = []
+    key: str
+    spec: Mapping[str, Any]
+    epochs: int
+    history: tuple[Mapping[str, Any], ...]
 
-    def keep(module: nn.Module, card: Card) -> None:
-        checkpoints.save(place, module, card)
-        last[:] = [card]
+    @property
+    def name(self) -> str:
+        return str(self.spec["name"])
 
+
+def state_path(weights: Path) -> Path:
+    """Where the training of the checkpoint `weights` keeps its state."""
+    return weights.with_suffix(STATE)
+
+
+def facts_path(weights: Path) -> Path:
+    """Where it says how far it is."""
+    return weights.with_suffix(FACTS)
+
+
+def unfinished(weights: Path) -> Unfinished | None:
+    """The training of the checkpoint `weights` that was not ended, where there is one."""
+    return _read(facts_path(weights)) if state_path(weights).exists() else None
+
+
+def all_unfinished() -> list[Unfinished]:
+    """Those of the models trained here, by name."""
+    found = (_read(path) for path in sorted((home() / "models").rglob(f"*{FACTS}")))
+    return [one for one in found if one is not None]
+
+
+def forget(weights: Path) -> None:
+    """It will not be gone on with."""
+    for path in (state_path(weights), facts_path(weights)):
+        with contextlib.suppress(OSError):  # it is taken for what it says it is, and gone on with for nothing
+            path.unlink()
+
+
+def text_of(one: Unfinished) -> str:
+    """As `unfinished` reads it."""
+    return json.dumps(asdict(one), ensure_ascii=False) + "\n"
+
+
+def _read(path: Path) -> Unfinished | None:
+    """None also where the file is damaged: the training begins anew."""
     try:
-        yield keep
-    except Cancelled:
-        if last:
-            _remove(place)
-        raise
-    except EngineError as error:
-        if not last:
-            raise
-        epochs = len(last[0].training["history"])
-        raise EngineError(f"{error}. The weights of epoch {epochs} are kept: the model {name}{ENDING}, which "
-                          "--start-from takes, too") from None
-    _remove(place)
-
-
-def _remove(place: Path) -> None:
-    for one in (place, card_path(place)):
-        with contextlib.suppress(OSError):  # it stays as what it says it is
-            one.unlink()
+        facts = read_json(path.read_bytes())
+        one = Unfinished(str(facts["key"]), dict(facts["spec"]), int(facts["epochs"]),
+                         tuple(map(dict, facts["history"])))
+        return one if one.name and one.history else None
+    except (OSError, EngineError, KeyError, TypeError, ValueError):
+        return None

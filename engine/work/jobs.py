@@ -135,6 +135,12 @@ class Job:
         if now >= self._next_preview and self.wanted():
             self.preview, self._next_preview = make(), now + BETWEEN_PREVIEWS
 
+    def lay_down(self) -> None:
+        """Whatever long work holds, such as memory and locks, it holds no more."""
+        if self.steps is not None:
+            self.steps.close()
+            self.steps = None
+
     def end(self, state: State) -> None:
         self.state = state
         self.settle(self.key)
@@ -303,6 +309,7 @@ class Jobs:
         if state is State.RUNNING:
             self._wait(job, turns)
             return
+        job.lay_down()
         job.end(state)
 
     def _perform(self, job: Job) -> State:

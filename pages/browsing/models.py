@@ -18,6 +18,7 @@ from pages.browsing.scope import SCOPE
 from pages.ui import figures, own, shell
 from pages.ui.address import Address, force
 from pages.ui.charts import config, counted, percent
+from pages.ui.matrices import counted_cells
 from pages.ui.sources import card_line
 from pages.ui.text import capital, literal, plain
 
@@ -40,7 +41,8 @@ def show(address: Address) -> None:
         st.rerun()
     chosen = _chosen(address, entries)
     if not chosen:
-        st.info("Choose models above, bring one along, or train one: python -m engine train --help")
+        st.info("Choose models above, bring one along, or train one.")
+        st.page_link(shell.file("training"), label="Training")
         return
     table = pd.DataFrame({entry.name: _facts(entry) for entry in chosen}).rename_axis("fact").reset_index()
     figures.table(SCOPE, table.fillna(""), "cards")
@@ -137,15 +139,7 @@ def _fitting(classes: Sequence[str]) -> str:
 
 
 def _matrix(classes: Sequence[str], counts: Sequence[Sequence[int]], split: str) -> go.Figure:
-    names = [literal(name) for name in classes]
-    shares = [[count / max(1, sum(row)) for count in row] for row in counts]
-    figure = go.Figure(go.Heatmap(z=shares, x=names, y=names, customdata=counts, colorscale="Cividis", zmin=0, zmax=1,
-                                  showscale=False, xgap=2, ygap=2, texttemplate="%{text:,}", text=counts,
-                                  hovertemplate="is %{y}, said %{x}: %{customdata} (%{z:.1%})<extra></extra>"))
-    figure.update_layout(height=120 + 42 * len(names), margin={"l": 0, "r": 8, "t": 30, "b": 0},
-                         title={"text": literal(f"{split} split"), "x": 0}, xaxis={"title": "the model says"},
-                         yaxis={"autorange": "reversed", "title": "the image shows"})
-    return figure
+    return counted_cells(classes, counts).update_layout(title={"text": literal(f"{split} split"), "x": 0})
 
 
 def _keep(entry: ModelEntry) -> None:

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+import engine.experiments.trainings.training  # noqa: F401  (which can be taken up again)
 from engine.errors import EngineError
 from engine.work.jobs import Job, State, jobs
 from engine.work.journal import Accepted
@@ -9,6 +10,7 @@ from engine.work.kinds import Task
 from pages.exploring.scope import SCOPE
 from pages.ui import runs, shell, wishes
 from pages.ui.address import travel
+from pages.ui.links import of_training
 from pages.ui.text import capital, plain
 
 _DATA = ("check", "predictions")  # kinds of work that the page about data asks for
@@ -43,6 +45,9 @@ def _going_on(job: Job) -> None:
             st.button("Show", key=SCOPE.key(f"show {job.key}"), type="tertiary", on_click=_shown, args=(job,))
         elif job.task.kind in _DATA:
             st.page_link(shell.file("data"), label="Data", help="There it stands once it is done.")
+        elif job.task.kind == "training":
+            st.page_link(shell.file("training"), label="Training", help="There it can be watched.",
+                         query_params=of_training(job.task.spec.spec))
         else:
             st.page_link(shell.file("runs"), label="Runs", help="There it is listed once it is done.")
         if job.state.over:

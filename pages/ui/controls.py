@@ -208,7 +208,7 @@ def settings(address: Address, attack: type[Attack], norm: str, prefix: str = "s
     declared = {_key(address.scope, attack.info, p, norm): NORMS[norm].resolved(p) for p in params_of(attack)
                 if p.name not in without}
     _presets(address.scope, attack.info, declared)
-    return {p.name: _param(address, p, key, f"{prefix}.{p.name}") for key, p in declared.items()}
+    return {p.name: param(address, p, key, f"{prefix}.{p.name}") for key, p in declared.items()}
 
 
 def _key(scope: Scope, info: AttackInfo, p: Param, norm: str) -> str:
@@ -236,7 +236,8 @@ def _fill(declared: Mapping[str, Param], values: Mapping[str, Value]) -> None:
         force(key, shown(p, values.get(p.name, p.default)))
 
 
-def _param(address: Address, p: Param, key: str, name: str) -> Value:
+def param(address: Address, p: Param, key: str, name: str) -> Value:
+    """The control of one parameter, in the address as `name` where it does not say the default."""
     value = p.check(_widget(p, key, address.seed(name, key, lambda text: shown(p, p.check(text)), shown(p, p.default))))
     address.note(name, None if value == p.default else str(value))
     return value

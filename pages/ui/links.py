@@ -1,10 +1,13 @@
 """Long work as the address of the page that asks for it."""
 
+from dataclasses import fields
+
 from engine.attacks import ATTACKS
 from engine.experiments.queries.walks import QUERIES
 from engine.experiments.runs.repeating import Asked, chosen
 from engine.experiments.selection import Selection
 from engine.experiments.transfers.transfer import as_asked
+from engine.training.spec import SCRATCH, TrainSpec
 from pages.ui.controls import SCALES
 
 
@@ -37,3 +40,11 @@ def _images(selection: Selection) -> str:
     if selection.limit is not None:
         return str(selection.limit)
     return " ".join(f"#{index}" for index in selection.indices) or "all"
+
+
+def of_training(spec: TrainSpec) -> dict[str, str]:
+    """A training as the page about that names its settings."""
+    own = {"start": spec.start_from or SCRATCH, "test": spec.tests[0]}
+    other = {f.name: str(getattr(spec, f.name)) for f in fields(spec)
+             if f.name not in ("start_from", "tests", "command", "limits")}
+    return own | other

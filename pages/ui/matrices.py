@@ -41,6 +41,18 @@ def matrices(rows: Rows, form: str, with_change: bool = True) -> go.Figure:
     return figure
 
 
+def counted_cells(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> go.Figure:
+    """One matrix as a card has it: the colour is the share of a row."""
+    names = [literal(name) for name in classes]
+    shares = [[count / max(1, sum(row)) for count in row] for row in counts]
+    figure = go.Figure(go.Heatmap(z=shares, x=names, y=names, customdata=counts, colorscale="Cividis", zmin=0, zmax=1,
+                                  showscale=False, xgap=2, ygap=2, texttemplate="%{text:,}", text=counts,
+                                  hovertemplate="is %{y}, said %{x}: %{customdata} (%{z:.1%})<extra></extra>"))
+    figure.update_layout(height=120 + 42 * len(names), margin={"l": 0, "r": 8, "t": 30, "b": 0},
+                         xaxis={"title": "the model says"}, yaxis={"autorange": "reversed", "title": "the image shows"})
+    return figure
+
+
 def _change(figure: go.Figure, before: Matrix, after: Matrix, form: str) -> None:
     moved, values = change(before, after), _moved(before, after, form)
     bound = max(1.0, float(np.nanmax(np.abs(values), initial=0)))

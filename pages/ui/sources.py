@@ -30,8 +30,9 @@ THUMBNAIL = 96
 INDEX, UPLOAD, COMPANY, FURTHER, FIRST, TROUBLE = "index", "upload", "company", "further", "first", "upload trouble"
 
 
-def dataset(address: Address) -> tuple[Dataset, str]:
-    """The chosen data set's chosen split; raises EngineError where it is not here."""
+def dataset(address: Address, preferred: str = "") -> tuple[Dataset, str]:
+    """The chosen data set's chosen split, at first the `preferred` one where it has that; raises EngineError where it
+    is not here."""
     key = address.scope.control("dataset")
     seed = address.seed("dataset", key, _dataset_name, DATASET, lambda name: isinstance(name, str))
     names = list(dict.fromkeys([*DATASETS, address.current(key)]))
@@ -47,7 +48,8 @@ def dataset(address: Address) -> tuple[Dataset, str]:
         raise EngineError(reason)
     info = entry.info
     _finding(address, key, info)
-    split = choice(address, "split", "Split", list(info.splits), info.default_split, always=True,
+    first = preferred if preferred in info.splits else info.default_split
+    split = choice(address, "split", "Split", list(info.splits), first, always=True,
                    help="  \n".join(f"**{split}**: {sentence}" for split, sentence in info.splits.items()))
     return opened(name, split), split
 

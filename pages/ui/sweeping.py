@@ -37,6 +37,11 @@ class Known:
         return self.share >= 1
 
     @property
+    def there(self) -> bool:
+        """Whether there is anything to be shown."""
+        return bool(self.runs) if isinstance(self.found, list | tuple) else self.found is not None
+
+    @property
     def runs(self) -> list[Rows]:
         """The runs of which there are rows, where that is what the work gives."""
         return [rows for rows in self.found or () if rows is not None]
@@ -78,7 +83,7 @@ def show(scope: Scope, task: Task | None, body: Callable[[Known], None], *, pric
         _growing(known, body, so_far)
     elif known is not None and known.payload is not None:
         _whole(known, body, read, _HERE)
-    elif known is not None and known.found is not None and (partly := _partly(known, so_far)).runs:
+    elif known is not None and known.found is not None and (partly := _partly(known, so_far)).there:
         body(partly)
     elif (example := jobs().kept(shown)) is not None and example.payload is not None:  # the run of it was cancelled
         _whole(example, body, read, _HERE)

@@ -89,7 +89,7 @@ def test_what_is_missing_says_how_to_get_it_and_what_is_there_what_it_has(home: 
     assert "asks for" in said(app) and "24 x 24" not in said(app)  # a link may not open it without a question
     assert "asks for" in said(opened("data", dataset=f"finding:a:manifest:{home / 'scans.csv'}"))
     assert "stand a finding and a data set" in said(opened("data", dataset="finding:effusion"))
-    assert sources._title("finding:effusion") == "finding:effusion"  # as it may be typed
+    assert sources.title("finding:effusion") == "finding:effusion"  # as it may be typed
     app = pressed(app, "Open it")
     assert "1 damaged file" in said(app) and "1 file without a label" in said(app) and "24 x 24" in said(app)
     assert table(app, "images")[0] == 19 and table(app, "b")[0] == 5

@@ -7,7 +7,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from tests.bench import attacks, blackbox, curves, report, transfer
+from tests.bench import attacks, blackbox, curves, report, training, transfer
 
 
 def _of_pages(module: str, function: str) -> Callable[[bool], str | None]:
@@ -25,6 +25,7 @@ SECTIONS: dict[str, Callable[[bool], str | None]] = {
     "transfer-cpu": transfer.on_cpu,
     "transfer-gpu": transfer.on_gpu,
     "curves-cpu": curves.on_cpu,
+    "training-cpu": training.on_cpu,
     "explore": _of_pages("explore", "in_browser"),
     "visitors": _of_pages("visitors", "measured"),
     "large-cpu": _of_pages("large", "on_cpu"),

@@ -1,75 +1,37 @@
 """Training: a small network learns a small task, repeatably, and its card says what was done."""
 
 import errno
-import threading
+import io
+from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from engine.data.base import DATASETS, Dataset, DatasetEntry, DatasetInfo
+from engine.data.base import DATASETS
 from engine.errors import Cancelled, EngineError, UnknownName
 from engine.params import params_of, values_of
 from engine.progress import Progress
+from engine.training import state
 from engine.training import train as training
 from engine.training.augment import Augmentation
-from engine.training.spec import TrainSpec
+from engine.training.spec import TrainSpec, side_of
 from engine.training.train import train
+from engine.training.unfinished import unfinished
 from engine.zoo import checkpoints
+from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.cards import read_card
-from tests import nets
-
-SIZES = {"train": 80, "validation": 20, "test": 30, "few": 5, "one": 1, "no": 0}
-
-
-class Stripes(Dataset):
-    """32 x 32 pictures whose stripes run one way or the other."""
-
-    channels = 1
-
-    def image(self, index: int) -> np.ndarray:
-        random = np.random.default_rng([index, len(self)])
-        wave = 0.5 + 0.4 * np.sin(np.arange(32) * 1.2 + random.uniform(0, 6))
-        across = np.broadcast_to(wave, (32, 32)) if self.labels[index] else np.broadcast_to(wave[:, None], (32, 32))
-        noisy = np.clip(across + random.normal(0, 0.05, (self.channels, 32, 32)), 0, 1)
-        return noisy.astype(np.float32)
-
-    def item_name(self, index: int) -> str:
-        return f"{self.split}/{index}"
-
-
-class ColouredStripes(Stripes):
-    """As `Stripes`, but red is dark and blue hardly changes."""
-
-    channels = 3
-
-    def image(self, index: int) -> np.ndarray:
-        return super().image(index) * np.array([0.2, 1.0, 0.1], np.float32)[:, None, None]
+from tests import nets, stripes
+from tests.stripes import SIZES, Stripes, spec
 
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch, tmp_path):
-    nets.register(monkeypatch)
     monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
-    for kind in (Stripes, ColouredStripes):
-        info = DatasetInfo(kind.__name__.lower(), "Stripes", "", ("across", "along"), dict.fromkeys(SIZES, ""), "", "")
-
-        def opened(split: str, kind: type[Dataset] = kind, info: DatasetInfo = info) -> Dataset:
-            return kind(info, split, np.arange(SIZES[split]) % 2)
-
-        monkeypatch.setitem(DATASETS._items, info.name, DatasetEntry(info, opened))
-    # Threads only wait for one another in networks as small as these.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def spec(**changes: object) -> TrainSpec:
-    options = {"dataset": "stripes", "arch": "small-cnn", "name": "stripes/cnn", "epochs": 6, "full_size_epochs": 2,
-               "small_size": 32, "batch": 16, "lr": 0.03, "precision": "float32"}
-    return TrainSpec(**options | changes)  # type: ignore[arg-type]
+    with stripes.registered(monkeypatch):
+        yield
 
 
 def test_it_learns_and_the_card_tells_how(tmp_path):
@@ -152,46 +114,143 @@ def test_a_training_that_diverges_says_so_and_keeps_nothing(tmp_path, monkeypatc
     assert not list(tmp_path.glob("net*"))
 
 
-@pytest.mark.parametrize("at", ["reading stripes/train", "epoch 2 of 6", "evaluating", "reading stripes/test"])
-def test_a_cancelled_training_keeps_nothing(tmp_path, at):
-    stop = threading.Event()
+@pytest.mark.parametrize(("full", "epoch"), [(1, 2), (3, 1)])
+def test_a_training_that_diverges_later_keeps_the_last_good_epoch_as_a_model(tmp_path, monkeypatch, full, epoch):
+    path, step, steps = tmp_path / "net.safetensors", training._Course._step, []
+    monkeypatch.setattr(training._Course, "_step", lambda *args: steps.append(args) or (
+        float("nan") if len(steps) > 11 else step(*args)))  # the second of five steps of epoch 3
+    scores = iter([{"validation_balanced": 0.9}, {"validation_balanced": 0.2}])
+    monkeypatch.setattr(training, "_score", lambda *_: {"validation_accuracy": 0.5} | next(scores))
+    with pytest.raises(EngineError, match=f"diverged in epoch 3; take a rate below 0.03.*epoch {epoch} .*my/net.unf"):
+        train(spec(name="my/net", epochs=3, full_size_epochs=full), path, device="cpu")
+    assert len(steps) == 12, "it stopped at once"
+    assert {p.name for p in tmp_path.glob("*net*")} == {"net.unfinished.safetensors", "net.unfinished.json"}
+    kept = checkpoints.load(tmp_path / "net.unfinished.safetensors")
+    assert all(bool(value.isfinite().all()) for value in kept.module.state_dict().values())
+    assert f"of epoch {epoch}," in read_card(tmp_path / "net.unfinished.safetensors").limits
 
+
+def stopped(at: str, chosen: TrainSpec, path: Path, how: type[BaseException] = Cancelled) -> None:
+    """Train until that is said."""
     def report(_: float, text: str) -> None:
         if text.startswith(at):
-            stop.set()
+            raise how
 
-    with pytest.raises(Cancelled):
-        train(spec(), tmp_path / "net.safetensors", Progress(report, stop), "cpu")
-    assert not list(tmp_path.glob("net*"))
+    with pytest.raises(how):
+        train(chosen, path, Progress(report), "cpu")
 
 
-@pytest.mark.parametrize(("whole", "left"), [(0, []), (1, ["net.unfinished"]), (2, ["net.unfinished"])])
-def test_a_disk_that_fills_up_costs_neither_the_best_epoch_so_far_nor_an_earlier_model(tmp_path, monkeypatch, whole,
-                                                                                       left):
-    path = tmp_path / "net.safetensors"
+@pytest.mark.parametrize("at", ["reading stripes/train", "epoch 1 of 6"])
+def test_a_training_cancelled_in_its_first_epoch_keeps_nothing(tmp_path, at):
+    stopped(at, spec(), tmp_path / "net.safetensors")
+    assert not list(tmp_path.glob("*net*"))
+
+
+class Killed(BaseException):
+    """As if the process were gone."""
+
+
+@pytest.mark.parametrize(("at", "changes"), [
+    ("epoch 2 of 4", {}), ("epoch 4 of 4", {"precision": "bf16", "schedule": "cosine"}),
+    ("reading stripes/test", {"balance": "sampling"}), ("epoch 2 of 4", {"frozen_epochs": 1}),
+    ("epoch 3 of 4", {"frozen_epochs": 1, "full_size_epochs": 4, "patience": 1, "schedule": "constant"}),
+])
+def test_a_training_that_was_stopped_or_killed_goes_on_to_the_same_bytes(tmp_path, monkeypatch, at, changes):
+    def dropping(outputs: int) -> torch.nn.Module:  # draws besides what the order and the augmentation draw
+        layers = list(nets.small_cnn(outputs).named_children())
+        return torch.nn.Sequential(OrderedDict([*layers[:5], ("drop", torch.nn.Dropout(0.3)), *layers[5:]]))
+
+    monkeypatch.setitem(ARCHITECTURES._items, "small-cnn", replace(ARCHITECTURES["small-cnn"], build=dropping))
+    chosen, whole, path = spec(epochs=4, **changes), tmp_path / "whole.safetensors", tmp_path / "net.safetensors"
+    train(chosen, whole, device="cpu")
+    torch.rand(3)  # the state that everybody shares is another one now
+    stopped(at, chosen, path, Killed)
+    left = unfinished(path)
+    assert not path.exists() and left is not None
+    epochs = len(left.history)
+    assert epochs == (int(at.split()[1]) - 1 if at[0] == "e" else 4)
+    said: list[str] = []
+    card = train(chosen, path, Progress(lambda _, text: said.append(text)), "cpu")
+    assert path.read_bytes() == whole.read_bytes()
+    assert [e["loss"] for e in card.training["history"]] == [e["loss"] for e in
+                                                             read_card(whole).training["history"]]
+    assert not any(text.startswith(f"epoch {epochs} of") for text in said), "an epoch was trained twice"
+    assert {p.name for p in tmp_path.glob("*net*")} == {"net.safetensors", "net.json"}
+
+
+@pytest.mark.parametrize(("changes", "damage"), [({"lr": 0.02}, None), ({"split": "test"}, None), ({}, b"PK damaged")])
+def test_a_training_never_goes_on_from_anothers_state(tmp_path, caplog, changes, damage):
+    chosen, path = spec(epochs=2) if damage else spec(epochs=2, **changes), tmp_path / "net.safetensors"
+    train(chosen, tmp_path / "whole.safetensors", device="cpu")
+    stopped("epoch 2 of 2", spec(epochs=2), path)
+    if damage:
+        path.with_suffix(".training").write_bytes(damage)
+    train(chosen, path, device="cpu")
+    assert path.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+    assert "begins anew" in caplog.text
+
+
+@pytest.mark.parametrize("whole", [0, 1, 2])
+def test_a_disk_that_fills_up_costs_neither_the_last_epoch_nor_an_earlier_model(tmp_path, monkeypatch, whole):
+    """The third thing that is written is the finished model."""
+    path, uninterrupted = tmp_path / "net.safetensors", tmp_path / "whole.safetensors"
     nets.kept(path)
-    earlier, write, written = path.read_bytes(), Path.write_bytes, []
+    earlier, chosen, writes = path.read_bytes(), spec(name="my/net", epochs=2, full_size_epochs=2), []
+    train(chosen, uninterrupted, device="cpu")
 
-    def filling(self: Path, data: bytes) -> int:
-        if len(written) == whole:
-            write(self, data[:1000])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        written.append(self)
-        return write(self, data)
+    def filling(write, full):
+        def writing(target, *rest):
+            if len(writes) == whole:
+                full(target)
+                raise OSError(errno.ENOSPC, "No space left on device")
+            writes.append(target)
+            return write(target, *rest)
+        return writing
 
-    monkeypatch.setattr(Path, "write_bytes", filling)
-    # So that each epoch counts as the best so far, and the last of three writes is that of the finished model.
-    monkeypatch.setitem(training._SELECT, "accuracy", lambda _: 0.5)
-    with pytest.raises(EngineError, match=r"No space left on device.*free some space there") as caught:
-        train(spec(name="my/net", epochs=2, full_size_epochs=2), path, device="cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "_write", filling(state._write, lambda at: at.write_bytes(b"half")))
+        patch.setattr(Path, "write_bytes", filling(Path.write_bytes, lambda at: at.touch()))
+        with pytest.raises(EngineError, match=r"No space left on device.*free some space there") as caught:
+            train(chosen, path, device="cpu")
     assert "\n" not in str(caught.value) and path.read_bytes() == earlier
-    assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {
-        f"{name}{suffix}" for name in ("net", *left) for suffix in (".safetensors", ".json")}
-    for name in left:
-        assert f"my/{name}" in str(caught.value) and f"epoch {whole} " in str(caught.value)
-        card = read_card(tmp_path / f"{name}.safetensors")
-        assert len(card.training["history"]) == whole and not card.evaluations and "ended early" in card.limits
-        assert checkpoints.load(tmp_path / f"{name}.safetensors").classes == ("across", "along")
+    assert ("goes on after epoch 1" in str(caught.value)) == (whole == 1)
+    kept = unfinished(path)
+    assert (len(kept.history) if kept else 0) == whole
+    said: list[str] = []
+    train(chosen, path, Progress(lambda _, text: said.append(text)), "cpu")
+    assert path.read_bytes() == uninterrupted.read_bytes()
+    assert any(text.startswith("epoch 1 of 2") for text in said) == (whole == 0)
+
+
+def test_what_a_full_disk_said_is_not_hidden_by_pytorch(tmp_path, monkeypatch):
+    class Full(io.FileIO):
+        def write(self, data):
+            if self.tell() > 1000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    monkeypatch.setattr(Path, "open", lambda self, mode: Full(self, mode))
+    with pytest.raises(OSError, match="No space left"):
+        state._write(tmp_path / "state", {"weights": torch.zeros(10_000)})
+
+
+def test_a_name_is_trained_by_one_at_a_time(tmp_path):
+    path = tmp_path / "net.safetensors"
+    steps = training.training(spec(epochs=2, name="my/net"), path, device="cpu")
+    next(steps)
+    with pytest.raises(EngineError, match="my/net is being trained already"):
+        train(spec(epochs=1, name="my/net"), path, device="cpu")
+    steps.close()
+    train(spec(epochs=1), path, device="cpu")
+
+
+def test_pictures_of_one_class_are_told_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(training._Course, "epoch", lambda *_: pytest.fail("training began"))
+    entry = DATASETS["stripes"]
+    same = replace(entry, open=lambda split: Stripes(entry.info, split, np.ones(SIZES[split], np.int64)))
+    monkeypatch.setitem(DATASETS._items, "stripes", same)
+    with pytest.raises(EngineError, match="stripes/train shows along only"):
+        train(spec(), tmp_path / "net.safetensors", device="cpu")
 
 
 def test_it_can_start_from_another_model_of_its_kind(tmp_path):
@@ -253,7 +312,12 @@ def test_it_stops_early_where_validation_gets_no_better_and_keeps_the_best(monke
     worse = {"validation_balanced": 0.5, "validation_accuracy": 0.5, "validation_auc": 0.5, "validation_loss": 0.9}
     scores, states = iter([worse, better, worse, worse, better]), []
     monkeypatch.setattr(training, "_score", lambda *_: next(scores))
-    monkeypatch.setattr(training, "_logits", lambda module, *_: states.append(module.head.weight.detach().clone()))
+
+    def logits(module, *_):
+        states.append(module.head.weight.detach().clone())
+        yield
+
+    monkeypatch.setattr(training, "_logits", logits)
     trained = training.fit(spec(epochs=9, full_size_epochs=9, select=select, patience=2), Progress(),
                            torch.device("cpu"))
     assert len(trained.history) == 4 and torch.equal(trained.module.head.weight, states[1])
@@ -290,5 +354,5 @@ def test_another_size_is_learned_and_used_ever_after(tmp_path):
     card = train(spec(epochs=1, size=40, small_size=40), path, device="cpu")
     assert card.size == 40 and card.training["history"][0]["size"] == 40 and checkpoints.load(path).size == 40
     with pytest.raises(EngineError, match="224 x 224 only"):
-        training._whole(spec(arch="vit_b_16", size=64), training.Pictures(torch.zeros(1, 1, 8, 8), torch.zeros(1)))
-    assert training._whole(spec(arch="vit_b_16"), training.Pictures(torch.zeros(1, 1, 8, 8), torch.zeros(1))) == 224
+        side_of(spec(arch="vit_b_16", size=64), 8)
+    assert side_of(spec(arch="vit_b_16"), 8) == 224

@@ -1,0 +1,1 @@
+"""Training as long work: what it gives, what it will cost, and what to begin with."""
