@@ -1,6 +1,7 @@
 """Exact digests: two things that differ in one bit never share one."""
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -34,7 +35,12 @@ def of_spec(spec: Mapping[str, Any]) -> str:
 def of_file(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return of_open_file(file)
+
+
+def of_open_file(file: io.BufferedIOBase) -> str:
+    """SHA-256 of the bytes from here on."""
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def of_unchanged_file(path: Path) -> str:

@@ -30,7 +30,7 @@ RUNNING, SHOWN, LEFT, DRAWN, STARTED = map(SCOPE.key, ("running", "shown", "left
 
 def choose(address: Address, dataset: Dataset, source: Source, bar: controls.Bar) -> Settings:
     """Model and attack for a picture, every control; raises EngineError where one makes the rest impossible."""
-    model = sources.model(address, dataset.info)
+    model = sources.model(address, dataset.info, picture(source) if source.upload else None)
     chosen, labelled = seen_by(model, source)
     attack, device = controls.attack_spec(address, labelled.classes, chosen, DEFAULT_ATTACK, sources.others(model),
                                           bar)
@@ -179,7 +179,7 @@ def main_area(source: Source | None, settings: Settings | None, task: Task | Non
             # Of what the controls say now: the chosen epsilon moves on the curve while it is turned.
             whole.show(settings, seen_by(settings.model, settings.source)[0].label)
     elif source is not None:
-        live.show_chosen(source)
+        live.show_chosen(source, settings)
 
 
 def buttons(bar: controls.Bar, settings: Settings | None, task: Task | None, broken: bool, switch: Switch) -> None:

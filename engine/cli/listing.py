@@ -23,7 +23,8 @@ def _datasets() -> list[dict[str, Any]]:
 
     return [{"name": e.info.name, "title": e.info.title, "sentence": e.info.sentence, "classes": list(e.info.classes),
              "splits": dict(e.info.splits), "synthetic": e.info.synthetic, "source": e.info.source,
-             "terms": e.info.terms, "modality": e.info.modality, "obtain": e.info.obtain,
+             "terms": e.info.terms, "modality": e.info.modality, "population": e.info.population,
+             "obtain": e.info.obtain,
              "layouts": list(e.info.layouts), "grouping": e.info.grouping, "missing": e.missing(),
              "findings": list(findings.names(e.info))}
             for e in DATASETS.values()]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.cli.options import bench
-from engine.cli.output import Writer, as_json, as_npz, out_folder, print_json, write
+from engine.cli.output import Writer, as_json, as_npz, out_folder, print_json, remark, write
 from engine.errors import EngineError
 from engine.home import expanded
 
@@ -45,7 +45,9 @@ def attack_image(arguments: argparse.Namespace, spec: AttackSpec) -> None:
     from engine.data.upload import take_upload
     from engine.experiments.onepicture.explore import explore_task
     from engine.experiments.onepicture.explored import Explored
+    from engine.experiments.onepicture.suited import reservations
     from engine.experiments.sources import Source, picture
+    from engine.zoo.registry import model_card
 
     for option in _OF_DATA_SETS:
         if getattr(arguments, option):
@@ -54,6 +56,8 @@ def attack_image(arguments: argparse.Namespace, spec: AttackSpec) -> None:
     source = Source(arguments.dataset, find(arguments.dataset).info.default_split, 0, upload, arguments.frame,
                     arguments.window)
     chosen, task = picture(source), explore_task(source, arguments.model, spec, arguments.device)
+    for line in reservations(model_card(arguments.model), chosen):
+        remark(line)
     out, where = out_folder(arguments.out), bench(arguments)
     explored = Explored.of(where.result(task))
     facts = _facts(source, arguments.model, explored, chosen)

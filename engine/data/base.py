@@ -25,10 +25,11 @@ SIZE = 224
 class DatasetInfo:
     """A data set's facts, shown wherever it is offered. `splits` maps a split's name to one plain sentence.
 
-    `source` is what to cite, `terms` the licence, `obtain` how to get it, `layouts` the folders and files by which it
-    is recognised below PERTURBSCOPE_DATA, `grouping` what is never parted by a split, `remote` where it can be
-    downloaded from, if its licence allows that and its checksum is known; `findings` are the labels of which an image
-    may have several, where there are such (`engine.data.findings`).
+    `modality` is how the pictures were made, and of what, before a bracket what else is to be said; `population` whom
+    they show, where that is some people only. `source` is what to cite, `terms` the licence, `obtain` how to get it,
+    `layouts` the folders and files by which it is recognised below PERTURBSCOPE_DATA, `grouping` what is never parted
+    by a split, `remote` where it can be downloaded from, if its licence allows that and its checksum is known;
+    `findings` are the labels of which an image may have several, where there are such (`engine.data.findings`).
     """
 
     name: str
@@ -41,6 +42,7 @@ class DatasetInfo:
     synthetic: bool = False
     default_split: str = "test"
     modality: str = ""
+    population: str = ""
     obtain: str = ""
     layouts: tuple[str, ...] = ()
     grouping: str = ""

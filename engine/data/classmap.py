@@ -17,12 +17,13 @@ from engine.errors import EngineError, UnknownName
 
 ALIKE = 0.5  # how alike two names must be, from 0 to 1, to be offered as a pair
 OPEN = "?"
+UNKNOWN = -1  # instead of the number of a class that a model does not know
 MANY, FEW = 200, 8  # classes that are no longer compared and named one by one, and how many of them are named
 
 
 @dataclass(frozen=True)
 class ClassMap:
-    """`places[i]` is the number among `model`, a model's classes, of what a data set calls `data[i]`."""
+    """`places[i]` is the number among `model`, a model's classes, of what a data set calls `data[i]`, or UNKNOWN."""
 
     data: tuple[str, ...]
     model: tuple[str, ...]
@@ -36,29 +37,31 @@ class ClassMap:
     @property
     def names(self) -> dict[str, str]:
         """The model's name for each of the data set's."""
-        return {name: self.model[place] for name, place in zip(self.data, self.places, strict=True)}
+        return {name: self.model[place] for name, place in zip(self.data, self.places, strict=True)
+                if place != UNKNOWN}
 
     def number(self, name: str) -> int:
         """The model's number for a class, by the model's name for it or else the data set's; raises EngineError."""
         if (place := _found(name, self.model)) is not None:
             return place
-        if (place := _found(name, self.data)) is not None:
+        if (place := _found(name, self.data)) is not None and self.places[place] != UNKNOWN:
             return self.places[place]
         raise UnknownName("class", name, {*self.model, *self.data})
 
 
-def match(data: Sequence[str], model: Sequence[str], title: str, renamed: Mapping[str, str] | None = None) -> ClassMap:
+def match(data: Sequence[str], model: Sequence[str], title: str, renamed: Mapping[str, str] | None = None,
+          some: bool = False) -> ClassMap:
     """Which of the model's classes each of the data set's is: by `renamed` (the data set's name to the model's), then
     by equal names, then by names that differ only in capitals, spaces, '_' and '-', if they point to one class alone.
 
-    Several classes may be one by `renamed` only. Raises EngineError where a class is left over, with the pairs to give;
-    `title` is how it calls the model.
+    Several classes may be one by `renamed` only. Raises EngineError where a class is left over, with the pairs to give,
+    if not `some` are enough; `title` is how it calls the model.
     """
     renamed = renamed or {}
     places = _places(data, model, renamed)
-    if None in places:
+    if None in places and not some:
         raise EngineError(_unknown(data, model, title, renamed, places))
-    return ClassMap(tuple(data), tuple(model), tuple(place for place in places if place is not None))
+    return ClassMap(tuple(data), tuple(model), tuple(UNKNOWN if place is None else place for place in places))
 
 
 def fits(data: Sequence[str], model: Sequence[str]) -> bool:

@@ -24,6 +24,7 @@ INFO = DatasetInfo(
     source="Kermany et al., Cell 172 (2018), Mendeley Data doi:10.17632/rscbjbr9sj",
     terms="CC BY 4.0",
     modality="radiograph of the chest (children, AP)",
+    population="children",
     obtain="download it (doi:10.17632/rscbjbr9sj) and unpack it",
     layouts=("chest_xray/train,test/NORMAL,PNEUMONIA/", "kermany-224/train,test/NORMAL,PNEUMONIA/",
              "kermany/train,test/NORMAL,PNEUMONIA/", "ChestXRay2017/chest_xray/..."),

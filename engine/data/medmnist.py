@@ -40,6 +40,7 @@ class Facts:
     counts: tuple[int, int, int]
     colour: bool = False
     terms: str = "CC BY 4.0"
+    population: str = ""
     findings: tuple[str, ...] = ()
 
 
@@ -50,7 +51,8 @@ FINDINGS = ("atelectasis", "cardiomegaly", "effusion", "infiltration", "mass", "
 
 SETS = {
     "pneumoniamnist": Facts("PneumoniaMNIST (chest X-rays of children)", "chest X-rays of children",
-                            "radiograph of the chest", ("Normal", "Pneumonia"), (4708, 524, 624)),
+                            "radiograph of the chest", ("Normal", "Pneumonia"), (4708, 524, 624),
+                            population="children"),
     "breastmnist": Facts("BreastMNIST (breast ultrasound)", "ultrasound pictures of the breast", "ultrasound",
                          ("Malignant", "Normal or benign"), (546, 78, 156)),
     "pathmnist": Facts("PathMNIST (colon histology)", "tiles of colorectal tissue", "histology, H&E, RGB",
@@ -221,6 +223,7 @@ def entry(name: str, side: int | None = None) -> DatasetEntry:
         source="Yang, Shi, Wei et al., MedMNIST v2, Scientific Data 10 (2023), doi:10.1038/s41597-022-01721-8",
         terms=facts.terms,
         modality=facts.modality,
+        population=facts.population,
         obtain=f"download {file} (zenodo.org/records/10519652, or by the medmnist package)",
         layouts=(f"medmnist/{file}", file),
         grouping="by its authors; the files do not name patients",

@@ -16,6 +16,7 @@ INFO = DatasetInfo(
     source="computed by this program",
     terms="free to use; no patient is shown",
     synthetic=True,
+    modality="CT of the lungs (computed)",
 )
 
 

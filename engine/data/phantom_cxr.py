@@ -15,6 +15,7 @@ INFO = DatasetInfo(
     source="computed by this program",
     terms="free to use; no patient is shown",
     synthetic=True,
+    modality="radiograph of the chest (computed)",
 )
 
 

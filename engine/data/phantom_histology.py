@@ -18,6 +18,7 @@ INFO = DatasetInfo(
     source="computed by this program",
     terms="free to use; no patient is shown",
     synthetic=True,
+    modality="histology, H&E, RGB (computed)",
 )
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from engine import digest
-from engine.data import Dataset, damage
+from engine.data import Dataset, damage, imaging
 from engine.data import load as load_dataset
 from engine.data.base import StoredUnits
 from engine.data.classmap import ClassMap, labelled, match
@@ -40,7 +40,7 @@ class Picture:
     """An image to explore: float32 [C, H, W] in [0,1]; `label` is None where the true class is unknown.
 
     `marks`: of what is marked on it, by its name among MARKS, where. `stored`: how it lies in its file, if pictures
-    like it can be written there.
+    like it can be written there. `imaging` and `population` are as those of data sets, "" where nobody knows.
     """
 
     image: np.ndarray
@@ -51,6 +51,8 @@ class Picture:
     stored_units: StoredUnits | None = None
     notes: tuple[str, ...] = ()
     stored: Stored | None = None
+    imaging: str = ""
+    population: str = ""
 
     @property
     def lesion(self) -> np.ndarray | None:
@@ -84,7 +86,7 @@ def _picture(source: Source, damaged: int) -> Picture:
     if source.upload:
         upload = load_upload(source.upload, source.frame, source.window)
         return Picture(upload.image, None, f"upload {source.upload[:8]}", stored_units=upload.stored_units,
-                       notes=upload.notes, stored=upload.stored)
+                       notes=upload.notes, stored=upload.stored, imaging=imaging.IN_DICOM.get(upload.modality, ""))
     dataset = opened(source.dataset, source.split)
     index = dataset.checked(source.index)
     marks = {name: mask for name in MARKS if (mask := marked(name, dataset, index)) is not None}
@@ -95,22 +97,24 @@ def _picture(source: Source, damaged: int) -> Picture:
     notes = () if shown is None else shown.notes
     more = () if frame is None else remarks(frame, stored)
     return Picture(image, int(dataset.labels[index]), dataset.item_name(index), dataset.info.synthetic, marks,
-                   dataset.stored_units(index), (*notes, *more), stored)
+                   dataset.stored_units(index), (*notes, *more), stored, imaging=imaging.of(dataset.info),
+                   population=dataset.info.population)
 
 
 def seen_by(model: str, source: Source) -> tuple[Picture, Dataset]:
     """The image a source names and its data set, with the classes of the model of that name; raises EngineError."""
-    chosen, dataset = picture(source), seen(source.dataset, source.split, model)
+    chosen, dataset = picture(source), seen(source.dataset, source.split, model, some=bool(source.upload))
     if chosen.label is not None:
         chosen = replace(chosen, label=int(dataset.labels[source.index]))
     return chosen, dataset
 
 
-def seen(name: str, split: str, model: str, names: Iterable[tuple[str, str]] = ()) -> Dataset:
+def seen(name: str, split: str, model: str, names: Iterable[tuple[str, str]] = (), some: bool = False) -> Dataset:
     """One split of a data set with the classes of the model of that name, which are matched by name; `names` says
-    otherwise, as pairs of the data set's name and the model's. Raises EngineError."""
+    otherwise, as pairs of the data set's name and the model's. Raises EngineError where the model does not know all of
+    them, if not `some` are enough, as for an upload, which is none of the data set's images."""
     dataset = opened(name, split)
-    return _labelled(dataset, match(dataset.classes, model_card(model).classes, model, dict(names)))
+    return _labelled(dataset, match(dataset.classes, model_card(model).classes, model, dict(names), some))
 
 
 @lru_cache(maxsize=8)

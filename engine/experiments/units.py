@@ -79,7 +79,7 @@ class Unit:
     @property
     def seen(self) -> Dataset:
         """The split with the model's classes; raises EngineError."""
-        return seen(self.dataset, self.split, self.model, self.names)
+        return seen(self.dataset, self.split, self.model, self.names, some=bool(self.upload))
 
     @property
     def title(self) -> str:
@@ -106,7 +106,7 @@ def unit_of(source: Source, model: str, attack: AttackSpec, company: Sequence[in
         unit = units_of(source.dataset, source.split, company or [source.index], model, attack,
                         further=further or None)[0]
         return unit if not company else replace(unit, shown=unit.indices.index(source.index))
-    dataset = seen(source.dataset, source.split, model)
+    dataset = seen(source.dataset, source.split, model, some=True)
     common = common_of(dataset, source.dataset, model, attack, further_of(dataset, [], attack))
     return replace(common, images=chosen.digest, upload=source.upload, frame=source.frame, window=source.window)
 

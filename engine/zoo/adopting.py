@@ -11,6 +11,14 @@ from engine.errors import EngineError
 from engine.zoo.cards import Card, adopted_card_path, card_path, card_text, problem_of
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# How pictures in [0,1] are mostly prepared for a network, by what that does to them: mean and std.
+NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "normalised as ImageNet's": (IMAGENET_MEAN, IMAGENET_STD),
+    "brought to [-1, 1]": ((0.5,), (0.5,)),
+    "left in [0, 1]": ((0.0,), (1.0,)),
+    "brought to 0 to 255": ((0.0,), (1 / 255,)),
+}
+NOTHING_SAID = "Brought along, with nothing said of its training."
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ def adopt(weights: Path, said: Said, dataset: str, known: Sequence[str]) -> Iter
     arch, outputs = checkpoints.recognised(weights)
     yield f"{weights.name} has no card and was recognised as {arch} with {outputs} output{'s' * (outputs > 1)}"
     classes = said.classes or tuple(known)
-    if outputs != len(classes) and (outputs, len(classes)) != (1, 2):
+    if not as_many(outputs, classes):
         whose = "named" if said.classes else f"in {dataset}"
         raise EngineError(f"{weights.name} has {outputs} outputs, and {len(classes)} classes are {whose}; name as many "
                           "as it has outputs, in its order: --classes A,B,...")
@@ -49,11 +57,16 @@ def adopt(weights: Path, said: Said, dataset: str, known: Sequence[str]) -> Iter
     if not (said.mean and said.std):
         yield "its pictures are taken to be normalised as ImageNet's are (--mean and --std say otherwise)"
     card = Card(name=weights.stem, arch=arch, classes=classes, mean=said.mean or IMAGENET_MEAN,
-                std=said.std or IMAGENET_STD, limits="Brought along, with nothing said of its training.")
+                std=said.std or IMAGENET_STD, limits=NOTHING_SAID)
     if problem := problem_of(card):
         raise EngineError(f"{weights.name}: {problem}")
     if _keep(weights, card):
         yield from _doubts(weights)
+
+
+def as_many(outputs: int, classes: Sequence[str]) -> bool:
+    """Whether a network with so many outputs may tell these classes apart: a single one tells two."""
+    return outputs == len(classes) or (outputs, len(classes)) == (1, 2)
 
 
 def _keep(weights: Path, card: Card) -> bool:
@@ -75,10 +88,7 @@ def _doubts(weights: Path) -> Iterator[str]:
     import torch
 
     from engine.zoo import checkpoints
+    from engine.zoo.trying import unmoved
 
-    model = checkpoints.load(weights)
-    image = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    logits = model(image)
-    (gradient,) = torch.autograd.grad((logits[:, 0] - logits[:, 1]).sum(), image)
-    if not bool(gradient.any()):
-        yield "its answers do not depend on the picture: gradients are 0, so no attack can change them; is it trained?"
+    noise = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    yield from unmoved(checkpoints.load(weights), noise)

@@ -14,7 +14,7 @@ from engine.disk import read_json
 from engine.errors import EngineError, UnknownName
 from engine.home import home
 
-STORAGES = ("float16", "uint8")
+STORAGES = ("float16", "uint8", "float32")
 _LARGEST = 4096
 
 

@@ -7,7 +7,7 @@ from typing import TypeGuard
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 
@@ -48,7 +48,11 @@ def load(weights: Path) -> Classifier:
     """
     if not weights.is_file():
         raise EngineError(f"there is no checkpoint at {weights}; give the path of a .safetensors file")
-    card = read_card(weights)
+    return load_as(weights, read_card(weights))
+
+
+def load_as(weights: Path, card: Card) -> Classifier:
+    """The same where the card is not beside it; raises EngineError."""
     architecture = ARCHITECTURES[card.arch]
     state = _own(unpacked(_stored(weights)), architecture)
     outputs = _outputs(weights, state, card)
@@ -66,7 +70,29 @@ def recognised(weights: Path) -> tuple[str, int]:
 
     They are told by the names and shapes of its tensors.
     """
+    return _recognised(weights, unpacked(_stored(weights)))
+
+
+def rewritten(weights: Path, to: Path) -> tuple[str, int]:
+    """`recognised`, and the network's own tensors written to `to` (.safetensors), as exact as they were.
+
+    `to` is complete or not there. Raises EngineError.
+    """
     state = unpacked(_stored(weights))
+    arch, outputs = _recognised(weights, state)
+    own = _own(state, ARCHITECTURES[arch])
+    _check_values(weights, own, _skeleton(arch, outputs))
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with replacing_all([to]) as (new,):
+            save_file(packed(own, "float32"), new)
+    except (OSError, SafetensorError) as error:
+        why = advice(error) if isinstance(error, OSError) else f"({error})"
+        raise EngineError(f"{weights.name} cannot be kept {why}") from None
+    return arch, outputs
+
+
+def _recognised(weights: Path, state: State) -> tuple[str, int]:
     nearest, problem = "", ""
     for architecture in ARCHITECTURES.values():
         name, own = architecture.name, _own(state, architecture)
@@ -165,6 +191,10 @@ def _check_fits(path: Path, state: State, wanted: State, card: Card) -> None:
                               "its card")
         raise EngineError(f"{path.name} does not fit {card.arch}: {problem}; correct 'arch' in its card (python "
                           f"-m engine list architectures), or save the state_dict() of torchvision's {card.arch}")
+    _check_values(path, state, wanted)
+
+
+def _check_values(path: Path, state: State, wanted: State) -> None:
     if any(wanted[k].is_floating_point() != state[k].is_floating_point() for k in wanted):
         raise EngineError(f"{path.name} stores weights in a way that is not known here; save them as float16")
     if not all(bool(v.isfinite().all()) for v in state.values()):
@@ -184,14 +214,15 @@ def _misfit(state: State, wanted: State) -> str | None:
 
 
 def packed(state: State, storage: str) -> dict[str, Tensor]:
-    """The tensors as they are written: all floats as float16, or matrices and kernels as uint8 and the rest float16."""
+    """The tensors as they are written: all floats as float16, or matrices and kernels as uint8 and the rest float16, or
+    all as they are ("float32")."""
     out: dict[str, Tensor] = {}
     for name, value in state.items():
         value = value.detach().cpu()
         if storage == "uint8" and value.is_floating_point() and value.ndim > 1 and len(value) > 1:
             out |= _quantised(name, value.float())
         else:
-            out[name] = _halved(value).contiguous()
+            out[name] = (value if storage == "float32" else _halved(value)).contiguous()
     return out
 
 

@@ -24,6 +24,9 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt")
 # What models are also kept in. They hold whole programs, or need another library, and are not opened here.
 FOREIGN = (".pt2", ".onnx", ".jit", ".bin", ".pkl", ".pickle", ".joblib", ".h5", ".hdf5", ".keras", ".pb", ".tflite",
            ".mlmodel", ".engine", ".npz", ".tar", ".zip")
+# torch.export.load unpickles what such a file says is to be unpickled (constants, weights, example inputs), and hands
+# its symbolic sizes to SymPy, which evaluates them as Python; neither can be switched off.
+_REASONS = {".pt2": "PyTorch runs code that such a program may hold while it loads it"}
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 
 
@@ -111,6 +114,15 @@ def style_digest(name: str) -> str:
     return _file_digest(style_path(name))
 
 
+def check_kind(file: str) -> None:
+    """Raises EngineError for a file whose name does not end as those of checkpoints do."""
+    suffix = Path(file).suffix
+    if suffix not in SUFFIXES:
+        why = f": {_REASONS[suffix]}" if suffix in _REASONS else ""
+        raise EngineError(f"files of the kind {suffix or 'without an ending'} are not taken as models ({file}){why}; "
+                          f"save the network's state_dict() in one of: {', '.join(SUFFIXES)}")
+
+
 def _trained() -> Path:
     return home() / "models"
 
@@ -125,13 +137,13 @@ def _entries(root: Path, bundled: bool) -> list[ModelEntry]:
             card = read_card(path)
         except EngineError:
             continue  # one broken file must not hide the others; asked for by name, it says what is wrong
-        entries.append(ModelEntry(name, _title(card), card, path, bundled))
+        entries.append(ModelEntry(name, _title(name, card), card, path, bundled))
     return entries
 
 
-def _title(card: Card) -> str:
+def _title(name: str, card: Card) -> str:
     arch = ARCHITECTURES[card.arch].title if card.arch in ARCHITECTURES else card.arch
-    return f"{arch}, {card.dataset}" if card.dataset else arch
+    return f"{arch}, {card.dataset or name}"
 
 
 def _located(name: str) -> tuple[Path, str]:
@@ -146,8 +158,7 @@ def _located(name: str) -> tuple[Path, str]:
             raise EngineError(f"there is no checkpoint at {name}; give a file that exists, or a model's name")
         return path.resolve(), path.stem
     if names_file(name):
-        raise EngineError(f"files of the kind {path.suffix} are not taken as models ({path.name}); save the network's "
-                          f"state_dict() in one of: {', '.join(SUFFIXES)}")
+        check_kind(path.name)
     raise UnknownName("model", name, [e.name for e in models()])
 
 

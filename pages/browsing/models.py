@@ -8,10 +8,12 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from engine.data import DATASETS
 from engine.errors import EngineError, UnknownName
 from engine.work.room import size_text
 from engine.zoo import keeping
 from engine.zoo.registry import ModelEntry, models
+from pages.browsing import arriving
 from pages.browsing.scope import SCOPE
 from pages.ui import figures, own, shell
 from pages.ui.address import Address, force
@@ -31,11 +33,15 @@ def show(address: Address) -> None:
     entries = models()
     _news()
     trained = sum(not entry.bundled for entry in entries)
-    st.markdown(f"**{counted(len(entries), 'model')}, {trained} trained here.** Choose up to {MOST} to compare them.")
+    st.markdown(f"**{counted(len(entries), 'model')}, {trained} of your own.** Choose up to {MOST} to compare them.")
     figures.table(SCOPE, pd.DataFrame([_row(entry) for entry in entries]), "models", column_config=_COLUMNS)
+    if (name := arriving.show(address)):
+        st.session_state[_SAID] = f"{name} is among the models now, on every page."
+        force(_CHOSEN, [name])
+        st.rerun()
     chosen = _chosen(address, entries)
     if not chosen:
-        st.info("Choose models above, or train one.")
+        st.info("Choose models above, bring one along, or train one.")
         st.page_link(shell.file("training"), label="Training")
         return
     table = pd.DataFrame({entry.name: _facts(entry) for entry in chosen}).rename_axis("fact").reset_index()
@@ -52,9 +58,14 @@ _COLUMNS = {"accuracy": st.column_config.NumberColumn(format="percent"),
 
 def _row(entry: ModelEntry) -> dict[str, object]:
     split, scores = next(iter(entry.card.evaluations.items()), ("", {}))
-    return {"name": entry.name, "own": not entry.bundled, "trained on": f"{entry.card.dataset}/{entry.card.split}",
+    return {"name": entry.name, "own": not entry.bundled, "trained on": _origin(entry),
             "tested on": split, "accuracy": scores.get("accuracy"), "AUC": scores.get("auc"),
             "classes": ", ".join(entry.card.classes), "size": size_text(_size(entry.path))}
+
+
+def _origin(entry: ModelEntry) -> str:
+    """What it was trained on."""
+    return f"{entry.card.dataset}/{entry.card.split}" if entry.card.dataset else "not said"
 
 
 def _size(path: Path) -> int:
@@ -86,7 +97,8 @@ def _chosen(address: Address, entries: Sequence[ModelEntry]) -> list[ModelEntry]
 def _facts(entry: ModelEntry) -> dict[str, str]:
     """What the card says, in few words."""
     card = entry.card
-    facts = {"network": card.arch, "trained on": f"{card.dataset}/{card.split}, seed {card.seed}",
+    seed = f", seed {card.seed}" if card.dataset else ""
+    facts = {"network": card.arch, "trained on": f"{_origin(entry)}{seed}",
              "weights": f"{card.storage}, {size_text(_size(entry.path))}",
              "how it was trained": ", ".join(f"{name} {value}" for name, value in card.training.items()
                                              if isinstance(value, str | int | float))}
@@ -112,10 +124,18 @@ def _card(entry: ModelEntry) -> None:
         st.markdown(f"**Limits.** {plain(card.limits)}")
     if card.command:
         st.code(card.command, language="bash", wrap_lines=True)
+    dataset = card.dataset or _fitting(card.classes)
     st.page_link(shell.file("explore"), label="Attack it in Explore",
-                 query_params={"model": entry.name, **({"dataset": card.dataset} if card.dataset else {})})
+                 query_params={"model": entry.name, **({"dataset": dataset} if dataset else {})})
     if not entry.bundled:
         _keep(entry)
+
+
+def _fitting(classes: Sequence[str]) -> str:
+    """A data set that is here and whose classes these are, if there is one; real pictures before synthetic ones."""
+    known = [name for name in DATASETS if set(DATASETS[name].info.classes) == set(classes)
+             and DATASETS[name].missing() is None]
+    return min(known, key=lambda name: DATASETS[name].info.synthetic, default="")
 
 
 def _matrix(classes: Sequence[str], counts: Sequence[Sequence[int]], split: str) -> go.Figure:

@@ -12,16 +12,18 @@ from engine.work.jobs import BETWEEN_PREVIEWS
 from pages.exploring import remarks, verdict
 from pages.exploring.run import Run
 from pages.exploring.scope import SCOPE
+from pages.ui.runs import Settings
 from pages.ui.text import plain
 from pages.ui.viewer import viewer
 
 
-def show_chosen(source: Source) -> None:
-    """The chosen picture while nothing is known of it."""
+def show_chosen(source: Source, settings: Settings | None) -> None:
+    """The chosen picture while nothing is known of it but what the controls say."""
     with st.container():
         chosen = picture(source)
+        notes = remarks.about(chosen) if settings is None else remarks.foreseen(settings, chosen)
         _stage(chosen, opened(source.dataset, source.split).classes, None, "After the attack it says",
-               "Press Run to see what the attack makes of it.", [], remarks.about(chosen))
+               "Press Run to see what the attack makes of it.", [], notes)
 
 
 def show(run: Run) -> None:

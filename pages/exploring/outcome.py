@@ -2,7 +2,19 @@
 
 import streamlit as st
 
-from pages.exploring import against_eps, explanation, files, heatmaps, numbers, parts, remarks, smallest, steps, verdict
+from pages.exploring import (
+    against_eps,
+    explanation,
+    files,
+    heatmaps,
+    likeness,
+    numbers,
+    parts,
+    remarks,
+    smallest,
+    steps,
+    verdict,
+)
 from pages.exploring.run import Run
 from pages.exploring.scope import SCOPE
 from pages.ui import charts
@@ -29,6 +41,7 @@ def _headline(run: Run) -> None:
     with st.container():
         for line in remarks.of(run):
             st.caption(plain(line))
+        likeness.say(run)
     explored, said = run.explored, run.explored.probabilities
     viewer(explored.clean, explored.adversarial, original_caption=str(verdict.says(run.classes, said.clean)),
            perturbed_caption=str(verdict.says(run.classes, said.adversarial)), badge=run.badge or None,
@@ -39,6 +52,8 @@ def _details(run: Run, address: Address) -> None:
     st.markdown("##### What the model says")
     said = run.explored.probabilities
     charts.show(charts.probabilities(run.classes, said.clean, said.adversarial), key=SCOPE.key("probabilities"))
+    with st.container():
+        likeness.offer(run)
     # In a container, so that what follows stays in place while the maps are computed.
     with st.container():
         st.markdown("##### Where the model looks")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from engine.attacks.spec import MASKS
+from engine.experiments.onepicture import suited
 from engine.experiments.sources import Picture
 from engine.zoo.registry import model_card
 from pages.exploring.run import Run
@@ -27,8 +28,7 @@ def foreseen(settings: runs.Settings, picture: Picture) -> list[str]:
     if settings.company:
         lines.append(f"attacked together with the {len(settings.company) - 1} others of its batch, as it was counted "
                      "there; choose another picture to attack one alone")
-    if settings.source.upload and model_card(settings.model).dataset.startswith("phantom"):
-        lines.append("this model was trained on phantoms only; choose a data set of real pictures on the left")
+    lines += suited.reservations(model_card(settings.model), picture)
     return _sentences(lines)
 
 

@@ -10,6 +10,7 @@ from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows, joined
 from engine.attacks.spec import AttackSpec, attack_of
 from engine.data import Dataset
+from engine.data.classmap import fits
 from engine.data.marks import MARKS, marked
 from engine.data.splits import evenly
 from engine.errors import EngineError
@@ -23,6 +24,7 @@ from engine.experiments.units import rows_of, rows_task
 from engine.metrics.rates import interval
 from engine.work.jobs import Job, State, jobs
 from engine.work.kinds import Task
+from engine.zoo.registry import model_card
 from pages.exploring import following
 from pages.exploring.scope import SCOPE
 from pages.ui import charts, links, shell, sweeping
@@ -47,6 +49,11 @@ GRID = {"linf": CURVE, "l2": (0.1, 0.25, 0.5, 1, 2, 4, 8)}  # in the units of th
 def show(settings: Settings, label: int | None) -> None:
     """Confusion matrices at the chosen epsilon, and accuracy against epsilon; `label` is the shown image's class."""
     st.markdown("##### The model as a whole")
+    known = opened(settings.source.dataset, settings.source.split).classes
+    if settings.source.upload and not fits(known, model_card(settings.model).classes):
+        st.caption("The pictures of the chosen data set have other classes than this model knows. Choose the data set "
+                   "that it was trained on, if it is here, to see what the attack does to many pictures.")
+        return
     left, right = st.columns([1.15, 1], gap="medium")
     try:
         with left:

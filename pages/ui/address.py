@@ -74,6 +74,10 @@ class Address:
         """The value of a seeded control, drawn already or not."""
         return st.session_state.get(key, self._memory("seeds", dict).get(key))
 
+    def said(self, name: str) -> str:
+        """What the address, or the page's memory of it, says about `name`, unread: it may be anything."""
+        return self._texts.get(name, "")
+
     def _read(self, name: str, read: Callable[[str], T], default: T, valid: Callable[[T], bool]) -> T:
         if name not in self._texts:
             return default

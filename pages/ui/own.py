@@ -17,7 +17,7 @@ def shared() -> bool:
 
 
 def keeps() -> bool:
-    """Whether visitors may download data sets, and delete and rename models."""
+    """Whether visitors may download data sets, and bring, delete and rename models."""
     return not shared() or os.environ.get(KEEPING, "") not in ("", "0")
 
 

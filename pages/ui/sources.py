@@ -7,13 +7,14 @@ from pathlib import PurePath
 
 import streamlit as st
 
-from engine.data import DATASETS, PATHS, Dataset, DatasetInfo, find, findings, renamed
+from engine.data import DATASETS, PATHS, Dataset, DatasetInfo, find, findings, imaging, renamed
 from engine.data.classmap import fits, likeness, match
 from engine.data.upload import is_private, take_upload
 from engine.errors import EngineError, UnknownName
 from engine.experiments.further import training_split
+from engine.experiments.onepicture import suited
 from engine.experiments.openings import DATASET, FIRST_PICTURE
-from engine.experiments.sources import Source, opened, picture
+from engine.experiments.sources import Picture, Source, opened, picture
 from engine.zoo.registry import ModelEntry, model_card, model_digest, models, reads_as_file
 from pages.ui import consent, renaming, runs, views
 from pages.ui.address import Address, force, forget, travel
@@ -35,7 +36,7 @@ def dataset(address: Address, preferred: str = "") -> tuple[Dataset, str]:
     key = address.scope.control("dataset")
     seed = address.seed("dataset", key, _dataset_name, DATASET, lambda name: isinstance(name, str))
     names = list(dict.fromkeys([*DATASETS, address.current(key)]))
-    name: str = st.selectbox("Data set", names, place(names, seed), key=key, format_func=_title,
+    name: str = st.selectbox("Data set", names, place(names, seed), key=key, format_func=title,
                              accept_new_options=True, on_change=_typed, args=(key,),
                              help="Or type folder:PATH for pictures of your own, one folder a class, or manifest:PATH "
                                   "for those that a CSV file lists with the columns path and label.")
@@ -89,6 +90,15 @@ def _typed(key: str) -> None:
         consent.give(path)
 
 
+def may_open(name: str) -> bool:
+    """Whether a data set's name is one, and names no path about which the visitor would have to be asked."""
+    try:
+        _dataset_name(name)
+    except EngineError:
+        return False
+    return True
+
+
 def _typed_several(key: str) -> None:
     """The same for a control that takes several."""
     for name in st.session_state[key]:
@@ -116,29 +126,33 @@ def _open(scope: Scope, path: str, texts: dict[str, str]) -> None:
     travel(scope, texts)
 
 
-def _title(name: str) -> str:
+def title(name: str) -> str:
+    """A data set's title, or for one that a path names that path."""
     if name.startswith(findings.PREFIX):
         try:
             viewed = findings.read(name)
         except EngineError:  # as it was typed: whoever opens it says what is wrong
             return name
-        return f"{_title(viewed.inner)}: {viewed.finding}"
+        return f"{title(viewed.inner)}: {viewed.finding}"
     return DATASETS[name].info.title if name in DATASETS else _path_in(name) or name
 
 
-def model(address: Address, info: DatasetInfo) -> str:
-    """The chosen model among those that know this data set's classes; raises EngineError where there is none."""
-    known = _known(address, info, "model")
+def model(address: Address, info: DatasetInfo, upload: Picture | None = None) -> str:
+    """The chosen model among those that know this data set's classes, or of all models for a picture that belongs to
+    no data set, those first that have seen its like; raises EngineError where there is none."""
+    known = _known(address, info, "model") if upload is None else {e.name: e for e in _for_upload(info, upload.imaging)}
     key = address.scope.control("model")
     names = list(known)
-    seed = address.seed("model", key, lambda text: _read_model(info, text), names[0],
+    seed = address.seed("model", key, lambda text: _read_model(info, text, upload is not None), names[0],
                         lambda name: name in names or is_path(name))
     asked = address.current(key)
     names = list(dict.fromkeys([*names, asked]))
     name: str = st.selectbox("Model", names, place(names, seed), key=key, accept_new_options=True,
                              on_change=_typed, args=(key,),
                              format_func=lambda n: _model_title(known, n),
-                             help="Models that know this data set's classes; or type the path of a checkpoint.  \n"
+                             help=("Models that know this data set's classes" if upload is None else
+                                   "All models, first those that have seen real pictures like this one")
+                                  + "; or type the path of a checkpoint.  \n"
                                   + (_card_help(known[asked]) if asked in known else ""))
     address.note("model", name)
     if name not in known:
@@ -190,14 +204,22 @@ def _known(address: Address, info: DatasetInfo, control: str) -> dict[str, Model
     return known
 
 
-def _read_model(info: DatasetInfo, text: str) -> str:
+def _for_upload(info: DatasetInfo, kind: str) -> list[ModelEntry]:
+    """All models, for a picture of that kind of imaging; where its file does not tell, it is taken to be the chosen
+    data set's."""
+    fit = [entry.name for entry in fitting(info)]
+    ordered = sorted(models(), key=lambda e: fit.index(e.name) if e.name in fit else len(fit))
+    return suited.first(ordered, kind or imaging.of(info))
+
+
+def _read_model(info: DatasetInfo, text: str, any_classes: bool = False) -> str:
     """A model's name or path as the address writes it; raises EngineError."""
     if text not in (known := [entry.name for entry in models()]):
         if not reads_as_file(text):
             raise UnknownName("model", text, known)
         consent.check(text)
     model_digest(text)
-    if not is_path(text) and text not in [entry.name for entry in fitting(info)]:
+    if not any_classes and not is_path(text) and text not in [entry.name for entry in fitting(info)]:
         match(info.classes, model_card(text).classes, text)
     return text
 
@@ -383,14 +405,33 @@ def _take_upload(scope: Scope, key: str) -> None:
         if len(files) == 1 and contents[0][0].lstrip()[:1] == b"{":
             travel(scope, runs.address_of(contents[0][0]))
         else:
-            session[scope.control(UPLOAD)] = take_upload(contents)
+            session[scope.control(UPLOAD)] = digest = take_upload(contents)
             forget(scope, *views.NAMES)
+            _suit(scope, digest)
     except EngineError as error:
         # Where a file may be a patient's, its name may be the patient's, too.
         named = len(files) == 1 and not is_private(*contents[0])
         session[scope.control(TROUBLE)] = f"{files[0].name}: {error}" if named else capital(error)
     # A new uploader: this one would otherwise go on showing the files.
     session[scope.key("upload turn")] += 1
+
+
+def _suit(scope: Scope, upload: str) -> None:
+    """In a callback: go on with a model that has seen real pictures like what was just uploaded, if the chosen one has
+    not and there is one, and with the data set that it was trained on, if that is here."""
+    texts: dict[str, str] = st.session_state.get(scope.key("texts"), {})
+    if "model" not in texts or "dataset" not in texts:
+        return
+    shown, info = picture(Source(texts["dataset"], texts.get("split", ""), 0, upload)), find(texts["dataset"]).info
+    kind = shown.imaging or imaging.of(info)
+    best = _for_upload(info, kind)[0]
+    if not kind or suited.rank(best.card, kind) or not suited.rank(model_card(texts["model"]), kind):
+        return
+    kept = {name: text for name, text in texts.items() if name not in ("index", "company", "target", *views.NAMES)}
+    trained_on = suited.trained_on(best.card)
+    if trained_on is not None and trained_on.name in DATASETS and DATASETS[trained_on.name].missing() is None:
+        kept |= {"dataset": trained_on.name, "split": trained_on.default_split}
+    travel(scope, {**kept, "upload": upload, "model": best.name})
 
 
 def trouble(scope: Scope) -> str | None:

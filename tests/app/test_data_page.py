@@ -1,12 +1,14 @@
 """The Data page as Streamlit runs it, without a browser."""
 
 import hashlib
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from streamlit.testing.v1 import AppTest
 
 import engine.data
@@ -87,7 +89,7 @@ def test_what_is_missing_says_how_to_get_it_and_what_is_there_what_it_has(home: 
     assert "asks for" in said(app) and "24 x 24" not in said(app)  # a link may not open it without a question
     assert "asks for" in said(opened("data", dataset=f"finding:a:manifest:{home / 'scans.csv'}"))
     assert "stand a finding and a data set" in said(opened("data", dataset="finding:effusion"))
-    assert sources._title("finding:effusion") == "finding:effusion"  # as it may be typed
+    assert sources.title("finding:effusion") == "finding:effusion"  # as it may be typed
     app = pressed(app, "Open it")
     assert "1 damaged file" in said(app) and "1 file without a label" in said(app) and "24 x 24" in said(app)
     assert table(app, "images")[0] == 19 and table(app, "b")[0] == 5
@@ -213,3 +215,33 @@ def test_explore_opens_on_the_phantom_that_was_made(home: Path) -> None:
     app = opened("explore", dataset=name, split="test", index="0", attack="jsma")  # which does not run by itself
     assert not app.error and app.selectbox(key="explore.model").value.startswith("phantom-cxr/")
     assert app.query_params["dataset"] == name and "Pneumonia" not in app.selectbox(key="explore.target").options
+
+
+def test_a_model_is_brought_along_and_is_at_once_on_every_page(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nets.register(monkeypatch)
+    folder = f"folder:{filled(home / 'data' / 'scans', a=6, b=6)}"
+    right = io.BytesIO()
+    torch.save(nets.seeded(2).state_dict(), right)
+    app = opened("data", view="models", dataset=folder)
+    brought(app, "wrong.pt", io.BytesIO(b"PK"))
+    assert "code in it is not run" in said(app) and not any("Keep" in one.label for one in app.button)
+    brought(app, "my net.pth", right)
+    assert "Small CNN" in said(app) and "with 2 outputs" in said(app) and app.text_area[0].value == "a\nb"
+    assert "of 12 pictures of folder" in said(app) and "pictures normalised as ImageNet's" in said(app)
+    app = done(app.text_area[0].set_value("a").run())
+    assert "1 classes are named" in said(app)
+    done(app.text_area[0].set_value("b\na").run())
+    app = pressed(app, "Keep it among the models")
+    assert "my/my-net is among the models now" in said(app) and app.query_params["models"] == "my/my-net"
+    assert table(app, "trained on")[-1] == "not said" and "recognised" not in said(app)
+    app = opened("explore", dataset=folder, split="all", attack="jsma")
+    assert not app.error, [one.value for one in app.error]
+    assert app.selectbox(key="explore.model").value == "my/my-net"
+    monkeypatch.setenv(own.SHARED, "1")
+    assert not opened("data", view="models").file_uploader
+
+
+def brought(app: AppTest, name: str, content: io.BytesIO) -> None:
+    app.file_uploader[0].upload(name, content.getvalue(), "application/octet-stream").run()
+    for _ in range(2):  # recognised, tried
+        done(app)

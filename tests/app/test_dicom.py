@@ -37,7 +37,8 @@ def key(app: AppTest, upload: str, name: str) -> str:
 
 def test_a_ct_is_attacked_in_its_own_values_and_nothing_says_whose_it_is(
         upload: str, perturbscope_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    app = opened(upload=upload, frame="1", window="-200/2000", attack="fgsm", eps="8/255")
+    app = opened(upload=upload, frame="1", window="-200/2000", attack="fgsm", eps="8/255",
+                 model="phantom-cxr/resnet18")
     run_button(app).click().run()
     settled(app)
     assert {"frame": "1", "window": "-200/2000", "upload": upload}.items() <= address(app).items() and not app.error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,7 @@ def _predict(asked: Predicting, bench: Bench) -> Generator[None, None, Payload]:
     predicted, confidence = np.full(len(dataset), UNREAD, np.int64), np.zeros(len(dataset), np.float32)
     for start in range(0, len(dataset), TOGETHER):
         bench.progress.report(start / len(dataset), f"{start:,} of {len(dataset):,} images")
-        numbers, images = _readable(dataset, range(start, min(start + TOGETHER, len(dataset))))
+        numbers, images = readable(dataset, range(start, min(start + TOGETHER, len(dataset))))
         if numbers:
             with torch.no_grad(), exact():
                 odds = model(torch.from_numpy(images).to(model.device)).softmax(dim=1).cpu().numpy()
@@ -90,8 +90,8 @@ def _predict(asked: Predicting, bench: Bench) -> Generator[None, None, Payload]:
     return Payload({}, {"predicted": predicted, "confidence": confidence})
 
 
-def _readable(dataset: Dataset, numbers: range) -> tuple[list[int], np.ndarray]:
-    """Those of the images that can be read."""
+def readable(dataset: Dataset, numbers: Iterable[int]) -> tuple[list[int], np.ndarray]:
+    """The numbers of those of the images that can be read, and these."""
     known, images = [], []
     for number in numbers:
         try:
