@@ -49,7 +49,8 @@ def not_here(advice: str) -> str:
 
 def image_files(folder: Path) -> list[Path]:
     """The image files directly in `folder`, in a fixed order; hidden ones are left out. Raises EngineError."""
-    return [p for p in listed(folder) if p.suffix.lower() in SUFFIXES and os.path.isfile(p)]
+    return [folder / entry.name for entry in _entries(folder) if os.path.splitext(entry.name)[1].lower() in SUFFIXES
+            and (entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path))]
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -65,8 +66,14 @@ def images_below(folder: Path) -> list[Path]:
 
 def listed(folder: Path) -> list[Path]:
     """What is in `folder` and not hidden, in a fixed order; raises EngineError where it cannot be read."""
+    return [folder / entry.name for entry in _entries(folder)]
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """The same as the system has them, by which ten thousand are gone through without looking at each file."""
     try:
-        return sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+        with os.scandir(folder) as entries:
+            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     except OSError as error:
         raise EngineError(f"the folder '{folder}' cannot be read ({error.strerror}); change its permissions, or give "
                           "another") from None
@@ -160,6 +167,9 @@ class FileDataset(Dataset):
         return self._name(self.paths[index])
 
     def _name(self, path: Path) -> str:
+        name, within = str(path), os.path.join(self.root, "")
+        if name.startswith(within):  # nearly always, and ten times as quick
+            return name.removeprefix(within).replace(os.sep, "/")
         return path.relative_to(self.root).as_posix()
 
     def stored(self, index: int) -> Stored:

@@ -294,7 +294,7 @@ def test_run_computes_the_stored_example_on_this_machine() -> None:
     assert any(lacking in caption.value for caption in app.caption)
     run_button(app).click().run()
     settled(app)
-    job = next(job for job in jobs()._jobs.values() if job.task.kind == "explore")
+    job = app.session_state["explore shown"].job
     assert job.state is State.DONE and job.example is None and job.payload is not None
     assert len(job.payload.arrays["snapshots"]) == 11
     assert verdict(app) and not any(lacking in caption.value for caption in app.caption)

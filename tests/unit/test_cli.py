@@ -218,7 +218,8 @@ def test_a_home_that_is_no_folder_stops_no_attack(capsys, folder, checkpoint, mo
     assert main(["attack", "--dataset", f"folder:{folder}", "--model", str(checkpoint), "--attack", "fgsm", "--limit",
                  "1"]) == 0
     capsys.readouterr()
-    line = fails(capsys, "train", "--dataset", f"folder:{folder}", "--arch", "resnet18", "--name", "x")
+    line = fails(capsys, "train", "--dataset", f"folder:{folder}", "--arch", "resnet18", "--name", "x",
+                 "--split", "all", "--validation", "all", "--tests", "all")
     assert "cannot be written" in line and "PERTURBSCOPE_HOME" in line
 
 
