@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -194,7 +195,7 @@ def test_what_may_not_be_read_is_one_line(capsys, folder, checkpoint, monkeypatc
         raise PermissionError(errno.EACCES, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "iterdir", denied)
+        patch.setattr(os, "scandir", denied)
         assert "cannot be read (Permission denied)" in fails(capsys, *argv)
     with monkeypatch.context() as patch:
         patch.setattr(digest, "of_file", denied)
