@@ -22,7 +22,7 @@ from engine.data import find
 from engine.data.classmap import fits, match
 from engine.data.splits import evenly
 from engine.device import load_libraries
-from engine.disk import advice, replacing, replacing_all
+from engine.disk import advice, replacing
 from engine.errors import EngineError
 from engine.experiments.datasets.predicting import readable
 from engine.experiments.sources import opened
@@ -31,7 +31,7 @@ from engine.work.kinds import Bench, Task, kind
 from engine.work.results import Result
 from engine.work.store import Payload
 from engine.zoo.adopting import IMAGENET_MEAN, IMAGENET_STD, NOTHING_SAID, as_many
-from engine.zoo.cards import Card, card_path, card_text, problem_of
+from engine.zoo.cards import Card, card_path, problem_of, write_card
 from engine.zoo.registry import check_kind, checkpoint_at, models, trained_path
 
 MOST_MIB = 1000  # of an uploaded checkpoint: VGG-16 has 528, and an optimiser's state may lie beside it
@@ -229,9 +229,7 @@ def keep(asked: Trying, tried: Tried, name: str) -> None:
     card = Card(**{**vars(asked.card), "name": to.stem, "limits": " ".join([NOTHING_SAID, *_found_out(asked, tried)])})
     source = _place(asked.contents)
     try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        with replacing_all([card_path(to)]) as (new,):
-            new.write_text(card_text(card), encoding="utf-8")
+        write_card(card_path(to), card)
         try:
             os.replace(source, to)
         except OSError:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.disk import advice, replacing_all
+from engine.disk import advice
 from engine.errors import EngineError
-from engine.zoo.cards import Card, adopted_card_path, card_path, card_text, problem_of
+from engine.zoo.cards import Card, adopted_card_path, card_path, card_text, problem_of, write_card
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # How pictures in [0,1] are mostly prepared for a network, by what that does to them: mean and std.
@@ -75,9 +75,7 @@ def _keep(weights: Path, card: Card) -> bool:
         place = adopted_card_path(weights)
         if place.exists() and place.read_text(encoding="utf-8") == card_text(card):
             return False
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with replacing_all([place]) as (new,):
-            new.write_text(card_text(card), encoding="utf-8")
+        write_card(place, card)
         return True
     except OSError as error:
         raise EngineError(f"the card of {weights.name} cannot be kept {advice(error)}") from None

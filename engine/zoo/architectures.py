@@ -64,7 +64,7 @@ def _mobilenet(name: str) -> dict[str, Any]:
     def build(outputs: int) -> nn.Module:
         from torch import nn
 
-        module = _torchvision(name)["build"](outputs)
+        module = facts["build"](outputs)
         for layer in module.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.momentum = 0.1

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import digest
-from engine.disk import read_json
+from engine.disk import read_json, replacing
 from engine.errors import EngineError, UnknownName
 from engine.home import home
 
@@ -80,6 +80,13 @@ def read_card(weights: Path) -> Card:
     if not isinstance(facts, Mapping):
         raise EngineError(f"{path.name} is not a model card: it must be an object with {', '.join(REQUIRED)}")
     return _card(path.name, {"name": weights.stem, **facts})
+
+
+def write_card(path: Path, card: Card) -> None:
+    """Put the card there, whole or not at all; raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as new:
+        new.write_text(card_text(card), encoding="utf-8")
 
 
 def card_text(card: Card) -> str:

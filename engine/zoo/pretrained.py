@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from engine.errors import EngineError
+from engine.zoo.adopting import IMAGENET_MEAN, IMAGENET_STD
 from engine.zoo.lite import efficientnet_lite0
 
-# What the networks saw: colours from 0 to 1, less this, divided by that.
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# What networks saw that were not given what ImageNet's usually are: colours from 0 to 1, less this, divided by that.
 _HALF = (0.5, 0.5, 0.5)
 _LITE_MEAN, _LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
 # torchvision's DenseNet files are older than its names.
@@ -45,7 +45,7 @@ def torchvision(name: str) -> Start:
         raise EngineError(f"the ImageNet weights of {name} are neither in {folder} nor can they be downloaded "
                           f"({_line(error)}); put {weights.url} there, or start from scratch") from None
     # Inception's own normalisation; torchvision puts a layer before it that turns the usual one into it.
-    mean, std = (_HALF, _HALF) if name == "inception_v3" else (_MEAN, _STD)
+    mean, std = (_HALF, _HALF) if name == "inception_v3" else (IMAGENET_MEAN, IMAGENET_STD)
     return Start({_OLD_NAME.sub(r"\1\2", key): value for key, value in state.items()}, mean, std,
                  f"torchvision {weights}, ImageNet, {weights.url}")
 
