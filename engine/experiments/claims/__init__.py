@@ -5,7 +5,7 @@ of the usual architectures that the project's own training fits to those, severa
 """
 
 # Each registers its claims; this is the order in which they are measured.
-from engine.experiments.claims import nonsign, transfer, patches, decisions  # noqa: F401, I001
+from engine.experiments.claims import nonsign, transfer, patches, decisions, trained, served  # noqa: F401, I001
 from engine.experiments.claims.declared import CLAIMS, Claim
 
 __all__ = ["CLAIMS", "Claim"]

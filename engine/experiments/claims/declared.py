@@ -32,17 +32,21 @@ class Bundled:
 
 @dataclass(frozen=True)
 class Entry:
-    """What is compared: an attack at every budget of the claim, and the paper that it is of."""
+    """What is compared: an attack at every budget of the claim, and the paper that it is of; on a `target` of its own
+    where that is not the claim's."""
 
     label: str
     specs: tuple[AttackSpec, ...]
     paper: Paper
+    target: Network | Bundled | None = None
 
 
-def entry(attack: str, budgets: Iterable[Mapping[str, Any]], label: str = "", paper: Paper | None = None) -> Entry:
+def entry(attack: str, budgets: Iterable[Mapping[str, Any]], label: str = "", paper: Paper | None = None,
+          target: Network | Bundled | None = None) -> Entry:
     """That attack with these options of `make_spec` at each budget; label and paper are its own unless given."""
     info = ATTACKS[attack].info
-    return Entry(label or info.title, tuple(make_spec(attack, **budget) for budget in budgets), paper or info.paper)
+    return Entry(label or info.title, tuple(make_spec(attack, **budget) for budget in budgets), paper or info.paper,
+                 target)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +55,9 @@ class Claim:
 
     Of `contests` each pair names the entry that is claimed to be the better by `measure`, and the other one, at every
     one of `budgets` (in words, one for each of an entry's specs). Attacked are up to `pictures` of the split, spread
-    evenly over the classes, that every network involved reads correctly; the attacks are made on the `surrogate` where
-    there is one. `notes` is what a reader of the numbers must know, `because` why the claim does not hold here, as far
-    as that is known.
+    evenly over the classes, that every network involved reads correctly (or, with `misread`, any); the attacks are made
+    on the `surrogate` where there is one. `notes` is what a reader of the numbers must know, `because` why the claim
+    does not hold here, as far as that is known.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Claim:
     measure: Measure
     surrogate: Network | None = None
     split: str = "test"
+    misread: bool = False
     notes: str = ""
     because: str = ""
 
@@ -79,6 +84,15 @@ class Claim:
     def seeds_of(self, asked: int) -> int:
         """How many there are where so many are asked for."""
         return asked if isinstance(self.target, Network) else 1
+
+    def target_of(self, entry: Entry) -> Network | Bundled:
+        """What the entry attacks."""
+        return entry.target or self.target
+
+    @property
+    def targets(self) -> tuple[Network | Bundled, ...]:
+        """Everything that is attacked, each once, the claim's own target first."""
+        return tuple(dict.fromkeys((self.target, *map(self.target_of, self.entries))))
 
     @property
     def papers(self) -> tuple[Paper, ...]:

@@ -56,3 +56,19 @@ NEARNESS = Measure(
     pooled=lambda nearness: f"{-nearness.mean():.3f} / {-np.median(nearness):.3f}",
     own=lambda nearness: f"{-np.median(nearness):.3f}",
 )
+
+RIGHT = Measure(
+    table="how many are still read correctly, with the 95 % interval (Wilson)",
+    better="leaves more of them read correctly",
+    values=lambda rows: (rows.predicted_adversarial == rows.labels).astype(float),
+    pooled=_share,
+    own=lambda right: f"{right.mean():.0%}",
+)
+
+FARNESS = Measure(
+    table="mean / median L2 distance of what fools the model as it is served (inf: nothing does)",
+    better="is kept farther away",
+    values=lambda rows: -_nearness(rows),
+    pooled=lambda distance: f"{distance.mean():.3f} / {np.median(distance):.3f}",
+    own=lambda distance: f"{np.median(distance):.3f}",
+)

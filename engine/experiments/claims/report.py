@@ -52,8 +52,8 @@ def _made(claim: Claim, trials: Sequence[Trial]) -> str:
     counts = [len(trial.indices) for trial in trials]
     origin = trials[0].rows[claim.entries[0].label][0].provenance
     lines = [
-        f"{_networks(claim, trials)} Attacked are {_listed(counts)} pictures of {claim.dataset}/{claim.split}, all of "
-        "them read correctly before.",
+        f"{_networks(claim, trials)} Attacked are {_listed(counts)} pictures of {claim.dataset}/{claim.split}, "
+        f"{'read correctly before or not' if claim.misread else 'all of them read correctly before'}.",
         f"The table says {claim.measure.table}{_several(trials)}.", claim.notes,
         f"Measured by `python -m engine claims {claim.name}` on {origin.device}, torch {origin.versions['torch']}.",
     ]
@@ -62,7 +62,8 @@ def _made(claim: Claim, trials: Sequence[Trial]) -> str:
 
 def _networks(claim: Claim, trials: Sequence[Trial]) -> str:
     if not isinstance(claim.target, Network):
-        return f"The model is {trials[0].models[0]}."
+        several = len(claim.targets) > 1
+        return f"The {'models are' if several else 'model is'} {_listed(trials[0].models)}."
     read = _listed([f"{_accuracy(trial.models[0], claim.split):.1%}" for trial in trials])
     text = (f"{len(trials)} network{'s' * (len(trials) > 1)} ({ARCHITECTURES[claim.target.arch].title}, trained on "
             f"{claim.dataset}, {claim.target.epochs} epochs; accuracy {read})")

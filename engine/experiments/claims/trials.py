@@ -23,7 +23,7 @@ _TRAINED, _READ = 0.3, 0.4  # which part of the work is over when
 @dataclass(frozen=True, eq=False)
 class Trial:
     """What came out with the networks of one seed: `rows` of every entry, one of each budget, about the pictures
-    numbered `indices`. `models` are the target and, where there is one, the surrogate."""
+    numbered `indices`. `models` are the targets and, where there is one, the surrogate."""
 
     models: tuple[str, ...]
     indices: tuple[int, ...]
@@ -42,20 +42,32 @@ def trials(claim: Claim, seeds: int, bench: Bench) -> Generator[None, None, list
 
 
 def _trial(claim: Claim, seed: int, bench: Bench) -> Generator[None, None, Trial]:
-    wanted = [network for network in (claim.target, claim.surrogate) if network is not None]
+    targets = claim.targets
+    wanted = [*targets, *([] if claim.surrogate is None else [claim.surrogate])]
     models = []
     for number, network in enumerate(wanted):
         part = bench.part(0.0, _TRAINED).piece(number, len(wanted))
         models.append(ready(network, claim.dataset, seed, part))
         yield
-    indices = yield from read_by_all(claim, tuple(models), bench.part(_TRAINED, _READ))
-    surrogate = "".join(models[1:])
-    specs = tuple(replace(spec, surrogate=surrogate) for entry in claim.entries for spec in entry.specs)
-    sweep = Sweep(claim.dataset, claim.split, indices, (models[0],), specs)
-    rows = yield from performed(steps_of(sweep.plan(), bench.device), bench.part(_READ, 1.0))
+    indices = yield from _pictures(claim, tuple(models), bench.part(_TRAINED, _READ))
+    surrogate = "".join(models[len(targets):])
+    plan = []
+    for entry in claim.entries:
+        model = models[targets.index(claim.target_of(entry))]
+        specs = tuple(replace(spec, surrogate=surrogate) for spec in entry.specs)
+        plan += Sweep(claim.dataset, claim.split, indices, (model,), specs).plan()
+    rows = yield from performed(steps_of(plan, bench.device), bench.part(_READ, 1.0))
     width = len(claim.budgets)
     return Trial(tuple(models), indices, {entry.label: tuple(rows[place * width:(place + 1) * width])
                                           for place, entry in enumerate(claim.entries)})
+
+
+def _pictures(claim: Claim, models: tuple[str, ...], bench: Bench) -> Generator[None, None, tuple[int, ...]]:
+    """The claim's pictures; raises EngineError."""
+    if not claim.misread:
+        return (yield from read_by_all(claim, models, bench))
+    labels = opened(claim.dataset, claim.split).labels
+    return _evenly(claim, labels, np.ones(len(labels), dtype=bool))
 
 
 def read_by_all(claim: Claim, models: tuple[str, ...], bench: Bench) -> Generator[None, None, tuple[int, ...]]:
@@ -66,11 +78,15 @@ def read_by_all(claim: Claim, models: tuple[str, ...], bench: Bench) -> Generato
     sweep = Sweep(claim.dataset, claim.split, tuple(range(len(split))), models, (nothing,))
     rows = yield from performed(steps_of(sweep.plan(), bench.device), bench)
     read = np.logical_and.reduce([seen.predicted_clean == seen.labels for seen in rows])
-    labels = rows[0].labels
-    each = claim.pictures // len(np.unique(labels))
-    chosen = [int(index) for label in np.unique(labels)
-              for index in evenly(np.flatnonzero(read & (labels == label)).tolist(), each)]
+    chosen = _evenly(claim, rows[0].labels, read)
     if not chosen:
         raise EngineError(f"no picture of {claim.dataset}/{claim.split} is read correctly by {' and '.join(models)}; "
                           "there is nothing to attack")
-    return tuple(chosen)
+    return chosen
+
+
+def _evenly(claim: Claim, labels: np.ndarray, allowed: np.ndarray) -> tuple[int, ...]:
+    """As many of the allowed pictures as the claim wants, the same number of every class where there are enough."""
+    each = claim.pictures // len(np.unique(labels))
+    return tuple(int(index) for label in np.unique(labels)
+                 for index in evenly(np.flatnonzero(allowed & (labels == label)).tolist(), each))
