@@ -56,8 +56,16 @@ def _attacks() -> list[dict[str, Any]]:
 def _defenses() -> list[dict[str, Any]]:
     from engine.defenses import DEFENSES
 
-    return [{**asdict(d.info), "params": [{**asdict(p), "kind": p.kind.__name__} for p in params.params_of(d)]}
-            for d in DEFENSES.values()]
+    return [*({**asdict(d.info), "params": [{**asdict(p), "kind": p.kind.__name__} for p in params.params_of(d)]}
+              for d in DEFENSES.values()), *_training_defenses()]
+
+
+def _training_defenses() -> list[dict[str, Any]]:
+    from engine.training.defenses import TRAINING_DEFENSES
+
+    return [{**asdict(d.info), "kind": "training",
+             "params": [{**asdict(p), "kind": p.kind.__name__} for p in params.params_of(d)]}
+            for d in TRAINING_DEFENSES.values()]
 
 
 LISTS = {"datasets": _datasets, "models": _models, "architectures": _architectures, "attacks": _attacks,
