@@ -1,5 +1,6 @@
 """The full description of an attack run, checked before anything is computed. Does not import torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -9,6 +10,7 @@ from engine.data.masks import DRAWN, cells_of, drawn, is_drawn
 from engine.defenses.base import defenses_from, written
 from engine.errors import EngineError, UnknownName
 from engine.params import Value, build, params_of, values_of
+from engine.serving.defense import Defense
 from engine.zoo.numerics import NUMERICS
 
 # What a run may be confined to. The name of a mask drawn by hand goes on with the drawing itself: "drawn:...".
@@ -128,7 +130,7 @@ def _defended(defenses: str, attacker: str, draws: int, info: AttackInfo) -> str
         raise UnknownName("attacker", attacker, ATTACKERS)
     if attacker == ADAPTIVE and not chosen:
         raise EngineError("there is no defense to adapt to; name defenses, or leave the attacker out")
-    if attacker == ADAPTIVE and not has_gradients(info.knowledge):
+    if attacker == ADAPTIVE and not adapts(info, chosen):
         raise EngineError(f"{info.title} always asks the defended model and cannot look through its defenses; leave "
                           "the attacker out")
     if not 1 <= draws <= MOST_DRAWS:
@@ -136,6 +138,11 @@ def _defended(defenses: str, attacker: str, draws: int, info: AttackInfo) -> str
     if draws > 1 and (attacker != ADAPTIVE or not any(defense.info.random for defense in chosen)):
         raise EngineError("several draws are for an adaptive attacker of a random defense; leave draws out")
     return written(chosen)
+
+
+def adapts(info: AttackInfo, defenses: Sequence[Defense]) -> bool:
+    """Whether it makes a difference that such an attacker knows the defenses."""
+    return bool(defenses) and has_gradients(info.knowledge)
 
 
 def _queries_needed(attack: Attack) -> int:
