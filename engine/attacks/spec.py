@@ -1,5 +1,6 @@
 """The full description of an attack run, checked before anything is computed. Does not import torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -9,6 +10,7 @@ from engine.data.masks import DRAWN, cells_of, drawn, is_drawn
 from engine.defenses.base import defenses_from, written
 from engine.errors import EngineError, UnknownName
 from engine.params import Value, build, params_of, values_of
+from engine.serving.defense import Defense
 from engine.zoo.numerics import NUMERICS
 
 # What a run may be confined to. The name of a mask drawn by hand goes on with the drawing itself: "drawn:...".
@@ -79,14 +81,6 @@ def asking(attack: Attack, draws: int) -> Attack:
                           f"({error}); allow more queries, or fewer draws") from None
 
 
-def may_adapt(attack: str, defenses: str) -> bool:
-    """Whether an attacker who knows of these defenses attacks otherwise than one who does not: who has no model only
-    where one of them is random."""
-    chosen = defenses_from(defenses)
-    return bool(chosen) and (has_gradients(ATTACKS[attack].info.knowledge)
-                             or any(defense.info.random for defense in chosen))
-
-
 _NEVER = object()
 # What settings were before anybody could choose them; never to be changed.
 _DEFAULTS: dict[str, object] = {"target": None, "max_queries": None, "mask": "", "defenses": "", "attacker": OBLIVIOUS,
@@ -152,7 +146,7 @@ def _defended(defenses: str, attacker: str, draws: int, info: AttackInfo) -> str
         raise UnknownName("attacker", attacker, ATTACKERS)
     if attacker == ADAPTIVE and not chosen:
         raise EngineError("there is no defense to adapt to; name defenses, or leave the attacker out")
-    random = any(defense.info.random for defense in chosen)
+    random = is_random(chosen)
     if attacker == ADAPTIVE and not has_gradients(info.knowledge) and not (random and draws > 1):
         raise EngineError(f"{info.title} always asks the defended model; it adapts to a random defense alone, by "
                           "asking everything several times: give 2 draws or more there, or leave the attacker out")
@@ -161,6 +155,17 @@ def _defended(defenses: str, attacker: str, draws: int, info: AttackInfo) -> str
     if draws > 1 and (attacker != ADAPTIVE or not random):
         raise EngineError("several draws are for an adaptive attacker of a random defense; leave draws out")
     return written(chosen)
+
+
+def adapts(info: AttackInfo, defenses: Sequence[Defense]) -> bool:
+    """Whether it makes a difference that such an attacker knows the defenses: one who has no model asks a random one
+    several times."""
+    return bool(defenses) and (has_gradients(info.knowledge) or is_random(defenses))
+
+
+def is_random(defenses: Sequence[Defense]) -> bool:
+    """Whether the same image may be answered in several ways."""
+    return any(defense.info.random for defense in defenses)
 
 
 def _queries_needed(attack: Attack) -> int:

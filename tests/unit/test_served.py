@@ -14,7 +14,7 @@ import engine
 from engine.attacks import ATTACKS
 from engine.attacks.base import Goal, decided, length
 from engine.attacks.result import AttackResult
-from engine.attacks.spec import has_gradients, make_spec, may_adapt, spec_from_facts
+from engine.attacks.spec import adapts, has_gradients, make_spec, spec_from_facts
 from engine.defenses.base import defenses_from, written
 from engine.errors import EngineError
 from engine.serving.defense import Caller, Client, Defense, DefenseInfo
@@ -372,7 +372,7 @@ def test_what_is_learned_through_defenses_is_another_lesson() -> None:
 
 def test_who_has_no_model_adapts_to_a_random_defense_alone() -> None:
     cases = [("pgd", ""), ("pgd", "shift"), ("square", "shift"), ("square", "shift, noise"), ("mifgsm", "noise")]
-    assert [may_adapt(*case) for case in cases] == [False, True, False, True, True]
+    assert [adapts(ATTACKS[name].info, defenses_from(text)) for name, text in cases] == [False, True, False, True, True]
 
 
 FACED = [("shift", "oblivious", 1), ("shift(by=0.1)", "adaptive", 1), ("rounding", "adaptive", 1),
