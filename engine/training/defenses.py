@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from engine.papers import Paper
 from engine.errors import EngineError
+from engine.papers import Paper
 from engine.params import Param, Value, build, param, params_of, values_of
 from engine.registry import Registry
 from engine.training.spec import TrainSpec
