@@ -9,6 +9,7 @@ from typing import Any
 from engine import params
 from engine.cli.output import print_json
 from engine.cli.parser import Commands
+from engine.registry import Registry
 
 
 def add(commands: Commands) -> None:
@@ -55,17 +56,15 @@ def _attacks() -> list[dict[str, Any]]:
 
 def _defenses() -> list[dict[str, Any]]:
     from engine.defenses import DEFENSES
-
-    return [*({**asdict(d.info), "params": [{**asdict(p), "kind": p.kind.__name__} for p in params.params_of(d)]}
-              for d in DEFENSES.values()), *_training_defenses()]
-
-
-def _training_defenses() -> list[dict[str, Any]]:
     from engine.training.defenses import TRAINING_DEFENSES
 
-    return [{**asdict(d.info), "kind": "training",
-             "params": [{**asdict(p), "kind": p.kind.__name__} for p in params.params_of(d)]}
-            for d in TRAINING_DEFENSES.values()]
+    return [declaration for registry in (DEFENSES, TRAINING_DEFENSES) for declaration in _declared(registry)]
+
+
+def _declared(registry: Registry[Any]) -> list[dict[str, Any]]:
+    """What is declared of its defenses, which have `info` and parameters."""
+    return [{**asdict(d.info), "params": [{**asdict(p), "kind": p.kind.__name__} for p in params.params_of(d)]}
+            for d in registry.values()]
 
 
 LISTS = {"datasets": _datasets, "models": _models, "architectures": _architectures, "attacks": _attacks,

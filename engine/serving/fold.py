@@ -5,6 +5,7 @@ Nothing here changes what a network computes, beyond float rounding, and no para
 
 import copy
 import math
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -38,10 +39,31 @@ def folded(module: nn.Module, mean: Tensor, std: Tensor) -> nn.Module:
 
 
 class _Tracer(fx.Tracer):
-    """Takes the blocks that are rewritten by hand as they are."""
+    """Takes the blocks that are rewritten by hand as they are.
+
+    torch.fx replaces nn.Module's own methods while it traces, for all threads. What other threads compute meanwhile
+    passes through untouched, and one trace waits for another.
+    """
+
+    _tracing = threading.Lock()
+
+    def trace(self, root: nn.Module | Callable[..., Any], concrete_args: dict[str, Any] | None = None) -> fx.Graph:
+        with self._tracing:
+            self._thread = threading.get_ident()
+            return super().trace(root, concrete_args)
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...],
+                    kwargs: dict[str, Any]) -> Any:
+        return super().call_module(m, forward, args, kwargs) if self._is_mine() else forward(*args, **kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        return super().getattr(attr, attr_val, parameter_proxy_cache) if self._is_mine() else attr_val
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, DenseBlock) or super().is_leaf_module(m, module_qualified_name)
+
+    def _is_mine(self) -> bool:
+        return threading.get_ident() == self._thread
 
 
 def _replace(module: nn.Module, kind: type[nn.Module], by: Callable[[Any], nn.Module]) -> None:

@@ -4,6 +4,8 @@ import copy
 import platform
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -98,6 +100,66 @@ def test_a_draft_computes_in_bfloat16_and_answers_in_float32():
     assert (twin.numerics, logits.dtype, gradient.dtype) == ("draft", torch.float32, torch.float32)
     difference = float((logits - model(images())).abs().max() / logits.abs().max())
     assert 1e-5 < difference < 0.05
+
+
+# ---- threads -------------------------------------------------------------------------------------------------------
+
+
+class Meeting(nn.Module):
+    """Calls `meanwhile` in the middle of its forward pass, so of its trace."""
+
+    def __init__(self, meanwhile) -> None:
+        super().__init__()
+        self.first, self.meanwhile, self.second = nn.Conv2d(3, 2, 3), meanwhile, nn.BatchNorm2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        self.meanwhile()
+        return self.second(x).mean((2, 3))
+
+    def __deepcopy__(self, memo: dict) -> "Meeting":
+        copied = Meeting(self.meanwhile)
+        copied.load_state_dict(self.state_dict())
+        return copied.eval()
+
+
+class Scale(nn.Module):
+    """Asks for a parameter of its own, and calls a module of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.inner = nn.Parameter(torch.ones(1)), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x * self.scale)
+
+
+def test_what_other_threads_compute_while_a_network_is_traced_is_computed():
+    net, x = Scale(), torch.rand(2, 3)
+    with ThreadPoolExecutor() as pool:
+        met = []
+        traced = prepare(Classifier(Meeting(lambda: met.append(pool.submit(net, x).result(60))), CLASSES[:2]))
+    assert (traced.numerics, len(met)) == ("fast", 1) and type(met[0]) is Tensor
+    torch.testing.assert_close(met[0], net(x))
+
+
+def test_networks_folded_at_once_by_several_threads_are_all_folded():
+    inside, gone = threading.Event(), threading.Event()
+
+    def another() -> None:
+        inside.set()
+        gone.wait(60)
+
+    def fold(meanwhile) -> list[str]:
+        quick = folded(Meeting(meanwhile), torch.full((1, 3, 1, 1), 0.5), torch.ones(1, 1, 1, 1))
+        return sorted(type(layer).__name__ for layer in quick.modules() if not list(layer.children()))
+
+    with ThreadPoolExecutor() as pool:
+        later = []
+        # The other must not get in before this one is out: it is given a moment to try.
+        first = fold(lambda: (later.append(pool.submit(fold, another)), inside.wait(0.2)))
+        gone.set()
+        assert first == later[0].result(60) == ["Stem"]
 
 
 # ---- ensembles -----------------------------------------------------------------------------------------------------
