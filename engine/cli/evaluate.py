@@ -52,11 +52,12 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _facts(sweep: Sweep, runs: Sequence[Rows]) -> dict[str, Any]:
+    from engine.experiments.defended import named
     from engine.experiments.evaluation.aloud import by_budget, remarks, sentences
     from engine.experiments.evaluation.evaluate import summary
 
     said = [{"model": same[0].provenance.model, "attack": same[0].spec.attack, "seed": same[0].spec.seed,
-             "sentences": sentences(same)} for same in by_budget(runs)]
+             **named(same[0].spec), "sentences": sentences(same)} for same in by_budget(runs)]
     return {"dataset": sweep.dataset, "split": sweep.split, "indices": list(sweep.indices),
             "runs": [{**summary(rows), "warnings": list(rows.warnings)} for rows in runs], "said": said,
             "remarks": remarks(runs)}
@@ -64,6 +65,7 @@ def _facts(sweep: Sweep, runs: Sequence[Rows]) -> dict[str, Any]:
 
 def _print(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any]) -> None:
     from engine.cli.output import printable
+    from engine.defenses.words import titled
     from engine.experiments.evaluation.aloud import title
 
     def share(value: float | None) -> str:
@@ -83,7 +85,8 @@ def _print(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any]) -> None:
             print(printable(f"  warning: {warning}"))
     for group in facts["said"]:
         for sentence in group["sentences"]:
-            print(printable(f"{group['model']}, {group['attack']}: {sentence}"))
+            front = f" behind {titled(group['defense'])}, {group['attacker']}" if "defense" in group else ""
+            print(printable(f"{group['model']}, {group['attack']}{front}: {sentence}"))
     for line in facts["remarks"]:
         print(printable(f"note: {line}"))
 
