@@ -93,7 +93,7 @@ def _facing(spec: AttackSpec) -> str:
     asks = not has_gradients(ATTACKS[spec.attack].info.knowledge)
     if not spec.defenses or (spec.attacker == OBLIVIOUS and asks):
         return ""
-    return f", {spec.attacker}{f' ({spec.draws} draws)' if spec.draws > 1 else ''}"
+    return f", {spec.attacker}{f', {spec.draws} draws' if spec.draws > 1 else ''}"
 
 
 def sentence(spec: AttackSpec) -> str:
