@@ -9,6 +9,7 @@ from typing import Any
 from engine import params
 from engine.cli.output import print_json
 from engine.cli.parser import Commands
+from engine.registry import Registry
 
 
 def add(commands: Commands) -> None:
@@ -55,13 +56,27 @@ def _attacks() -> list[dict[str, Any]]:
 
 def _defenses() -> list[dict[str, Any]]:
     from engine.defenses import DEFENSES
+    from engine.training.defenses import TRAINING_DEFENSES
 
+    return [declaration for registry in (DEFENSES, TRAINING_DEFENSES) for declaration in _declared(registry)]
+
+
+def _declared(registry: Registry[Any]) -> list[dict[str, Any]]:
+    """What is declared of its defenses, which have `info` and parameters."""
     return [{**asdict(d.info), "params": [{**asdict(p), "kind": p.kind.__name__} for p in params.params_of(d)]}
-            for d in DEFENSES.values()]
+            for d in registry.values()]
+
+
+def _heatmaps() -> list[dict[str, Any]]:
+    from engine.explain.methods import CAMS, methods_for
+    from engine.zoo.architectures import ARCHITECTURES
+
+    return [{"name": m.name, "title": m.title, "sentence": m.sentence, "formula": m.formula, "paper": m.paper,
+             "architectures": [arch for arch in ARCHITECTURES if m.name in methods_for(arch)]} for m in CAMS.values()]
 
 
 LISTS = {"datasets": _datasets, "models": _models, "architectures": _architectures, "attacks": _attacks,
-         "defenses": _defenses}
+         "defenses": _defenses, "heatmaps": _heatmaps}
 
 
 def _run(arguments: argparse.Namespace) -> None:

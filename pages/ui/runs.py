@@ -10,6 +10,7 @@ from engine.attacks import ATTACKS
 from engine.attacks.spec import AttackSpec, spec_from_facts
 from engine.disk import read_json
 from engine.errors import EngineError
+from engine.experiments import defended
 from engine.experiments.onepicture.explored import Explored
 from engine.experiments.sources import Source, opened
 from engine.experiments.units import Unit, further_of
@@ -193,6 +194,7 @@ def command(settings: Settings, classes: Sequence[str]) -> str:
     if settings.device != "auto":
         options["device"] = settings.device
     words = [f"--{name} {shlex.quote(value)}" for name, value in options.items()]
+    words += defended.words([spec])
     words.insert(2, f"--index {' '.join(map(str, settings.company or [source.index]))}")
     defaults = {p.name: p.default for p in params_of(ATTACKS[spec.attack])}
     changed = [shlex.quote(f"{name}={value}") for name, value in spec.params.items() if value != defaults[name]]
