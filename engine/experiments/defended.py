@@ -115,9 +115,9 @@ def options(specs: Sequence[AttackSpec]) -> dict[str, list[str] | int]:
     stacks, attackers = stacks_of(specs), attackers_of(specs)
     if not any(stacks):
         return {}
-    averaging = [spec.draws for spec in specs if spec.attacker == ADAPTIVE and _random(defenses_from(spec.defenses))]
+    draws = draws_of(specs)
     return {"defense": list(map(spelled, stacks)), **({"attacker": attackers} if ADAPTIVE in attackers else {}),
-            **({"draws": max(averaging)} if averaging else {})}
+            **({} if draws is None else {"draws": draws})}
 
 
 def words(specs: Sequence[AttackSpec]) -> list[str]:
@@ -129,6 +129,12 @@ def words(specs: Sequence[AttackSpec]) -> list[str]:
 def stacks_of(specs: Sequence[AttackSpec]) -> list[str]:
     """The stacks of defenses, each once; "" is the bare model."""
     return list(dict.fromkeys(spec.defenses for spec in specs))
+
+
+def draws_of(specs: Sequence[AttackSpec]) -> int | None:
+    """Over how many draws those average who know of a random defense; None where there is nothing to average."""
+    return max((spec.draws for spec in specs
+                if spec.attacker == ADAPTIVE and _random(defenses_from(spec.defenses))), default=None)
 
 
 def attackers_of(specs: Sequence[AttackSpec]) -> list[str]:

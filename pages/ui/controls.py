@@ -355,6 +355,7 @@ def attack_spec(address: Address, classes: Sequence[str], chosen: Picture, defau
     used = surrogate(address, models) if attack.info.knowledge is Knowledge.TRANSFER else ""
     norm, eps = budget(address, attack.info, places)
     target = goal(address, classes, chosen.label) if attack.info.targeted else None
+    faced = defending.front(address, attack.info.name)
     with st.expander("Advanced settings"):
         values = settings(address, attack, norm)
         if attack.info.knowledge is Knowledge.WHITE_BOX:
@@ -370,4 +371,4 @@ def attack_spec(address: Address, classes: Sequence[str], chosen: Picture, defau
         processor = device(address)
     number = seed(address)
     return make_spec(attack.info.name, eps=eps, norm=norm, target=target, seed=number, numerics=arithmetic,
-                     surrogate=used, mask=part, params=values), processor
+                     surrogate=used, mask=part, params=values, **asdict(faced)), processor
