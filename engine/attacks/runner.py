@@ -21,7 +21,7 @@ from engine.attacks.base import Attack, Budget, Goal, Others
 from engine.attacks.batch import BatchRun, Learned, Memory, Setting
 from engine.attacks.result import AttackResult, Finds, Trace, Walk
 from engine.attacks.rows import Provenance, Rows, Tally, sizes
-from engine.attacks.spec import OBLIVIOUS, AttackSpec, attack_of, has_gradients
+from engine.attacks.spec import OBLIVIOUS, AttackSpec, asking, attack_of, has_gradients
 from engine.defenses.base import defenses_from
 from engine.errors import EngineError
 from engine.params import Value, build
@@ -326,7 +326,7 @@ def _in_batches(total: int, size: int, work: Callable[[int, int], T]) -> Iterato
 
 
 def _one_batch(setting: Setting, clean: Tensor, labels: Tensor, mask: Tensor | None, run: BatchRun) -> _Piece:
-    spec, attack, oracle = setting.spec, setting.attack, run.oracle
+    spec, attack, oracle = setting.spec, asking(setting.attack, setting.spec.draws), run.oracle
     targets = None if spec.target is None else torch.full_like(labels, spec.target)
     ball = Budget(spec.norm, spec.eps).around(clean, mask, patched=attack.info.patched)
     adversarial = attack.run(oracle, clean, Goal(labels, targets), ball, run)

@@ -9,11 +9,10 @@ from typing import Any
 
 from engine.attacks import ATTACKS
 from engine.attacks.rows import Rows
-from engine.attacks.spec import ADAPTIVE, ATTACKERS, OBLIVIOUS, AttackSpec, adapts, has_gradients
+from engine.attacks.spec import ADAPTIVE, ATTACKERS, OBLIVIOUS, AttackSpec, adapts, has_gradients, is_random
 from engine.defenses.base import defenses_from, written
 from engine.defenses.words import NONE, spelled, titled
 from engine.errors import EngineError, UnknownName
-from engine.serving.defense import Defense
 
 BOTH = "both"  # the attacker who does not know of the defenses and the one who does, side by side
 BARE = "without a defense"  # of a model among others that have one
@@ -45,16 +44,12 @@ def fronts(attack: str, stacks: Sequence[str], attackers: Sequence[str], draws: 
             adaptive = attacker == ADAPTIVE
             if adaptive and OBLIVIOUS in attackers and not adapts(ATTACKS[attack].info, chosen):
                 continue
-            found.append(Front(stack, attacker, _drawn(draws) if adaptive and _random(chosen) else 1))
+            found.append(Front(stack, attacker, _drawn(draws) if adaptive and is_random(chosen) else 1))
     return list(dict.fromkeys(found))
 
 
 def _drawn(draws: int | None) -> int:
     return DRAWS if draws is None else draws
-
-
-def _random(chosen: Sequence[Defense]) -> bool:
-    return any(defense.info.random for defense in chosen)
 
 
 def check(stacks: Sequence[str], attackers: Sequence[str], draws: int | None) -> None:
@@ -64,7 +59,7 @@ def check(stacks: Sequence[str], attackers: Sequence[str], draws: int | None) ->
             raise UnknownName("attacker", attacker, (*ATTACKERS, BOTH))
     if ADAPTIVE in attackers and not any(stacks):
         raise EngineError("there is no defense to adapt to; name defenses, or leave the attacker out")
-    averages = ADAPTIVE in attackers and any(_random(defenses_from(stack)) for stack in stacks)
+    averages = ADAPTIVE in attackers and any(is_random(defenses_from(stack)) for stack in stacks)
     if draws is not None and draws > 1 and not averages:
         raise EngineError("several draws are for an adaptive attacker of a random defense; leave draws out")
 
@@ -134,7 +129,7 @@ def stacks_of(specs: Sequence[AttackSpec]) -> list[str]:
 def draws_of(specs: Sequence[AttackSpec]) -> int | None:
     """Over how many draws those average who know of a random defense; None where there is nothing to average."""
     return max((spec.draws for spec in specs
-                if spec.attacker == ADAPTIVE and _random(defenses_from(spec.defenses))), default=None)
+                if spec.attacker == ADAPTIVE and is_random(defenses_from(spec.defenses))), default=None)
 
 
 def attackers_of(specs: Sequence[AttackSpec]) -> list[str]:

@@ -4,7 +4,7 @@ What is turned all the time is in a bar above the pictures, the rest in the side
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -21,6 +21,7 @@ from engine.experiments.openings import EXPLORE
 from engine.experiments.sources import Picture, unmarked
 from engine.params import Param, Value, params_of, parse_number
 from engine.zoo.numerics import NUMERICS
+from pages.ui import defending
 from pages.ui.address import Address, force, forced
 from pages.ui.drawing import drawing
 from pages.ui.scope import Scope

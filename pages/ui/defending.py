@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from engine.attacks import ATTACKS
-from engine.attacks.spec import ADAPTIVE, ATTACKERS, MOST_DRAWS, OBLIVIOUS, AttackSpec, adapts
+from engine.attacks.spec import ADAPTIVE, ATTACKERS, MOST_DRAWS, OBLIVIOUS, AttackSpec, adapts, is_random
 from engine.defenses import DEFENSES
 from engine.defenses.base import cautions, defenses_from, written
 from engine.defenses.words import titled
@@ -118,7 +118,7 @@ def _faced(address: Address, stacks: tuple[str, ...], attacks: Sequence[str], of
     who = controls.choice(address, ATTACKER, "The attacker", offered, offered[0], format_func=_ATTACKERS.__getitem__,
                           help=_MEANS)
     attackers = ATTACKERS if who == BOTH else (who,)
-    if ADAPTIVE not in attackers or not any(defense.info.random for chosen in adapting for defense in chosen):
+    if ADAPTIVE not in attackers or not any(map(is_random, adapting)):
         address.carry(DRAWN)
         return Facing(stacks, attackers)
     key = address.scope.control(DRAWN)
