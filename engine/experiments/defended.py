@@ -13,6 +13,7 @@ from engine.attacks.spec import ADAPTIVE, ATTACKERS, OBLIVIOUS, AttackSpec, adap
 from engine.defenses.base import defenses_from, written
 from engine.defenses.words import NONE, spelled, titled
 from engine.errors import EngineError, UnknownName
+from engine.serving.defense import Defense
 
 BOTH = "both"  # the attacker who does not know of the defenses and the one who does, side by side
 BARE = "without a defense"  # of a model among others that have one
@@ -41,15 +42,17 @@ def fronts(attack: str, stacks: Sequence[str], attackers: Sequence[str], draws: 
     for stack in stacks:
         chosen = defenses_from(stack)
         for attacker in (attackers if chosen else (OBLIVIOUS,)):
-            adaptive = attacker == ADAPTIVE
-            if adaptive and OBLIVIOUS in attackers and not adapts(ATTACKS[attack].info, chosen):
+            times = (DRAWS if draws is None else draws) if attacker == ADAPTIVE and is_random(chosen) else 1
+            if attacker == ADAPTIVE and OBLIVIOUS in attackers and not _adapts(attack, chosen, times):
                 continue
-            found.append(Front(stack, attacker, _drawn(draws) if adaptive and is_random(chosen) else 1))
+            found.append(Front(stack, attacker, times))
     return list(dict.fromkeys(found))
 
 
-def _drawn(draws: int | None) -> int:
-    return DRAWS if draws is None else draws
+def _adapts(attack: str, chosen: Sequence[Defense], draws: int) -> bool:
+    """Whether knowing the defenses makes a difference to the attack; asking once is what everybody does."""
+    info = ATTACKS[attack].info
+    return adapts(info, chosen) and (has_gradients(info.knowledge) or draws > 1)
 
 
 def check(stacks: Sequence[str], attackers: Sequence[str], draws: int | None) -> None:

@@ -17,11 +17,11 @@ from engine.attacks.norms import IN_NORM, NORMS
 from engine.attacks.spec import MASKS, AttackSpec, make_spec
 from engine.data.masks import DRAWN
 from engine.errors import EngineError, UnknownName
+from engine.experiments.defended import Front
 from engine.experiments.openings import EXPLORE
 from engine.experiments.sources import Picture, unmarked
 from engine.params import Param, Value, params_of, parse_number
 from engine.zoo.numerics import NUMERICS
-from pages.ui import defending
 from pages.ui.address import Address, force, forced
 from pages.ui.drawing import drawing
 from pages.ui.scope import Scope
@@ -344,10 +344,11 @@ def mask(address: Address, chosen: Picture) -> str:
 
 
 def attack_spec(address: Address, classes: Sequence[str], chosen: Picture, default: str,
-                models: Mapping[str, str], places: Bar) -> tuple[AttackSpec, str]:
+                models: Mapping[str, str], places: Bar, facing: Callable[[str], Front]) -> tuple[AttackSpec, str]:
     """Every control of an attack on the chosen picture, as a checked spec, and the device; raises EngineError.
 
-    `models` are the other models that know these classes, name to title.
+    `models` are the other models that know these classes, name to title; `facing` draws the controls of what stands
+    before the model that the attack of that name is to fool.
     """
     with places.attack:
         attack = attack_class(address, default)
@@ -356,7 +357,7 @@ def attack_spec(address: Address, classes: Sequence[str], chosen: Picture, defau
     used = surrogate(address, models) if attack.info.knowledge is Knowledge.TRANSFER else ""
     norm, eps = budget(address, attack.info, places)
     target = goal(address, classes, chosen.label) if attack.info.targeted else None
-    faced = defending.front(address, attack.info.name)
+    front = facing(attack.info.name)
     with st.expander("Advanced settings"):
         values = settings(address, attack, norm)
         if attack.info.knowledge is Knowledge.WHITE_BOX:
@@ -372,4 +373,4 @@ def attack_spec(address: Address, classes: Sequence[str], chosen: Picture, defau
         processor = device(address)
     number = seed(address)
     return make_spec(attack.info.name, eps=eps, norm=norm, target=target, seed=number, numerics=arithmetic,
-                     surrogate=used, mask=part, params=values, **asdict(faced)), processor
+                     surrogate=used, mask=part, params=values, **asdict(front)), processor

@@ -23,9 +23,9 @@ ONE_STACK, EACH = "row", "each"
 YES, NO = "yes", "no"
 _ATTACKERS = {OBLIVIOUS: "does not know of it", ADAPTIVE: "knows it, and looks through it",
               BOTH: "both, side by side"}
-_MEANS = ("**Does not know of it** (oblivious): attacks the bare model, and is judged by the defended one.  \n**Knows it** "
-          "(adaptive): takes gradients through the defense, averaged over draws where it is random. A defense is worth "
-          "what it keeps from this one.  \nWho only asks questions asks the defended model in any case.")
+_MEANS = ("**Does not know of it** (oblivious): attacks the bare model, and is judged by the defended one.  \n"
+          "**Knows it** (adaptive): takes gradients through the defense, or asks everything several times where it is "
+          "random. A defense is worth what it keeps from this one.")
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ def _faced(address: Address, stacks: tuple[str, ...], attacks: Sequence[str], of
     key = address.scope.control(DRAWN)
     seed = address.seed(DRAWN, key, controls.whole(1, MOST_DRAWS, f"draws must lie between 1 and {MOST_DRAWS}"), DRAWS)
     draws = int(st.number_input("Draws averaged", 1, MOST_DRAWS, seed, step=1, key=key,
-                                help="How often an attacker who knows of a random defense asks at every step: each draw "
-                                     "costs a gradient or a query, and one alone is mostly noise."))
+                                help="How often an attacker who knows of a random defense looks at every step: each "
+                                     "draw costs a gradient or a query, and one alone is mostly noise."))
     address.note(DRAWN, None if draws == DRAWS else str(draws))
     return Facing(stacks, attackers, draws)
 
