@@ -58,7 +58,7 @@ def _defenses() -> list[dict[str, Any]]:
     from engine.defenses import DEFENSES
     from engine.training.defenses import TRAINING_DEFENSES
 
-    return [*_declared(DEFENSES), *({**row, "kind": "training"} for row in _declared(TRAINING_DEFENSES))]
+    return [declaration for registry in (DEFENSES, TRAINING_DEFENSES) for declaration in _declared(registry)]
 
 
 def _declared(registry: Registry[Any]) -> list[dict[str, Any]]:

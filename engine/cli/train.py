@@ -11,6 +11,7 @@ from engine import params
 from engine.cli.options import add_params, bench
 from engine.cli.output import print_json, ready, remark
 from engine.cli.parser import Commands
+from engine.errors import EngineError
 
 
 def add(commands: Commands) -> None:
@@ -39,6 +40,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from engine.defenses import DEFENSES
     from engine.experiments.trainings.training import epochs_done, training_task
     from engine.training.defenses import defense_of
     from engine.training.spec import TrainSpec
@@ -46,6 +48,9 @@ def _run(arguments: argparse.Namespace) -> None:
     from engine.zoo.registry import model_card, trained_path
 
     _ = ARCHITECTURES[arguments.arch]
+    if (name := arguments.defense.partition(":")[0]) in DEFENSES:
+        raise EngineError(f"{name} is a defense at inference time: train without it, and put it in front of the "
+                          f"trained model (attack --defense {name})")
     defense = defense_of(arguments.defense)
     own = {**({} if defense is None else defense.suited),
            **{p.name: p.check(value) for p in params.params_of(TrainSpec)

@@ -24,13 +24,15 @@ ONCE, ANEW = "once", "anew"
 @dataclass(frozen=True)
 class TrainingDefenseInfo:
     """A defense's declaration, from which pages, options and cards are made: `sentence` is plain words, `formula`
-    LaTeX."""
+    LaTeX, `ours` says in what this differs from the source or what was left open there."""
 
     name: str
     title: str
     sentence: str
     formula: str
     paper: Paper
+    ours: str = ""
+    kind: str = "training"
 
 
 class TrainingDefense(ABC):
@@ -175,13 +177,7 @@ _SHORTEN = Paper("Shorten, Khoshgoftaar", "A Survey on Image Data Augmentation f
 @_register
 @dataclass(frozen=True, kw_only=True)
 class AdversarialTraining(TrainingDefense):
-    """Adversarial images are made from the network as it is at each step, in eval mode (batch-norm uses what it has
-    learned of its values and learns nothing of theirs), and learned from in train mode.
-
-    "pgd" takes `steps` steps of 2.5 eps / steps from a random start (Madry et al. 2018); "fgsm" one step of 1.25 eps
-    from a random start, back into the budget (Wong et al. 2020); "n-fgsm" one step of eps from noise of twice eps,
-    without a way back (de Jorge et al. 2022).
-    """
+    """Adversarial images of each batch, made from the network as it is at that step."""
 
     info: ClassVar[TrainingDefenseInfo] = TrainingDefenseInfo(
         name="at",
@@ -189,6 +185,10 @@ class AdversarialTraining(TrainingDefense):
         sentence="The network learns from pictures that were just attacked, so that it learns not to be fooled.",
         formula=r"\min_\theta\ \mathbb{E}\,\max_{\lVert\delta\rVert_\infty\le\varepsilon} L(f_\theta(x+\delta), y)",
         paper=_MADRY,
+        ours="The images are made in eval mode (batch-norm learns nothing of them) and learned from in train mode. pgd "
+             "takes steps of 2.5 eps / steps from a random start; fgsm one of 1.25 eps from there, back into the "
+             "budget (Wong et al. 2020); n-fgsm one of eps from noise of twice eps, without a way back (de Jorge et "
+             "al. 2022).",
     )
     eps: float = _eps()
     attack: str = param(PGD, title="Attack", choices=(PGD, FGSM, N_FGSM),
@@ -215,9 +215,7 @@ class AdversarialTraining(TrainingDefense):
 @_register
 @dataclass(frozen=True, kw_only=True)
 class Trades(TrainingDefense):
-    """Deviation: the inner steps begin at a uniform random point of the budget, not at Gaussian noise of 0.001, and
-    are 2.5 eps / steps long. Clean and adversarial images pass the network one after the other, as in the authors'
-    code."""
+    """Being right about clean images, and saying the same of adversarial ones."""
 
     info: ClassVar[TrainingDefenseInfo] = TrainingDefenseInfo(
         name="trades",
@@ -227,6 +225,9 @@ class Trades(TrainingDefense):
         formula=r"\min_\theta\ \mathbb{E}\,\Big[L(f_\theta(x), y) + \beta\max_{\lVert\delta\rVert_\infty\le\varepsilon}"
                 r"\mathrm{KL}\big(f_\theta(x)\,\Vert\,f_\theta(x+\delta)\big)\Big]",
         paper=_ZHANG,
+        ours="The inner steps begin at a uniform random point of the budget, not at Gaussian noise of 0.001, and are "
+             "2.5 eps / steps long. Clean and attacked pictures pass the network one after the other, as in the "
+             "authors' code.",
     )
     eps: float = _eps()
     beta: float = param(6.0, title="Beta", low=0.0, high=100.0, step=0.5,
@@ -250,13 +251,7 @@ class Trades(TrainingDefense):
 @_register
 @dataclass(frozen=True, kw_only=True)
 class Ant(TrainingDefense):
-    """Clean and adversarial images o1, a1, o2, a2, ..., Gaussian noise on each, clipped to [0,1] and learned from: a
-    batch is twice as long as it is otherwise.
-
-    Made "once", as its author does it, the adversarial images are of whole pictures at full size, from the undefended
-    model that the training starts from; they are turned and brightened as their pictures are. Made "anew" they
-    are of the network as it is, as in adversarial training.
-    """
+    """Clean and adversarial images in turn, with Gaussian noise on each."""
 
     info: ClassVar[TrainingDefenseInfo] = TrainingDefenseInfo(
         name="ant",
@@ -265,6 +260,9 @@ class Ant(TrainingDefense):
         formula=r"M = \{o_1, a_1, o_2, a_2, \dots\},\quad a_i = \mathrm{attack}(o_i),\quad "
                 r"m \leftarrow \mathrm{clip}(m + \mathcal{N}(\mu, \sigma^2))",
         paper=_YANG,
+        ours="The thesis gives neither eps nor the attack's steps nor mu and sigma. A batch is twice as long as it is "
+             "otherwise. Made once, the adversarial images are of whole pictures, and are turned and brightened as "
+             "these are. With the noise they are clipped to [0,1].",
     )
     eps: float = _eps()
     attack: str = param(MIFGSM, title="Attack", choices=(FGSM, MIFGSM, PGD),
@@ -312,6 +310,7 @@ class Noise(TrainingDefense):
         sentence="The network learns from pictures with fresh Gaussian noise on them, and from no attacked ones.",
         formula=r"x \leftarrow \mathrm{clip}(x + \mathcal{N}(\mu, \sigma^2))",
         paper=_YANG,
+        ours="The thesis gives neither mu nor sigma. With the noise pictures are clipped to [0,1].",
     )
     sigma: float = _sigma()
     mu: float = _mu()

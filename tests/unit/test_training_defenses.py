@@ -314,7 +314,8 @@ def test_the_command_line_applies_it_with_what_suits_it(capsys: pytest.CaptureFi
     assert made_alike(card, chosen) and "--select" not in command_of(chosen)
     assert "--select accuracy" in command_of(replace(chosen, select="accuracy"))
     capsys.readouterr()
-    assert main([*words[:-1], "jpeg"]) == 2 and "unknown defense at training time" in capsys.readouterr().err
+    for name, says in (("att", "unknown defense at training time"), ("jpeg:quality=75", "jpeg is a defense at inf")):
+        assert main([*words[:-1], name]) == 2 and says in capsys.readouterr().err
 
 
 def test_the_list_has_them_with_their_papers(capsys: pytest.CaptureFixture[str]) -> None:
