@@ -56,8 +56,9 @@ def _attacks() -> list[dict[str, Any]]:
 
 def _defenses() -> list[dict[str, Any]]:
     from engine.defenses import DEFENSES
+    from engine.training.defenses import TRAINING_DEFENSES
 
-    return [declaration for registry in (DEFENSES,) for declaration in _declared(registry)]
+    return [declaration for registry in (DEFENSES, TRAINING_DEFENSES) for declaration in _declared(registry)]
 
 
 def _declared(registry: Registry[Any]) -> list[dict[str, Any]]:
@@ -66,8 +67,16 @@ def _declared(registry: Registry[Any]) -> list[dict[str, Any]]:
             for d in registry.values()]
 
 
+def _heatmaps() -> list[dict[str, Any]]:
+    from engine.explain.methods import CAMS, methods_for
+    from engine.zoo.architectures import ARCHITECTURES
+
+    return [{"name": m.name, "title": m.title, "sentence": m.sentence, "formula": m.formula, "paper": m.paper,
+             "architectures": [arch for arch in ARCHITECTURES if m.name in methods_for(arch)]} for m in CAMS.values()]
+
+
 LISTS = {"datasets": _datasets, "models": _models, "architectures": _architectures, "attacks": _attacks,
-         "defenses": _defenses}
+         "defenses": _defenses, "heatmaps": _heatmaps}
 
 
 def _run(arguments: argparse.Namespace) -> None:

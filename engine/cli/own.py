@@ -16,7 +16,7 @@ from engine.home import expanded
 
 if TYPE_CHECKING:
     from engine.attacks.spec import AttackSpec
-    from engine.experiments.onepicture.explored import Explored
+    from engine.experiments.onepicture.explored import Explained, Explored
     from engine.experiments.sources import Picture, Source
 
 _OF_DATA_SETS = ("limit", "per_class", "index", "map", "split")
@@ -28,13 +28,15 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frame", type=int, default=0, help="which frame or slice of --image (default: the middle)")
     parser.add_argument("--window", default="", help="how a DICOM is looked at: lung, mediastinum, bone, brain, full, "
                         "file-2, table-1, or centre/width such as 40/400 (default: as the file says)")
+    parser.add_argument("--heatmap", default="", metavar="METHOD", help="also where the model looks in --image before "
+                        "and after, such as grad-cam (python -m engine list heatmaps); --out has it as heatmaps.npz")
     parser.add_argument("--mark", action="store_true", help="write ADVERSARIAL - RESEARCH into a corner of --out's "
                         "adversarial.dcm")
 
 
 def check_image_options(arguments: argparse.Namespace) -> None:
     """Raises EngineError where one of them is given without --image."""
-    for option in ("frame", "window", "mark"):
+    for option in ("frame", "window", "heatmap", "mark"):
         if arguments.image is None and getattr(arguments, option):
             raise EngineError(f"--{option} is for a picture of your own; give --image, too")
 
@@ -43,10 +45,11 @@ def attack_image(arguments: argparse.Namespace, spec: AttackSpec) -> None:
     """The attack on --image, as the page makes it; raises EngineError."""
     from engine.data import find
     from engine.data.upload import take_upload
-    from engine.experiments.onepicture.explore import explore_task
-    from engine.experiments.onepicture.explored import Explored
+    from engine.experiments.onepicture.explore import explore_task, heatmap_task
+    from engine.experiments.onepicture.explored import Explained, Explored
     from engine.experiments.onepicture.suited import reservations
     from engine.experiments.sources import Source, picture
+    from engine.explain.methods import CAMS, methods_for
     from engine.zoo.registry import model_card
 
     for option in _OF_DATA_SETS:
@@ -56,17 +59,21 @@ def attack_image(arguments: argparse.Namespace, spec: AttackSpec) -> None:
     source = Source(arguments.dataset, find(arguments.dataset).info.default_split, 0, upload, arguments.frame,
                     arguments.window)
     chosen, task = picture(source), explore_task(source, arguments.model, spec, arguments.device)
-    for line in reservations(model_card(arguments.model), chosen):
+    method, card = arguments.heatmap and CAMS[arguments.heatmap].name, model_card(arguments.model)
+    if method and method not in (known := methods_for(card.arch)):
+        raise EngineError(f"{card.arch} has no {method}; choose one of: {', '.join(known)}")
+    for line in reservations(card, chosen):
         remark(line)
     out, where = out_folder(arguments.out), bench(arguments)
     explored = Explored.of(where.result(task))
-    facts = _facts(source, arguments.model, explored, chosen)
+    heat = Explained.of(where.result(heatmap_task(task, method, None))) if method else None
+    facts = _facts(source, arguments.model, explored, chosen, heat)
     if arguments.json:
         print_json(facts)
     else:
-        _print(explored, chosen)
+        _print(explored, chosen, heat)
     if out is not None:
-        write(out, _written(facts, explored, chosen, arguments.mark))
+        write(out, _written(facts, explored, chosen, heat, arguments.mark))
         if chosen.stored is not None and (warning := chosen.stored.header.before_sharing) and not arguments.json:
             print(f"  warning: {warning}")
 
@@ -88,13 +95,14 @@ def _files(path: Path) -> Iterator[tuple[bytes, str]]:
         raise EngineError(f"--image cannot be read ({reason}); give the path of a picture, a ZIP or a folder") from None
 
 
-def _facts(source: Source, model: str, explored: Explored, chosen: Picture) -> dict[str, Any]:
+def _facts(source: Source, model: str, explored: Explored, chosen: Picture,
+           heat: Explained | None) -> dict[str, Any]:
     from engine.work.specs import to_json
 
     said = to_json(explored)
     return {**said["run"], **_defended(explored), "model": model, "attack": explored.run.spec.attack, **asdict(source),
             "notes": list(chosen.notes), "probabilities": said["probabilities"], "size": said["size"],
-            "in_file": said["in_file"]}
+            "in_file": said["in_file"], **({} if heat is None else {"heatmaps": heat.payload().facts})}
 
 
 def _defended(explored: Explored) -> dict[str, Any]:
@@ -108,7 +116,7 @@ def _defended(explored: Explored) -> dict[str, Any]:
             "seconds_per_query": run.seconds / explored.queries if explored.queries else None}
 
 
-def _print(explored: Explored, chosen: Picture) -> None:
+def _print(explored: Explored, chosen: Picture, heat: Explained | None) -> None:
     from engine.experiments.defended import behind
 
     classes, said, file = explored.run.classes, explored.probabilities, explored.in_file
@@ -130,16 +138,21 @@ def _print(explored: Explored, chosen: Picture) -> None:
     print(f"  largest pixel change    {explored.size.linf * 255:.3g}/255{worth}")
     if file is not None:
         print(f"  largest in the file     {file.largest:.4g} {file.unit}")
+    if heat is not None:
+        alike = "empty" if heat.shift.correlation is None else f"correlation {heat.shift.correlation:.2f}"
+        print(f"  {heat.method:<23} before and after: {alike}")
     for note in (*chosen.notes, *explored.run.warnings):
         print(f"  note: {note}")
 
 
-def _written(facts: dict[str, Any], explored: Explored, chosen: Picture, mark: bool) -> dict[str, Writer]:
+def _written(facts: dict[str, Any], explored: Explored, chosen: Picture, heat: Explained | None,
+             mark: bool) -> dict[str, Writer]:
     from engine.attacks import ATTACKS
     from engine.data.dicom_export import adversarial_dicom
 
     made_by = ATTACKS[explored.run.spec.attack].info.title
-    return {"result.json": as_json(facts),
+    heatmaps = {} if heat is None else {"heatmaps.npz": as_npz({"before": heat.before, "after": heat.after})}
+    return {"result.json": as_json(facts), **heatmaps,
             "adversarial.npz": as_npz({"clean": explored.clean, "adversarial": explored.adversarial}),
             "adversarial.dcm": lambda file: file.write(
                 adversarial_dicom(explored.adversarial, chosen.stored, made_by, mark))}

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from engine.device import exact
 from engine.errors import EngineError, UnknownName
 from engine.explain.methods import CAMS
+from engine.explain.rollout import rollout
 from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.classifier import Classifier
 from engine.zoo.hooks import Hook, hooked
@@ -20,6 +21,7 @@ from engine.zoo.hooks import Hook, hooked
 __all__ = ["CAMS", "Heatmaps", "cam", "layers_for"]
 
 PROBE_SIZE = 224
+ALL = "all that attend"
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,19 @@ def cam(classifier: Classifier, images: Tensor, class_index: Tensor | Sequence[i
 
     The score explained is the class's logit. `layer` is a name as in `classifier.module.named_modules()`, by default
     the first of `layers_for`; where that module runs several times, its last run counts. Of a transformer, the tokens
-    of the patches are the map. A map is cut off below zero, stretched to [0,1] and enlarged bilinearly. Parameters may
-    be frozen or not: none gets a `.grad`.
+    of the patches are the map; attention rollout takes no layer and asks for no class. A map is cut off below zero,
+    stretched to [0,1] and enlarged bilinearly. Parameters may be frozen or not: none gets a `.grad`.
     Raises EngineError (unknown method, layer or class; a layer without a feature map or that no class depends on).
     """
     chosen = CAMS[method]
-    layer = layers_for(classifier, images[:1])[0] if layer is None else layer
     classes = _checked(class_index, len(images), classifier)
-    values, gradients = _at_layer(classifier, layer, images, classes, chosen.needs_gradient)
+    if chosen.rolls_out:
+        if layer is not None:
+            raise EngineError(f"{chosen.title} is made of all layers; leave the layer out")
+        layer, values, gradients = ALL, _array(rollout(classifier, images)[:, None]), None
+    else:
+        layer = layers_for(classifier, images[:1])[0] if layer is None else layer
+        values, gradients = _at_layer(classifier, layer, images, classes, chosen.needs_gradient)
     if not np.isfinite(values).all():
         raise EngineError(f"the model's values at layer '{layer}' are not finite; check the model's weights")
     heat = np.maximum(chosen.heat(values, gradients), 0).astype(np.float32)

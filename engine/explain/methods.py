@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.registry import Registry
+from engine.zoo.architectures import ARCHITECTURES
 
 Heat = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
 
@@ -18,7 +19,10 @@ Heat = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
 @dataclass(frozen=True)
 class CamMethod:
     """A heatmap method: `heat` turns values [N,K,h,w] of a layer and the class score's gradients at them (None where
-    `needs_gradient` is false) into maps [N,h,w], before negative heat is cut off. `formula` is LaTeX."""
+    `needs_gradient` is false) into maps [N,h,w], before negative heat is cut off. `formula` is LaTeX.
+
+    Where it `rolls_out`, the values are not those of one layer but what the attention of all layers leads to.
+    """
 
     name: str
     title: str
@@ -27,9 +31,16 @@ class CamMethod:
     paper: str
     heat: Heat
     needs_gradient: bool = True
+    rolls_out: bool = False
 
 
 CAMS: Registry[CamMethod] = Registry("heatmap method")
+
+
+def methods_for(arch: str) -> list[str]:
+    """The names of the methods that a network of that architecture (or "", another) can be explained with."""
+    attends = arch in ARCHITECTURES and ARCHITECTURES[arch].attends
+    return [method.name for method in CAMS.values() if attends or not method.rolls_out]
 
 
 def _from_package(class_name: str) -> Heat:
@@ -107,4 +118,17 @@ CAMS.add("eigen-cam", CamMethod(
     paper="Muhammad and Yeasin 2020, arXiv:2008.00299",
     heat=eigen,
     needs_gradient=False,
+))
+CAMS.add("attention-rollout", CamMethod(
+    name="attention-rollout",
+    title="Attention rollout",
+    sentence="Follows the attention of a transformer's layers back to the patches; asks for no class, only for where "
+             "the answer comes from.",
+    formula=r"e\,\tilde A_L \cdots \tilde A_2 \tilde A_1,\quad \tilde A_l = \tfrac12 (I + \bar A_l),\quad "
+            r"\bar A_l\ \text{the mean over the heads};\quad "
+            r"e\ \text{picks the class token, or the mean of all (Swin)}",
+    paper="Abnar and Zuidema 2020, arXiv:2005.00928",
+    heat=lambda values, gradients: values.sum(axis=1),
+    needs_gradient=False,
+    rolls_out=True,
 ))

@@ -31,7 +31,8 @@ class DefenseInfo:
 
     `random`: it uses its draws, so that the same image is not always answered alike. `differentiable`: gradients come
     back through `incoming` and `outgoing`; where they do not, an adaptive attacker passes them on as they are
-    (straight-through), so both must then return the shape that they were given.
+    (straight-through), so both must then return the shape that they were given. `once`: a second one in the same stack
+    would say nothing or something else.
     """
 
     name: str
@@ -40,6 +41,7 @@ class DefenseInfo:
     paper: Paper
     random: bool = False
     differentiable: bool = True
+    once: bool = False
     kind: str = INFERENCE
     formula: str = ""
     cost: str = ""
@@ -81,6 +83,8 @@ class Defense(ABC):
     """
 
     info: ClassVar[DefenseInfo]
+    copies: int = 1  # how many copies of each image it has the classifier, and the defenses behind it, look at
+    looks: int = 0  # how many images it has a classifier of its own look at to judge one query
 
     def refuses(self, images: Tensor, callers: Sequence[Caller]) -> Tensor | None:
         """Which of the images [R, C, H, W], sent by `callers` [R] in this order, get no answer, bool [R]; None: none
@@ -94,6 +98,11 @@ class Defense(ABC):
     def outgoing(self, logits: Tensor, draws: Draws) -> Tensor:
         """What is answered of logits [R, K]; `draws` go on from those of `incoming`, the input is only read."""
         return logits
+
+    def merged(self, logits: Tensor) -> Tensor:
+        """The one answer [R, K] made of those to several copies, [copies, R, K]; asked only where `copies` is above 1.
+        """
+        raise NotImplementedError
 
     def caution(self) -> str | None:
         """What somebody who chose these settings should be told before anything runs; None: nothing."""

@@ -20,8 +20,9 @@ class Architecture:
     `cam_layers` are the layers a heatmap may use, default first. As `layout` says, their values are "maps" [N,K,h,w],
     maps with "channels-last" [N,h,w,K], or "tokens" [N,1+hw,K] of a class and of each patch.
 
-    `size` is the side of the pictures that it was made for, `fixed` whether it takes no others. `imagenet()` are
-    weights to begin with. Tensors that begin with `unused` serve the training in other libraries only.
+    Where it `attends`, its attention can be rolled out. `size` is the side of the pictures that it was made for,
+    `fixed` whether it takes no others. `imagenet()` are weights to begin with. Tensors that begin with `unused` serve
+    the training in other libraries only.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Architecture:
     size: int = 224
     fixed: bool = False
     layout: str = "maps"
+    attends: bool = False
     unused: tuple[str, ...] = ()
     imagenet: Callable[[], Start] | None = None
 
@@ -191,6 +193,7 @@ for _architecture in (
         cam_layers=tuple(f"encoder.layers.encoder_layer_{i}.ln_1" for i in (11, 8, 5, 2)),
         fixed=True,
         layout="tokens",
+        attends=True,
     ),
     Architecture(
         **_torchvision("swin_t"),
@@ -200,6 +203,7 @@ for _architecture in (
         head="head",
         cam_layers=("norm", "features.5", "features.3", "features.1"),
         layout="channels-last",
+        attends=True,
     ),
 ):
     ARCHITECTURES.add(_architecture.name, _architecture)

@@ -5,9 +5,10 @@ import streamlit as st
 
 from engine.experiments.onepicture.explore import heatmap_task
 from engine.experiments.onepicture.explored import Explained
-from engine.explain.methods import CAMS
+from engine.explain.methods import CAMS, methods_for
 from engine.explain.shift import CamShift
 from engine.work.jobs import State, jobs
+from engine.zoo.registry import model_card
 from pages.exploring.run import Run
 from pages.exploring.scope import SCOPE
 from pages.ui import controls, pictures, progress
@@ -21,19 +22,20 @@ def show(run: Run, address: Address) -> Explained | None:
     layers = run.explored.layers
     left, middle, right = st.columns([1, 1, 1], vertical_alignment="bottom")
     with left:
-        method = controls.choice(address, "cam", "Method", list(CAMS), next(iter(CAMS)),
-                                 format_func=lambda name: CAMS[name].title,
-                                 help="  \n".join(f"**{m.title}**: {m.sentence}" for m in CAMS.values()))
-    with middle:
-        layer = controls.choice(address, "layer", "Layer", layers, layers[0],
-                                help="Late layers see meaning and coarse places, early ones edges and fine places.")
+        known = methods_for(model_card(run.settings.model).arch)
+        method = controls.choice(address, "cam", "Method", known, known[0], format_func=lambda name: CAMS[name].title,
+                                 help="  \n".join(f"**{CAMS[name].title}**: {CAMS[name].sentence}" for name in known))
+    layer = None
+    if not CAMS[method].rolls_out:
+        with middle:
+            layer = controls.choice(address, "layer", "Layer", layers, layers[0],
+                                    help="Late layers see meaning and coarse places, early ones edges and fine places.")
     lesion = run.picture.lesion
     outlined = False
     if lesion is not None:
         outlined = right.toggle("Outline the true lesion", key=SCOPE.control("outline"),
                                 help="Phantoms are computed, so where the disease lies is known.")
-    job = jobs().submit(heatmap_task(run.job.task, method, layer),
-                        owner())
+    job = jobs().submit(heatmap_task(run.job.task, method, layer), owner())
     if not progress.finished(job):
         return None
     if job.state is not State.DONE or job.payload is None:

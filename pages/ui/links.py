@@ -7,6 +7,8 @@ from engine.experiments.queries.walks import QUERIES
 from engine.experiments.runs.repeating import Asked, chosen
 from engine.experiments.selection import Selection
 from engine.experiments.transfers.transfer import as_asked
+from engine.params import values_of
+from engine.training.defenses import defense_of
 from engine.training.spec import SCRATCH, TrainSpec
 from pages.ui.controls import SCALES
 
@@ -46,5 +48,8 @@ def of_training(spec: TrainSpec) -> dict[str, str]:
     """A training as the page about that names its settings."""
     own = {"start": spec.start_from or SCRATCH, "test": spec.tests[0]}
     other = {f.name: str(getattr(spec, f.name)) for f in fields(spec)
-             if f.name not in ("start_from", "tests", "command", "limits")}
-    return own | other
+             if f.name not in ("start_from", "tests", "command", "limits", "defense")}
+    if (defense := defense_of(spec.defense)) is None:
+        return own | other
+    return own | other | {"defense": defense.info.name,
+                          **{f"defense.{name}": str(value) for name, value in values_of(defense).items()}}

@@ -1,5 +1,6 @@
 """Heatmaps against ones worked out by explicit gradients and against the grad-cam package; no trace on the model."""
 
+import itertools
 import threading
 import warnings
 
@@ -8,10 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models.swin_transformer import ShiftedWindowAttention, SwinTransformer
+from torchvision.models.vision_transformer import VisionTransformer
 
 from engine.errors import EngineError
 from engine.explain.cam import CAMS, _at_layer, cam, layers_for
-from engine.explain.methods import eigen
+from engine.explain.methods import eigen, methods_for
+from engine.explain.rollout import _windows, attended, rollout
 from engine.explain.shift import cam_shift, heat_on, hottest
 from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.classifier import Classifier
@@ -194,6 +198,113 @@ def test_eigen_cam_keeps_its_sign_under_a_small_perturbation(classifiers, images
             assert cam_shift(first, second).correlation > 0.99
 
 
+# Attention rollout
+
+def rows_of_attention(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, heads: int) -> np.ndarray:
+    """[T,T] averaged over the heads, head by head and token by token."""
+    width = x.shape[1]
+    each, found = width // heads, np.zeros((heads, len(x), len(x)))
+    query, key = (x @ weight[k * width:(k + 1) * width].T + bias[k * width:(k + 1) * width] for k in (0, 1))
+    for head in range(heads):
+        own = slice(head * each, (head + 1) * each)
+        for i in range(len(x)):
+            scores = np.exp([query[i, own] @ key[j, own] / each ** 0.5 for j in range(len(x))])
+            found[head, i] = scores / scores.sum()
+    return found.mean(0)
+
+
+def test_attention_is_rolled_out_as_by_hand() -> None:
+    def build() -> nn.Module:
+        net = VisionTransformer(image_size=12, patch_size=4, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=8)
+        for parameter in net.parameters():
+            nn.init.normal_(parameter, std=0.7)
+        return net.double()
+
+    net = seeded(build).eval()
+    image = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.no_grad():
+        x = torch.cat([net.class_token, net._process_input(image)], dim=1) + net.encoder.pos_embedding
+        mixed = np.eye(10)
+        for block in net.encoder.layers:
+            layer = block.self_attention
+            attention = rows_of_attention(block.ln_1(x)[0].numpy(), layer.in_proj_weight.numpy(),
+                                          layer.in_proj_bias.numpy(), 2)
+            mixed = (np.eye(10) + attention) / 2 @ mixed
+            x = block(x)
+    wanted = mixed[0, 1:].reshape(3, 3)
+    model = Classifier(net, [str(i) for i in range(1000)])
+    np.testing.assert_allclose(rollout(model, image)[0], wanted, rtol=1e-6)
+    assert np.ptp(wanted) > 0.01 and wanted.sum() == pytest.approx(1 - mixed[0, 0])
+    found = cam(model, image, [3], "attention-rollout")
+    assert found.peak[0] == pytest.approx(wanted.max()) and found.maps.max() == 1 and state_of(model)[0] == 0
+    with pytest.raises(EngineError, match="leave the layer out"):
+        cam(model, image, [3], "attention-rollout", "encoder")
+
+
+def in_one_window(place: int, other: int, side: int, window: int, shift: int) -> bool:
+    """Whether two rows (or columns) meet in a window after a cyclic shift, without having come around."""
+    first, second = ((p - shift) % side for p in (place, other))
+    return first // window == second // window and (place < shift) == (other < shift)
+
+
+def test_shifted_windows_are_rolled_out_as_by_hand() -> None:
+    def build() -> nn.Module:
+        net = SwinTransformer([1, 1], 4, [2, 1], [2, 2], [2, 2], num_classes=3, stochastic_depth_prob=0.0)
+        for parameter in net.parameters():
+            nn.init.normal_(parameter, std=0.7)
+        return net.double()
+
+    net = seeded(build).eval()
+    image = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    seen, mixed = {}, []
+    handles = [m.register_forward_hook(lambda m, i, o: seen.__setitem__(m, i[0])) for m in net.modules()
+               if isinstance(m, ShiftedWindowAttention)]
+    with torch.no_grad():
+        net(image)
+    for handle in handles:
+        handle.remove()
+    for layer, x in seen.items():
+        side, flat = x.shape[1], x[0].flatten(0, 1).detach()
+        places = [(i, j) for i in range(side) for j in range(side)]
+        shift = 0 if side == 2 else layer.shift_size[0]
+        query, key, _ = layer.qkv(flat).detach().view(side * side, 3, 2, -1).permute(1, 2, 0, 3)
+        attention = np.zeros((side * side,) * 2)
+        for (a, (i, j)), head in itertools.product(enumerate(places), (0, 1)):
+            scores = np.zeros(side * side)
+            for b, (k, m) in enumerate(places):
+                if in_one_window(i, k, side, 2, shift) and in_one_window(j, m, side, 2, shift):
+                    apart = ((i - shift) % side % 2 - (k - shift) % side % 2 + 1) * 3 \
+                        + ((j - shift) % side % 2 - (m - shift) % side % 2 + 1)
+                    bias = layer.relative_position_bias_table[apart, head].detach()
+                    scores[b] = torch.exp(query[head, a] @ key[head, b] / query.shape[-1] ** 0.5 + bias)
+            attention[a] += scores / scores.sum() / 2
+        mixed.append((np.eye(side * side) + attention) / 2)
+    assert len(mixed) == 3
+    merged = np.zeros((4, 16))
+    for i, j in itertools.product(range(4), range(4)):
+        merged[i // 2 * 2 + j // 2, i * 4 + j] = 1 / 4
+    wanted = (np.full(4, 1 / 4) @ mixed[2] @ merged @ mixed[1] @ mixed[0]).reshape(4, 4)
+    np.testing.assert_allclose(rollout(Classifier(net, CLASSES), image)[0], wanted, rtol=1e-6)
+    assert np.ptp(wanted) > 0.005 and wanted.sum() == pytest.approx(1)
+
+
+def test_swins_own_output_follows_from_the_attention_that_is_rolled_out() -> None:
+    layer = seeded(lambda: ShiftedWindowAttention(8, [3, 3], [1, 1], 2)).double().eval()
+    nn.init.normal_(layer.relative_position_bias_table)
+    x = torch.rand(2, 5, 7, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    windows = _windows(layer, x)
+    value = layer.qkv(windows.cut(x))[..., 16:].unflatten(2, (2, 4)).transpose(1, 2)
+    out = layer.proj((attended(layer, windows, x) @ value).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(windows.join(out), layer(x))
+
+
+def test_only_networks_that_attend_are_rolled_out() -> None:
+    assert "attention-rollout" in methods_for("vit_b_16") and "attention-rollout" in methods_for("swin_t")
+    assert "attention-rollout" not in methods_for("resnet18") + methods_for("")
+    with pytest.raises(EngineError, match="do not attend to anything"):
+        cam(tiny(), torch.rand(1, 3, 16, 16), [0], "attention-rollout")
+
+
 # No trace on the model
 
 def state_of(classifier: Classifier) -> tuple:
@@ -204,7 +315,7 @@ def state_of(classifier: Classifier) -> tuple:
     return sum(hooks), [g is not None for g in grads], needs, modes
 
 
-@pytest.mark.parametrize("method", list(CAMS))
+@pytest.mark.parametrize("method", methods_for("resnet18"))
 @pytest.mark.parametrize("frozen", [True, False])
 def test_nothing_is_left_behind(method: str, frozen: bool) -> None:
     classifier = tiny().requires_grad_(not frozen)

@@ -275,9 +275,11 @@ def test_a_picture_of_ones_own_is_attacked_and_given_back_as_dicom(capsys, folde
             ImagePositionPatient=[0, 0, height], ImageOrientationPatient=[1, 0, 0, 0, 1, 0]))
     argv = ["attack", "--image", str(slices), "--dataset", f"folder:{folder}", "--model", str(checkpoint), "--attack",
             "fgsm", "--eps", "2/255", "--frame", "2", "--window", "0/2000", "--device", "cpu"]
-    assert main([*argv, "--json", "--out", str(tmp_path / "out")]) == 0
+    assert main([*argv, "--json", "--heatmap", "grad-cam", "--out", str(tmp_path / "out")]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts.keys() >= CONTRACT and (facts["frame"], facts["window"]) == (2, "0/2000")
+    heat = np.load(tmp_path / "out" / "heatmaps.npz")
+    assert facts["heatmaps"]["method"] == "grad-cam" and heat["before"].shape == heat["after"].shape
     assert facts["in_file"]["unit"] == "HU" and facts["in_file"]["rows"] == 64
     given = read_upload((tmp_path / "out" / "adversarial.dcm").read_bytes())
     assert given.stored_units == StoredUnits("HU", -1000.0, 1999.0) and given.levels.shape == (1, 64, 60)
@@ -286,7 +288,8 @@ def test_a_picture_of_ones_own_is_attacked_and_given_back_as_dicom(capsys, folde
     said = capsys.readouterr().out
     assert "written into 60 x 64" in said and "Doe" not in said + json.dumps(facts)
     for extra, words in ((["--limit", "3"], "--limit is for a data set"), (["--frame", "3"], "no slice 3"),
-                         (["--window", "x"], "such as 40/400"), (["--image", str(tmp_path / "no")], "cannot be read")):
+                         (["--window", "x"], "such as 40/400"), (["--image", str(tmp_path / "no")], "cannot be read"),
+                         (["--heatmap", "attention-rollout"], "has no attention-rollout; choose one of: grad-cam")):
         assert words in fails(capsys, *argv, *extra)
     assert "give --image, too" in fails(capsys, "attack", *argv[3:])
 
