@@ -9,16 +9,19 @@ import torch
 from torch import Tensor
 
 from engine.defenses import DEFENSES
+from engine.papers import Paper
 from engine.params import param
 from engine.serving.defense import Caller, Defense, DefenseInfo
 from engine.serving.draws import Draws
+
+NOBODY = Paper("Nobody", "For tests", None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shift(Defense):
     """Adds a constant to every pixel, and another to the logits of the first class."""
 
-    info: ClassVar[DefenseInfo] = DefenseInfo("shift", "Shift", "Makes every image brighter.", "none")
+    info: ClassVar[DefenseInfo] = DefenseInfo("shift", "Shift", "Makes every image brighter.", NOBODY)
     by: float = param(0.05, title="By", low=-1.0, high=1.0, step=0.01, help="How much brighter.")
     bias: float = param(0.0, title="Bias", low=-100.0, high=100.0, step=0.1, help="What the first logit gains.")
 
@@ -33,7 +36,7 @@ class Shift(Defense):
 class Rounding(Defense):
     """Leaves `levels` grey levels: a step function, which has no gradient."""
 
-    info: ClassVar[DefenseInfo] = DefenseInfo("rounding", "Rounding", "Leaves few grey levels.", "none",
+    info: ClassVar[DefenseInfo] = DefenseInfo("rounding", "Rounding", "Leaves few grey levels.", NOBODY,
                                               differentiable=False)
     levels: int = param(9, title="Levels", low=2, high=256, step=1, help="How many grey levels are left.")
 
@@ -45,7 +48,7 @@ class Rounding(Defense):
 class Noise(Defense):
     """Adds noise to every image and to its logits, and refuses every n-th query of a client."""
 
-    info: ClassVar[DefenseInfo] = DefenseInfo("noise", "Noise", "Adds noise, and refuses now and then.", "none",
+    info: ClassVar[DefenseInfo] = DefenseInfo("noise", "Noise", "Adds noise, and refuses now and then.", NOBODY,
                                               random=True)
     sigma: float = param(0.02, title="Sigma", low=0.0, high=1.0, step=0.01, help="The noise's standard deviation.")
     every: int = param(3, title="Every", low=0, high=1000, step=1, help="Which queries are refused; 0: none.")

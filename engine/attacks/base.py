@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from engine.attacks.norms import NORMS
 from engine.errors import EngineError, UnknownName
+from engine.papers import Paper
 from engine.params import Value
 from engine.registry import Registry
 
@@ -30,17 +31,6 @@ class Knowledge(Enum):
     TRANSFER = "The attacker has another model"
     SCORE = "The attacker sees probabilities"
     DECISION = "The attacker sees only the decision"
-
-
-@dataclass(frozen=True)
-class Paper:
-    """A source. `where` says what it is if no journal's, `url` where it can be read, if it can."""
-
-    authors: str
-    title: str
-    year: int | None
-    url: str = ""
-    where: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 from engine import params
 from engine.cli.output import print_json
 from engine.cli.parser import Commands
+from engine.registry import Registry
 
 
 def add(commands: Commands) -> None:
@@ -56,8 +57,13 @@ def _attacks() -> list[dict[str, Any]]:
 def _defenses() -> list[dict[str, Any]]:
     from engine.defenses import DEFENSES
 
+    return [declaration for registry in (DEFENSES,) for declaration in _declared(registry)]
+
+
+def _declared(registry: Registry[Any]) -> list[dict[str, Any]]:
+    """What is declared of its defenses, which have `info` and parameters."""
     return [{**asdict(d.info), "params": [{**asdict(p), "kind": p.kind.__name__} for p in params.params_of(d)]}
-            for d in DEFENSES.values()]
+            for d in registry.values()]
 
 
 def _heatmaps() -> list[dict[str, Any]]:

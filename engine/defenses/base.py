@@ -1,4 +1,5 @@
-"""The list of defenses at inference time, and how a row of them is written: "jpeg(quality=75), rnd(sigma=0.02)".
+"""The list of defenses at inference time, and how a row of them is written: "jpeg(quality=75), rnd(sigma=0.02)", or on
+a command line, where brackets and spaces are a nuisance, "jpeg:quality=75+rnd:sigma=0.02".
 
 The first stands outermost: it sees an image first, and the logits last.
 """
@@ -13,7 +14,9 @@ from engine.serving.defense import Defense
 
 DEFENSES: Registry[type[Defense]] = Registry("defense")
 
-_ONE = re.compile(r"\s*([\w-]+)\s*(?:\(([^()]*)\))?\s*(?:,|$)")
+# A name, its settings in brackets or behind a colon, and what parts it from the next. A plus in a number ("1e+2") is
+# followed by a digit, one between two defenses by a name.
+_ONE = re.compile(r"\s*([\w-]+)\s*(?:\(([^()]*)\)|:((?:[^()+]|\+(?=\d))*))?\s*(?:[,+]|$)")
 
 
 def register(cls: type[Defense]) -> type[Defense]:
@@ -29,10 +32,16 @@ def defenses_from(text: str) -> tuple[Defense, ...]:
     while text[at:].strip():
         match = _ONE.match(text, at)
         if match is None:
-            raise EngineError(f"'{text}' names no defenses; write them like 'jpeg(quality=75), rnd(sigma=0.02)'")
-        found.append(build(DEFENSES[match[1]], _settings(match[2] or "")))
+            raise EngineError(f"'{text}' names no defenses; write them like 'jpeg(quality=75), rnd(sigma=0.02)', or "
+                              "'jpeg:quality=75+rnd:sigma=0.02'")
+        found.append(build(DEFENSES[match[1]], _settings(match[2] or match[3] or "")))
         at = match.end()
     return tuple(found)
+
+
+def cautions(defenses: Sequence[Defense]) -> list[str]:
+    """What is to be said of these settings before anything runs, a line each."""
+    return [f"{defense.info.title}: {said}" for defense in defenses if (said := defense.caution())]
 
 
 def written(defenses: Sequence[Defense]) -> str:

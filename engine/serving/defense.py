@@ -10,15 +10,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from engine.papers import Paper
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from engine.serving.draws import Draws
 
 
+# What a defense does: change what is asked or answered, or tell attacks from other queries and refuse them.
+INFERENCE, DETECTION = "inference", "detection"
+
+
 @dataclass(frozen=True)
 class DefenseInfo:
     """A defense's declaration, from which pages, options, glossary and tests are made.
+
+    `formula` is LaTeX, `sentence` plain words, as are `cost`, what a query costs beside the classifier's own time, and
+    `ours`, in what this differs from the source or what was left open there.
 
     `random`: it uses its draws, so that the same image is not always answered alike. `differentiable`: gradients come
     back through `incoming` and `outgoing`; where they do not, an adaptive attacker passes them on as they are
@@ -28,9 +37,13 @@ class DefenseInfo:
     name: str
     title: str
     sentence: str
-    paper: str
+    paper: Paper
     random: bool = False
     differentiable: bool = True
+    kind: str = INFERENCE
+    formula: str = ""
+    cost: str = ""
+    ours: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,10 @@ class Defense(ABC):
     def outgoing(self, logits: Tensor, draws: Draws) -> Tensor:
         """What is answered of logits [R, K]; `draws` go on from those of `incoming`, the input is only read."""
         return logits
+
+    def caution(self) -> str | None:
+        """What somebody who chose these settings should be told before anything runs; None: nothing."""
+        return None
 
     def files(self) -> dict[str, str]:
         """Digests of the files that decide what this defense does, beside its parameters; raises EngineError."""

@@ -21,8 +21,8 @@ from engine.zoo.classifier import Classifier
 
 pytestmark = pytest.mark.peers
 
-COUNT = int(os.environ.get("PERTURBSCOPE_PEER_IMAGES", "16"))
-BATCH = 16
+COUNT = int(os.environ.get("PERTURBSCOPE_PEER_IMAGES", "8"))
+BATCH = 8
 EPS = 1 / 255
 STEPS = 5
 MODEL, DATA = "phantom-cxr/resnet18", "phantom-cxr"

@@ -21,7 +21,7 @@ from engine.serving.defense import Caller, Client, Defense, DefenseInfo
 from engine.serving.draws import Draws, Stream, key_of
 from engine.serving.served import Served
 from engine.serving.threat import REFUSED, DecisionBased, QueryBudgetSpent, ScoreBased, WhiteBox
-from tests.defended import Noise, Rounding, Shift, registered
+from tests.defended import NOBODY, Noise, Rounding, Shift, registered
 from tests.tiny import QUICK, Counted, Slope, attack, grey, lessons, quick, small_net, some_images
 
 IMAGES = some_images(3)
@@ -96,7 +96,7 @@ def test_each_query_of_a_client_is_answered_with_numbers_of_its_own() -> None:
 class Quota(Defense):
     """Refuses a client after two queries."""
 
-    info: ClassVar[DefenseInfo] = DefenseInfo("quota", "Quota", "Two queries each.", "none")
+    info: ClassVar[DefenseInfo] = DefenseInfo("quota", "Quota", "Two queries each.", NOBODY)
 
     def refuses(self, images: Tensor, callers: Sequence[Caller]) -> Tensor:
         for caller in callers:
@@ -292,7 +292,7 @@ def test_a_refused_image_is_neither_right_nor_fooled() -> None:
 class Bright(Defense):
     """Refuses bright images."""
 
-    info: ClassVar[DefenseInfo] = DefenseInfo("bright", "Bright", "Refuses bright images.", "none")
+    info: ClassVar[DefenseInfo] = DefenseInfo("bright", "Bright", "Refuses bright images.", NOBODY)
 
     def refuses(self, images: Tensor, callers: Sequence[Caller]) -> Tensor:
         return images.flatten(1)[:, 0] > 0.52
