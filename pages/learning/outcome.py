@@ -12,7 +12,7 @@ from engine.experiments.sources import opened
 from engine.experiments.trainings.training import Mistake, Trained, mistakes
 from engine.training.sofar import Sofar
 from engine.training.spec import TrainSpec
-from engine.zoo.cards import Card
+from engine.zoo.cards import Card, network_text
 from pages.learning import figures
 from pages.learning.scope import SCOPE
 from pages.ui import figures as shared
@@ -141,7 +141,7 @@ def _card(card: Card, name: str) -> None:
             shared.figure(SCOPE, counted_cells(card.classes, scores["confusion_matrix"]), f"matrix {name} {split}",
                           _matrix(card.classes, scores["confusion_matrix"]))
     with st.expander("Its card"):
-        facts = {"network": card.arch, "begins with": card.training.get("start", ""),
+        facts = {"network": network_text(card), "begins with": card.training.get("start", ""),
                  "trained on": f"{card.dataset}/{card.split}", "seed": str(card.seed),
                  "weights": card.storage, **{k: str(v) for k, v in card.versions.items()},
                  **{k.replace("_", " "): str(v) for k, v in card.training.get("settings", {}).items()}}
