@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from engine.cli import main
+from engine.data.base import DATASETS
 from engine.errors import Cancelled, EngineError
+from engine.experiments.trainings.pace import WATCHED, Cost, cost_of
 from engine.experiments.trainings.training import command_of, epochs_done, made_alike, training_task
 from engine.params import values_of
 from engine.progress import Progress
@@ -24,6 +26,7 @@ from engine.training.pictures import Normalisation, Pictures
 from engine.training.practice import Batch, Network, Practice, Watch, practice_of
 from engine.training.train import train
 from engine.training.unfinished import unfinished
+from engine.work.store import Payload
 from engine.zoo import checkpoints
 from engine.zoo.registry import model_card
 from tests import nets, stripes, tiny
@@ -324,3 +327,17 @@ def test_the_list_has_them_with_their_papers(capsys: pytest.CaptureFixture[str])
     assert set(rows) == {"at", "trades", "ant", "noise", "augment"}
     assert all(row["paper"]["title"] and row["sentence"].endswith(".") and row["formula"] for row in rows.values())
     assert next(p["unit"] for p in rows["at"]["params"] if p["name"] == "eps") == "/255"
+
+
+def test_what_a_defense_costs_is_told_before() -> None:
+    data, counts = DATASETS["stripes"].load("train"), {"train": 1000, "validation": 10, "test": 10}
+    measured = Payload({"seconds": 1.0, "bytes": 100.0, "weights": 0.0}, {})
+
+    def cost(**changes: object) -> Cost:
+        return cost_of(spec(epochs=10, full_size_epochs=10, **changes), data, counts, measured)
+
+    plain, watched = cost(), 10 * WATCHED
+    assert cost(defense="noise") == plain
+    assert cost(defense="at:steps=4,share=0.5").seconds == pytest.approx(plain.seconds + 10 * 2 * 1000 + watched)
+    ant = cost(defense="ant:steps=6", start_from="a model")
+    assert ant.seconds == pytest.approx(plain.seconds + 10 * 1000 + 6 * 1000 + watched) and ant.bytes > plain.bytes
