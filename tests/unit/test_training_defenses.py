@@ -17,7 +17,7 @@ from engine.errors import Cancelled, EngineError
 from engine.experiments.trainings.pace import WATCHED, Cost, cost_of
 from engine.experiments.trainings.training import command_of, epochs_done, made_alike, training_task
 from engine.params import values_of
-from engine.progress import Progress
+from engine.progress import Progress, to_the_end
 from engine.training import practice
 from engine.training import train as training
 from engine.training.collapse import warnings_of
@@ -150,13 +150,17 @@ def test_ants_twins_are_of_the_undefended_model_at_full_size_and_turned_as_their
     assert float(difference.mean()) < 2 * EPS and not torch.equal(turned.images, images[:8])
 
 
-def test_an_attack_leaves_the_network_as_it_was() -> None:
-    module = nets.small_cnn(2).train()
+def test_looks_and_attacks_leave_the_network_as_it_was() -> None:
+    module = nets.small_cnn(2).eval()
+    module.head.train()  # as in frozen epochs
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    module.conv.weight.requires_grad_(False)  # as in frozen epochs
+    module.conv.weight.requires_grad_(False)
     network = Network(module, ("a", "b"), AS_THEY_ARE, 0, CPU)
     network.attacked(practice.PGD(steps=2), torch.rand(4, 1, 32, 32), practice.Goal(LABELS), EPS, torch.Generator())
-    assert module.training and not module.conv.weight.requires_grad and module.head.weight.requires_grad
+    held = Pictures(torch.zeros(2, 1, 32, 32, dtype=torch.uint8), torch.tensor([0, 1]))
+    to_the_end(training._logits(module, held, AS_THEY_ARE, 32, CPU, Progress()))
+    assert not module.training and not module.norm.training and module.head.training
+    assert not module.conv.weight.requires_grad and module.head.weight.requires_grad
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert all(p.grad is None for p in module.parameters())
 

@@ -18,6 +18,7 @@ from engine.attacks.spec import AttackSpec
 from engine.defenses.base import defenses_from
 from engine.experiments.defending.again import TIMES, Again
 from engine.experiments.defending.facing import Face, Facing
+from engine.experiments.defending.seeing import Through
 from engine.experiments.queries.walks import limit_of
 from engine.experiments.sources import seen
 from engine.experiments.units import Unit
@@ -119,3 +120,20 @@ def _frames(spec: AttackSpec, result: AttackResult) -> tuple[tuple[int, ...], np
 def _reached(spec: AttackSpec, said: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Which answers are what the attacker wants."""
     return (said >= 0) & (said != labels) if spec.target is None else said == spec.target
+
+
+def seen_through(unit: Unit, adversarial: np.ndarray, device: str) -> Through:
+    """The shown picture of a unit before and after its attack, as the classifier gets to see it; raises EngineError."""
+    from engine.explain.cam import cam
+
+    clean = unit.seen.image(unit.source.index)
+    model = placed(load_model(unit.model), devices.choose(device))
+    served = Served(model, defenses_from(unit.attack.defenses), unit.attack.seed)
+    sent = torch.from_numpy(np.stack([clean, adversarial])).to(model.device)
+    name = digest.of_arrays(clean)
+    clients = [Client(name, session) for session in ("clean", "adversarial")]
+    with devices.exact(), torch.no_grad():
+        arrived = served.behind(sent, served.queries(clients, [0, 1])) if served.defenses else sent
+        classes = model(arrived).argmax(dim=1).tolist()
+    maps = cam(model, arrived, classes).maps
+    return Through(sent.cpu().numpy(), arrived.cpu().numpy(), np.asarray(maps), (classes[0], classes[1]))

@@ -220,6 +220,16 @@ def with_checks(specs: Sequence[AttackSpec]) -> tuple[AttackSpec, ...]:
     return tuple(found)
 
 
+def without_checks(specs: Sequence[AttackSpec]) -> tuple[tuple[AttackSpec, ...], bool]:
+    """What was chosen of attacks among which there may be checks, and whether there are."""
+    usual = [spec for spec in specs if spec.eps is None or spec.norm != "linf" or spec.eps < HUGE]
+    for chosen in ([spec for spec in usual if spec.attack != "fgsm"], usual):
+        whole = with_checks(chosen)
+        if len(whole) == len(specs) and all(spec in whole for spec in specs):
+            return tuple(chosen), True
+    return tuple(specs), False
+
+
 def _one_step(spec: AttackSpec) -> AttackSpec:
     return make_spec("fgsm", eps=spec.eps, norm=spec.norm, target=spec.target, seed=spec.seed, batch=spec.batch,
                      numerics=spec.numerics, mask=spec.mask, defenses=spec.defenses, attacker=spec.attacker,
