@@ -28,6 +28,7 @@ from engine.training.collapse import warnings_of
 from engine.training.defenses import applied, defense_of, on_card
 from engine.training.pictures import Normalisation, Pictures
 from engine.training.practice import Batch, Network, Practice, Watch, practice_of
+from engine.training.resting import resting
 from engine.training.sofar import Sofar
 from engine.training.spec import IMAGENET, SCRATCH, TrainSpec, chosen_of, network_of, side_of
 from engine.training.state import Keeper, State, claimed
@@ -584,14 +585,11 @@ def _class_weights(labels: Tensor, classes: int) -> Tensor:
 def _logits(module: nn.Module, pictures: Pictures, normalisation: Normalisation, size: int, device: torch.device,
             progress: Progress, batch: int = 32) -> Generator[None, None, np.ndarray]:
     """Float32 logits [N, K] of all pictures, `size` pixels a side, in eval mode."""
-    was_training = module.training
-    module.eval()
     parts = []
     for start in range(0, len(pictures.images), batch):
         progress.report(0.0, "evaluating")
-        with torch.no_grad(), devices.exact():  # as on a CPU, where it is attacked perhaps
+        with torch.no_grad(), resting(module), devices.exact():  # as on a CPU, where it is attacked perhaps
             images = resized(pictures.batch(slice(start, start + batch), device), size)
             parts.append(module(normalisation(images)).float().cpu())
         yield
-    module.train(was_training)
     return torch.cat(parts).numpy()
