@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from engine.attacks import ATTACKS
-from engine.attacks.base import AttackInfo, Knowledge, Paper
+from engine.attacks.base import AttackInfo, Knowledge
 from engine.data import DATASETS
 from engine.explain.methods import CAMS
 from engine.params import Param, params_of
@@ -14,7 +14,7 @@ from engine.zoo.registry import ModelEntry, models
 from pages.ui import shell
 from pages.ui.charts import percent
 from pages.ui.controls import KNOWN_AS, with_unit
-from pages.ui.text import plain
+from pages.ui.text import plain, source
 
 INTRODUCTION = """
 Perturbscope shows what **adversarial perturbations** do to classifiers of medical images: changes so small that a
@@ -46,12 +46,6 @@ WORDS = {
     "8-bit PNG, JPEG 90": "Attacks are computed in fine steps; saving a picture rounds them. An attack that does not "
                           "survive saving exists in the computer's memory only.",
 }
-
-
-def source(paper: Paper) -> str:
-    """A paper as it is cited, with a link where it can be read."""
-    title = f"[{paper.title}]({paper.url})" if paper.url else paper.title
-    return ", ".join([f"{paper.authors}: {title}", *filter(None, (paper.where, paper.year and str(paper.year)))]) + "."
 
 
 def attack(info: AttackInfo, declared: Sequence[Param]) -> None:

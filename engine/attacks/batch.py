@@ -114,7 +114,7 @@ class Setting:
         if has_gradients(self.attack.info.knowledge):
             look = None if self.looks is None else self.looks.setdefault(tuple(identities), FirstLook())
             return WhiteBox(*asked, draws=self.spec.draws, first_look=look)
-        return ORACLES[self.attack.info.knowledge](*asked)
+        return ORACLES[self.attack.info.knowledge](*asked, draws=self.spec.draws)
 
 
 class BatchRun(Run):

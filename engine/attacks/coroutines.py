@@ -43,8 +43,9 @@ class Spent(Exception):
 class Subject:
     """One attacked image as its own coroutine sees it, on the host and with a leading dimension of 1.
 
-    `others` are the further images that the attacker has, `left` is how many queries it may still ask, `asked` how many
-    were answered, `best` the image to be returned: the clean one until `keep` is given something.
+    `others` are the further images that the attacker has, `left` is how many questions it may still ask, `asked` how
+    many queries were answered (several a question of one who averages), `best` the image to be returned: the clean one
+    until `keep` is given something.
     """
 
     def __init__(self, index: int, ball: Ball, best: Tensor, left: int, run: Run, others: Others) -> None:
@@ -225,7 +226,7 @@ class _Scheduler:
             parts.append((question, part))
             question.asked += len(part)
             question.subject.left -= len(part)
-            question.subject.asked += len(part)
+            question.subject.asked += len(part) * self._target.each
             rows_left -= len(part)
             if not rows_left:
                 break

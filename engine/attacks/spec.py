@@ -1,14 +1,16 @@
 """The full description of an attack run, checked before anything is computed. Does not import torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from engine.attacks.base import ATTACKS, Attack, AttackInfo, Budget, Knowledge
+from engine.attacks.base import ATTACKS, Attack, AttackInfo, Budget, Cost, Knowledge
 from engine.attacks.norms import NORMS
 from engine.data.masks import DRAWN, cells_of, drawn, is_drawn
 from engine.defenses.base import defenses_from, written
 from engine.errors import EngineError, UnknownName
 from engine.params import Value, build, params_of, values_of
+from engine.serving.defense import Defense
 from engine.zoo.numerics import NUMERICS
 
 # What a run may be confined to. The name of a mask drawn by hand goes on with the drawing itself: "drawn:...".
@@ -31,7 +33,9 @@ class AttackSpec:
 
     Who sees only answers sees those of the defended model, and so does the verdict. Who has a whole model is an
     `attacker` that is oblivious, and takes the classifier for all there is, or adaptive, and looks through the defenses
-    (put before the surrogate where there is one), at each image `draws` times where one of them is random.
+    (put before the surrogate where there is one), at each image `draws` times where one of them is random. Who sees
+    only answers is adaptive where he asks every question `draws` times of a random defense, and takes the answers
+    together; each is one of the queries that he has.
     """
 
     attack: str
@@ -64,6 +68,28 @@ def attack_of(spec: AttackSpec) -> Attack:
     return build(ATTACKS[spec.attack], spec.params)
 
 
+def cost_of(spec: AttackSpec) -> Cost:
+    """What the attack spends on an image at most: who looks through a random defense looks once a draw, and who has
+    only his queries has no more of them."""
+    cost = attack_of(spec).cost()
+    if not has_gradients(ATTACKS[spec.attack].info.knowledge):
+        return cost
+    return Cost(cost.gradients * spec.draws, cost.queries * spec.draws)
+
+
+def asking(attack: Attack, draws: int) -> Attack:
+    """The attack as it plans where every question is asked `draws` times: one that has only its queries asks so many
+    questions fewer. Raises EngineError where they are too few."""
+    if draws == 1 or has_gradients(attack.info.knowledge):
+        return attack
+    queries = attack.cost().queries
+    try:
+        return build(type(attack), {**values_of(attack), "queries": queries // draws})
+    except EngineError as error:
+        raise EngineError(f"{queries} queries are {queries // draws} questions asked {draws} times each, too few "
+                          f"({error}); allow more queries, or fewer draws") from None
+
+
 _NEVER = object()
 # What settings were before anybody could choose them; never to be changed.
 _DEFAULTS: dict[str, object] = {"target": None, "max_queries": None, "mask": "", "defenses": "", "attacker": OBLIVIOUS,
@@ -92,6 +118,7 @@ def make_spec(attack: str, *, eps: float | None = None, norm: str | None = None,
     if target is not None and not info.targeted:
         raise EngineError(f"{info.title} cannot aim at a class; leave the target out")
     defenses = _defended(defenses, attacker, draws, info)
+    asking(instance, draws)
     if max_queries is not None and max_queries < (needed := _queries_needed(instance) * draws):
         raise EngineError(f"{info.title} needs {needed} queries an image, more than the {max_queries} allowed; "
                           "allow more, or take fewer steps")
@@ -128,14 +155,26 @@ def _defended(defenses: str, attacker: str, draws: int, info: AttackInfo) -> str
         raise UnknownName("attacker", attacker, ATTACKERS)
     if attacker == ADAPTIVE and not chosen:
         raise EngineError("there is no defense to adapt to; name defenses, or leave the attacker out")
-    if attacker == ADAPTIVE and not has_gradients(info.knowledge):
-        raise EngineError(f"{info.title} always asks the defended model and cannot look through its defenses; leave "
-                          "the attacker out")
+    random = is_random(chosen)
+    if attacker == ADAPTIVE and not has_gradients(info.knowledge) and not (random and draws > 1):
+        raise EngineError(f"{info.title} always asks the defended model; it adapts to a random defense alone, by "
+                          "asking everything several times: give 2 draws or more there, or leave the attacker out")
     if not 1 <= draws <= MOST_DRAWS:
         raise EngineError(f"draws must lie between 1 and {MOST_DRAWS}, not {draws}")
-    if draws > 1 and (attacker != ADAPTIVE or not any(defense.info.random for defense in chosen)):
+    if draws > 1 and (attacker != ADAPTIVE or not random):
         raise EngineError("several draws are for an adaptive attacker of a random defense; leave draws out")
     return written(chosen)
+
+
+def adapts(info: AttackInfo, defenses: Sequence[Defense]) -> bool:
+    """Whether it makes a difference that such an attacker knows the defenses: one who has no model asks a random one
+    several times."""
+    return bool(defenses) and (has_gradients(info.knowledge) or is_random(defenses))
+
+
+def is_random(defenses: Sequence[Defense]) -> bool:
+    """Whether the same image may be answered in several ways."""
+    return any(defense.info.random for defense in defenses)
 
 
 def _queries_needed(attack: Attack) -> int:

@@ -10,6 +10,7 @@ from engine.cli import (
     claims,
     curve,
     data,
+    defend,
     evaluate,
     examples,
     listing,
@@ -27,7 +28,7 @@ from engine.cli.weights import adopt_models
 from engine.errors import Cancelled, EngineError
 
 # In the order in which they are listed.
-COMMANDS = (listing, data, attack, evaluate, curve, transfer, query_curve, minimal, train, train_style, claims,
+COMMANDS = (listing, data, attack, evaluate, curve, transfer, query_curve, defend, minimal, train, train_style, claims,
             tables, examples, runs, store)
 
 

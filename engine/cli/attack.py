@@ -32,6 +32,7 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from engine.attacks import ATTACKS
     from engine.attacks.base import Budget
+    from engine.experiments import defended
 
     check_image_options(arguments)
     bounded = ATTACKS[arguments.attack].info.bounded
@@ -49,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> None:
     units, = sweep.plan()  # before there is the folder of --out, which may lie in that of the images
     out, where = out_folder(arguments.out), bench(arguments)
     rows = _rows(units, where, with_images=out is not None)
-    facts = {**rows.facts(), **asked(arguments, sweep, class_map)}
+    facts = {**rows.facts(), **defended.facts(rows), **asked(arguments, sweep, class_map)}
     if arguments.json:
         print_json(facts)
     else:
@@ -72,6 +73,7 @@ def _rows(units: list[Unit], bench: Bench, with_images: bool) -> Rows:
 def _print(facts: dict[str, Any], result: Rows) -> None:
     from engine.attacks.norms import NORMS
     from engine.attacks.spec import attack_of
+    from engine.experiments.defended import behind
 
     def share(value: float | None) -> str:
         return "-" if value is None else f"{value:.1%}"
@@ -79,7 +81,7 @@ def _print(facts: dict[str, Any], result: Rows) -> None:
     spec = result.spec
     limit = "smallest change" if spec.eps is None else f"eps {NORMS[spec.norm].text(spec.eps)}"
     print(f"{spec.attack}, {limit} ({spec.norm}), on {facts['n']} images of "
-          f"{facts['dataset']}/{facts['split']}, model {facts['model']}")
+          f"{facts['dataset']}/{facts['split']}, model {facts['model']}{behind(spec)}")
     print(f"  accuracy                {share(facts['accuracy_clean'])} clean -> {share(facts['accuracy_adversarial'])} "
           f"adversarial ({share(facts['accuracy_adversarial_8bit'])} after saving with 8 bits)")
     print(f"  success                 {share(facts['success_rate'])} of the {facts['attacked']} classified correctly")
@@ -90,6 +92,9 @@ def _print(facts: dict[str, Any], result: Rows) -> None:
               f"(95 % interval {low:.1%} to {high:.1%}), right or not before")
     print(f"  largest pixel change    {facts['linf_max'] * 255:.3g}/255; mean L2 {facts['l2_mean']:.4g}")
     print(f"  spent per image         {facts['queries_mean']:g} queries, {facts['gradients_mean']:g} gradients")
+    if spec.defenses:
+        print(f"  refused                 {facts['refused']} of {int(result.queries.sum())} queries, "
+              f"{facts['refused_clean']} clean images, {facts['refused_adversarial']} adversarial ones")
     print(f"  time                    {facts['seconds']:.1f} s on {result.provenance.device}, seed {facts['seed']}")
     for warning in facts["warnings"]:
         print(f"  warning: {warning}")

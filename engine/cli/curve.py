@@ -61,12 +61,15 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _print(found: Curve, runs: Sequence[Rows]) -> None:
     from engine.attacks.norms import NORMS
+    from engine.experiments.defended import front_title
 
     print(printable(f"{found.model} on {found.n} images of {found.dataset}/{found.split}: {found.accuracy_clean:.1%} "
                     "clean"))
+    defended = any(point.defended for point in found.points)
     several = len({(point.model, point.seed) for point in found.points}) > 1
     for point, rows in zip(found.points, runs, strict=True):
         who = f"   {point.model}, seed {point.seed}" if several else ""
+        who += f"   {front_title(rows.spec)}" if defended else ""
         print(printable(f"  {point.attack:10} eps {NORMS[rows.spec.norm].text(point.eps):>10}   accuracy "
                         f"{point.accuracy:6.1%} ({point.low:.1%} to {point.high:.1%})   after 8 bits "
                         f"{point.accuracy_8bit:6.1%}{who}"))

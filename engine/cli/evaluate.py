@@ -52,11 +52,12 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _facts(sweep: Sweep, runs: Sequence[Rows]) -> dict[str, Any]:
+    from engine.experiments.defended import named
     from engine.experiments.evaluation.aloud import by_budget, remarks, sentences
     from engine.experiments.evaluation.evaluate import summary
 
     said = [{"model": same[0].provenance.model, "attack": same[0].spec.attack, "seed": same[0].spec.seed,
-             "sentences": sentences(same)} for same in by_budget(runs)]
+             **named(same[0].spec), "sentences": sentences(same)} for same in by_budget(runs)]
     return {"dataset": sweep.dataset, "split": sweep.split, "indices": list(sweep.indices),
             "runs": [{**summary(rows), "warnings": list(rows.warnings)} for rows in runs], "said": said,
             "remarks": remarks(runs)}
@@ -64,7 +65,8 @@ def _facts(sweep: Sweep, runs: Sequence[Rows]) -> dict[str, Any]:
 
 def _print(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any]) -> None:
     from engine.cli.output import printable
-    from engine.experiments.evaluation.aloud import title
+    from engine.experiments.defended import behind
+    from engine.experiments.evaluation.aloud import by_budget, title
 
     def share(value: float | None) -> str:
         return "-" if value is None else f"{value:.1%}"
@@ -81,9 +83,9 @@ def _print(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any]) -> None:
             print(f"  {name:13} {' -> '.join('-' if mean is None else f'{mean:.3f}' for mean in means)} (macro)")
         for warning in found["warnings"]:
             print(printable(f"  warning: {warning}"))
-    for group in facts["said"]:
+    for same, group in zip(by_budget(runs), facts["said"], strict=True):
         for sentence in group["sentences"]:
-            print(printable(f"{group['model']}, {group['attack']}: {sentence}"))
+            print(printable(f"{group['model']}, {group['attack']}{behind(same[0].spec)}: {sentence}"))
     for line in facts["remarks"]:
         print(printable(f"note: {line}"))
 

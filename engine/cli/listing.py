@@ -56,8 +56,9 @@ def _attacks() -> list[dict[str, Any]]:
 
 def _defenses() -> list[dict[str, Any]]:
     from engine.defenses import DEFENSES
+    from engine.training.defenses import TRAINING_DEFENSES
 
-    return [declaration for registry in (DEFENSES,) for declaration in _declared(registry)]
+    return [declaration for registry in (DEFENSES, TRAINING_DEFENSES) for declaration in _declared(registry)]
 
 
 def _declared(registry: Registry[Any]) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ def _run(arguments: argparse.Namespace) -> None:
     sweep = sweep_of(arguments, class_map, [spec])
     (units,), out = sweep.plan(), out_folder(arguments.out)
     found = _found(units, high, tolerance, bench(arguments))
-    facts = {**found.summary(), **asked(arguments, sweep, class_map)}
+    facts = {**found.summary(), **_defended(found), **asked(arguments, sweep, class_map)}
     if arguments.json:
         print_json(facts)
     else:
@@ -51,16 +51,31 @@ def _found(units: list[Unit], high: float, tolerance: float, bench: Bench) -> Mi
                    for number, unit in enumerate(units)])
 
 
+def _defended(found: Minimal) -> dict[str, Any]:
+    """What results say of a search behind defenses besides."""
+    from engine.experiments.defended import named
+
+    if not (front := named(found.spec)):
+        return {}
+    queries = int(found.queries.sum())
+    # An image of the class that is aimed at has nothing to be done either, and so says nothing here.
+    right = len(found.attacked) / len(found.found) if found.spec.target is None else None
+    return {**front, "accuracy_clean_defended": right,
+            "seconds_per_query": found.seconds / queries if queries else None}
+
+
 def _print(facts: dict[str, Any]) -> None:
     from engine.attacks.norms import NORMS
+    from engine.defenses.words import titled
 
     norm = NORMS[facts["spec"]["norm"]]
 
     def shown(eps: float | None) -> str:
         return f"above {norm.text(facts['high'])}" if eps is None else norm.text(eps, ".3g")
 
+    behind = f" behind {titled(facts['defense'])}, {facts['attacker']}" if "defense" in facts else ""
     print(f"smallest eps of {facts['attack']} ({facts['spec']['norm']}), on {facts['n']} images of "
-          f"{facts['dataset']}/{facts['split']}, model {facts['model']}")
+          f"{facts['dataset']}/{facts['split']}, model {facts['model']}{behind}")
     print(f"  median                  {shown(facts['eps_median'])}, known to {norm.text(facts['tolerance'])}; "
           f"{facts['fooled']} of {facts['attacked']} fooled at {norm.text(facts['high'])}")
     print(f"  spent per image         {facts['queries_mean']:g} queries, {facts['gradients_mean']:g} gradients")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine import params
+from engine.cli.defended import add_defense_options, each_front
 from engine.cli.output import remark, shown_progress
 from engine.cli.weights import add_weights_options
 from engine.errors import EngineError, UnknownName, shortened
@@ -47,6 +48,7 @@ def add_attack_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask", default="", metavar="NAME or FILE.png",
                         help="the part of the image that may change: lesion, lung, nuclei, cam, or a PNG's path (all "
                              "that is not black)")
+    add_defense_options(parser)
     parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
     parser.add_argument("--executor", default="here", help="where it is computed: here, ray (on this machine, or the "
                         "cluster that RAY_ADDRESS names) or ray://HOST:PORT")
@@ -135,12 +137,23 @@ def bench(arguments: argparse.Namespace) -> Bench:
 
 
 def spec_of(arguments: argparse.Namespace, attack: str, eps: float | None, target: int | None) -> AttackSpec:
+    """The attack as the options ask for it, of which one faces one defended model."""
+    return specs_of(arguments, attack, eps, target)[0]
+
+
+def specs_of(arguments: argparse.Namespace, attack: str, eps: float | None, target: int | None) -> list[AttackSpec]:
+    """The same for every front that the options name, and that makes a difference to the attack."""
+    return [_spec(arguments, attack, eps, target, front) for front in each_front(arguments, attack)]
+
+
+def _spec(arguments: argparse.Namespace, attack: str, eps: float | None, target: int | None,
+          front: Mapping[str, Any]) -> AttackSpec:
     import engine.attacks  # noqa: F401  (registers the attacks)
     from engine.attacks.spec import make_spec
 
     return make_spec(attack, eps=eps, norm=arguments.norm, target=target, seed=arguments.seed, batch=arguments.batch,
                      numerics=arguments.numerics, max_queries=arguments.max_queries, surrogate=arguments.surrogate,
-                     mask=_mask(arguments.mask),
+                     mask=_mask(arguments.mask), **front,
                      params={**_preset(attack, arguments.preset), **_settings(arguments.set, attack)})
 
 

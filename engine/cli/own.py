@@ -100,12 +100,25 @@ def _facts(source: Source, model: str, explored: Explored, chosen: Picture,
     from engine.work.specs import to_json
 
     said = to_json(explored)
-    return {**said["run"], "model": model, "attack": explored.run.spec.attack, **asdict(source),
+    return {**said["run"], **_defended(explored), "model": model, "attack": explored.run.spec.attack, **asdict(source),
             "notes": list(chosen.notes), "probabilities": said["probabilities"], "size": said["size"],
             "in_file": said["in_file"], **({} if heat is None else {"heatmaps": heat.payload().facts})}
 
 
+def _defended(explored: Explored) -> dict[str, Any]:
+    """What results say of a picture behind defenses besides."""
+    from engine.experiments.defended import named
+
+    run = explored.run
+    if not (front := named(run.spec)):
+        return {}
+    return {**front, "accuracy_clean_defended": run.accuracy_clean,
+            "seconds_per_query": run.seconds / explored.queries if explored.queries else None}
+
+
 def _print(explored: Explored, chosen: Picture, heat: Explained | None) -> None:
+    from engine.experiments.defended import behind
+
     classes, said, file = explored.run.classes, explored.probabilities, explored.in_file
 
     def says(values: tuple[float, ...]) -> str:
@@ -117,7 +130,7 @@ def _print(explored: Explored, chosen: Picture, heat: Explained | None) -> None:
     if file is not None:
         rows += [(f"in steps of {file.step:.3g} {file.unit}", file.rounded),
                  (f"written into {file.columns} x {file.rows}", file.written)]
-    print(f"{explored.run.spec.attack} on {chosen.name}")
+    print(f"{explored.run.spec.attack} on {chosen.name}{behind(explored.run.spec)}")
     for title, values in rows:
         print(f"  {title:<23} {says(values)}")
     units = chosen.stored_units

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from engine.cli.options import add_attack_options, bench, class_map_of, number, selected, spec_of, target_of
+from engine.cli.defended import add_several_defenses
+from engine.cli.options import add_attack_options, bench, class_map_of, number, selected, specs_of, target_of
 from engine.cli.output import Writer, as_csv, as_figure, as_json, as_text, out_folder, print_json, printable, write
 from engine.cli.parser import Commands, add_config
 from engine.cli.several import but, listed
@@ -42,6 +43,7 @@ def add(commands: Commands) -> None:
                                                     "0.5,1,2 or 1/255,2/255")
     parser.add_argument("--measure", help="linf, l2 or l0: in which norm (default: that of each attack)")
     parser.add_argument("--seed", default="0", help="one or more, with commas")
+    add_several_defenses(parser)
     add_config(parser)
     parser.set_defaults(run=_run)
 
@@ -111,9 +113,9 @@ def _specs(arguments: argparse.Namespace, class_maps: list[ClassMap], queries: i
         raise EngineError("--target is a class of one model, and these have not the same; give them one by one")
     seeds = [_whole("--seed", one, "0,1,2") for one in listed("seed", arguments.seed)]
     budgets = [number("--eps", one) for one in listed("eps", arguments.eps)]
-    return [walking(spec_of(but(arguments, seed=seed), name, eps, target), queries)
-            for name in listed("attack", arguments.attack)
-            for eps in (budgets if ATTACKS[name].info.bounded else [None]) for seed in seeds]
+    return [walking(spec, queries) for name in listed("attack", arguments.attack)
+            for eps in (budgets if ATTACKS[name].info.bounded else [None]) for seed in seeds
+            for spec in specs_of(but(arguments, seed=seed), name, eps, target)]
 
 
 def _sweep(arguments: argparse.Namespace, models: list[str], class_maps: list[ClassMap],

@@ -121,8 +121,8 @@ def _print_runs(kept: Kept) -> None:
 
     for _, line in overview(kept.runs, kept.readings).iterrows():
         reached = "" if line["success_of"] == 0 else f"   success {line['success']:6.1%} of {line['success_of']}"
-        settings = ", ".join(f"{name} {shortened(line[name])}" for name in ("reading", "surrogate", "defenses", "mask")
-                             if line[name])
+        settings = ", ".join(f"{name} {shortened(line[name])}"
+                             for name in ("reading", "surrogate", "defenses", "attacker", "mask") if line[name])
         print(f"  {shortened(line['model'])}  {line['attack']:10} {line['eps']:>10}  seed {line['seed']}  "
               f"n {line['n']}   accuracy {line['accuracy_clean']:6.1%} -> {line['accuracy_adversarial']:6.1%} "
               f"({line['low']:.1%} to {line['high']:.1%}){reached}{'   ' if settings else ''}{settings}")

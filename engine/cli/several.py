@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from engine.cli.options import class_map_of, number, selected, spec_of, target_of
+from engine.cli.defended import add_several_defenses
+from engine.cli.options import class_map_of, number, selected, specs_of, target_of
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
 
 
 def add_several(parser: argparse.ArgumentParser) -> None:
-    """--model and --seed for several, in the place of those for one."""
+    """--model, --seed, --defense and --attacker for several, in the place of those for one."""
     parser.add_argument("--model", required=True, help="one or more, with commas: names, or checkpoints' paths")
     parser.add_argument("--seed", default="0", help="one or more, with commas (default 0)")
+    add_several_defenses(parser)
 
 
 def listed(option: str, text: str) -> list[str]:
@@ -57,7 +59,7 @@ def _common(arguments: argparse.Namespace, models: Sequence[str]) -> tuple[tuple
 
 
 def specs_from(arguments: argparse.Namespace, target: int | None) -> list[AttackSpec]:
-    """Every attack at every budget with every seed."""
+    """Every attack at every budget with every seed, behind all that is asked for."""
     from engine.attacks import ATTACKS
     from engine.attacks.base import Budget
 
@@ -65,9 +67,9 @@ def specs_from(arguments: argparse.Namespace, target: int | None) -> list[Attack
     for eps in budgets:
         Budget(arguments.norm or "linf", eps)
     seeds = [but(arguments, seed=_seed(text)) for text in listed("seed", arguments.seed)]
-    return [spec_of(seed, attack, eps, target) for attack in listed("attack", arguments.attack)
+    return [spec for attack in listed("attack", arguments.attack)
             for eps in (sorted(set(budgets)) if ATTACKS[attack].info.bounded else [None])  # type: ignore[type-var]
-            for seed in seeds]
+            for seed in seeds for spec in specs_of(seed, attack, eps, target)]
 
 
 def _seed(text: str) -> int:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine.cli.defended import add_several_defenses
 from engine.cli.options import add_attack_options, bench, class_map_of, selected, target_of
 from engine.cli.output import Writer, as_csv, as_figure, as_json, as_text, out_folder, print_json, printable, write
 from engine.cli.parser import Commands, add_config
@@ -40,6 +41,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--alignment", action="store_true",
                         help="also the cosine between the models' input gradients, which explains who fools whom")
     parser.add_argument("--seed", default="0", help="one or more, with commas (default 0)")
+    add_several_defenses(parser)
     parser.add_argument("--surrogate", default="", help=argparse.SUPPRESS)  # that is what the sources are
     add_config(parser)
     parser.set_defaults(run=_run)

@@ -4,6 +4,7 @@ a command line, where brackets and spaces are a nuisance, "jpeg:quality=75+rnd:s
 The first stands outermost: it sees an image first, and the logits last.
 """
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -36,7 +37,32 @@ def defenses_from(text: str) -> tuple[Defense, ...]:
                               "'jpeg:quality=75+rnd:sigma=0.02'")
         found.append(build(DEFENSES[match[1]], _settings(match[2] or match[3] or "")))
         at = match.end()
-    return tuple(found)
+    return _stacked(found)
+
+
+def _stacked(defenses: Sequence[Defense]) -> tuple[Defense, ...]:
+    """The same, if they can stand in a row; raises EngineError."""
+    names = [defense.info.name for defense in defenses]
+    for defense in defenses:
+        if defense.info.once and names.count(defense.info.name) > 1:
+            raise EngineError(f"{defense.info.title} can stand before a model once only; leave one of them out")
+    several = [place for place, defense in enumerate(defenses) if defense.copies > 1]
+    behind = defenses[several[0] + 1:] if several else ()
+    for defense in behind:
+        if type(defense).refuses is not Defense.refuses:
+            raise EngineError(f"{defense.info.title} has to stand before {defenses[several[0]].info.title}, behind "
+                              "which every copy of an image would be judged as a query of its own; name it first")
+    return tuple(defenses)
+
+
+def passes(defenses: Sequence[Defense]) -> int:
+    """How many images pass a classifier for one query that all of these defenses see."""
+    return math.prod(defense.copies for defense in defenses) + sum(defense.looks for defense in defenses)
+
+
+def learners(defenses: Sequence[Defense]) -> list[Defense]:
+    """Those that first have to learn from clean images."""
+    return [defense for defense in defenses if defense.info.fitted]
 
 
 def cautions(defenses: Sequence[Defense]) -> list[str]:

@@ -12,8 +12,9 @@ from engine.home import expanded
 
 Value = bool | int | float | str
 Setting = Value | list[Value]
-# Options that say the same thing in other ways: one of them on the command line goes before all of them in the file.
-ONE_OF = (frozenset({"limit", "per-class", "index"}),)
+# Options that say the same thing in other ways, or several times: one of them on the command line goes before all of
+# them in the file.
+ONE_OF = (frozenset({"limit", "per-class", "index"}), frozenset({"defense"}), frozenset({"attacker"}))
 # What concerns one run of a command and not what it finds.
 _OF_ONE_RUN = ("command", "config", "executor", "json", "out", "run")
 

@@ -32,7 +32,8 @@ def _frame(rows: Rows, images: Sequence[str]) -> pandas.DataFrame:
     import pandas
 
     spec, total = rows.spec, len(rows.labels)
-    same = {"model": rows.provenance.model, "defense": spec.defenses, "attack": spec.attack, "norm": spec.norm,
+    same = {"model": rows.provenance.model, "defense": spec.defenses,
+            "attacker": spec.attacker if spec.defenses else "", "attack": spec.attack, "norm": spec.norm,
             "surrogate": spec.surrogate}
     columns = {
         "image": list(images),

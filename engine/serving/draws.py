@@ -21,15 +21,17 @@ def key_of(*parts: int | str) -> int:
 
 @dataclass(frozen=True)
 class Stream:
-    """Where the numbers of one query come from: `key` is that of seed and client, `number` the query's."""
+    """Where the numbers of one query come from: `key` is that of seed and client, `number` the query's, `copy` that of
+    the image where a defense looks at several."""
 
     key: int
     number: int
+    copy: int = 0
 
     def at(self, place: int) -> np.random.Generator:
         """Its numbers for the defense at `place`."""
-        # A counter-based generator: every place and number is a stretch of its own of the key's stream.
-        return np.random.Generator(np.random.Philox(key=self.key, counter=[0, 0, place, self.number]))
+        # A counter-based generator: every copy, place and number is a stretch of its own of the key's stream.
+        return np.random.Generator(np.random.Philox(key=self.key, counter=[0, self.copy, place, self.number]))
 
 
 class Draws:

@@ -4,7 +4,7 @@ nothing else."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,9 @@ from engine.serving.defense import Client, Defense
 from engine.serving.draws import Draws, Stream, key_of
 from engine.serving.prepare import Prepared
 from engine.zoo.classifier import Classifier
+
+_Drawing = tuple[Defense, Draws]  # a defense, and its random numbers of one call
+COPIES_AT_ONCE = 16  # rows that pass the classifier together where a defense looks at several copies of an image
 
 
 @dataclass(frozen=True)
@@ -86,30 +89,66 @@ class Served:
         """What comes back of images [R, C, H, W] in [0,1]; gradients go through it."""
         if not self.defenses:
             return Answer(self.classifier(images).float())
-        draws = self._draws(queries)
-        arriving, refused = self._entered(images, queries, draws)
-        logits = self.classifier(arriving).float()
-        for defense, own in zip(reversed(self.defenses), reversed(draws), strict=True):
-            logits = _through(defense, defense.outgoing, logits, own)
+        streams = self._streams(queries)
+        outer = self._drawing(streams, range(self._outer))
+        arriving, refused = self._entered(images, queries, outer)
+        logits = _outwards(outer, self._inside(arriving, streams))
         return Answer(logits if refused is None else logits.masked_fill(refused[:, None], torch.nan), refused)
 
     def behind(self, images: Tensor, queries: Sequence[Query]) -> Tensor:
-        """What the classifier gets to see of images [R, C, H, W]."""
-        return self._entered(images, queries, self._draws(queries))[0]
+        """What the classifier gets to see of images [R, C, H, W]; of several copies the first."""
+        return self._entered(images, queries, self._drawing(self._streams(queries), range(len(self.defenses))))[0]
 
-    def _draws(self, queries: Sequence[Query]) -> list[Draws]:
-        streams = [Stream(key_of(self._seed, q.client.session, q.client.identity), q.number) for q in queries]
-        return [Draws(streams, place) for place in range(len(self.defenses))]
+    def refusals(self, images: Tensor, queries: Sequence[Query]) -> Tensor:
+        """Which of images [R, C, H, W] get no answer, bool [R]; the classifier is not asked for one."""
+        refused = self._entered(images, queries, self._drawing(self._streams(queries), range(self._outer)))[1]
+        return torch.zeros(len(images), dtype=torch.bool) if refused is None else refused.cpu()
+
+    @property
+    def _outer(self) -> int:
+        """How many defenses stand before the first that looks at several copies; all, where none does."""
+        return next((place for place, defense in enumerate(self.defenses) if defense.copies > 1), len(self.defenses))
+
+    def _streams(self, queries: Sequence[Query]) -> list[Stream]:
+        return [Stream(key_of(self._seed, q.client.session, q.client.identity), q.number) for q in queries]
+
+    def _drawing(self, streams: Sequence[Stream], places: range) -> list[_Drawing]:
+        return [(self.defenses[place], Draws(streams, place)) for place in places]
 
     def _entered(self, images: Tensor, queries: Sequence[Query],
-                 draws: Sequence[Draws]) -> tuple[Tensor, Tensor | None]:
-        """What the classifier gets to see of the images, and which are refused on the way there."""
+                 defenses: Sequence[_Drawing]) -> tuple[Tensor, Tensor | None]:
+        """What `defenses`, the first of all, let through of the images, and which they refuse."""
         refused: Tensor | None = None
-        for place, (defense, own) in enumerate(zip(self.defenses, draws, strict=True)):
+        for place, (defense, own) in enumerate(defenses):
             if self._refusing:
                 refused = _refused(defense, place, images.detach(), queries, refused)
             images = _through(defense, defense.incoming, images, own)
         return images, refused
+
+    def _inside(self, images: Tensor, streams: Sequence[Stream]) -> Tensor:
+        """The logits [R, K] that the outer defenses get to see."""
+        if self._outer == len(self.defenses):
+            return self.classifier(images).float()
+        several = self.defenses[self._outer]
+        at_once = max(1, COPIES_AT_ONCE // max(1, len(images)))
+        answers = [self._copies(images, streams, range(first, min(first + at_once, several.copies)))
+                   for first in range(0, several.copies, at_once)]
+        return several.merged(torch.cat(answers))
+
+    def _copies(self, images: Tensor, streams: Sequence[Stream], copies: range) -> Tensor:
+        """What the first defense that looks at several copies hears of `copies`, [copies, R, K]."""
+        def said(arriving: Tensor) -> Tensor:
+            inner = self._drawing([replace(stream, copy=copy) for copy in copies for stream in streams],
+                                  range(self._outer, len(self.defenses)))
+            arriving = arriving.repeat(len(copies), 1, 1, 1)
+            for defense, own in inner:
+                arriving = _through(defense, defense.incoming, arriving, own)
+            logits = _outwards(inner, self.classifier(arriving).float())
+            return logits.unflatten(0, (len(copies), len(images)))
+
+        if len(copies) == self.defenses[self._outer].copies:
+            return said(images)
+        return _Again.apply(images, said)
 
 
 def _next(client: Client) -> Query:
@@ -138,6 +177,13 @@ def _through(defense: Defense, hook: Callable[[Tensor, Draws], Tensor], values: 
     return _StraightThrough.apply(values, hook(values.detach(), draws))
 
 
+def _outwards(defenses: Sequence[_Drawing], logits: Tensor) -> Tensor:
+    """What the defenses, the last of which hears it first, make of an answer."""
+    for defense, own in reversed(defenses):
+        logits = _through(defense, defense.outgoing, logits, own)
+    return logits
+
+
 class _StraightThrough(torch.autograd.Function):
     """The second argument forwards; backwards the first stands for it."""
 
@@ -151,3 +197,20 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return gradients[0], None
+
+
+class _Again(torch.autograd.Function):
+    """`work(values)`, which is done once more when a gradient is asked for: nothing of it has to be kept until then."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.work = work
+        ctx.save_for_backward(values)
+        return work(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        with torch.enable_grad():
+            values = ctx.saved_tensors[0].detach().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(ctx.work(values), values, gradients[0])
+        return gradient, None

@@ -10,6 +10,10 @@ it was refused, which is no success of any attack: a decision of REFUSED (-1), o
 Nobody who attacks with gradients need make an accelerator wait: the counters of a white box live on its device and are
 read when the attack is over, and `looks` says when an attack may see which images are done. An attacker without
 gradients waits for every answer anyway: those counters, and the rows, live on the host.
+
+Where a defense is random, an attacker who knows of it asks every question `draws` times, each of which is a query, and
+takes the answers together: the mean of gradients, logits or probabilities, or the class said most often. What was
+refused is left out of that, and the whole is refused only where every draw was.
 """
 
 import sys
@@ -117,15 +121,17 @@ class Oracle:
     `identities` [size] name them for the served model's random draws (by default by their numbers).
 
     `rows_at_once` bounds how many rows the model sees together, whatever a call holds: memory stays bounded, and the
-    rounding of convolutions does not depend on how many probes an attack sends.
+    rounding of convolutions does not depend on how many probes an attack sends. `draws` is how often every question is
+    asked where a defense is random.
     """
 
     shows: ClassVar[int] = 0  # how much an answer tells, in the order of the threat models
     _watch: Callable[[Tensor, Tensor], None] | None = None  # is shown logits [R, K] and rows [R] behind each answer
 
     def __init__(self, served: Served | Classifier, size: int, max_queries: int | None = None,
-                 rows_at_once: int | None = None, identities: Sequence[str] | None = None) -> None:
+                 rows_at_once: int | None = None, identities: Sequence[str] | None = None, draws: int = 1) -> None:
         self._served = Served.of(served)
+        self._draws = draws if self._served.random else 1
         self.rows_at_once = rows_at_once or size
         self.classes = len(self._served.classes)
         clients = [Client(name) for name in (map(str, range(size)) if identities is None else identities)]
@@ -201,9 +207,14 @@ class Oracle:
         return self._of(self._book.refusals)
 
     @property
+    def each(self) -> int:
+        """How many queries a question costs."""
+        return self._draws
+
+    @property
     def left(self) -> Tensor:
-        """Queries each image has left, int64 [size]."""
-        return (sys.maxsize if self._book.limit is None else self._book.limit) - self.queries
+        """Questions each image has left, int64 [size]."""
+        return ((sys.maxsize if self._book.limit is None else self._book.limit) - self.queries) // self._draws
 
     def _of(self, counter: Tensor) -> Tensor:
         return counter if self._part is None else counter[self._part]
@@ -219,12 +230,13 @@ class Oracle:
         return rows, booked
 
     @torch.no_grad()
-    def _answers(self, images: Tensor, rows: Tensor | None) -> Answer:
-        rows, booked = self._count(images, rows)
-        answer = self._asked(images, rows, booked)
+    def _answers(self, images: Tensor, rows: Tensor | None) -> list[Answer]:
+        """What is answered, once for every draw."""
+        rows, booked = self._count(images, rows, self._draws)
+        answers = [self._asked(images, rows, booked) for _ in range(self._draws)]
         if self._watch is not None:
-            self._watch(answer.logits, rows)
-        return answer
+            self._watch(_mean([answer.logits for answer in answers]), rows)
+        return answers
 
     def _asked(self, images: Tensor, rows: Tensor, booked: Tensor) -> Answer:
         """The served model's answer to what is booked already."""
@@ -258,6 +270,18 @@ def _split(queries: Sequence[Query], count: int, size: int) -> list[Sequence[Que
     return [queries[start:start + size] for start in range(0, max(1, count), size)]
 
 
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    """Over several draws, without those that are NaN: they were refused."""
+    return values[0] if len(values) == 1 else torch.stack(list(values)).nanmean(dim=0)
+
+
+def _majority(said: Tensor) -> Tensor:
+    """Of classes int64 [draws, R], REFUSED where there was no answer, the one said most often in each row; of several
+    the one that was said first."""
+    votes = torch.stack([(said == one).sum(dim=0) for one in said]).masked_fill(said == REFUSED, 0)
+    return said.gather(0, votes.argmax(dim=0, keepdim=True))[0]
+
+
 def _joined(answers: Sequence[Answer]) -> Answer:
     refused = [answer.refused for answer in answers if answer.refused is not None]
     return Answer(torch.cat([answer.logits for answer in answers]), torch.cat(refused) if refused else None)
@@ -268,8 +292,8 @@ class WhiteBox(Oracle):
     up to the verdict. (One who does not know of the defenses, or ignores them, has the classifier alone, Served.bare.)
 
     Logits and gradients come through the defenses, straight through those that have no gradient. Where a defense is
-    random they are the mean of `draws` answers (expectation over transformation), each of which is a query, and a
-    gradient where one was asked for. `learning_counts` are what all oracles made by `apart` saw together: gradients,
+    random they are the mean of `draws` answers (expectation over transformation), each of which is a gradient as well
+    where one was asked for. `learning_counts` are what all oracles made by `apart` saw together: gradients,
     those that were 0 everywhere, and those that held NaN or infinity.
     """
 
@@ -278,9 +302,8 @@ class WhiteBox(Oracle):
     def __init__(self, served: Served | Classifier, size: int, max_queries: int | None = None,
                  rows_at_once: int | None = None, identities: Sequence[str] | None = None, draws: int = 1,
                  first_look: FirstLook | None = None) -> None:
-        super().__init__(Served.of(served).at_home, size, max_queries, rows_at_once, identities)
+        super().__init__(Served.of(served).at_home, size, max_queries, rows_at_once, identities, draws)
         self._first_look = first_look
-        self._draws = draws if self._served.random else 1
         self.learning_counts = self._all.new_zeros(3)
         self._learning = False
 
@@ -402,15 +425,19 @@ class ScoreBased(Oracle):
     shows = 1
 
     def scores(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Probabilities [R, K] of images [R, C, H, W]; one query a row. A refused row is NaN."""
-        return self._answers(images, rows).logits.softmax(dim=1)
+        """Probabilities [R, K] of images [R, C, H, W]; one query a row and draw. A refused row is NaN."""
+        return _mean([answer.logits.softmax(dim=1) for answer in self._answers(images, rows)])
 
 
 class DecisionBased(Oracle):
     """The attacker sees the predicted class only."""
 
     def decide(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Predicted classes int64 [R] of images [R, C, H, W]; one query a row. Of a refused row REFUSED."""
-        answer = self._answers(images, rows)
-        decided = answer.logits.argmax(dim=1)
-        return decided if answer.refused is None else decided.masked_fill(answer.refused, REFUSED)
+        """Predicted classes int64 [R] of images [R, C, H, W]; one query a row and draw. Of a refused row REFUSED."""
+        said = [_decision(answer) for answer in self._answers(images, rows)]
+        return said[0] if len(said) == 1 else _majority(torch.stack(said))
+
+
+def _decision(answer: Answer) -> Tensor:
+    decided = answer.logits.argmax(dim=1)
+    return decided if answer.refused is None else decided.masked_fill(answer.refused, REFUSED)

@@ -20,7 +20,8 @@ class TrainSpec:
     """Everything that decides a training run.
 
     The network sees `split`, the best epoch is chosen on `validation`, the card reports on that and on `tests`.
-    `start_from` is what it begins with: "" or "scratch" (random weights), "imagenet", or a model's name or path.
+    `start_from` is what it begins with: "" or "scratch" (random weights), "imagenet", or a model's name or path;
+    `defense` is the defense at training time (engine.training.defenses), "" for none.
     """
 
     dataset: str
@@ -32,6 +33,7 @@ class TrainSpec:
     command: str = ""
     limits: str = ""
     start_from: str = ""
+    defense: str = ""
     limit: int = param(0, title="Pictures", low=0, high=10_000_000, help="Learn from so many pictures, spread evenly, "
                        "and look at a third as many of each other split; 0: all.")
     epochs: int = param(12, title="Epochs", low=1, high=1000, help="How often every training image is seen.")
@@ -59,8 +61,9 @@ class TrainSpec:
                               help="How far pictures are turned, shifted, scaled, brightened and re-exposed at random.")
     flips: str = param("none", title="Flips", choices=("none", "horizontal", "all", "modality"),
                        help="Mirror images; all: also upside down and on their side; modality: as these data allow.")
-    select: str = param("accuracy", title="Best epoch by", choices=("accuracy", "auc", "loss"),
-                        help="By which figure on the validation split the best epoch is chosen; accuracy is balanced.")
+    select: str = param("accuracy", title="Best epoch by", choices=("accuracy", "auc", "loss", "robust"),
+                        help="By which figure on the validation split the best epoch is chosen; accuracy is balanced; "
+                             "robust: accuracy under PGD-10, where the defense has an eps.")
     patience: int = param(0, title="Patience", low=0, high=1000,
                           help="Stop after so many full-size epochs without a better one; 0: never.")
     precision: str = param("bf16", title="Precision", choices=("bf16", "float32"),
@@ -68,6 +71,11 @@ class TrainSpec:
     storage: str = param("float16", title="Storage", choices=STORAGES,
                          help="How weights are kept on disk; uint8 is half as large and a little less exact.")
     seed: int = param(0, title="Seed", low=0, high=2**31 - 1, help="Fixes initial weights, order and augmentation.")
+
+    @property
+    def starts_from_model(self) -> bool:
+        """Whether it begins with what another training has learned here."""
+        return self.start_from not in ("", SCRATCH, IMAGENET)
 
 
 def side_of(spec: TrainSpec, own: int) -> int:

@@ -24,6 +24,10 @@ from engine.metrics.classification import classification
 from engine.params import values_of
 from engine.progress import Progress, to_the_end
 from engine.training.augment import STRENGTHS, Augmentation, flips_of
+from engine.training.collapse import warnings_of
+from engine.training.defenses import applied, defense_of, on_card
+from engine.training.pictures import Normalisation, Pictures
+from engine.training.practice import Batch, Network, Practice, Watch, practice_of
 from engine.training.sofar import Sofar
 from engine.training.spec import IMAGENET, SCRATCH, TrainSpec, chosen_of, network_of, side_of
 from engine.training.state import Keeper, State, claimed
@@ -46,42 +50,6 @@ _SAID = ("name", "command", "limits", "tests", "storage")
 log = logging.getLogger(__name__)
 
 Show = Callable[[Sofar], None]
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """A split in memory, decoded once: images uint8 [N, 1 or 3, H, W], labels int64 [N]."""
-
-    images: Tensor
-    labels: Tensor
-
-    def batch(self, chosen: Tensor | slice, device: torch.device) -> Tensor:
-        """Some images as float32 in [0,1]."""
-        return self.images[chosen].to(device).float() / 255
-
-    def near(self, device: torch.device) -> "Pictures":
-        """The same in a GPU's memory, where half of what is free there holds them."""
-        if device.type != "cuda" or self.images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
-            return self
-        return Pictures(self.images.to(device), self.labels.to(device))
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """What is subtracted from each of three channels, and what they are divided by."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def for_grey(self) -> "Normalisation":
-        """The same for three equal channels, which the network is quicker with."""
-        mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
-        return Normalisation((round(mean, 4),) * 3, (round(std, 4),) * 3)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Images [N, 1 or 3, H, W] in [0,1] as the network sees them."""
-        mean, std = (torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
-        return ((images.expand(-1, 3, -1, -1) - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)
@@ -126,6 +94,7 @@ def training(spec: TrainSpec, path: Path, progress: Progress | None = None, devi
     weights as one that was not. Where it diverges, the weights of the last good epoch are kept as NAME.unfinished.
     `show` is told what there is so far. Raises EngineError and Cancelled.
     """
+    spec = applied(spec)
     progress = progress or Progress()
     chosen = devices.choose(device)
     # Before hours of training, not after them: do these splits exist?
@@ -197,14 +166,16 @@ def _size_on_card(spec: TrainSpec, trained: Trained) -> int:
 
 
 def _facts(spec: TrainSpec, trained: Trained) -> dict[str, Any]:
+    collapsed = warnings_of(trained.history)
     return {"settings": values_of(spec), "start_from": spec.start_from, "start": trained.source,
-            "validation": spec.validation, "data": trained.data, "history": trained.history}
+            "validation": spec.validation, "data": trained.data, "history": trained.history, **on_card(spec),
+            **({"warnings": collapsed} if collapsed else {})}
 
 
 def fit(spec: TrainSpec, progress: Progress, device: torch.device) -> Trained:
     """Train `spec.arch` on `spec.dataset`, keeping nothing on the disk; of the epochs at full size the best on
     validation wins, by `spec.select`. Raises EngineError and Cancelled."""
-    return to_the_end(_Fitting(spec, device, None, progress, lambda so_far: None).steps())
+    return to_the_end(_Fitting(applied(spec), device, None, progress, lambda so_far: None).steps())
 
 
 class _Fitting:
@@ -217,6 +188,7 @@ class _Fitting:
         self.best, self.best_epoch, self.waited = -math.inf, 0, 0
         self.best_state: dict[str, Any] | None = None
         self.history: list[dict[str, Any]] = []
+        self.watch: Watch | None = None
 
     def steps(self) -> Generator[None, None, Trained]:
         """All of it; raises EngineError and Cancelled."""
@@ -231,10 +203,17 @@ class _Fitting:
         self.key = _key(spec, device, seen, held)
         seen, held = seen.near(device), held.near(device)
         normalisation = _normalisation(seen, begun.normalisation)
+        defense = defense_of(spec.defense)
+        practice = practice_of(defense)
         self.course = _Course(spec, module, seen, normalisation, flips_of(spec.flips, training.info), len(classes),
-                              device)
+                              device, practice)
         self.trained = Trained(module, classes, normalisation, self.course.whole, begun.source, self.history,
                                {s.split: s.digest for s in splits}, held)
+        whole = Network(module, classes, normalisation, self.course.whole, device)
+        if defense is not None and defense.watched is not None:
+            self.watch = Watch(held, whole, defense.watched, spec.seed)
+        # What it makes of the undefended network it makes before that is another one.
+        yield from practice.prepare(seen, whole, spec.seed, self.progress.part(0.0, 0.0))
         self._restore()
         for epoch in range(len(self.history), spec.epochs):
             if spec.patience and self.waited >= spec.patience:
@@ -255,6 +234,8 @@ class _Fitting:
         logits = yield from _logits(trained.module, trained.held, trained.normalisation, course.whole, self.device,
                                     self.progress.part((epoch + 1) / spec.epochs, 1))
         score = _score(logits, trained.held.labels.cpu(), trained.classes)
+        if self.watch is not None:
+            score |= yield from self.watch.look(self.progress.part((epoch + 1) / spec.epochs, 1))
         self.history.append({"epoch": epoch + 1, "size": size, "loss": loss, **score,
                              "seconds": round(time.monotonic() - started, 1), "images_per_second": round(rate, 2)})
         if full:
@@ -268,7 +249,8 @@ class _Fitting:
         self.show(Sofar(spec.epochs, tuple(self.history)))
         self.progress.report((epoch + 1) / spec.epochs,
                              f"epoch {epoch + 1} of {spec.epochs}, {size} px, loss {loss:.3f}, "
-                             f"validation accuracy {score['validation_accuracy']:.1%}")
+                             f"validation accuracy {score['validation_accuracy']:.1%}"
+                             + (f", under attack {score['validation_robust']:.1%}" if self.watch is not None else ""))
 
     def _state(self) -> State:
         last = self.best_epoch == len(self.history)
@@ -309,6 +291,8 @@ def _key(spec: TrainSpec, device: torch.device, *seen: Pictures) -> str:
     """Identifies all that decides the weights that are learned."""
     deciding = {name: value for name, value in asdict(spec).items() if name not in _SAID}
     deciding["start_from"] = spec.start_from or SCRATCH
+    if not spec.defense:  # as before there were any
+        del deciding["defense"]
     known = spec.start_from in ("", SCRATCH, IMAGENET)
     return digest.of_spec({"format": _FORMAT, "spec": deciding, "device": device.type, "torch": torch.__version__,
                            "start": "" if known else model_digest(spec.start_from),
@@ -334,6 +318,7 @@ _SELECT: dict[str, Callable[[dict[str, Any]], float]] = {
     "accuracy": lambda score: float(score["validation_balanced"]),
     "auc": lambda score: float(score["validation_auc"] or 0.0),
     "loss": lambda score: -float(score["validation_loss"]),
+    "robust": lambda score: float(score["validation_robust"]),
 }
 
 
@@ -341,9 +326,11 @@ class _Course:
     """The optimiser, its schedule and the random numbers of one run."""
 
     def __init__(self, spec: TrainSpec, module: nn.Module, pictures: Pictures, normalisation: Normalisation,
-                 flips: str, classes: int, device: torch.device) -> None:
+                 flips: str, classes: int, device: torch.device, practice: Practice | None = None) -> None:
         self.spec, self.module, self.pictures, self.normalisation = spec, module, pictures, normalisation
-        self.device, self.top = device, network_of(spec, classes).top
+        self.device, self.practice = device, practice or Practice()
+        self.network = Network(module, tuple(map(str, range(classes))), normalisation, 0, device)
+        self.top = network_of(spec, classes).top
         self.augmented = Augmentation(STRENGTHS[spec.augmentation], flips)
         # Weights that make every class count alike, however rare it is: in the loss, or in how often it is drawn.
         rarity = _class_weights(pictures.labels.cpu(), classes)
@@ -419,7 +406,8 @@ class _Course:
         for step in range(self.steps):
             started = time.monotonic()
             with _chance(self.spec.seed, epoch * self.steps + step, self.device):
-                total = total + self._step(order[step * self.batch:(step + 1) * self.batch], size)
+                total = total + self._step(order[step * self.batch:(step + 1) * self.batch], size,
+                                           epoch + step / self.steps)
             done = epoch + (step + 1) / self.steps
             looked = step % every == 0 or step + 1 == self.steps
             mean = float(total) / (step + 1) if looked else 0.0
@@ -440,17 +428,33 @@ class _Course:
             return torch.randperm(count, generator=self.generator)
         return torch.multinomial(self.shares, count, replacement=True, generator=self.generator)
 
-    def _step(self, chosen: Tensor, size: int) -> float | Tensor:
-        x = self.normalisation(self.augmented(self.pictures.batch(chosen, self.device), size, self.generator))
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.spec.precision == "bf16"):
-            logits = self.module(x)
-        loss = F.cross_entropy(logits.float(), self.pictures.labels[chosen].to(self.device), weight=self.weights,
-                               label_smoothing=self.spec.label_smoothing)
+    def _step(self, chosen: Tensor, size: int, done: float) -> float | Tensor:
+        loss = self.practice.loss(self._shown(chosen, size, done))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
         self.schedule.step()
         return loss.detach()
+
+    def _shown(self, chosen: Tensor, size: int, done: float) -> Batch:
+        """The pictures of these numbers, augmented."""
+        images = self.pictures.batch(chosen, self.device)
+        twins = self.practice.twins(images, chosen)
+        if twins is None:
+            images = self.augmented(images, size, self.generator)
+        else:  # as further channels they are turned and brightened by the same numbers
+            images, twins = self.augmented(torch.cat([images, twins], dim=1), size, self.generator).chunk(2, dim=1)
+        return Batch(images, twins, self.pictures.labels[chosen].to(self.device), done, self.network, self.generator,
+                     self._learn, self._wrong)
+
+    def _learn(self, images: Tensor) -> Tensor:
+        x = self.normalisation(images)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.spec.precision == "bf16"):
+            logits: Tensor = self.module(x)
+        return logits.float()
+
+    def _wrong(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, weight=self.weights, label_smoothing=self.spec.label_smoothing)
 
 
 @contextlib.contextmanager
@@ -509,6 +513,9 @@ def _begun(spec: TrainSpec, classes: tuple[str, ...]) -> Begun:
     if spec.start_from in ("", SCRATCH):
         return Begun(module, None, "random weights")
     start, known = _start(spec, ARCHITECTURES[spec.arch])
+    if known != classes and (defense := defense_of(spec.defense)) is not None and defense.needs_model:
+        raise EngineError(f"{defense.info.name} makes its adversarial images from the model that the training starts "
+                          f"from: {spec.start_from} does not tell {', '.join(classes)} apart")
     fresh = () if known == classes else (f"{network.top}.",)
     own = module.state_dict()
     module.load_state_dict({k: v if k.startswith(fresh) or start.state[k].shape != v.shape else start.state[k]

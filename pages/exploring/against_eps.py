@@ -10,9 +10,9 @@ import streamlit as st
 from scipy.special import softmax
 
 from engine.attacks import ATTACKS
-from engine.attacks.base import Attack, Cost
+from engine.attacks.base import Cost
 from engine.attacks.rows import Rows
-from engine.attacks.spec import attack_of
+from engine.attacks.spec import AttackSpec, attack_of, cost_of
 from engine.experiments.epsilon.eyes import LEVEL, SEEN
 from engine.experiments.epsilon.ladder import INDEPENDENT, ladder_of, ladder_task
 from engine.experiments.gathered import runs_of
@@ -65,7 +65,7 @@ def show(run: Run) -> None:
     levels = (TRIED if attack.straight else FEWER)[settings.attack.norm]
     unit = unit_of(settings.source, settings.model, settings.attack)
     task = ladder_task(ladder_of(unit, [scale.eps(level) for level in levels], INDEPENDENT), settings.device)
-    cost, at = _cost(attack, len(levels)), following.pace_of(settings)
+    cost, at = _cost(settings.attack, len(levels)), following.pace_of(settings)
     seconds = None if at is None else at.estimate(cost)
     quick = cost.gradients + cost.queries <= FEW if seconds is None else seconds < AT_ONCE
     if jobs().find(task) is None and quick and not attack.learning_cost(1).queries:
@@ -75,10 +75,10 @@ def show(run: Run) -> None:
         _draw(run, points_of(run.explored.probabilities.clean, payload, scale), scale)
 
 
-def _cost(attack: Attack, count: int) -> Cost:
+def _cost(attack: AttackSpec, count: int) -> Cost:
     """Of so many runs on one picture, or of one gradient for all and two looks at each."""
-    each = attack.cost()
-    if attack.straight:
+    each = cost_of(attack)
+    if attack_of(attack).straight:
         return Cost(each.gradients, each.queries + 2 * count)
     return Cost(each.gradients * count, each.queries * count)
 

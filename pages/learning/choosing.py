@@ -12,7 +12,8 @@ from engine.errors import EngineError
 from engine.experiments.sources import opened
 from engine.experiments.trainings import first
 from engine.experiments.trainings.training import command_of, made_alike, spec_of
-from engine.params import Param, Value, params_of
+from engine.params import Param, Value, build, params_of
+from engine.training.defenses import TRAINING_DEFENSES, TrainingDefense, defense_of, written
 from engine.training.spec import IMAGENET, SCRATCH, TrainSpec
 from engine.training.unfinished import all_unfinished, forget
 from engine.work.jobs import jobs
@@ -22,7 +23,7 @@ from pages.learning.scope import SCOPE
 from pages.ui import controls, sources
 from pages.ui.address import Address, travel
 from pages.ui.links import of_training
-from pages.ui.text import plain
+from pages.ui.text import plain, source
 
 # What stands in the sidebar itself; everything else is among the advanced settings.
 _MAIN = ("limit", "epochs", "batch", "lr", "frozen_epochs", "augmentation", "balance", "patience", "seed")
@@ -60,14 +61,16 @@ def choose(address: Address) -> Chosen:
                             format_func=lambda one: _STARTS.get(one, one), kind="weights to begin with",
                             help="A model of the same network has learned something already; its last layer is a new "
                                  "one where its classes are others.")
-    good = first.suggested(data, arch, start)
-    values = {p.name: _setting(address, p) for p in _suggested(good.values, _MAIN)}
+    defense = _defense(address)
+    good, decided = first.suggested(data, arch, start, defense=defense), {} if defense is None else defense.settings
+    address.carry(*decided)
+    values = {p.name: _setting(address, p) for p in _suggested(good.values, decided, _MAIN)}
     with st.expander("Advanced settings"):
         parts = [_part(address, data, *part) for part in _PARTS]
-        values |= {p.name: _setting(address, p) for p in _suggested(good.values)}
+        values |= {p.name: _setting(address, p) for p in _suggested(good.values, decided)}
         device = controls.device(address)
     spec = TrainSpec(dataset=name, arch=arch, name="", split=split, validation=parts[0], tests=(parts[1],),
-                     start_from="" if start == SCRATCH else start, **values)  # type: ignore[arg-type]
+                     start_from="" if start == SCRATCH else start, defense=written(defense), **values, **decided)  # type: ignore[arg-type]
     spec = replace(spec, name=_name(address, spec))
     return Chosen(replace(spec, command=command_of(spec)), data, device)
 
@@ -82,9 +85,28 @@ def _part(address: Address, data: Dataset, part: str, label: str) -> str:
     return controls.choice(address, part, label, others, next(split for split in wished if split in others))
 
 
-def _suggested(good: Mapping[str, Value], names: Sequence[str] = ()) -> list[Param]:
-    """The parameters of these names, or all but those of the sidebar, with what is `good` as their default."""
-    chosen = [p for p in params_of(TrainSpec) if (p.name in names if names else p.name not in _MAIN)]
+def _defense(address: Address) -> TrainingDefense | None:
+    """The defense at training time, with its own settings."""
+    def title(name: str) -> str:
+        return TRAINING_DEFENSES[name].info.title if name else "none"
+
+    name = controls.choice(address, "defense", "Defense", ["", *TRAINING_DEFENSES], "", format_func=title,
+                           kind="defense at training time", help="How the network is hardened while it learns. To "
+                           "harden one that has learned already, begin with that.")
+    if not name:
+        return None
+    chosen = TRAINING_DEFENSES[name]
+    info = chosen.info
+    st.caption(f"{plain(info.sentence)} {source(info.paper)}", help=f"${info.formula}$  \n{plain(info.ours)}")
+    return build(chosen, {p.name: controls.param(address, p, SCOPE.control(f"defense.{name}.{p.name}"),
+                                                 f"defense.{p.name}") for p in params_of(chosen)})
+
+
+def _suggested(good: Mapping[str, Value], decided: Mapping[str, Value], names: Sequence[str] = ()) -> list[Param]:
+    """The parameters of these names, or all but those of the sidebar, with what is `good` as their default; without
+    what is `decided`."""
+    chosen = [p for p in params_of(TrainSpec) if p.name not in decided
+              and (p.name in names if names else p.name not in _MAIN)]
     return [replace(p, default=good.get(p.name, p.default)) for p in chosen]
 
 
@@ -113,7 +135,9 @@ def _name(address: Address, spec: TrainSpec) -> str:
 
 def _proposed(spec: TrainSpec) -> str:
     """A name that is free, or that a model has which was trained just like that."""
-    base, known = first.named(spec.dataset, spec.arch), {entry.name: entry.card for entry in models()}
+    defense = defense_of(spec.defense)
+    base = first.named(spec.dataset, spec.arch, "" if defense is None else defense.info.name)
+    known = {entry.name: entry.card for entry in models()}
     number = 1
     while True:
         name = base if number == 1 else f"{base}-{number}"

@@ -11,7 +11,8 @@ from pages.ui.charts import DASHES, PALETTE
 
 _LINES = (  # where, what of the history, its name, colour and dash
     (1, "loss", "loss, training", 0), (1, "validation_loss", "loss, validation", 1),
-    (2, "validation_accuracy", "accuracy, validation", 2), (2, "validation_auc", "AUC, validation", 3))
+    (2, "validation_accuracy", "accuracy, validation", 2), (2, "validation_auc", "AUC, validation", 3),
+    (2, "validation_robust", "accuracy under PGD-10", 4), (2, "validation_fgsm", "accuracy under FGSM", 5))
 
 
 def curves(so_far: Sofar, best: int | None = None) -> go.Figure:
@@ -20,11 +21,11 @@ def curves(so_far: Sofar, best: int | None = None) -> go.Figure:
     for column, name, label, number in _LINES:
         known = [(line["epoch"], line[name]) for line in history if line.get(name) is not None]
         if known:
+            form = ".3f" if name.endswith(("loss", "auc")) else ".1%"
             style = {"color": PALETTE[number], "dash": DASHES[number]}
             figure.add_scatter(x=[epoch for epoch, _ in known], y=[value for _, value in known], name=label, row=1,
                                col=column, mode="lines+markers", line=style,
-                               hovertemplate=f"epoch %{{x}}: %{{y:{'.1%' if 'accuracy' in name else '.3f'}}}"
-                                             f"<extra>{label}</extra>")
+                               hovertemplate=f"epoch %{{x}}: %{{y:{form}}}<extra>{label}</extra>")
     if so_far.at is not None and so_far.loss is not None:
         figure.add_scatter(x=[so_far.at], y=[so_far.loss], name="this epoch so far", mode="markers", row=1, col=1,
                            marker={"color": PALETTE[0], "symbol": "circle-open", "size": 11, "line": {"width": 2}},
@@ -43,7 +44,8 @@ def curves(so_far: Sofar, best: int | None = None) -> go.Figure:
 def best_epoch(history: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> int | None:
     """The epoch whose weights were kept, as the history of a finished training tells."""
     full = int(settings.get("full_size_epochs", 0))
-    name = {"auc": "validation_auc", "loss": "validation_loss"}.get(str(settings.get("select")), "validation_balanced")
+    by = str(settings.get("select"))
+    name = f"validation_{by}" if by in ("auc", "loss", "robust") else "validation_balanced"
     known = [(line[name], line["epoch"]) for line in history[-full:] if line.get(name) is not None] if full else []
     if not known:
         return None

@@ -10,6 +10,7 @@ from engine import digest
 from engine.errors import EngineError
 from engine.experiments.sources import opened
 from engine.experiments.trainings.training import Mistake, Trained, mistakes
+from engine.training.collapse import warnings_of
 from engine.training.sofar import Sofar
 from engine.training.spec import TrainSpec
 from engine.zoo.cards import Card, network_text
@@ -25,6 +26,7 @@ from pages.ui.text import plain
 WORST = 6
 _COLUMNS = {"epoch": "epoch", "size": "pixels", "loss": "loss", "validation_loss": "validation loss",
             "validation_accuracy": "validation accuracy", "validation_auc": "validation AUC",
+            "validation_robust": "accuracy under PGD-10", "validation_fgsm": "accuracy under FGSM",
             "images_per_second": "images a second", "seconds": "seconds"}
 
 
@@ -43,6 +45,7 @@ def show(known: Known) -> None:
 def _growing(so_far: Sofar) -> None:
     if so_far.rate is not None:
         st.caption(f"It learns from {so_far.rate:.3g} images a second.")
+    _warned(so_far.history)
     shared.figure(SCOPE, figures.curves(so_far), "curves")
 
 
@@ -51,6 +54,7 @@ def _finished(trained: Trained, spec: TrainSpec) -> None:
     history = tuple(card.training.get("history", ()))
     st.markdown(f"**{plain(_words(card, spec))}**")
     _ways_on(card.name, spec)
+    _warned(history)
     shared.figure(SCOPE, figures.curves(Sofar(len(history), history), figures.best_epoch(
         history, card.training.get("settings", {}))), "curves", history_table(history))
     st.caption("The dotted line is the epoch whose weights were kept: the best on the validation split at full size."
@@ -59,6 +63,11 @@ def _finished(trained: Trained, spec: TrainSpec) -> None:
     st.subheader("What it says of what", divider="gray", help="A row is what the images show, a column what the model "
                  "says.")
     _card(card, "trained")
+
+
+def _warned(history: Sequence[Mapping[str, Any]]) -> None:
+    for warning in warnings_of(history):
+        st.warning(plain(warning))
 
 
 def _words(card: Card, spec: TrainSpec) -> str:
@@ -142,6 +151,7 @@ def _card(card: Card, name: str) -> None:
                           _matrix(card.classes, scores["confusion_matrix"]))
     with st.expander("Its card"):
         facts = {"network": network_text(card), "begins with": card.training.get("start", ""),
+                 "defense": card.training.get("defense", {}).get("written", "none"),
                  "trained on": f"{card.dataset}/{card.split}", "seed": str(card.seed),
                  "weights": card.storage, **{k: str(v) for k, v in card.versions.items()},
                  **{k.replace("_", " "): str(v) for k, v in card.training.get("settings", {}).items()}}

@@ -12,6 +12,7 @@ from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows
 from engine.errors import EngineError
+from engine.experiments.defended import behind
 from engine.experiments.evaluation.evaluate import AFTER, BEFORE, SIDES, Matrix, matrix
 from engine.experiments.reports.reporting import drawn
 from engine.experiments.runs.archive import SUFFIX, export
@@ -157,8 +158,9 @@ def name_of(rows: Rows) -> str:
     """What tells a run from the others."""
     spec = rows.spec
     eps = "" if spec.eps is None else f" at {NORMS[spec.norm].text(spec.eps)}"
-    more = [f"{name} {value}" for name in ("surrogate", "defenses", "mask") if (value := getattr(spec, name))]
-    return ", ".join([f"{ATTACKS[spec.attack].info.title}{eps}", rows.provenance.model, f"seed {spec.seed}", *more])
+    more = [f"{name} {value}" for name in ("surrogate", "mask") if (value := getattr(spec, name))]
+    return ", ".join([f"{ATTACKS[spec.attack].info.title}{eps}{behind(spec)}", rows.provenance.model,
+                      f"seed {spec.seed}", *more])
 
 
 def _asked(kept: Kept) -> None:

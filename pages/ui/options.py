@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
 from engine.attacks.spec import AttackSpec
+from engine.experiments import defended
 from engine.experiments.config import Setting
 from engine.experiments.sweeps import Sweep
 from engine.params import params_of
@@ -21,7 +22,7 @@ def settings_of_sweep(sweep: Sweep) -> dict[str, Setting]:
         "dataset": sweep.dataset, "split": sweep.split, "index": list(sweep.indices), "model": list(sweep.models),
         "attack": _once(spec.attack for spec in specs), **({"eps": sorted(budgets, key=_size)} if budgets else {}),
         "norm": first.norm, "seed": [int(seed) for seed in _once(str(spec.seed) for spec in specs)],
-        "batch": first.batch, "numerics": first.numerics,
+        "batch": first.batch, "numerics": first.numerics, **defended.options(specs),
         **({"set": changed} if (changed := _once(line for spec in specs for line in _changed(spec))) else {}),
     }
 

@@ -5,6 +5,8 @@ Streamlit renders nearly every text as Markdown: st.error, st.caption, labels, h
 
 import re
 
+from engine.papers import Paper
+
 _JOINER = "\u2060"  # WORD JOINER: takes no room, breaks nothing, and ends a word for whoever looks for words
 # What Markdown and Streamlit's additions to it begin anything with, wherever in a line it stands. An underscore between
 # letters begins nothing, and is in many names.
@@ -29,6 +31,12 @@ def plain(text: object) -> str:
     first = _LEADS.match(marked)
     head = marked[:first.end()] if first else ""
     return _OPENER.sub(_reference, head) + _MARKS.sub(_reference, marked[len(head):])
+
+
+def source(paper: Paper) -> str:
+    """A paper as it is cited, with a link where it can be read."""
+    title = f"[{paper.title}]({paper.url})" if paper.url else paper.title
+    return ", ".join([f"{paper.authors}: {title}", *filter(None, (paper.where, paper.year and str(paper.year)))]) + "."
 
 
 def capital(text: object) -> str:

@@ -8,11 +8,14 @@ from streamlit.testing.v1 import AppTest
 
 from engine.experiments.trainings import first
 from engine.experiments.trainings.training import training_task
+from engine.training.defenses import applied
 from engine.training.unfinished import all_unfinished
 from engine.work.jobs import State, jobs
 from engine.zoo import keeping
 from engine.zoo.registry import model_card, trained_path
+from pages.learning import outcome
 from pages.ui import own
+from pages.ui.links import of_training
 from tests import stripes
 from tests.app.test_data_page import done, pressed, said
 from tests.app.test_mishaps import lose
@@ -97,3 +100,33 @@ def test_a_restarted_server_goes_on_with_what_the_one_before_was_training() -> N
     lose(task, earlier=True)
     opened("training")
     assert jobs()._jobs[task.key].wait(60).state is State.DONE
+
+
+def test_a_defense_is_chosen_applied_and_told_with_its_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcome, "warnings_of", lambda history: ["It collapsed."])
+    app = opened("training", **{**LINK, "epochs": "1"})
+    app.selectbox(key="training.defense").set_value("at").run()
+    app.selectbox(key="training.defense.at.attack").set_value("fgsm").run()
+    assert "Madry" in said(app) and app.query_params["defense.attack"] == "fgsm"
+    assert next(one.value for one in app.selectbox if one.label == "Best epoch by") == "robust", "what suits it"
+    app = done(pressed(done(app), "Run"))
+    card = model_card("my/stripes-small-cnn-at")
+    assert card.training["defense"]["written"] == "at:attack=fgsm"
+    assert "--defense at:attack=fgsm" in card.command and "--select" not in card.command
+    assert "accuracy under PGD-10" in str(app.get("plotly_chart")[0].proto)
+    assert "It collapsed." in [one.value for one in app.warning]
+
+
+def test_the_address_of_a_training_names_its_defense() -> None:
+    texts = of_training(applied(stripes.spec(defense="at:eps=8/255,attack=fgsm", select="robust")))
+    app = opened("training", **texts)
+    assert not app.error and app.query_params["defense.eps"] == str(8 / 255)
+
+
+@pytest.mark.parametrize(("link", "says"), [
+    ({"defense": "jpeg"}, "unknown defense at training time"), ({"defense": "ant"}, "undefended model"),
+    ({"defense": "noise", "select": "robust"}, "obust accuracy"),
+    ({"defense": "noise", "defense.sigma": "9"}, "sigma"),
+])
+def test_a_defense_that_makes_no_sense_says_why(link: dict[str, str], says: str) -> None:
+    assert says in said(opened("training", **{**LINK, **link}))

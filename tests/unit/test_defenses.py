@@ -5,18 +5,22 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from engine.attacks.spec import make_spec
 from engine.defenses import DEFENSES
-from engine.defenses.base import cautions, defenses_from, written
+from engine.defenses.alarms import false_alarms
+from engine.defenses.base import cautions, defenses_from, passes, written
+from engine.defenses.fingerprints import fingerprints
 from engine.errors import EngineError
 from engine.serving.defense import DETECTION, INFERENCE, Client
+from engine.serving.draws import Draws, Stream, key_of
 from engine.serving.served import Served
 from engine.serving.threat import ScoreBased, WhiteBox
-from tests.tiny import Slope, grey, small_net, some_images
+from tests.tiny import Counted, Slope, grey, quick, small_net, some_images
 
 NAMES = tuple(DEFENSES)
 
@@ -163,3 +167,126 @@ def test_noise_that_drowns_the_picture_is_said_beforehand() -> None:
     assert cautions(defenses_from("rnd:sigma=0.5+dnd:m=0.5+jpeg")) == []
     said = cautions(defenses_from("rnd:sigma=0.6+dnd:m=1"))
     assert len(said) == 2 and all("near chance" in line and "\n" not in line for line in said)
+
+
+# ---- who asks what -------------------------------------------------------------------------------------------------
+
+
+def refused(served: Served, images: Tensor, client: Client) -> list[bool]:
+    """Which of images are refused that one client sends one after the other."""
+    return [bool(served.refusals(one, served.queries([client], [0]))) for one in images.split(1)]
+
+
+def test_a_query_limit_counts_each_client_for_itself() -> None:
+    served = Served(small_net(), defenses_from("query-limit:most=2"))
+    images, first = some_images(4), Client("a")
+    assert refused(served, images, first) == [False, False, True, True]
+    assert refused(served, images[:3], Client("b")) == [False, False, True] and refused(served, images[:1], first)[0]
+
+
+def test_a_limit_of_0_is_said_beforehand_and_is_a_result() -> None:
+    text = "query-limit:most=0"
+    assert "answers nobody" in cautions(defenses_from(text))[0]
+    model, images, labels = small_net(), some_images(2), [0, 1]
+    for name in ("fgsm", "square", "hopskipjump"):
+        result = quick(name, model, images, labels, defenses=text)
+        assert not result.success.any() and result.predicted_clean.tolist() == [-1, -1]
+        assert any("got no answer" in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize("name", ["square", "hopskipjump", "simba"])
+def test_a_limit_under_an_attacks_start_ends_in_a_result(name: str) -> None:
+    model, images = small_net(), some_images(2)
+    labels = model(images).argmax(dim=1).tolist()
+    result = quick(name, model, images, labels, eps=0.01, defenses="query-limit:most=1")
+    assert result.predicted_clean.tolist() == labels and (result.queries - result.refusals <= 1).all()
+    assert np.isfinite(result.adversarial).all()
+
+
+def test_pictures_that_are_nearly_the_same_are_refused_within_the_memory() -> None:
+    image, others = some_images(1, 1, 32), some_images(3, 1, 32, seed=1)
+    near = (image + 2 / 255 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0)) * (
+        torch.arange(32) < 8)).clamp(0, 1)  # as if an attacker tried a patch
+    sent = torch.cat([image, others, near])
+    for memory, last in ((4, True), (3, False)):
+        served = Served(small_net(), defenses_from(f"stateful:window={memory}"))
+        client = Client("a")
+        assert refused(served, sent, client) == [False, False, False, False, last]
+        assert len(client.memories[0]["fingerprints"]) == memory, "more was remembered than was said"
+        assert refused(served, near, Client("b")) == [False], "one client's queries were held against another"
+
+
+def test_a_fingerprint_is_of_contents_not_of_places() -> None:
+    image = some_images(1, 1, 16).flatten(1)
+    moved = torch.cat([image[:, 40:], image[:, :40]], dim=1)
+    (own,), (other,) = (fingerprints(x.view(1, 1, 16, 16), 50 / 255, 20, 1000) for x in (image, moved))
+    assert len(own) == 16 * 16 - 19 and len(own & other) > 190
+    dark, grey_field = (fingerprints(torch.full((1, 1, 8, 8), level), 0.2, 20, 50)[0] for level in (0.0, 0.19))
+    assert dark == grey_field and len(dark) == 1
+    steps = torch.arange(256).view(1, 1, 16, 16) / 255
+    assert fingerprints(steps, 1 / 255, 1, 1000)[0] == fingerprints(steps + 0.4 / 255, 1 / 255, 1, 1000)[0]
+
+
+def test_false_alarms_are_counted_for_one_client_or_for_each_alone() -> None:
+    images = some_images(2, 1, 16)[[0, 1, 0]]
+    chosen = defenses_from("rnd:sigma=0+stateful")
+    assert false_alarms(small_net(), chosen, images).tolist() == [False, False, True]
+    assert false_alarms(small_net(), chosen, images, one_client=False).tolist() == [False] * 3
+    assert not false_alarms(small_net(), [], images).any()
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("query-limit+jpeg+query-limit:most=3", "Query limit can stand before a model once only"),
+    ("smoothing+smoothing", "once only"),
+    ("smoothing+jpeg+query-limit", "Query limit has to stand before Randomized smoothing"),
+    ("smoothing+stateful", "name it first"), ("query-limit:most=-1", "most must lie between"),
+])
+def test_what_cannot_stand_in_a_row_is_told(text: str, says: str) -> None:
+    with pytest.raises(EngineError, match=says) as error:
+        make_spec("fgsm", eps=0.1, defenses=text)
+    assert "\n" not in str(error.value)
+
+
+# ---- several copies ------------------------------------------------------------------------------------------------
+
+
+# Logits [0, x0 - 0.5] of a pixel under noise: class 1 of half of the copies at 0.5, of 84 % a deviation above it.
+EDGE = grey(Slope((1.0,), b=0.5))
+
+
+def test_smoothing_answers_what_most_noisy_copies_are_taken_for() -> None:
+    images = torch.tensor([0.5, 0.6, 0.9]).view(3, 1, 1, 1)
+    served = Served(grey(Counted(Slope((1.0,), b=0.5))), defenses_from("smoothing:sigma=0.1,copies=2000"))
+    shares = served.answer(images, served.queries([Client("a")], [0, 0, 0])).logits.exp()
+    assert shares[:, 1].tolist() == pytest.approx([0.5, 0.841, 1 - 0.5 / 2001], abs=0.03)
+    torch.testing.assert_close(shares.sum(dim=1), torch.ones(3))
+    forwards = served.classifier.module.forwards
+    assert sum(forwards) == 3 * 2000 and max(forwards) <= 16
+
+
+@pytest.mark.parametrize("answer", ["mean", "majority"])
+def test_the_gradient_of_smoothing_is_that_of_the_mean_probability(answer: str) -> None:
+    """However few copies pass together. The noise is the first query's own, drawn here once more."""
+    images, copies = torch.tensor([0.45, 0.6]).view(2, 1, 1, 1), 20
+    served = Served(EDGE, defenses_from(f"smoothing:sigma=0.1,copies={copies},answer={answer}"))
+    noise = torch.stack([Draws([Stream(key_of(0, "attack", name), 0, copy) for name in "ab"], 0).normal(images)
+                         for copy in range(copies)])
+    given = images.clone().requires_grad_(True)
+    probabilities = torch.stack([EDGE(given + 0.1 * one).softmax(dim=1) for one in noise]).mean(dim=0)
+    (expected,) = torch.autograd.grad(probabilities.log()[:, 1].sum(), given)
+    ascent = WhiteBox(served, 2, identities=["a", "b"]).gradient(images, _second)
+    torch.testing.assert_close(ascent.gradient, expected)
+    if answer == "mean":
+        torch.testing.assert_close(ascent.logits, probabilities.detach().log())
+
+
+def test_defenses_behind_smoothing_see_every_copy_with_numbers_of_its_own() -> None:
+    images = some_images(2)
+    served = Served(small_net(), defenses_from("jpeg+smoothing:sigma=0,copies=3,answer=mean+rnd:sigma=0.3"))
+    oracle = WhiteBox(served, 2, identities=["a", "b"])
+    first = oracle.logits(images)
+    alone = WhiteBox(served, 1, identities=["b"]).logits(images[1:])
+    torch.testing.assert_close(first[1:], alone)
+    without = WhiteBox(Served(small_net(), defenses_from("jpeg+smoothing:sigma=0,copies=3,answer=mean")), 2)
+    assert not torch.allclose(first, without.logits(images))
+    assert passes(served.defenses) == 3

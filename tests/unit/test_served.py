@@ -14,7 +14,7 @@ import engine
 from engine.attacks import ATTACKS
 from engine.attacks.base import Goal, decided, length
 from engine.attacks.result import AttackResult
-from engine.attacks.spec import has_gradients, make_spec, spec_from_facts
+from engine.attacks.spec import adapts, has_gradients, make_spec, spec_from_facts
 from engine.defenses.base import defenses_from, written
 from engine.errors import EngineError
 from engine.serving.defense import Caller, Client, Defense, DefenseInfo
@@ -168,6 +168,39 @@ def test_a_random_defense_is_averaged_over_draws_each_of_which_counts() -> None:
     assert sum(counted.forwards) == 6 + 9 and sum(counted.backwards) == 12
 
 
+def test_who_sees_only_answers_takes_several_of_one_question_together() -> None:
+    """Every third answer is refused: of three none is missing in the mean, and two votes decide."""
+    served = Served(small_net(), [Noise(sigma=0.3, every=3)])
+    rows = torch.tensor([0, 2])
+    once = ScoreBased(served, 3)
+    single = [once.scores(IMAGES[rows], rows) for _ in range(3)]
+    assert single[2].isnan().all() and not torch.equal(single[0], single[1])
+    counted = served.classifier.module = Counted(served.classifier.module)
+    oracle = ScoreBased(served, 3, max_queries=7, draws=3)
+    assert oracle.left.tolist() == [2, 2, 2]
+    torch.testing.assert_close(oracle.scores(IMAGES[rows], rows), (single[0] + single[1]) / 2)
+    assert oracle.queries.tolist() == [3, 0, 3] and oracle.refusals.tolist() == [1, 0, 1]
+    assert oracle.left.tolist() == [1, 2, 1] and sum(counted.forwards) == 6
+    alone = DecisionBased(served, 3)
+    said = torch.stack([alone.decide(IMAGES, torch.arange(3)) for _ in range(2)])
+    assert bool((DecisionBased(served, 3, draws=3).decide(IMAGES)[None] == said).any(dim=0).all())
+    refused = Served(small_net(), [Noise(every=1)])
+    assert DecisionBased(refused, 3, draws=2).decide(IMAGES).tolist() == [REFUSED] * 3
+    assert ScoreBased(refused, 3, draws=2).scores(IMAGES).isnan().all()
+    deterministic = DecisionBased(Served(small_net(), [Shift()]), 3, draws=5)
+    deterministic.decide(IMAGES)
+    assert deterministic.queries.tolist() == [1] * 3, "several answers that must be alike"
+
+
+@pytest.mark.parametrize(("said", "most"), [
+    ([[0], [1], [1]], [1]), ([[1], [0]], [1]), ([[2, 0], [1, -1], [1, -1], [2, 1]], [2, 0]), ([[-1], [-1]], [-1]),
+    ([[-1], [-1], [2]], [2])])
+def test_the_answer_given_most_often_counts_and_of_several_the_first(said: list, most: list) -> None:
+    from engine.serving.threat import _majority
+
+    assert _majority(torch.tensor(said)).tolist() == most
+
+
 def test_who_has_the_model_is_refused_nothing_at_home() -> None:
     oracle = WhiteBox(Served(small_net(), [Noise(every=1, sigma=0.0)]), 3)
     assert not bool(oracle.logits(IMAGES).isnan().any()) and oracle.refusals.tolist() == [0, 0, 0]
@@ -231,6 +264,12 @@ def test_defenses_are_written_in_one_way(text: str, canonical: str) -> None:
     ({"defenses": "shift", "attacker": "nosy"}, "oblivious"),
     ({"attacker": "adaptive"}, "no defense to adapt to"),
     ({"name": "square", "defenses": "shift", "attacker": "adaptive"}, "always asks the defended model"),
+    ({"name": "square", "defenses": "shift", "attacker": "adaptive", "draws": 2}, "adapts to a random defense alone"),
+    ({"name": "square", "defenses": "noise", "attacker": "adaptive"}, "give 2 draws or more"),
+    ({"name": "square", "defenses": "noise", "attacker": "adaptive", "draws": 9, "params": {"queries": 8}},
+     "8 queries are 0 questions asked 9 times"),
+    ({"name": "onepixel", "norm": "l0", "eps": None, "defenses": "noise", "attacker": "adaptive", "draws": 20,
+      "params": {"queries": 1000}}, "1000 queries are 50 questions asked 20 times each, too few .*population"),
     ({"defenses": "shift", "attacker": "adaptive", "draws": 2}, "several draws are for"),
     ({"defenses": "noise", "draws": 2}, "several draws are for"),
     ({"defenses": "noise", "attacker": "adaptive", "draws": 0}, "draws must lie between"),
@@ -331,13 +370,18 @@ def test_what_is_learned_through_defenses_is_another_lesson() -> None:
     assert oblivious.adversarial.tobytes() == plain.adversarial.tobytes() != adaptive.adversarial.tobytes()
 
 
+def test_who_has_no_model_adapts_to_a_random_defense_alone() -> None:
+    cases = [("pgd", ""), ("pgd", "shift"), ("square", "shift"), ("square", "shift, noise"), ("mifgsm", "noise")]
+    assert [adapts(ATTACKS[name].info, defenses_from(text)) for name, text in cases] == [False, True, False, True, True]
+
+
 FACED = [("shift", "oblivious", 1), ("shift(by=0.1)", "adaptive", 1), ("rounding", "adaptive", 1),
          ("noise(every=3)", "oblivious", 1), ("noise(every=3)", "adaptive", 2), ("noise(every=1)", "oblivious", 1)]
 
 
 @pytest.mark.parametrize(("name", "defenses", "attacker", "draws"), [
     (name, *faced) for name, cls in ATTACKS._items.items() for faced in FACED
-    if faced[1] == "oblivious" or has_gradients(cls.info.knowledge)])
+    if faced[1] == "oblivious" or has_gradients(cls.info.knowledge) or faced[2] > 1])
 def test_every_attack_ends_within_its_budget_and_counts(name: str, defenses: str, attacker: str, draws: int) -> None:
     info = ATTACKS[name].info
     model = small_net()
@@ -354,6 +398,8 @@ def test_every_attack_ends_within_its_budget_and_counts(name: str, defenses: str
     order = {"l0": 0, "l2": 2, "linf": float("inf")}[info.norms[0]]
     change = torch.tensor(result.adversarial).double() - torch.tensor(result.clean).double()
     assert not info.bounded or info.patched or float(length(change, order).max()) <= 0.05 + 1e-6
+    if not has_gradients(info.knowledge):
+        assert result.queries.max() <= cost.queries and not (result.queries % draws).any(), "a draw was not a query"
     every = 0 if has_gradients(info.knowledge) or "noise" not in defenses else int(defenses[-2])
     assert result.refusals.tolist() == [queries // every if every else 0 for queries in result.queries]
     _check_refusals_are_no_success(result, defenses)

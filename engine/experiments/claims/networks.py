@@ -54,7 +54,8 @@ def _kept(path: Path, spec: TrainSpec) -> bool:
         return False
     # What the card does not know of was not there to be chosen, and was as it is by default.
     settings = {p.name: p.default for p in params_of(TrainSpec)} | card.training.get("settings", {})
-    return (card.dataset, card.arch, settings) == (spec.dataset, spec.arch, values_of(spec))
+    return "defense" not in card.training and (
+        (card.dataset, card.arch, settings) == (spec.dataset, spec.arch, values_of(spec)))
 
 
 def _train(spec: TrainSpec, path: Path, bench: Bench) -> None:

@@ -16,6 +16,7 @@ from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows, troubles
 from engine.attacks.spec import attack_of
 from engine.errors import EngineError
+from engine.experiments import defended
 from engine.experiments.epsilon.ladder import ASSUMED, INDEPENDENT, WORST
 from engine.experiments.onepicture.pace import passes
 from engine.metrics.rates import Estimate, interval, share
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 class Point:
     """One attack on one model at one eps ([0,1]). Accuracies are over all images, `low` and `high` the 95 % interval of
     the first; success is over those classified correctly before; `recall` is by class, None where it never occurs.
-    `queries` and `gradients` are what was spent for this point on all images."""
+    `queries` and `gradients` are what was spent for this point on all images, `defended` is what is said besides of a
+    model behind defenses."""
 
     attack: str
     eps: float
@@ -46,6 +48,12 @@ class Point:
     auc: float | None
     queries: int
     gradients: int
+    defended: Mapping[str, Any]
+
+    def facts(self) -> dict[str, Any]:
+        """JSON-able."""
+        known = asdict(self)
+        return known.pop("defended") | known
 
 
 @dataclass(frozen=True)
@@ -58,8 +66,9 @@ class Rise:
     def __str__(self) -> str:
         norm, spec = NORMS[self.after.spec.norm], self.after.spec
         low, high = (accuracy(rows) for rows in (self.before, self.after))
-        return (f"{spec.attack}: accuracy rises from {low:.1%} at eps {norm.text(eps_of(self.before))} to {high:.1%} "
-                f"at {norm.text(eps_of(self.after))}; larger steps overshoot, use more steps")
+        return (f"{spec.attack}{defended.behind(spec)}: accuracy rises from {low:.1%} at eps "
+                f"{norm.text(eps_of(self.before))} to {high:.1%} at {norm.text(eps_of(self.after))}; larger steps "
+                "overshoot, use more steps")
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ class Curve:
 
     def summary(self) -> dict[str, Any]:
         """JSON-able."""
-        return asdict(self)
+        return {**asdict(self), "points": [point.facts() for point in self.points]}
 
     def table(self) -> pandas.DataFrame:
         """One row a point, for spreadsheets."""
@@ -90,7 +99,7 @@ def table_of(points: Sequence[Point]) -> pandas.DataFrame:
     """One row a point, a column a class for the recalls."""
     import pandas
 
-    rows = [asdict(replace(point, recall={})) for point in points]
+    rows = [replace(point, recall={}).facts() for point in points]
     shares = [{f"recall_{name}": value for name, value in point.recall.items()} for point in points]
     return pandas.DataFrame([{**row, **own} for row, own in zip(rows, shares, strict=True)]).drop(columns="recall")
 
@@ -110,7 +119,7 @@ def point_of(rows: Rows) -> Point:
     return Point(rows.spec.attack, eps_of(rows), facts["accuracy_adversarial"], facts["accuracy_adversarial_8bit"],
                  facts["success_rate"], facts["l2_mean"], facts["seconds"], low, high, rows.provenance.model,
                  rows.spec.seed, len(rows.labels), {name: found.value for name, found in recalls(rows).items()},
-                 auc_of(rows), int(rows.queries.sum()), int(rows.gradients.sum()))
+                 auc_of(rows), int(rows.queries.sum()), int(rows.gradients.sum()), defended.facts(rows))
 
 
 def eps_of(rows: Rows) -> float:

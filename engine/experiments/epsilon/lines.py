@@ -12,6 +12,7 @@ import numpy as np
 from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS, Norm
 from engine.attacks.rows import Rows
+from engine.experiments.defended import front_title
 from engine.experiments.epsilon.curve import by_halving, eps_of, lines_of, recalls, rises, spent
 from engine.experiments.epsilon.eyes import Zone
 from engine.experiments.epsilon.ladder import ASSUMED, WORST
@@ -56,13 +57,15 @@ def lines(runs: Sequence[Rows]) -> list[Line]:
     found = lines_of(runs)
     firsts = [line[0] for line in found]
     several = {what: len({get(rows) for rows in firsts}) > 1 for what, get in _PARTS.items()}
+    several["front"] = any(rows.spec.defenses for rows in firsts)
     return [Line(", ".join([_PARTS["attack"](line[0]),
-                            *(_PARTS[what](line[0]) for what in ("model", "seed") if several[what])]),
+                            *(_PARTS[what](line[0]) for what in ("front", "model", "seed") if several[what])]),
                  tuple(line), number) for number, line in enumerate(found)]
 
 
 _PARTS = {
     "attack": lambda rows: ATTACKS[rows.spec.attack].info.title,
+    "front": lambda rows: front_title(rows.spec),
     "model": lambda rows: rows.provenance.model,
     "seed": lambda rows: f"seed {rows.spec.seed}",
 }

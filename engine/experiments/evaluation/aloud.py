@@ -12,6 +12,7 @@ import numpy as np
 from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows
+from engine.experiments.defended import behind, stands
 from engine.experiments.evaluation.evaluate import AFTER, BEFORE, SIDES, alike, said
 from engine.metrics.rates import chance, interval
 from engine.wording import counted, percent
@@ -27,11 +28,11 @@ _HEALTHY = re.compile(r"(normal|healthy|no|non|not|negative|benign|control)(?![a
 
 
 def title(rows: Rows) -> str:
-    """A run for people: attack and budget."""
+    """A run for people: attack and budget, and what the model stands behind."""
     spec = rows.spec
     budget = "" if spec.eps is None else f" at {NORMS[spec.norm].text(spec.eps, '.3g')}"
     aim = "" if spec.target is None else f", aimed at {rows.classes[spec.target]}"
-    return f"{ATTACKS[spec.attack].info.title}{budget}{aim}"
+    return f"{ATTACKS[spec.attack].info.title}{budget}{aim}{behind(spec)}"
 
 
 # ---- for clinicians
@@ -140,9 +141,10 @@ def _who(rows: Rows, runs: Sequence[Rows], side: str = AFTER) -> str:
     """Which run a line is about, as far as there are others."""
     model = f" on {rows.provenance.model}" if len({one.provenance.model for one in runs}) > 1 else ""
     seed = f", seed {rows.spec.seed}" if len({one.spec.seed for one in runs}) > 1 else ""
-    if len(runs) == 1 or (side == BEFORE and not model):
+    front = f" {stands(rows.spec)}" if len({one.spec.defenses for one in runs}) > 1 else ""
+    if len(runs) == 1 or (side == BEFORE and not model and not front):
         return ""
-    return f"{model.removeprefix(' ')}: " if side == BEFORE else f"{title(rows)}{model}{seed}: "
+    return f"{f'{model}{front}'.strip()}: " if side == BEFORE else f"{title(rows)}{model}{seed}: "
 
 
 def collapsed(rows: Rows, side: str) -> str:
@@ -249,6 +251,6 @@ def by_budget(runs: Iterable[Rows]) -> list[list[Rows]]:
     for rows in runs:
         spec = rows.spec
         key = (rows.provenance.model, spec.attack, tuple(sorted(spec.params.items())), spec.norm, spec.target,
-               spec.seed, spec.defenses, spec.attacker, spec.surrogate, spec.mask)
+               spec.seed, spec.defenses, spec.attacker, spec.draws, spec.surrogate, spec.mask)
         found.setdefault(key, []).append(rows)
     return list(found.values())

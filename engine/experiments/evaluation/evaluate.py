@@ -15,6 +15,7 @@ from scipy.special import softmax
 from engine import digest
 from engine.attacks.rows import Rows
 from engine.data import Dataset
+from engine.experiments import defended
 from engine.metrics.calibration import Bin, calibration_error, reliability
 from engine.metrics.rates import Estimate, interval, share
 
@@ -312,6 +313,7 @@ def summary(rows: Rows) -> dict[str, Any]:
         "ece": {side: confidence(rows, side).error for side in sides},
         "flows": flows(rows).tolist(),
         "queries": int(rows.queries.sum()), "gradients": int(rows.gradients.sum()), "seconds": rows.seconds,
+        **defended.facts(rows),
     }
 
 

@@ -29,7 +29,8 @@ MACRO, WEIGHTED = "(macro)", "(weighted)"
 def run_of(rows: Rows) -> dict[str, Any]:
     """What tells a run from the others."""
     spec = rows.spec
-    return {"model": rows.provenance.model, "defense": spec.defenses, "attack": spec.attack, "eps": spec.eps,
+    return {"model": rows.provenance.model, "defense": spec.defenses,
+            "attacker": spec.attacker if spec.defenses else "", "attack": spec.attack, "eps": spec.eps,
             "norm": spec.norm, "seed": spec.seed}
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from engine.attacks import ATTACKS
 from engine.errors import EngineError
 from engine.experiments import spreadsheets
+from engine.experiments.defended import facts, front_title
 from engine.experiments.queries.walks import Walks
 from engine.metrics.rates import interval
 
@@ -78,6 +79,8 @@ class QueryCurve:
     attacked: int
     points: tuple[Point, ...]
     warnings: tuple[str, ...]
+    front: str = ""
+    defended: Mapping[str, Any] = field(default_factory=dict)
 
     def at(self, queries: int) -> Point:
         """The point at that number of queries, which is among those asked for."""
@@ -88,7 +91,7 @@ class QueryCurve:
         return {"model": self.model, "attack": self.attack, "seed": self.seed, "eps": self.eps,
                 "run_norm": self.run_norm, "norm": self.norm, "limit": self.limit, "n": self.n,
                 "attacked": self.attacked, "points": [point.summary() for point in self.points],
-                "warnings": list(self.warnings)}
+                "warnings": list(self.warnings), **self.defended}
 
 
 def query_curve(walks: Walks, counts: Sequence[int], within: Sequence[float] | None = None,
@@ -104,7 +107,8 @@ def query_curve(walks: Walks, counts: Sequence[int], within: Sequence[float] | N
     sizes = WITHIN[norm] if within is None else tuple(within)
     points = tuple(_point(queries, values, sizes) for queries, values in zip(counts, distances, strict=True))
     return QueryCurve(walks.provenance.model, spec.attack, spec.seed, spec.eps, spec.norm, norm, walks.limit,
-                      len(walks.labels), int(walks.attacked.sum()), points, tuple(_warnings(walks)))
+                      len(walks.labels), int(walks.attacked.sum()), points, tuple(_warnings(walks)),
+                      front_title(spec) if spec.defenses else "", facts(walks))
 
 
 def _point(queries: int, distances: np.ndarray, sizes: Sequence[float]) -> Point:
@@ -177,7 +181,8 @@ def as_latex(lines: pandas.DataFrame) -> str:
 
 def _line(curve: QueryCurve, point: Point) -> dict[str, Any]:
     known = {"model": curve.model, "attack": curve.attack, "eps": curve.eps, "seed": curve.seed, "norm": curve.norm,
-             "queries": point.queries, "images": curve.attacked}
+             "queries": point.queries, "images": curve.attacked,
+             **{name: curve.defended[name] for name in ("defense", "attacker") if name in curve.defended}}
     sizes = {name: math.inf if (value := getattr(point, name)) is None else value
              for name in ("median", "q25", "q75")}
     found = point.found

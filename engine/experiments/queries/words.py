@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from engine.attacks import ATTACKS
 from engine.attacks.base import Knowledge
 from engine.attacks.norms import NORMS
+from engine.experiments.defended import BARE
 from engine.experiments.queries.curves import Point, QueryCurve
 from engine.wording import counted, percent
 
@@ -20,13 +21,17 @@ SEES = {Knowledge.SCORE: "It saw the model's probabilities and nothing else.",
 
 
 def names_of(curves: Sequence[QueryCurve]) -> list[str]:
-    """What tells each curve from the others: the attack, and of budget, model and seed those that differ."""
+    """What tells each curve from the others: the attack and its front, and of budget, model and seed those that
+    differ."""
     several = {what: len({getattr(curve, what) for curve in curves} - {None}) > 1 for what in ("model", "seed", "eps")}
+    defended = any(curve.front for curve in curves)
 
     def name(curve: QueryCurve) -> Iterator[str]:
         yield ATTACKS[curve.attack].info.title
         if curve.eps is not None and several["eps"]:
             yield f"eps {NORMS[curve.run_norm].text(curve.eps)}"
+        if defended:
+            yield curve.front or BARE
         if several["model"]:
             yield f"on {curve.model}"
         if several["seed"]:
@@ -38,7 +43,8 @@ def names_of(curves: Sequence[QueryCurve]) -> list[str]:
 def name_of(curve: QueryCurve) -> str:
     """What tells a curve from all others."""
     limit = "" if curve.eps is None else f" {NORMS[curve.run_norm].text(curve.eps)}"
-    return f"{ATTACKS[curve.attack].info.title}{limit}, {curve.model}, seed {curve.seed}"
+    front = f" {curve.front}" if curve.front else ""
+    return f"{ATTACKS[curve.attack].info.title}{limit}, {curve.model}{front}, seed {curve.seed}"
 
 
 def sentences(curves: Sequence[QueryCurve], entries: int) -> Iterator[str]:

@@ -62,8 +62,7 @@ def name_of(rows: Rows) -> str:
     """What tells a run from the others, for people."""
     spec = rows.spec
     source = f", made on {spec.surrogate}" if spec.surrogate else ""
-    behind = f", behind {spec.defenses}" if spec.defenses else ""
-    return f"{title(rows)} on {rows.provenance.model}{source}{behind}, seed {spec.seed}"
+    return f"{title(rows)} on {rows.provenance.model}{source}, seed {spec.seed}"
 
 
 # ---- evaluations

@@ -16,6 +16,7 @@ from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows
 from engine.data import DATASETS
 from engine.errors import EngineError
+from engine.experiments.defended import front_title
 from engine.experiments.reports import images
 from engine.experiments.reports.blocks import (
     DISCLAIMER,
@@ -126,9 +127,9 @@ def _results(runs: Sequence[Rows], names: Sequence[str]) -> Table:
 def _line(rows: Rows, reading: str) -> tuple[str, ...]:
     spec = rows.spec
     source = f" (made on {spec.surrogate})" if spec.surrogate else ""
-    behind = f" (behind {spec.defenses})" if spec.defenses else ""
+    front = f" ({front_title(spec)})" if spec.defenses else ""
     read = f" ({reading})" if reading else ""
-    return (rows.provenance.model, f"{ATTACKS[spec.attack].info.title}{source}{behind}{read}",
+    return (rows.provenance.model, f"{ATTACKS[spec.attack].info.title}{source}{front}{read}",
             "" if spec.eps is None else NORMS[spec.norm].text(spec.eps), str(spec.seed), f"{len(rows.labels):,}",
             _share(accuracy(rows, rows.predicted_clean)), _share(accuracy(rows, rows.predicted_adversarial)),
             _share(accuracy(rows, rows.predicted_8bit)), _share(success(rows)), f"{rows.l2.mean():.3g}",

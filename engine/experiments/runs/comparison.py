@@ -136,6 +136,7 @@ def _line(rows: Rows, reading: str) -> dict[str, Any]:
             "eps": "" if spec.eps is None else NORMS[spec.norm].text(spec.eps), "norm": spec.norm, "seed": spec.seed,
             "reading": reading,
             **{name: getattr(spec, name) for name in ("surrogate", "defenses", "mask")},
+            "attacker": spec.attacker if spec.defenses else "",
             "n": len(rows.labels), "accuracy_clean": clean.rate, "accuracy_adversarial": attacked.rate,
             "low": attacked.interval[0], "high": attacked.interval[1], "accuracy_8bit": saved.rate,
             "success": reached.rate, "success_low": reached.interval[0], "success_high": reached.interval[1],
@@ -202,7 +203,7 @@ def _point(eps: float, share: Share) -> Point:
     return Point(eps, share.rate or 0.0, *share.interval, share.of)
 
 
-_OTHERWISE = ("surrogate", "defenses", "mask", "attacker", "numerics")
+_OTHERWISE = ("surrogate", "defenses", "mask", "attacker", "draws", "numerics")
 
 
 def _telling(firsts: Sequence[tuple[Rows, str]]) -> list[str]:

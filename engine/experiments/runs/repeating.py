@@ -12,6 +12,7 @@ from engine.attacks.norms import NORMS
 from engine.attacks.spec import AttackSpec
 from engine.data import DATASETS, Dataset
 from engine.errors import EngineError
+from engine.experiments import defended
 from engine.experiments.queries.walks import QUERIES
 from engine.experiments.runs.kept import Kept
 from engine.experiments.runs.pictures import spec_of, sweep_in
@@ -143,6 +144,7 @@ def command(kind: str, spec: Any, classes: Sequence[str], device: str = "auto") 
     if own:
         options["queries"] = str(what.queries)
     words = [f"--{name} {shlex.quote(value)}" for name, value in options.items()]
+    words += defended.words(what.attacks)
     line = " ".join([f"python -m engine {COMMANDS[kind]}", *words, *_images(chosen(what)),
                      *_settings(what.changed(own)), f"--seed {','.join(map(str, what.seeds))}"])
     # A command reads a curve in one way.

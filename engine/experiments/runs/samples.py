@@ -15,6 +15,7 @@ from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows
 from engine.data import Dataset
 from engine.errors import EngineError
+from engine.experiments.defended import behind
 from engine.experiments.epsilon.ladder import WORST
 from engine.experiments.runs.comparison import readings
 from engine.experiments.runs.kept import Kept
@@ -150,7 +151,7 @@ def _attack(kept: Kept, run: int) -> str:
     spec, reading = rows.spec, readings(kept.runs, kept.readings)[run]
     eps = "" if spec.eps is None else f" {'within' if reading == WORST else 'at'} {NORMS[spec.norm].text(spec.eps)}"
     source = f", made on {spec.surrogate}" if spec.surrogate else ""
-    return f"{ATTACKS[spec.attack].info.title}{eps}{source}, shown to {rows.provenance.model}"
+    return f"{ATTACKS[spec.attack].info.title}{eps}{source}, shown to {rows.provenance.model}{behind(spec)}"
 
 
 def _said(rows: Rows, predicted: int) -> str:

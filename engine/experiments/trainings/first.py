@@ -10,6 +10,7 @@ from typing import Any
 from engine.data import Dataset
 from engine.device import multiplies_bfloat16
 from engine.params import Value
+from engine.training.defenses import TrainingDefense
 from engine.training.spec import IMAGENET, SCRATCH
 from engine.zoo.architectures import ARCHITECTURES
 
@@ -29,8 +30,10 @@ class Suggested:
     values: Mapping[str, Value]
 
 
-def suggested(dataset: Dataset, arch: str, start: str | None = None, device: str = "auto") -> Suggested:
-    """For a training split and a network, which begins with `start` where that is chosen already."""
+def suggested(dataset: Dataset, arch: str, start: str | None = None, device: str = "auto",
+              defense: TrainingDefense | None = None) -> Suggested:
+    """For a training split and a network, which begins with `start` where that is chosen already, and is hardened by
+    `defense`."""
     pretrained = start not in (None, "", SCRATCH)
     values: dict[str, Any] = {"flips": "modality"}
     if not multiplies_bfloat16(device):
@@ -44,6 +47,8 @@ def suggested(dataset: Dataset, arch: str, start: str | None = None, device: str
         values |= {"lr": 3e-4, "frozen_epochs": 1}
     if arch in _TRANSFORMERS:
         values |= {"lr": 1e-4, "schedule": "cosine"}
+    if defense is not None:
+        values |= defense.suited
     return Suggested(start or SCRATCH, values)
 
 
@@ -53,7 +58,7 @@ def starts(arch: str, models: Mapping[str, str]) -> list[str]:
     return [SCRATCH, *imagenet, *(name for name, kind in models.items() if kind == arch)]
 
 
-def named(dataset: str, arch: str) -> str:
-    """A name for a model trained on it."""
+def named(dataset: str, arch: str, defense: str = "") -> str:
+    """A name for a model trained on it, with the defense of that name."""
     words = re.sub(r"\W+", "-", re.sub(r"^\w+:.*[/\\]", "", dataset)).strip("-") or "pictures"
-    return f"my/{words[:60]}-{arch}"
+    return f"my/{words[:60]}-{arch}" + (f"-{defense}" if defense else "")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from engine.data import Dataset
 from engine.device import load_libraries
+from engine.training.defenses import defense_of
 from engine.training.spec import TrainSpec, network_of, side_of
 from engine.work.kinds import Bench, Task, kind
 from engine.work.store import Payload
@@ -14,6 +15,7 @@ from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.variants import Variant
 
 FORWARD = 0.4  # a forward pass in units of forward and backward
+WATCHED = 64 * 11  # passes to see after an epoch how many of 64 pictures withstand PGD-10 and FGSM
 _COPIES = 5  # of the weights: they, their gradients, the optimiser's two, and the best epoch's
 
 
@@ -51,8 +53,11 @@ def cost_of(spec: TrainSpec, training: Dataset, counts: Mapping[str, int], measu
     small = 1.0 if ARCHITECTURES[spec.arch].fixed else min(1.0, (spec.small_size / size) ** 2)
     sides = [small if epoch < spec.epochs - spec.full_size_epochs else 1.0 for epoch in range(spec.epochs)]
     epochs = sum(side * (FORWARD if epoch < spec.frozen_epochs else 1.0) for epoch, side in enumerate(sides))
+    passes, before = (1.0, 0.0) if (defense := defense_of(spec.defense)) is None else (
+        defense.passes, defense.first_passes)
+    under_attack = spec.epochs * WATCHED if defense is not None and defense.watched is not None else 0
     looks = spec.epochs * counts[spec.validation] + 2 * (sum(counts.values()) - counts[spec.split])
-    return Cost(pace * (epochs * counts[spec.split] + FORWARD * looks),
+    return Cost(pace * ((epochs * passes + before) * counts[spec.split] + under_attack + FORWARD * looks),
                 _COPIES * measured.facts["weights"] + image * sum(counts.values())
                 + min(spec.batch, counts[spec.split]) * measured.facts["bytes"])
 

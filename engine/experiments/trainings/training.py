@@ -17,6 +17,7 @@ from engine.errors import EngineError
 from engine.experiments.datasets.checking import contents_of
 from engine.experiments.sources import opened
 from engine.params import params_of, values_of
+from engine.training.defenses import applied, defense_of
 from engine.training.spec import IMAGENET, SCRATCH, TrainSpec, chosen_of
 from engine.training.unfinished import unfinished
 from engine.work.kinds import Bench, Task, kind
@@ -81,6 +82,7 @@ def _numbers(split: str) -> str:
 def training_task(spec: TrainSpec, device: str = "auto") -> Task:
     """The job that trains it, with pictures and weights as they are now, whose payload `Trained.of` reads; raises
     EngineError for what can be seen without computing."""
+    spec = applied(spec)
     trained_path(spec.name)
     _ = find(spec.dataset), ARCHITECTURES[spec.arch]
     start = "" if spec.start_from in ("", SCRATCH, IMAGENET) else model_digest(spec.start_from)
@@ -101,10 +103,11 @@ def check_name(spec: TrainSpec) -> None:
 
 def made_alike(card: Card, spec: TrainSpec) -> bool:
     """Whether the model of that card was trained as the spec says."""
+    spec = applied(spec)
     settings, said = {p.name: p.default for p in params_of(TrainSpec)}, card.training
     return ((card.dataset, card.arch, card.split, said.get("start_from", "").replace(SCRATCH, ""),
-             said.get("validation"))
-            == (spec.dataset, spec.arch, spec.split, _start(spec), spec.validation)
+             said.get("validation"), said.get("defense", {}).get("written", ""))
+            == (spec.dataset, spec.arch, spec.split, _start(spec), spec.validation, spec.defense)
             and settings | said.get("settings", {}) == values_of(spec))
 
 
@@ -125,19 +128,21 @@ def epochs_done(spec: TrainSpec) -> int:
 
 def _deciding(spec: TrainSpec) -> TrainSpec:
     """Without what is only said of it."""
-    return replace(spec, command="", tests=(), limits="", storage="float16", start_from=_start(spec))
+    return replace(applied(spec), command="", tests=(), limits="", storage="float16", start_from=_start(spec))
 
 
 def command_of(spec: TrainSpec) -> str:
     """The command line that trains it."""
-    default = TrainSpec(dataset=spec.dataset, arch=spec.arch, name=spec.name)
+    defense = defense_of(spec.defense)
+    default = TrainSpec(dataset=spec.dataset, arch=spec.arch, name=spec.name,
+                        **({} if defense is None else {**defense.suited, **defense.settings}))  # type: ignore[arg-type]
     given = {"dataset": spec.dataset, "arch": spec.arch, "name": spec.name}
-    given |= {name: getattr(spec, name) for name in ("split", "validation", "start_from", "limits")
+    given |= {name: getattr(spec, name) for name in ("split", "validation", "start_from", "defense", "limits")
               if getattr(spec, name) != getattr(default, name)}
     if spec.tests != default.tests:
         given["tests"] = ",".join(spec.tests)
     given |= {p.name: f"{value:g}" if isinstance(value, float) else str(value) for p in params_of(TrainSpec)
-              if (value := getattr(spec, p.name)) != p.default}
+              if (value := getattr(spec, p.name)) != getattr(default, p.name)}
     return shlex.join(["python", "-m", "engine", "train",
                        *(word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value))])
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from engine.attacks.rows import Rows
 from engine.attacks.spec import AttackSpec
+from engine.experiments import defended
 from engine.experiments.transfers.transfer import Transfer, members
 from engine.metrics.rates import Share
 
@@ -68,7 +69,7 @@ class Mean:
 @dataclass(frozen=True)
 class Matrix:
     """One attack: `cells` are rows by source, columns by target; `elsewhere` is the mean over the targets that the
-    attacker never saw: off the diagonal."""
+    attacker never saw: off the diagonal; `defended` is what is said besides of targets behind defenses."""
 
     attack: AttackSpec
     sources: tuple[str, ...]
@@ -76,6 +77,7 @@ class Matrix:
     cells: tuple[tuple[Cell, ...], ...]
     elsewhere: Mean
     everyone: tuple[Everyone, ...]
+    defended: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def pairs(self) -> list[Cell]:
@@ -102,6 +104,7 @@ class Matrix:
             "off_diagonal": {"mean": self.elsewhere.rate, "low": self.elsewhere.low, "high": self.elsewhere.high,
                              "pairs": self.elsewhere.pairs},
             "fools_all": [{"source": one.source, **one.share.facts(), "rows": list(one.rows)} for one in self.everyone],
+            **self.defended,
         }
 
 
@@ -109,7 +112,8 @@ def wide(found: Sequence[Matrix]) -> pandas.DataFrame:
     """The matrices one below the other, a row a source and a column a target; None where nothing was counted."""
     import pandas
 
-    return pandas.DataFrame([{**_named_by(matrix.attack), "source": source,
+    attacks = [matrix.attack for matrix in found]
+    return pandas.DataFrame([{**_named_by(matrix.attack, attacks), "source": source,
                               **{cell.target: cell.fooled.rate for cell in row}}
                              for matrix in found for source, row in zip(matrix.sources, matrix.cells, strict=True)])
 
@@ -118,12 +122,14 @@ def long(found: Sequence[Matrix]) -> pandas.DataFrame:
     """A row a cell, with all that is known of it."""
     import pandas
 
-    return pandas.DataFrame([{**_named_by(matrix.attack), **_cell_facts(cell)}
+    attacks = [matrix.attack for matrix in found]
+    return pandas.DataFrame([{**_named_by(matrix.attack, attacks), **_cell_facts(cell)}
                              for matrix in found for cell in matrix.pairs])
 
 
-def _named_by(attack: AttackSpec) -> dict[str, Any]:
-    return {"attack": attack.attack, "eps": attack.eps, "norm": attack.norm, "seed": attack.seed}
+def _named_by(attack: AttackSpec, others: Sequence[AttackSpec]) -> dict[str, Any]:
+    return {"attack": attack.attack, "eps": attack.eps, "norm": attack.norm, "seed": attack.seed,
+            **defended.columns(attack, others)}
 
 
 def _cell_facts(cell: Cell) -> dict[str, Any]:
@@ -147,7 +153,17 @@ def _matrix(transfer: Transfer, attack: int, runs: Sequence[Rows | None]) -> Mat
     unseen = [one for names, own in zip(cells, rows, strict=True) for cell, one in zip(names, own, strict=True)
               if cell.relation is Relation.OTHER and one is not None]
     return Matrix(transfer.attacks[attack], transfer.sources, transfer.targets, cells, _mean(unseen),
-                  tuple(_everyone(name, own) for name, own in zip(transfer.sources, rows, strict=True)))
+                  tuple(_everyone(name, own) for name, own in zip(transfer.sources, rows, strict=True)),
+                  _defended(transfer.attacks[attack], rows))
+
+
+def _defended(attack: AttackSpec, rows: Sequence[Sequence[Rows | None]]) -> dict[str, Any]:
+    """What `defended.facts` says of each run, as tables; nothing of bare targets."""
+    if not attack.defenses:
+        return {}
+    known = [[{} if one is None else defended.facts(one) for one in own] for own in rows]
+    return {**defended.named(attack), **{name: [[one.get(name) for one in own] for own in known]
+                                         for name in ("accuracy_clean_defended", "refused", "seconds_per_query")}}
 
 
 def _cell(source: str, targets: Sequence[str], place: int, own: Sequence[Rows | None]) -> Cell:

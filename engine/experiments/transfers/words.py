@@ -10,6 +10,7 @@ from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows
 from engine.attacks.spec import AttackSpec
+from engine.experiments.defended import front_title
 from engine.experiments.transfers.alignment import Alignment, Cosine
 from engine.experiments.transfers.transfer import JOINT, Transfer, members
 from engine.experiments.transfers.transferred import Cell, Matrix, Relation
@@ -36,10 +37,12 @@ def _end(name: str) -> str:
 
 
 def attack_title(spec: AttackSpec, others: Sequence[AttackSpec] = ()) -> str:
-    """An attack for people; its seed only where `others` are the same but for that."""
+    """An attack for people, with what its targets stand behind; its seed only where `others` are the same but for
+    that."""
     budget = "" if spec.eps is None else f", eps {NORMS[spec.norm].text(spec.eps, '.4g')}"
+    front = f", {front_title(spec)}" if any(one.defenses for one in (spec, *others)) else ""
     seed = f", seed {spec.seed}" if len({one.seed for one in others}) > 1 else ""
-    return f"{ATTACKS[spec.attack].info.title}{budget}{seed}"
+    return f"{ATTACKS[spec.attack].info.title}{budget}{front}{seed}"
 
 
 def readable(found: Sequence[Matrix]) -> pandas.DataFrame:
