@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from engine.attacks.spec import attack_of
+from engine.attacks.spec import attack_of, cost_of
 from engine.errors import EngineError
 from engine.experiments.epsilon.ladder import Curves, curves_of, curves_task, paid_for
 from engine.experiments.epsilon.lines import ACCURACY
@@ -23,12 +23,11 @@ COSTS_LITTLE = 1500  # gradients and queries up to which a freshly opened page c
 
 def runs_by_itself(chosen: Chosen, curves: Curves) -> bool:
     """Whether it costs so little that opening the page is reason enough."""
-    each = [attack_of(spec) for spec in paid_for(curves)]
-    if any(attack.learning_cost(1).queries for attack in each):
+    each = paid_for(curves)
+    if any(attack_of(spec).learning_cost(1).queries for spec in each):
         return False
     images = len(chosen.indices) * len(chosen.models)
-    costs = [attack.cost() for attack in each]
-    return images * sum(cost.passes for cost in costs) <= COSTS_LITTLE
+    return images * sum(cost_of(spec).passes for spec in each) <= COSTS_LITTLE
 
 
 def page() -> None:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from engine.attacks.spec import attack_of
+from engine.attacks.spec import attack_of, cost_of
 from engine.errors import EngineError
 from engine.experiments.openings import EVALUATE
 from engine.experiments.sweeps import evaluation_task
@@ -21,12 +21,11 @@ COSTS_LITTLE = 600  # gradients and queries up to which a freshly opened page co
 
 def runs_by_itself(chosen: Chosen) -> bool:
     """Whether it costs so little that opening the page is reason enough."""
-    each = [attack_of(spec) for spec in chosen.specs()]
-    if any(attack.learning_cost(1).queries for attack in each):
+    each = chosen.specs()
+    if any(attack_of(spec).learning_cost(1).queries for spec in each):
         return False
-    costs = [attack.cost() for attack in each]
     images = len(chosen.indices) * len(chosen.models)
-    return images * sum(cost.passes for cost in costs) <= COSTS_LITTLE
+    return images * sum(cost_of(spec).passes for spec in each) <= COSTS_LITTLE
 
 
 def page() -> None:

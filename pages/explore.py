@@ -1,10 +1,11 @@
 """Explore: one picture, one attack, and everything that can be seen of it."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import streamlit as st
 
-from engine.attacks.spec import AttackSpec, attack_of
+from engine.attacks.spec import AttackSpec, attack_of, cost_of
 from engine.data import Dataset
 from engine.errors import EngineError
 from engine.experiments.onepicture.explore import explore_task, warm_task
@@ -15,7 +16,7 @@ from pages.exploring import following, live, mishaps, outcome, whole
 from pages.exploring.following import Switch
 from pages.exploring.run import Run
 from pages.exploring.scope import SCOPE
-from pages.ui import controls, progress, shell, sources, wishes
+from pages.ui import controls, defending, progress, shell, sources, wishes
 from pages.ui.address import Address
 from pages.ui.charts import counted, duration
 from pages.ui.runs import Settings
@@ -33,7 +34,7 @@ def choose(address: Address, dataset: Dataset, source: Source, bar: controls.Bar
     model = sources.model(address, dataset.info, picture(source) if source.upload else None)
     chosen, labelled = seen_by(model, source)
     attack, device = controls.attack_spec(address, labelled.classes, chosen, DEFAULT_ATTACK, sources.others(model),
-                                          bar)
+                                          bar, partial(defending.front, address))
     company = sources.company(address, dataset, source)
     further = sources.further(address, dataset, company)
     address.carry("cam", "layer")
@@ -42,9 +43,8 @@ def choose(address: Address, dataset: Dataset, source: Source, bar: controls.Bar
 
 
 def runs_by_itself(attack: AttackSpec) -> bool:
-    chosen = attack_of(attack)
-    cost = chosen.cost()
-    return cost.gradients + cost.queries <= COSTS_LITTLE and not chosen.learning_cost(1).queries
+    cost = cost_of(attack)
+    return cost.gradients + cost.queries <= COSTS_LITTLE and not attack_of(attack).learning_cost(1).queries
 
 
 def started(settings: Settings, job: Job) -> Run:
@@ -63,7 +63,8 @@ def price(settings: Settings) -> str:
     first = chosen.learning_cost(chosen.info.others * classes)
     wait = "" if at is None else f", about {duration(at.estimate(first))}"
     learns = f" Learns first, once: at most {first.gradients:,} gradients{wait}." if first.queries else ""
-    return f"{_in_units(settings)}Costs at most {' and '.join(spent)}{time}.{learns}"
+    drawn = f", {settings.attack.draws} draws at every step" if settings.attack.draws > 1 else ""
+    return f"{_in_units(settings)}Costs at most {' and '.join(spent)}{drawn}{time}.{learns}"
 
 
 def _in_units(settings: Settings) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from engine.attacks.spec import attack_of
+from engine.attacks.spec import cost_of
 from engine.errors import EngineError
 from engine.experiments.config import config_text
 from engine.experiments.transfers.alignment import Alignment, alignment_task
@@ -201,7 +201,7 @@ def _price(chosen: Chosen, asked: Transfer) -> str:
 
 def _little(asked: Transfer) -> bool:
     """Whether it costs so little that a freshly opened page need not wait for a click."""
-    costs = [attack_of(spec).cost() for spec in asked.attacks]
+    costs = [cost_of(spec) for spec in asked.attacks]
     spent = sum(cost.gradients + cost.queries for cost in costs) * len(asked.indices) * len(asked.sources)
     return spent <= COSTS_LITTLE
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from engine.attacks.base import ATTACKS, Attack, AttackInfo, Budget, Knowledge
+from engine.attacks.base import ATTACKS, Attack, AttackInfo, Budget, Cost, Knowledge
 from engine.attacks.norms import NORMS
 from engine.data.masks import DRAWN, cells_of, drawn, is_drawn
 from engine.defenses.base import defenses_from, written
@@ -66,6 +66,15 @@ class AttackSpec:
 def attack_of(spec: AttackSpec) -> Attack:
     """The attack with its settings; raises EngineError."""
     return build(ATTACKS[spec.attack], spec.params)
+
+
+def cost_of(spec: AttackSpec) -> Cost:
+    """What the attack spends on an image at most: who looks through a random defense looks once a draw, and who has
+    only his queries has no more of them."""
+    cost = attack_of(spec).cost()
+    if not has_gradients(ATTACKS[spec.attack].info.knowledge):
+        return cost
+    return Cost(cost.gradients * spec.draws, cost.queries * spec.draws)
 
 
 def asking(attack: Attack, draws: int) -> Attack:

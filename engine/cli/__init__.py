@@ -11,6 +11,7 @@ from engine.cli import (
     claims,
     curve,
     data,
+    defend,
     evaluate,
     examples,
     listing,
@@ -28,8 +29,8 @@ from engine.cli.weights import adopt_models
 from engine.errors import Cancelled, EngineError
 
 # In the order in which they are listed.
-COMMANDS = (listing, data, attack, evaluate, curve, transfer, query_curve, minimal, certify, train, train_style, claims,
-            tables, examples, runs, store)
+COMMANDS = (listing, data, attack, evaluate, curve, transfer, query_curve, defend, minimal, certify, train, train_style,
+            claims, tables, examples, runs, store)
 
 
 def _parser() -> Parser:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 
+from engine.cli.output import remark
+
 _DEFENSE = "NAME[:KEY=VALUE,...][+NAME...]"
 _WHAT = ("defenses at inference time in front of the model, outermost first, such as rnd:sigma=0.02+jpeg:quality=75 "
          "(python -m engine list defenses)")
@@ -34,6 +36,7 @@ def each_front(arguments: argparse.Namespace, attack: str) -> Iterator[dict[str,
     from dataclasses import asdict
 
     from engine.attacks.spec import ATTACKERS
+    from engine.defenses.base import cautions, defenses_from
     from engine.experiments.defended import BOTH, check, fronts, read_stack
 
     stacks = list(dict.fromkeys(map(read_stack, _several(arguments.defense)))) or [""]
@@ -41,6 +44,9 @@ def each_front(arguments: argparse.Namespace, attack: str) -> Iterator[dict[str,
     if BOTH in attackers and not isinstance(arguments.attacker, str):
         attackers = list(ATTACKERS)
     check(stacks, attackers, arguments.draws)
+    for stack in stacks:
+        for caution in cautions(defenses_from(stack)):
+            remark(caution)
     for front in fronts(attack, stacks, attackers, arguments.draws):
         yield asdict(front)
 

@@ -65,8 +65,8 @@ def _facts(sweep: Sweep, runs: Sequence[Rows]) -> dict[str, Any]:
 
 def _print(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any]) -> None:
     from engine.cli.output import printable
-    from engine.defenses.words import titled
-    from engine.experiments.evaluation.aloud import title
+    from engine.experiments.defended import behind
+    from engine.experiments.evaluation.aloud import by_budget, title
 
     def share(value: float | None) -> str:
         return "-" if value is None else f"{value:.1%}"
@@ -83,10 +83,9 @@ def _print(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any]) -> None:
             print(f"  {name:13} {' -> '.join('-' if mean is None else f'{mean:.3f}' for mean in means)} (macro)")
         for warning in found["warnings"]:
             print(printable(f"  warning: {warning}"))
-    for group in facts["said"]:
+    for same, group in zip(by_budget(runs), facts["said"], strict=True):
         for sentence in group["sentences"]:
-            front = f" behind {titled(group['defense'])}, {group['attacker']}" if "defense" in group else ""
-            print(printable(f"{group['model']}, {group['attack']}{front}: {sentence}"))
+            print(printable(f"{group['model']}, {group['attack']}{behind(same[0].spec)}: {sentence}"))
     for line in facts["remarks"]:
         print(printable(f"note: {line}"))
 

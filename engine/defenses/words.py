@@ -45,5 +45,5 @@ def _settings(defense: Defense) -> list[tuple[Param, Value]]:
 
 def _valued(p: Param, value: Value) -> str:
     if isinstance(value, float):
-        return f"{value * 255:.4g}/255" if p.unit == "/255" else f"{value:.4g} {p.unit}".strip()
-    return f"{value} {p.unit}".strip()
+        return f"{value * 255:.4g}/255" if p.unit == "/255" else f"{value:.4g} {p.unit.strip()}".strip()
+    return f"{value} {p.unit.strip()}".strip()

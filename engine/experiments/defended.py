@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.attacks import ATTACKS
 from engine.attacks.rows import Rows
-from engine.attacks.spec import ADAPTIVE, ATTACKERS, OBLIVIOUS, AttackSpec, adapts, has_gradients
+from engine.attacks.spec import ADAPTIVE, ATTACKERS, OBLIVIOUS, AttackSpec, adapts, has_gradients, is_random
 from engine.defenses.base import defenses_from, written
 from engine.defenses.words import NONE, spelled, titled
 from engine.errors import EngineError, UnknownName
@@ -42,19 +42,17 @@ def fronts(attack: str, stacks: Sequence[str], attackers: Sequence[str], draws: 
     for stack in stacks:
         chosen = defenses_from(stack)
         for attacker in (attackers if chosen else (OBLIVIOUS,)):
-            adaptive = attacker == ADAPTIVE
-            if adaptive and OBLIVIOUS in attackers and not adapts(ATTACKS[attack].info, chosen):
+            times = (DRAWS if draws is None else draws) if attacker == ADAPTIVE and is_random(chosen) else 1
+            if attacker == ADAPTIVE and OBLIVIOUS in attackers and not _adapts(attack, chosen, times):
                 continue
-            found.append(Front(stack, attacker, _drawn(draws) if adaptive and _random(chosen) else 1))
+            found.append(Front(stack, attacker, times))
     return list(dict.fromkeys(found))
 
 
-def _drawn(draws: int | None) -> int:
-    return DRAWS if draws is None else draws
-
-
-def _random(chosen: Sequence[Defense]) -> bool:
-    return any(defense.info.random for defense in chosen)
+def _adapts(attack: str, chosen: Sequence[Defense], draws: int) -> bool:
+    """Whether knowing the defenses makes a difference to the attack; asking once is what everybody does."""
+    info = ATTACKS[attack].info
+    return adapts(info, chosen) and (has_gradients(info.knowledge) or draws > 1)
 
 
 def check(stacks: Sequence[str], attackers: Sequence[str], draws: int | None) -> None:
@@ -64,7 +62,7 @@ def check(stacks: Sequence[str], attackers: Sequence[str], draws: int | None) ->
             raise UnknownName("attacker", attacker, (*ATTACKERS, BOTH))
     if ADAPTIVE in attackers and not any(stacks):
         raise EngineError("there is no defense to adapt to; name defenses, or leave the attacker out")
-    averages = ADAPTIVE in attackers and any(_random(defenses_from(stack)) for stack in stacks)
+    averages = ADAPTIVE in attackers and any(is_random(defenses_from(stack)) for stack in stacks)
     if draws is not None and draws > 1 and not averages:
         raise EngineError("several draws are for an adaptive attacker of a random defense; leave draws out")
 
@@ -93,18 +91,19 @@ def _facing(spec: AttackSpec) -> str:
     asks = not has_gradients(ATTACKS[spec.attack].info.knowledge)
     if not spec.defenses or (spec.attacker == OBLIVIOUS and asks):
         return ""
-    return f", {spec.attacker}{f' ({spec.draws} draws)' if spec.draws > 1 else ''}"
+    return f", {spec.attacker}{f', {spec.draws} draws' if spec.draws > 1 else ''}"
 
 
-def sentence(spec: AttackSpec) -> str:
-    """What the attacker knows of the defenses, for people; "" where there are none."""
-    if not spec.defenses:
-        return ""
-    has_model = has_gradients(ATTACKS[spec.attack].info.knowledge)
-    if spec.attacker == OBLIVIOUS:
-        return "The attacker does not know of it." if has_model else "The attacker asks the defended model as it is."
-    draws = f", averaging {spec.draws} draws" if spec.draws > 1 else ""
-    return f"The attacker knows it{draws}{' at every step' if has_model and draws else ''}."
+def told(spec: AttackSpec) -> str:
+    """What stands in front of the model and what the attacker knows of it, for whoever does not know the terms: "behind
+    RND (sigma 0.02), attacker does not know it"."""
+    return f"{stands(spec)}, attacker {_knows(spec)}"
+
+
+def _knows(spec: AttackSpec) -> str:
+    if spec.attacker == ADAPTIVE:
+        return f"knows it{f' and averages {spec.draws} draws' if spec.draws > 1 else ''}"
+    return "does not know it" if has_gradients(ATTACKS[spec.attack].info.knowledge) else "asks it as it is"
 
 
 # ---- as options of the command line
@@ -115,9 +114,9 @@ def options(specs: Sequence[AttackSpec]) -> dict[str, list[str] | int]:
     stacks, attackers = stacks_of(specs), attackers_of(specs)
     if not any(stacks):
         return {}
-    averaging = [spec.draws for spec in specs if spec.attacker == ADAPTIVE and _random(defenses_from(spec.defenses))]
+    draws = draws_of(specs)
     return {"defense": list(map(spelled, stacks)), **({"attacker": attackers} if ADAPTIVE in attackers else {}),
-            **({"draws": max(averaging)} if averaging else {})}
+            **({} if draws is None else {"draws": draws})}
 
 
 def words(specs: Sequence[AttackSpec]) -> list[str]:
@@ -129,6 +128,12 @@ def words(specs: Sequence[AttackSpec]) -> list[str]:
 def stacks_of(specs: Sequence[AttackSpec]) -> list[str]:
     """The stacks of defenses, each once; "" is the bare model."""
     return list(dict.fromkeys(spec.defenses for spec in specs))
+
+
+def draws_of(specs: Sequence[AttackSpec]) -> int | None:
+    """Over how many draws those average who know of a random defense; None where there is nothing to average."""
+    return max((spec.draws for spec in specs
+                if spec.attacker == ADAPTIVE and is_random(defenses_from(spec.defenses))), default=None)
 
 
 def attackers_of(specs: Sequence[AttackSpec]) -> list[str]:

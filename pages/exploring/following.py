@@ -5,6 +5,7 @@ from typing import Self
 
 import streamlit as st
 
+from engine.attacks import spec as specs
 from engine.attacks.base import Cost
 from engine.attacks.spec import attack_of
 from engine.experiments.onepicture import pace
@@ -24,7 +25,7 @@ KEY = SCOPE.control(NAME)
 def cost_of(settings: Settings) -> Cost:
     """What the attack spends at most, on all images that are attacked together."""
     together = max(1, len(settings.company))
-    return Cost(*(together * spent for spent in astuple(attack_of(settings.attack).cost())))
+    return Cost(*(together * spent for spent in astuple(specs.cost_of(settings.attack))))
 
 
 def pace_of(settings: Settings) -> pace.Pace | None:

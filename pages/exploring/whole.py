@@ -8,7 +8,7 @@ import streamlit as st
 
 from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows, joined
-from engine.attacks.spec import AttackSpec, attack_of
+from engine.attacks.spec import AttackSpec, attack_of, cost_of
 from engine.data import Dataset
 from engine.data.classmap import fits
 from engine.data.marks import MARKS, marked
@@ -82,10 +82,10 @@ def _indices(data: Dataset, mask: str) -> list[int]:
 
 def _seconds(settings: Settings, runs: int = 1) -> float | None:
     """How long so many attacks on the sample take here, as far as that is known."""
-    at, attack = following.pace_of(settings), attack_of(settings.attack)
-    if at is None or attack.learning_cost(1).queries:
+    at = following.pace_of(settings)
+    if at is None or attack_of(settings.attack).learning_cost(1).queries:
         return None
-    return runs * IMAGES * at.estimate(attack.cost())
+    return runs * IMAGES * at.estimate(cost_of(settings.attack))
 
 
 def _soon(settings: Settings, seconds: float | None) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from engine import device as devices
+from engine.errors import EngineError
 from engine.experiments.runs.kept import Kept, device_of
 from engine.experiments.runs.repeating import asked_of
 from pages.ui import shell
@@ -43,4 +44,7 @@ def way_back(kept: Kept) -> tuple[Maker, dict[str, str]] | None:
     if what is None:
         return None
     device = device_of(kept.runs[0])
-    return maker, texts(what, "auto" if device == devices.resolved() else device, maker.asks)
+    try:
+        return maker, texts(what, "auto" if device == devices.resolved() else device, maker.asks)
+    except EngineError:  # defenses that the page has no controls for
+        return None

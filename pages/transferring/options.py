@@ -1,6 +1,7 @@
 """A transfer of the page as the options of the command line that repeats it."""
 
 from engine.attacks.norms import NORMS
+from engine.experiments import defended
 from engine.experiments.config import Setting
 from engine.experiments.runs.repeating import asked as said
 from engine.experiments.transfers.transfer import Transfer, as_asked
@@ -19,6 +20,7 @@ def settings_of_transfer(asked: Transfer) -> dict[str, Setting]:
         found["eps"] = [NORMS[first.norm].text(eps, ".10g") for eps in what.budgets]
     if ensemble:
         found["ensemble"] = ensemble
+    found |= defended.options(asked.attacks)
     if changed := [f"{attack}.{name}={value}" for attack, own in what.changed().items() for name, value in own.items()]:
         found["set"] = list(changed)
     return found

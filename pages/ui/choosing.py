@@ -4,7 +4,7 @@ All of it is in the address.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import streamlit as st
@@ -12,7 +12,7 @@ import streamlit as st
 from engine.attacks import ATTACKS
 from engine.attacks.base import Attack, Knowledge
 from engine.attacks.norms import NORMS
-from engine.attacks.spec import AttackSpec, attack_of, make_spec
+from engine.attacks.spec import AttackSpec, cost_of, make_spec
 from engine.data import Dataset
 from engine.errors import EngineError, UnknownName
 from engine.experiments.onepicture import pace
@@ -20,10 +20,11 @@ from engine.experiments.openings import Opening
 from engine.experiments.selection import Selection
 from engine.experiments.sweeps import Sweep, sweep_of
 from engine.params import Value, params_of
-from pages.ui import controls, sources
+from pages.ui import controls, defending, sources
 from pages.ui.address import Address
 from pages.ui.charts import CAMERA, counted, duration
 from pages.ui.controls import KNOWN_AS, SCALES, Scale
+from pages.ui.defending import Facing
 
 MOST_SEEDS = 20
 IMAGES = ("12", "24", "48", "96", "200", "500", "all", "each 10", "each 50")
@@ -69,6 +70,7 @@ class Chosen:
     seeds: tuple[int, ...]
     numerics: str
     device: str
+    facing: Facing = field(default_factory=Facing)
 
     @property
     def name(self) -> str:
@@ -76,12 +78,13 @@ class Chosen:
         return self.data.info.name
 
     def specs(self, budgets: Sequence[float] | None = None, **options: Any) -> tuple[AttackSpec, ...]:
-        """Every attack at every budget (default: the chosen ones) with every seed; once where it takes no budget.
-        `options` are further ones of `make_spec`. Raises EngineError."""
+        """Every attack at every budget (default: the chosen ones) with every seed behind all that is chosen; once where
+        it takes no budget. `options` are further ones of `make_spec`. Raises EngineError."""
         at = self.budgets if budgets is None else budgets
         return tuple(make_spec(one.name, eps=eps, norm=one.norm, seed=seed, numerics=self.numerics,
-                               params=dict(one.params), **options)
-                     for one in self.attackers for eps in (at if one.bounded else (None,)) for seed in self.seeds)
+                               params=dict(one.params), **asdict(front), **options)
+                     for one in self.attackers for eps in (at if one.bounded else (None,)) for seed in self.seeds
+                     for front in self.facing.fronts(one.name))
 
     def sweep(self, budgets: Sequence[float] | None = None, **options: Any) -> Sweep:
         """Those attacks on the chosen images with the chosen models; raises EngineError."""
@@ -92,7 +95,7 @@ class Chosen:
         seconds: float | None = 0.0
         gradients = queries = 0
         for spec in self.specs() if specs is None else specs:
-            cost = attack_of(spec).cost()
+            cost = cost_of(spec)
             gradients += cost.gradients * len(self.indices) * len(self.models)
             queries += cost.queries * len(self.indices) * len(self.models)
             for model in self.models:
@@ -101,7 +104,9 @@ class Chosen:
         spent = [counted(gradients, "gradient")] if gradients else []
         spent += [counted(queries, "query", "queries")] if queries != gradients else []
         time = "" if seconds is None else f", about {duration(seconds)} here"
-        return f"Costs at most {' and '.join(spent) or 'nothing'}{time}."
+        draws = self.facing.draws or 1
+        drawn = f", with {draws} draws wherever a random defense is averaged" if draws > 1 else ""
+        return f"Costs at most {' and '.join(spent) or 'nothing'}{drawn}{time}."
 
 
 def choose(address: Address, wants: Wants) -> Chosen:
@@ -112,13 +117,15 @@ def choose(address: Address, wants: Wants) -> Chosen:
     norm, attackers = _attackers(address, wants)
     has_budgets = wants.first.budgets and any(attacker.bounded for attacker in attackers)
     budgets = _budgets(address, SCALES[norm], wants) if has_budgets else ()
+    facing = defending.several(address, [attacker.name for attacker in attackers], wants.first.defenses)
     with st.expander("Advanced settings"):
         seeds = _seeds(address)
         numerics = controls.numerics(address)
         device = controls.device(address)
         st.segmented_control("Cameras save figures as", ("svg", "png"), default="svg", key=CAMERA,
                              format_func=str.upper, help="SVG stays sharp at any size; PNG opens everywhere.")
-    return Chosen(data, split, images, indices, models, attackers, budgets, seeds, numerics, device)
+    return Chosen(data, split, images, indices, models, attackers, budgets, seeds, numerics, device,
+                  facing)
 
 
 def selection_of(text: str) -> Selection:

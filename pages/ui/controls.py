@@ -4,7 +4,7 @@ What is turned all the time is in a bar above the pictures, the rest in the side
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -17,6 +17,7 @@ from engine.attacks.norms import IN_NORM, NORMS
 from engine.attacks.spec import MASKS, AttackSpec, make_spec
 from engine.data.masks import DRAWN
 from engine.errors import EngineError, UnknownName
+from engine.experiments.defended import Front
 from engine.experiments.openings import EXPLORE
 from engine.experiments.sources import Picture, unmarked
 from engine.params import Param, Value, params_of, parse_number
@@ -343,10 +344,11 @@ def mask(address: Address, chosen: Picture) -> str:
 
 
 def attack_spec(address: Address, classes: Sequence[str], chosen: Picture, default: str,
-                models: Mapping[str, str], places: Bar) -> tuple[AttackSpec, str]:
+                models: Mapping[str, str], places: Bar, facing: Callable[[str], Front]) -> tuple[AttackSpec, str]:
     """Every control of an attack on the chosen picture, as a checked spec, and the device; raises EngineError.
 
-    `models` are the other models that know these classes, name to title.
+    `models` are the other models that know these classes, name to title; `facing` draws the controls of what stands
+    before the model that the attack of that name is to fool.
     """
     with places.attack:
         attack = attack_class(address, default)
@@ -355,6 +357,7 @@ def attack_spec(address: Address, classes: Sequence[str], chosen: Picture, defau
     used = surrogate(address, models) if attack.info.knowledge is Knowledge.TRANSFER else ""
     norm, eps = budget(address, attack.info, places)
     target = goal(address, classes, chosen.label) if attack.info.targeted else None
+    front = facing(attack.info.name)
     with st.expander("Advanced settings"):
         values = settings(address, attack, norm)
         if attack.info.knowledge is Knowledge.WHITE_BOX:
@@ -370,4 +373,4 @@ def attack_spec(address: Address, classes: Sequence[str], chosen: Picture, defau
         processor = device(address)
     number = seed(address)
     return make_spec(attack.info.name, eps=eps, norm=norm, target=target, seed=number, numerics=arithmetic,
-                     surrogate=used, mask=part, params=values), processor
+                     surrogate=used, mask=part, params=values, **asdict(front)), processor

@@ -10,12 +10,13 @@ from engine.experiments.transfers.transfer import as_asked
 from engine.params import values_of
 from engine.training.defenses import defense_of
 from engine.training.spec import SCRATCH, TrainSpec
+from pages.ui import defending
 from pages.ui.controls import SCALES
 
 
 def texts(what: Asked, device: str, asks: bool = False) -> dict[str, str]:
     """The settings as the pages about whole data sets name them in their addresses; one that `asks` has the number of
-    queries by itself."""
+    queries by itself. Raises EngineError where they cannot be set there."""
     first = what.attacks[0]
     named = {"dataset": what.dataset, "split": what.split, "images": _images(chosen(what)),
              "models": ",".join(what.models), "attacks": ",".join(what.names),
@@ -34,6 +35,7 @@ def texts(what: Asked, device: str, asks: bool = False) -> dict[str, str]:
     own = QUERIES if asks and what.queries is not None else ""
     if own:
         named["queries"] = str(what.queries)
+    named |= defending.texts(what.attacks)
     return named | {f"set.{attack}.{name}": str(value) for attack, settings in what.changed(own).items()
                     for name, value in settings.items()}
 

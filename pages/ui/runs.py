@@ -17,6 +17,7 @@ from engine.experiments.units import Unit, further_of
 from engine.params import params_of
 from engine.work import specs
 from engine.work.kinds import Task
+from pages.ui import defending
 from pages.ui.controls import SCALES
 
 
@@ -67,9 +68,6 @@ def address_of_facts(facts: Any) -> dict[str, str]:
         raise EngineError(f"{_NO_RUN}: {where} {_wanted(error.validator, error.validator_value)}; {_CHOOSE}")
     run, classes = facts["run"], facts["run"]["classes"]
     spec = spec_from_facts(run)
-    if spec.defenses:
-        raise EngineError(f"this run was made behind defenses ({spec.defenses}), which the page cannot set; repeat it "
-                          "with engine.attack(..., defenses=...)")
     if spec.target is not None and spec.target >= len(classes):
         raise EngineError(f"{_NO_RUN}: its target is class {spec.target}, and there are {len(classes)}; {_CHOOSE}")
     source = Source(**{name: value for name, value in facts["source"].items()
@@ -145,7 +143,7 @@ SAVED_RUN: dict[str, Any] = _object({
 
 
 def texts(settings: Settings, classes: Sequence[str]) -> dict[str, str]:
-    """The settings as the page's address names them."""
+    """The settings as the page's address names them; raises EngineError where it has no controls for them."""
     source, spec = settings.source, settings.attack
     mask, _, drawing = spec.mask.partition(":")
     named = {"dataset": source.dataset, "split": source.split, "index": str(source.index), "model": settings.model,
@@ -170,6 +168,7 @@ def texts(settings: Settings, classes: Sequence[str]) -> dict[str, str]:
             named[name] = ".".join(map(str, numbers))
     if spec.target is not None:
         named["target"] = classes[spec.target]
+    named |= defending.texts([spec], several=False)
     return {**named, **{f"set.{name}": str(value) for name, value in spec.params.items()}}
 
 

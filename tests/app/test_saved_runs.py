@@ -12,13 +12,11 @@ from PIL import Image
 
 from engine.attacks.spec import make_spec
 from engine.data import load, phantom
-from engine.defenses import DEFENSES
 from engine.errors import EngineError
 from engine.experiments.onepicture.explore import explore_task
 from engine.experiments.sources import Source
 from engine.experiments.sweeps import sweep_of
 from pages.ui import runs
-from tests.defended import Shift
 
 SAVED = {"source": asdict(Source("phantom-cxr", "test", 3)), "model": "phantom-cxr/resnet18", "device": "cpu",
          "run": {"spec": asdict(make_spec("pgd", eps=2 / 255)), "classes": list(phantom.CLASSES)},
@@ -40,12 +38,21 @@ def test_a_saved_run_without_a_limit_is_an_address() -> None:
     assert runs.address_of(json.dumps(saved).encode())["attack"] == "cw"
 
 
-def test_what_the_page_cannot_set_is_not_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DEFENSES._items, "shift", Shift)
-    spec = asdict(make_spec("pgd", eps=2 / 255, defenses="shift"))
-    saved = {**SAVED, "run": {**SAVED["run"], "spec": spec}}
-    with pytest.raises(EngineError, match="behind defenses"):
-        runs.address_of(json.dumps(saved).encode())
+def behind(defenses: str) -> bytes:
+    """A saved run behind those defenses."""
+    spec = asdict(make_spec("pgd", eps=2 / 255, defenses=defenses, attacker="adaptive", draws=4))
+    return json.dumps({**SAVED, "run": {**SAVED["run"], "spec": spec}}).encode()
+
+
+def test_a_run_made_behind_defenses_is_an_address() -> None:
+    texts = runs.address_of(behind("rnd(sigma=0.1), jpeg"))
+    assert {name: texts[name] for name in texts if name.startswith("de") or name in ("attacker", "draws")} == {
+        "device": "cpu", "defense": "rnd,jpeg", "defense.rnd.sigma": "0.1", "attacker": "adaptive", "draws": "4"}
+
+
+def test_what_the_page_cannot_set_is_not_dropped() -> None:
+    with pytest.raises(EngineError, match="cannot set these defenses together"):
+        runs.address_of(behind("rnd, rnd"))
 
 
 def changed(place: str, value: Any) -> bytes:

@@ -18,10 +18,11 @@ EXPLORE = str(Path(__file__).resolve().parents[2] / "pages" / "explore.py")
 EXPLORED = {"attack": "bim", "eps": "3/255", "index": "5", "seed": "7", "split": "validation"}
 # What a page of another name draws: every shared control, and work that a button starts.
 DRAWN = '''
+from functools import partial
 import streamlit as st
 from engine.experiments.epsilon.minimal import minimal_task
 from engine.experiments.sources import seen_by
-from pages.ui import controls, progress, sources
+from pages.ui import controls, defending, progress, sources
 from pages.ui.address import Address
 from pages.ui.scope import Scope
 
@@ -37,7 +38,8 @@ def drawn(name, places):
     sources.chooser(scope, data, source)
     model = sources.model(address, data.info)
     chosen, labelled = seen_by(model, source)
-    attack, device = controls.attack_spec(address, labelled.classes, chosen, "fgsm", sources.others(model), places)
+    attack, device = controls.attack_spec(address, labelled.classes, chosen, "fgsm", sources.others(model), places,
+                                          partial(defending.front, address))
     address.check_names()
     for line in filter(None, [*address.problems, sources.trouble(scope)]):
         st.error(f"{name}: {line}")

@@ -18,7 +18,7 @@ ADDED = {"defense", "attacker", "draws", "accuracy_clean_defended", "seconds_per
 # Where each command that takes several says what it says of one run.
 SEVERAL = {"evaluate": lambda facts: facts["runs"], "curve": lambda facts: facts["points"],
            "transfer": lambda facts: facts["attacks"], "query-curve": lambda facts: facts["curves"]}
-ATTACKS = {"query-curve": ("--attack", "square", "--queries", "4")}
+ATTACKS = {"query-curve": ("--attack", "square", "--queries", "20")}
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +61,8 @@ def test_several_stand_side_by_side(command: str, model: str, capsys: pytest.Cap
                                                        "--attacker", "both")))
     assert not (ADDED - {"defense"}) & bare.keys() and not bare.get("defense")
     both = {SHIFT: [("oblivious", 1), ("adaptive", 1)], NOISE: [("oblivious", 1), ("adaptive", 10)]}
-    if command == "query-curve":  # who sees only answers
-        both = {defense: ways[:1] for defense, ways in both.items()}
+    if command == "query-curve":  # who sees only answers adapts to what is random alone
+        both[SHIFT] = both[SHIFT][:1]
     assert [(run["defense"], run["attacker"], run["draws"]) for run in runs] == [
         (defense, *way) for defense, ways in both.items() for way in ways]
     assert all(run.keys() >= bare.keys() | ADDED | {"refused"} for run in runs)
@@ -83,6 +83,7 @@ def test_the_file_repeats_them_and_the_command_line_goes_before_it(model: str, t
 
 def test_who_sees_only_answers_has_one_way_to_face_a_defense_that_is_not_random() -> None:
     assert fronts("square", ["", SHIFT], ["oblivious", "adaptive"]) == [Front(), Front(SHIFT)]
+    assert fronts("square", [NOISE], ["oblivious", "adaptive"], 3) == [Front(NOISE), Front(NOISE, "adaptive", 3)]
     assert fronts("pgd", [NOISE], ["adaptive"]) == [Front(NOISE, "adaptive", 10)]
 
 
