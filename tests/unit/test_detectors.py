@@ -71,6 +71,15 @@ def test_mahalanobis_by_hand() -> None:
     assert made.fit.threshold == pytest.approx(0, abs=1e-6) and made.refuses(greys([0.5]), []).tolist() == [True]
 
 
+def test_what_is_measured_is_what_the_last_layer_is_given() -> None:
+    """The same two classes, seen through a linear layer behind one that halves what it is given."""
+    halved = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False), nn.Linear(1, 2))
+    with torch.no_grad():
+        halved[1].weight.fill_(1 / 8)
+    made = detector("mahalanobis:alarms=0.2", CLEAN, grey(halved))
+    assert made.fit.scores(greys([0.5, 0.7, 0.2])).tolist() == pytest.approx([9, 1, 0], abs=1e-3)
+
+
 def test_kernel_density_by_hand() -> None:
     """Two images of a class 0.2 apart, a kernel half of that wide; 0.6 is said to be bright, and 0.4 dark."""
     made = detector("kde:bandwidth=0.5,alarms=0.2", CLEAN, grey(Levels()))
