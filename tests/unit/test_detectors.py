@@ -15,11 +15,11 @@ from engine.defenses.binding import bound
 from engine.defenses.detectors import Detector
 from engine.errors import EngineError
 from engine.experiments.further import REFERENCE_EACH, chosen_reference
-from engine.experiments.resources import resources_for
+from engine.experiments.resources import resources_for, served_behind
 from engine.experiments.sources import opened
 from engine.experiments.units import units_of
 from engine.metrics.detection import detection
-from engine.serving.defense import Reference
+from engine.serving.defense import Client, Reference
 from engine.zoo.classifier import Classifier
 from tests.tiny import Counted, Slope, attack, grey, small_net, some_images
 
@@ -168,6 +168,17 @@ def test_clean_images_come_from_the_validation_split_and_decide_the_results_key(
     with pytest.raises(EngineError, match="validation split beside those attacked"):
         chosen_reference(opened(DATA, "validation"))
     assert resources_for(plain.attack, opened(DATA, "test"), [0], some_images(1), small_net()).reference is None
+
+
+def test_whoever_asks_a_defended_model_by_name_has_its_detectors_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.experiments.further.REFERENCE_EACH", 10)
+    model, data = small_net(), opened("phantom-cxr@32", "test")
+    served = served_behind("squeeze:smooth=false,alarms=0.5", 0, model, data)
+    assert served.refusals(torch.zeros(1, 1, 32, 32), served.queries([Client("a")], [0])).tolist() == [False]
+    reference, = (one.fit.digest for one in served.defenses)
+    pool, chosen = chosen_reference(data)
+    assert reference == pool.digest_of(chosen) and len(chosen) == 30
+    assert served_behind("", 0, model, data).defenses == ()
 
 
 # ---- how well they tell --------------------------------------------------------------------------------------------

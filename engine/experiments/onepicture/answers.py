@@ -74,6 +74,6 @@ def _answers(spec: Asking, bench: Bench) -> Payload:
             sessions = [f"answer {number}" for number in range(first, min(first + _AT_ONCE, spec.draws))]
             same = torch.from_numpy(image).expand(len(sessions), *image.shape)
             with devices.exact():
-                found.append(answers(classifier, spec.unit.attack, same, sessions))
+                found.append(answers(classifier, spec.unit, same, sessions))
     before, after = np.split(np.concatenate(found), 2)
     return Answered(before, after).payload()

@@ -10,12 +10,11 @@ import numpy as np
 from scipy.special import softmax
 
 from engine import digest
-from engine.attacks.spec import AttackSpec
-from engine.defenses.base import defenses_from
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from engine.experiments.units import Unit
     from engine.zoo.classifier import Classifier
 
 
@@ -29,15 +28,15 @@ def refused(probabilities: Sequence[float] | np.ndarray) -> bool:
     return not np.any(probabilities)
 
 
-def answers(classifier: Classifier, attack: AttackSpec, images: Tensor, sessions: Sequence[str]) -> np.ndarray:
-    """What the model says [R, K] of images [R, C, H, W] behind the defenses of the attack: each is the one query of a
+def answers(classifier: Classifier, unit: Unit, images: Tensor, sessions: Sequence[str]) -> np.ndarray:
+    """What the model says [R, K] of images [R, C, H, W] behind the defenses of the unit: each is the one query of a
     client of its own, whose draws its session names, as in a verdict."""
     import torch
 
+    from engine.experiments.resources import served_behind
     from engine.serving.defense import Client
-    from engine.serving.served import Served
 
-    served = Served(classifier, defenses_from(attack.defenses), attack.seed)
+    served = served_behind(unit.attack.defenses, unit.attack.seed, classifier, unit.seen)
     clients = [Client(digest.of_arrays(image.numpy()), session)
                for image, session in zip(images, sessions, strict=True)]
     with torch.no_grad():
