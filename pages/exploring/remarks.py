@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from engine.attacks.spec import MASKS
+from engine.experiments.defended import told
 from engine.experiments.onepicture import suited
 from engine.experiments.sources import Picture
 from engine.zoo.registry import model_card
@@ -60,7 +61,9 @@ def _sentences(lines: Iterable[str]) -> list[str]:
 
 
 def _confined(settings: runs.Settings) -> Iterator[str]:
-    """What was different for the attacker: another model's gradients, only a part of the picture."""
+    """What was different for the attacker: a defense, another model's gradients, only a part of the picture."""
+    if settings.attack.defenses:
+        yield f"the model stands {told(settings.attack)}"
     if settings.attack.surrogate:
         yield f"the attack was made on {settings.attack.surrogate}, without a look into {settings.model}"
     if settings.attack.mask:
