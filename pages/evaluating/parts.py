@@ -10,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from engine.attacks.rows import Rows
 from engine.attacks.spec import attack_of
 from engine.experiments.config import config_text
+from engine.experiments.defended import told
 from engine.experiments.evaluation.aloud import by_budget, misleading, sentences, uncertain
 from engine.experiments.evaluation.evaluate import (
     AFTER,
@@ -105,6 +106,8 @@ def _words(runs: Sequence[Rows], rows: Rows) -> None:
     with st.container(key="evaluate-words"):
         st.markdown("  \n".join(f"**{plain(line)}**" if place == 0 else plain(line)
                                 for place, line in enumerate(lines)))
+    if rows.spec.defenses:
+        st.caption(plain(f"The model stands {told(rows.spec)}."))
     if lines := [*misleading(runs), *rows.warnings]:
         st.warning(_listed(lines))
     if lines := uncertain(runs):
