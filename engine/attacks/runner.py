@@ -23,10 +23,11 @@ from engine.attacks.result import AttackResult, Finds, Trace, Walk
 from engine.attacks.rows import Provenance, Rows, Tally, sizes
 from engine.attacks.spec import OBLIVIOUS, AttackSpec, asking, attack_of, has_gradients
 from engine.defenses.base import defenses_from
+from engine.defenses.binding import bound
 from engine.errors import EngineError
 from engine.params import Value, build
 from engine.progress import Progress
-from engine.serving.defense import Client, Defense
+from engine.serving.defense import Client, Defense, Reference
 from engine.serving.prepare import Prepared, placed, prepared
 from engine.serving.served import Answer, Served
 from engine.serving.threat import FirstLook, WhiteBox
@@ -40,16 +41,18 @@ SATURATED = ("a probability is exactly 0 or 1 (or lies beyond), where it has no 
 
 @dataclass(frozen=True)
 class Resources:
-    """What the attacker has besides the target model.
+    """What the attacker has besides the target model, and the defender besides his defenses.
 
     `surrogate` is the model behind the gradients (default: the target model), `others` the further images that some
     attacks need (default: the attacked images themselves, whose outcomes then depend on each other), `mask` bool
-    [N, 1, H, W] the part of each image that may change (default: all of it).
+    [N, 1, H, W] the part of each image that may change (default: all of it). `reference` are clean images, none of
+    those attacked, for defenses that learn from such.
     """
 
     surrogate: Classifier | None = None
     others: Others | None = None
     mask: Tensor | None = None
+    reference: Reference | None = None
 
 
 def run_attack(spec: AttackSpec, model: Classifier, images: Tensor, labels: Tensor, *,
@@ -110,8 +113,9 @@ class Arena:
         source = model if resources.surrogate is None else placed(resources.surrogate, chosen)
         draft = spec.numerics == "draft"
         asked = source if spec.numerics == "reference" else prepared(source, chosen, draft=draft)
-        return cls(spec, attack, model, source, asked, tuple(defenses_from(spec.defenses)), images, labels, identities,
-                   digests, resources, _others(resources, images, labels, attack, chosen), chosen, memory)
+        defenses = bound(defenses_from(spec.defenses), model, resources.reference, spec.seed)
+        return cls(spec, attack, model, source, asked, defenses, images, labels, identities, digests, resources,
+                   _others(resources, images, labels, attack, chosen), chosen, memory)
 
     def shared(self) -> Self:
         """The same, for runs that share what they have in common."""
@@ -259,6 +263,9 @@ def _check_resources(resources: Resources, images: Tensor, model: Classifier) ->
     if resources.others is not None and resources.others.images.shape[1:] != images.shape[1:]:
         raise EngineError(f"the other images must be {list(images.shape[1:])} like the attacked ones, not "
                           f"{list(resources.others.images.shape[1:])}")
+    if resources.reference is not None and resources.reference.images.shape[1:] != images.shape[1:]:
+        raise EngineError(f"the defender's clean images must be {list(images.shape[1:])} like the attacked ones, not "
+                          f"{list(resources.reference.images.shape[1:])}")
 
 
 @dataclass(frozen=True)
@@ -499,19 +506,20 @@ def _saturated(model: Classifier, clean: _Verdict) -> Counter[str]:
 
 @devices.exact()
 def show(made: Rows, spec: AttackSpec, adversarial: Tensor, model: Classifier, images: Tensor, labels: Tensor, *,
-         source: Classifier, device: str = "auto") -> Rows:
+         source: Classifier, reference: Reference | None = None, device: str = "auto") -> Rows:
     """What another `model`, of whose classes `labels` are, says of images that an attack has `made` on `source`; raises
     EngineError.
 
     These are the rows that `run_attack` would give of that model with that surrogate, for which the attack would be
     made once more. Here nothing is spent on any image, and what is to be said of the making stays with `made`. `spec`
-    is the attack as this model would be told of it.
+    is the attack as this model would be told of it; `reference` are the defender's clean images.
     """
     images, labels = _checked(images, labels, model, spec.target)
     chosen = devices.choose(device)
     model = placed(model, chosen)
     started = time.perf_counter()
-    served, batch = Served(model, defenses_from(spec.defenses), spec.seed), max(made.provenance.batches)
+    defenses = bound(defenses_from(spec.defenses), model, reference, spec.seed)
+    served, batch = Served(model, defenses, spec.seed), max(made.provenance.batches)
     said = {name: _verdict(served, x, made.identities, what, batch, chosen) for name, what, x in (
         ("clean", "clean", images), ("adversarial", "adversarial", adversarial),
         ("8bit", "8 bit", (adversarial * 255).round() / 255))}

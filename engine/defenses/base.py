@@ -60,6 +60,11 @@ def passes(defenses: Sequence[Defense]) -> int:
     return math.prod(defense.copies for defense in defenses) + sum(defense.looks for defense in defenses)
 
 
+def learners(defenses: Sequence[Defense]) -> list[Defense]:
+    """Those that first have to learn from clean images."""
+    return [defense for defense in defenses if defense.info.fitted]
+
+
 def cautions(defenses: Sequence[Defense]) -> list[str]:
     """What is to be said of these settings before anything runs, a line each."""
     return [f"{defense.info.title}: {said}" for defense in defenses if (said := defense.caution())]

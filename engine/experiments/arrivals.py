@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -30,9 +31,10 @@ from engine.home import home
 from engine.work.kinds import Bench, Task, kind
 from engine.work.results import Result
 from engine.work.store import Payload
-from engine.zoo.adopting import IMAGENET_MEAN, IMAGENET_STD, NOTHING_SAID, as_many
+from engine.zoo.adopting import IMAGENET_MEAN, IMAGENET_STD, NOTHING_SAID
 from engine.zoo.cards import Card, card_path, problem_of, write_card
 from engine.zoo.registry import check_kind, checkpoint_at, models, trained_path
+from engine.zoo.variants import OWN, Variant, as_many
 
 MOST_MIB = 1000  # of an uploaded checkpoint: VGG-16 has 528, and an optimiser's state may lie beside it
 PICTURES = 16
@@ -56,6 +58,16 @@ class Recognised(Result):
 
     arch: str
     outputs: int
+    head: str = OWN
+    channels: int = 3
+
+    @classmethod
+    def told(cls, network: Variant) -> Self:
+        return cls(network.arch, network.outputs, network.head, network.channels)
+
+    @property
+    def network(self) -> Variant:
+        return Variant(self.arch, self.outputs, self.head, self.channels)
 
 
 @dataclass(frozen=True)
@@ -70,12 +82,18 @@ class Trying:
     std: tuple[float, ...] = IMAGENET_STD
     dataset: str = ""
     split: str = ""
+    size: int = 0
+    head: str = OWN
+    channels: int = 3
+    findings: tuple[str, ...] = ()
+    finding: str = ""
 
     @property
     def card(self) -> Card:
         """What is known of it before it is tried."""
         return Card(name=Path(self.named).stem, arch=self.arch, classes=self.classes, mean=self.mean, std=self.std,
-                    storage="float32", limits=NOTHING_SAID)
+                    size=self.size, head=self.head, channels=self.channels, findings=self.findings,
+                    finding=self.finding, storage="float32", limits=NOTHING_SAID)
 
 
 @dataclass(frozen=True)
@@ -144,10 +162,10 @@ def _recognise(arrival: Arrival, bench: Bench) -> Payload:
     source, place = Path(arrival.path), _place(arrival.contents)
     try:
         if place.exists():
-            return Recognised(*checkpoints.recognised(place)).payload()
+            return Recognised.told(checkpoints.recognised(place)).payload()
         if not source.exists():
             raise EngineError(f"{arrival.named} is not there any more; choose it again")
-        return Recognised(*checkpoints.rewritten(source, place)).payload()
+        return Recognised.told(checkpoints.rewritten(source, place)).payload()
     except EngineError as error:
         raise EngineError(str(error).replace(source.name, arrival.named)) from None
     finally:
@@ -161,13 +179,15 @@ def _recognise(arrival: Arrival, bench: Bench) -> Payload:
 def trying(arrival: Arrival, known: Recognised, card: Card, dataset: str = "") -> Trying:
     """That checkpoint as `card` has it, to be tried on a data set's own split for that; raises EngineError where what
     is said of it contradicts itself."""
-    if not as_many(known.outputs, card.classes):
-        raise EngineError(f"it has {known.outputs} outputs, and {len(card.classes)} classes are named; name as many as "
-                          "it has outputs, in its order")
+    named, what = (card.findings, "findings") if card.findings else (card.classes, "classes")
+    if not as_many(known.outputs, named):
+        raise EngineError(f"it has {known.outputs} outputs, and {len(named)} {what} are named; name as many as it has "
+                          "outputs, in its order")
     if problem := problem_of(card):
         raise EngineError(problem)
     split = find(dataset).info.default_split if dataset else ""
-    return Trying(arrival.contents, arrival.named, known.arch, card.classes, card.mean, card.std, dataset, split)
+    return Trying(arrival.contents, arrival.named, known.arch, card.classes, card.mean, card.std, dataset, split,
+                  card.size, known.head, known.channels, card.findings, card.finding)
 
 
 def assumed_classes(known: Recognised, datasets: Iterable[str]) -> tuple[tuple[str, ...], str]:

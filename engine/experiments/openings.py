@@ -7,12 +7,15 @@ Declared once: pages begin their controls with it, and their results come with t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
-from engine.attacks.spec import AttackSpec, make_spec
+from engine.attacks.spec import ATTACKERS, AttackSpec, has_gradients, make_spec
 from engine.data import find
+from engine.defenses.base import defenses_from, written
+from engine.experiments.defended import fronts
+from engine.experiments.defending.judging import defend_task, with_checks
 from engine.experiments.epsilon.eyes import eyes_task
 from engine.experiments.epsilon.ladder import INDEPENDENT, WORST, curves_of, curves_task
 from engine.experiments.onepicture.explore import explore_task
@@ -34,17 +37,21 @@ DEVICE = "cpu"  # that every machine has; where there is a better one, pages com
 @dataclass(frozen=True)
 class Opening:
     """What the controls of a page about whole data sets say at first: so many `images` of the split and `models`, the
-    attacks, and their `budgets` as people read them (n/255)."""
+    attacks, and their `budgets` as people read them (n/255); the model bare and behind each of `defenses`, before who
+    knows of them and who does not."""
 
     images: int = 48
     attacks: tuple[str, ...] = ("fgsm", "pgd")
     budgets: tuple[float, ...] = (1, 2)
     models: int = 1
+    defenses: tuple[str, ...] = ()
 
     def specs(self) -> tuple[AttackSpec, ...]:
         budgets = [shown / NORMS["linf"].factor for shown in self.budgets]
-        return tuple(make_spec(name, eps=eps, norm="linf") for name in self.attacks
-                     for eps in (budgets if ATTACKS[name].info.bounded else (None,)))
+        stacks = ("", *(written(defenses_from(name)) for name in self.defenses))
+        return tuple(make_spec(name, eps=eps, norm="linf", **asdict(front)) for name in self.attacks
+                     for eps in (budgets if ATTACKS[name].info.bounded else (None,))
+                     for front in fronts(name, stacks, ATTACKERS))
 
     def sweep(self) -> Sweep:
         data = opened(DATASET, find(DATASET).info.default_split)
@@ -58,6 +65,9 @@ TRANSFER = Opening(images=12, attacks=("fgsm",), budgets=(4,), models=2)
 # One attacker that sees probabilities and one that sees the diagnosis alone.
 BLACKBOX = Opening(images=4, attacks=("square", "hopskipjump"), budgets=(8,))
 QUERIES = (20, 40, 80)
+# An attacker who has the model, and one who can only ask.
+DEFEND = Opening(images=12, attacks=("pgd", "hopskipjump"), budgets=(2,), defenses=("rnd", "jpeg"))
+DEFENDED_QUERIES = 300
 # Explore's sample of the split: at the budget that its slider begins with, and at others for the curve.
 EXPLORE = Opening(attacks=("pgd",), budgets=(2,))
 CURVE = (0.25, 0.5, 1, 2, 4, 8, 16)
@@ -97,6 +107,13 @@ def _blackbox() -> tuple[Task, ...]:
     return (query_curve_task(sweep_of(sweep.dataset, sweep.split, sweep.indices, sweep.models, walks), DEVICE),)
 
 
+def _defend() -> tuple[Task, ...]:
+    sweep = DEFEND.sweep()
+    specs = [spec if has_gradients(ATTACKS[spec.attack].info.knowledge) else walking(spec, DEFENDED_QUERIES)
+             for spec in sweep.attacks]
+    return (defend_task(sweep_of(sweep.dataset, sweep.split, sweep.indices, sweep.models, with_checks(specs)), DEVICE),)
+
+
 def lightened(task: Task, payload: Payload) -> Payload:
     """What is given away of a result: all but pictures on the way, which weigh a hundred times what all else does."""
     lighter = LIGHTER.get(task.kind)
@@ -115,4 +132,5 @@ LIGHTER: dict[str, Callable[[Payload], Payload]] = {
 
 # By page: what is computed for its opening, that which it is about first.
 OPENINGS: dict[str, Callable[[], tuple[Task, ...]]] = {
-    "explore": _explore, "evaluate": _evaluate, "epsilon": _epsilon, "transfer": _transfer, "blackbox": _blackbox}
+    "explore": _explore, "evaluate": _evaluate, "epsilon": _epsilon, "transfer": _transfer, "blackbox": _blackbox,
+    "defend": _defend}

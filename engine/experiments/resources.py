@@ -1,8 +1,9 @@
-"""What an attacker has besides the target model, gathered by name: surrogate, further images, mask."""
+"""What attacker and defender have besides the target model, gathered by name: surrogate, further images, mask."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -13,9 +14,11 @@ from engine.attacks.spec import AttackSpec
 from engine.data.base import Dataset
 from engine.data.marks import MARKS, marked
 from engine.data.masks import cells_of, fitted, is_drawn
+from engine.defenses.base import defenses_from, learners
 from engine.errors import EngineError
-from engine.experiments.further import training_split
+from engine.experiments.further import chosen_reference, training_split
 from engine.explain.cam import cam
+from engine.serving.defense import Reference
 from engine.zoo.classifier import Classifier
 from engine.zoo.ensemble import ensemble, with_classes
 from engine.zoo.registry import load_model
@@ -34,7 +37,22 @@ def resources_for(spec: AttackSpec, dataset: Dataset, indices: Sequence[int], im
         surrogate=surrogate(spec.surrogate, dataset.classes) if spec.surrogate else None,
         others=_bank(training_split(dataset), tuple(further)) if further else None,
         mask=mask_for(spec.mask, dataset, indices, images, model) if spec.mask else None,
+        reference=reference_for(spec.defenses, dataset),
     )
+
+
+def reference_for(defenses: str, dataset: Dataset) -> Reference | None:
+    """The clean images from which those `defenses` learn that stand before a model for `dataset`'s split; None where
+    none does. Raises EngineError."""
+    if not learners(defenses_from(defenses)):
+        return None
+    pool, chosen = chosen_reference(dataset)
+    return _reference(pool, chosen, pool.digest_of(chosen))
+
+
+@lru_cache(maxsize=2)
+def _reference(pool: Dataset, chosen: tuple[int, ...], digest: str) -> Reference:
+    return Reference(torch.from_numpy(pool.images(chosen)), torch.from_numpy(pool.labels[list(chosen)]), digest)
 
 
 def mask_for(name: str, dataset: Dataset, indices: Sequence[int], images: torch.Tensor,

@@ -16,9 +16,10 @@ from engine.attacks.spec import AttackSpec, attack_of
 from engine.data import Dataset
 from engine.data.classmap import class_map_of
 from engine.data.marks import MARKS, marked
+from engine.defenses.base import defenses_from, learners
 from engine.device import load_libraries
 from engine.errors import EngineError
-from engine.experiments.further import chosen_others, training_split
+from engine.experiments.further import chosen_others, chosen_reference, training_split
 from engine.experiments.sources import Source, picture, seen, unmarked
 from engine.work.kinds import Bench, Task, kind
 from engine.work.specs import canonical, from_json
@@ -35,9 +36,10 @@ class Unit:
     seen to be the same later.
 
     `names` are what the model calls the data set's classes, where they are called otherwise; `further` numbers the
-    further images that the attacker has, in the split that they come from. `shown` is the place among the images of the
-    one that somebody looks at, where all are attacked together for the sake of the last digits. `frame` and `window`
-    are those of the upload's Source.
+    further images that the attacker has, in the split that they come from; `reference` is the digest of the clean
+    images from which defenses learn, where they do. `shown` is the place among the images of the one that somebody
+    looks at, where all are attacked together for the sake of the last digits. `frame` and `window` are those of the
+    upload's Source.
     """
 
     dataset: str
@@ -52,6 +54,7 @@ class Unit:
     further: tuple[int, ...] = ()
     others: str = ""
     mask: str = ""
+    reference: str = ""
     files: tuple[tuple[str, str], ...] = ()
     names: tuple[tuple[str, str], ...] = ()
     shown: int | None = None
@@ -63,6 +66,7 @@ class Unit:
         return {"attack": canonical(self.attack), "images": self.images, "model": self.model, "weights": self.weights,
                 "surrogates": list(self.surrogates), "others": self.others, "mask": self.mask,
                 "files": dict(self.files), "names": dict(self.names),
+                **({"reference": self.reference} if self.reference else {}),
                 **({} if self.shown is None else {"shown": self.shown})}
 
     @property
@@ -141,9 +145,15 @@ def common_of(dataset: Dataset, name: str, model: str, attack: AttackSpec, furth
         surrogates=tuple(model_digest(other.strip()) for other in attack.surrogate.split(",") if other),
         further=tuple(further),
         others=training_split(dataset).digest_of(further) if further else "",
+        reference=_reference_digest(dataset) if learners(defenses_from(attack.defenses)) else "",
         files=tuple(attack_of(attack).files().items()),
         names=() if class_map.trivial else tuple(class_map.names.items()),
     )
+
+
+def _reference_digest(dataset: Dataset) -> str:
+    pool, chosen = chosen_reference(dataset)
+    return pool.digest_of(chosen)
 
 
 def _on(indices: Sequence[int], common: Unit, dataset: Dataset) -> Unit:

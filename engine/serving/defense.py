@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from engine.serving.draws import Draws
+    from engine.zoo.classifier import Classifier
 
 
 # What a defense does: change what is asked or answered, or tell attacks from other queries and refuse them.
@@ -32,7 +33,7 @@ class DefenseInfo:
     `random`: it uses its draws, so that the same image is not always answered alike. `differentiable`: gradients come
     back through `incoming` and `outgoing`; where they do not, an adaptive attacker passes them on as they are
     (straight-through), so both must then return the shape that they were given. `once`: a second one in the same stack
-    would say nothing or something else.
+    would say nothing or something else. `fitted`: it first learns from clean images which the defender has.
     """
 
     name: str
@@ -42,10 +43,29 @@ class DefenseInfo:
     random: bool = False
     differentiable: bool = True
     once: bool = False
+    fitted: bool = False
     kind: str = INFERENCE
     formula: str = ""
     cost: str = ""
     ours: str = ""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Clean images that the defender has, float32 [M, C, H, W] in [0,1], with their classes int64 [M], none of them
+    attacked. `digest` identifies them."""
+
+    images: Tensor
+    labels: Tensor
+    digest: str
+
+    def only(self, rows: Sequence[int]) -> Reference:
+        """Some of them."""
+        return Reference(self.images[rows], self.labels[rows], self.digest)
+
+    def showing(self, images: Tensor) -> Reference:
+        """The same, as something lets them through."""
+        return Reference(images, self.labels, self.digest)
 
 
 @dataclass(frozen=True)
@@ -85,6 +105,11 @@ class Defense(ABC):
     info: ClassVar[DefenseInfo]
     copies: int = 1  # how many copies of each image it has the classifier, and the defenses behind it, look at
     looks: int = 0  # how many images it has a classifier of its own look at to judge one query
+
+    def bound(self, classifier: Classifier, reference: Reference) -> Defense:
+        """The same, having learned from clean images what it needs to know of `classifier`; asked only of those that
+        are `fitted`. Raises EngineError."""
+        raise NotImplementedError
 
     def refuses(self, images: Tensor, callers: Sequence[Caller]) -> Tensor | None:
         """Which of the images [R, C, H, W], sent by `callers` [R] in this order, get no answer, bool [R]; None: none

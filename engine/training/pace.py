@@ -7,21 +7,21 @@ from torch.nn import functional as F
 
 from engine import device as devices
 from engine.errors import EngineError
-from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.classifier import too_small
+from engine.zoo.variants import Variant
 
 PICTURES = 8  # in the measured step: enough that more take no less time each
 
 
-def measured(arch: str, classes: int, size: int, precision: str, device: str) -> dict[str, float]:
+def measured(network: Variant, size: int, precision: str, device: str) -> dict[str, float]:
     """`seconds` and `bytes` for each picture of a step, and `weights`, the bytes of the network's; raises EngineError
     where it cannot take pictures of that size."""
     chosen = devices.choose(device)
     with torch.random.fork_rng(devices=[]):
-        module = ARCHITECTURES[arch].build(classes).to(chosen).to(memory_format=torch.channels_last).train()
+        module = network.build().to(chosen).to(memory_format=torch.channels_last).train()
     images = torch.rand(PICTURES, 3, size, size, generator=torch.Generator().manual_seed(0)).to(chosen)
     images = images.contiguous(memory_format=torch.channels_last)
-    labels = torch.arange(PICTURES, device=chosen) % classes
+    labels = torch.arange(PICTURES, device=chosen) % network.outputs
     held: dict[int, int] = {}
 
     def hold(tensor: torch.Tensor) -> torch.Tensor:
@@ -42,8 +42,8 @@ def measured(arch: str, classes: int, size: int, precision: str, device: str) ->
             activations, held = sum(held.values()), {}
     except RuntimeError as error:
         if too_small(error):
-            raise EngineError(f"{arch} cannot look at pictures as small as {size} x {size}; choose a larger size, or "
-                              "another architecture") from None
+            raise EngineError(f"{network.arch} cannot look at pictures as small as {size} x {size}; choose a larger "
+                              "size, or another architecture") from None
         raise
     weights = sum(p.nbytes for p in module.parameters())
     return {"seconds": seconds / PICTURES, "bytes": max(0, activations - weights) / PICTURES, "weights": weights}

@@ -10,6 +10,7 @@ from engine.errors import EngineError
 from engine.params import param
 from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.cards import STORAGES
+from engine.zoo.variants import HEADS, OWN, Variant
 
 SCRATCH, IMAGENET = "scratch", "imagenet"
 
@@ -42,6 +43,9 @@ class TrainSpec:
                             help="Side of the pictures in the early epochs; a quarter of the time at half the side.")
     size: int = param(0, title="Full size", low=0, high=1024, unit="px",
                       help="Side that pictures are brought to, in training and ever after; 0: as they are.")
+    head: str = param(OWN, title="Head", choices=HEADS,
+                      help="What makes the decision of the features: the network's own, or that of the papers, average "
+                           "pool, flatten, batch norm and two dense layers.")
     frozen_epochs: int = param(0, title="Frozen epochs", low=0, high=1000,
                                help="In the first so many epochs only the last layer learns, at the full rate.")
     batch: int = param(32, title="Batch", low=2, high=1024, help="Images per optimiser step.")
@@ -82,6 +86,11 @@ def side_of(spec: TrainSpec, own: int) -> int:
         raise EngineError(f"{spec.arch} takes pictures of {architecture.size} x {architecture.size} only; leave out "
                           f"the size {spec.size}")
     return spec.size or (architecture.size if architecture.fixed else own)
+
+
+def network_of(spec: TrainSpec, outputs: int) -> Variant:
+    """The network that is trained."""
+    return Variant(spec.arch, outputs, spec.head)
 
 
 def chosen_of(spec: TrainSpec, split: str, labels: np.ndarray) -> np.ndarray:

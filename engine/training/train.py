@@ -28,8 +28,9 @@ from engine.training.collapse import warnings_of
 from engine.training.defenses import applied, defense_of, on_card
 from engine.training.pictures import Normalisation, Pictures
 from engine.training.practice import Batch, Network, Practice, Watch, practice_of
+from engine.training.resting import resting
 from engine.training.sofar import Sofar
-from engine.training.spec import IMAGENET, SCRATCH, TrainSpec, chosen_of, side_of
+from engine.training.spec import IMAGENET, SCRATCH, TrainSpec, chosen_of, network_of, side_of
 from engine.training.state import Keeper, State, claimed
 from engine.zoo import checkpoints
 from engine.zoo.architectures import ARCHITECTURES, Architecture
@@ -155,7 +156,7 @@ def _evaluated(spec: TrainSpec, trained: Trained, tests: Mapping[str, Dataset], 
 def _card(spec: TrainSpec, trained: Trained, device: torch.device) -> Card:
     """All but what is measured at the end."""
     return Card(name=spec.name, arch=spec.arch, classes=trained.classes, mean=trained.normalisation.mean,
-                std=trained.normalisation.std, size=_size_on_card(spec, trained), dataset=spec.dataset,
+                std=trained.normalisation.std, size=_size_on_card(spec, trained), head=spec.head, dataset=spec.dataset,
                 split=spec.split, seed=spec.seed, command=spec.command, storage=spec.storage, limits=spec.limits,
                 training=_facts(spec, trained), versions={"torch": torch.__version__, "device": devices.title(device)})
 
@@ -330,6 +331,7 @@ class _Course:
         self.spec, self.module, self.pictures, self.normalisation = spec, module, pictures, normalisation
         self.device, self.practice = device, practice or Practice()
         self.network = Network(module, tuple(map(str, range(classes))), normalisation, 0, device)
+        self.top = network_of(spec, classes).top
         self.augmented = Augmentation(STRENGTHS[spec.augmentation], flips)
         # Weights that make every class count alike, however rare it is: in the loss, or in how often it is drawn.
         rarity = _class_weights(pictures.labels.cpu(), classes)
@@ -358,11 +360,12 @@ class _Course:
 
     def _begin(self, frozen: bool) -> None:
         """A new optimiser and schedule: for the last layer alone at the full rate, or for all."""
-        spec, head = self.spec, f"{ARCHITECTURES[self.spec.arch].head}."
+        spec, head = self.spec, self.top
         for name, parameter in self.module.named_parameters():
-            parameter.requires_grad_(not frozen or name.startswith(head))
+            parameter.requires_grad_(not frozen or name.startswith(f"{head}."))
         # Norms of layers that do not learn keep what they know of their values.
         self.module.train(not frozen)
+        self.module.get_submodule(head).train()
         learning = [p for p in self.module.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(learning, lr=spec.lr, weight_decay=spec.weight_decay,
                                            fused=self.device.type == "cuda" or None)
@@ -504,17 +507,17 @@ def _begun(spec: TrainSpec, classes: tuple[str, ...]) -> Begun:
 
     The last layer is a fresh one, unless it told the same classes apart.
     """
-    architecture = ARCHITECTURES[spec.arch]
+    network = network_of(spec, len(classes))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(spec.seed)
-        module = architecture.build(len(classes))
+        module = network.build()
     if spec.start_from in ("", SCRATCH):
         return Begun(module, None, "random weights")
-    start, known = _start(spec, architecture)
+    start, known = _start(spec, ARCHITECTURES[spec.arch])
     if known != classes and (defense := defense_of(spec.defense)) is not None and defense.needs_model:
         raise EngineError(f"{defense.info.name} makes its adversarial images from the model that the training starts "
                           f"from: {spec.start_from} does not tell {', '.join(classes)} apart")
-    fresh = () if known == classes else (f"{architecture.head}.",)
+    fresh = () if known == classes else (f"{network.top}.",)
     own = module.state_dict()
     module.load_state_dict({k: v if k.startswith(fresh) or start.state[k].shape != v.shape else start.state[k]
                             for k, v in own.items()})
@@ -531,7 +534,11 @@ def _start(spec: TrainSpec, architecture: Architecture) -> tuple[Start, tuple[st
     if model.arch != spec.arch:
         raise EngineError(f"{spec.start_from} is {model.arch}, not {spec.arch}; start from one of that kind")
     source = f"{label_of(spec.start_from)}, trained on {card.dataset or 'unknown data'}"
-    return Start(model.module.state_dict(), card.mean, card.std, source), model.classes
+    if (model.channels, bool(card.findings)) != (3, False):
+        raise EngineError(f"{spec.start_from} is a network for grey pictures or of several findings; start from "
+                          "another")
+    return (Start(model.module.state_dict(), card.mean, card.std, source),
+            model.classes if card.head == spec.head else ())
 
 
 def _for_three(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -578,14 +585,11 @@ def _class_weights(labels: Tensor, classes: int) -> Tensor:
 def _logits(module: nn.Module, pictures: Pictures, normalisation: Normalisation, size: int, device: torch.device,
             progress: Progress, batch: int = 32) -> Generator[None, None, np.ndarray]:
     """Float32 logits [N, K] of all pictures, `size` pixels a side, in eval mode."""
-    was_training = module.training
-    module.eval()
     parts = []
     for start in range(0, len(pictures.images), batch):
         progress.report(0.0, "evaluating")
-        with torch.no_grad(), devices.exact():  # as on a CPU, where it is attacked perhaps
+        with torch.no_grad(), resting(module), devices.exact():  # as on a CPU, where it is attacked perhaps
             images = resized(pictures.batch(slice(start, start + batch), device), size)
             parts.append(module(normalisation(images)).float().cpu())
         yield
-    module.train(was_training)
     return torch.cat(parts).numpy()

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.disk import advice
-from engine.errors import EngineError
+from engine.errors import EngineError, UnknownName
 from engine.zoo.cards import Card, adopted_card_path, card_path, card_text, problem_of, write_card
+from engine.zoo.variants import Variant, as_many
+from engine.zoo.xrayvision import FINDINGS, MEAN, SIZE, STD, is_xrayvision
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # How pictures in [0,1] are mostly prepared for a network, by what that does to them: mean and std.
@@ -23,14 +25,26 @@ NOTHING_SAID = "Brought along, with nothing said of its training."
 
 @dataclass(frozen=True)
 class Said:
-    """What somebody says of a checkpoint; what is left out ("" or nothing) is taken as most have it."""
+    """What somebody says of a checkpoint; what is left out ("" or nothing) is taken as most have it. Where it is
+    `multilabel`, the classes do not exclude each other, and `finding` is the one that is looked for."""
 
     classes: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    multilabel: bool = False
+    finding: str = ""
 
     def __bool__(self) -> bool:
-        return bool(self.classes or self.mean or self.std)
+        return self != Said()
+
+
+@dataclass(frozen=True)
+class Named:
+    """What the outputs of a network mean: `classes`, and of a multi-label one its `findings` and the one looked for."""
+
+    classes: tuple[str, ...]
+    findings: tuple[str, ...] = ()
+    finding: str = ""
 
 
 def adopt(weights: Path, said: Said, dataset: str, known: Sequence[str]) -> Iterator[str]:
@@ -45,28 +59,70 @@ def adopt(weights: Path, said: Said, dataset: str, known: Sequence[str]) -> Iter
         return
     from engine.zoo import checkpoints
 
-    arch, outputs = checkpoints.recognised(weights)
-    yield f"{weights.name} has no card and was recognised as {arch} with {outputs} output{'s' * (outputs > 1)}"
-    classes = said.classes or tuple(known)
-    if not as_many(outputs, classes):
-        whose = "named" if said.classes else f"in {dataset}"
-        raise EngineError(f"{weights.name} has {outputs} outputs, and {len(classes)} classes are {whose}; name as many "
-                          "as it has outputs, in its order: --classes A,B,...")
-    if not said.classes:
-        yield f"its classes are taken to be those of {dataset}, in that order: {', '.join(classes)} (--classes A,B,...)"
+    network = checkpoints.recognised(weights)
+    yield (f"{weights.name} has no card and was recognised as {network.text} with {network.outputs} "
+           f"output{'s' * (network.outputs > 1)}")
+    package = is_xrayvision(network) and not said.classes
+    named = _findings(weights.name, network, said, known) if package or said.multilabel or said.finding else \
+        _classes(weights.name, network, said, dataset, known)
+    if named.findings:
+        yield (f"it is asked for {named.finding} only: '{named.classes[1]}' where that is found, else "
+               f"'{named.classes[0]}' (--finding)")
+    elif not said.classes:
+        yield (f"its classes are taken to be those of {dataset}, in that order: {', '.join(named.classes)} "
+               "(--classes A,B,...)")
+    usual = (MEAN, STD, SIZE) if package else (IMAGENET_MEAN, IMAGENET_STD, 0) if network.channels == 3 else \
+        (mean_of(IMAGENET_MEAN), mean_of(IMAGENET_STD), 0)
     if not (said.mean and said.std):
-        yield "its pictures are taken to be normalised as ImageNet's are (--mean and --std say otherwise)"
-    card = Card(name=weights.stem, arch=arch, classes=classes, mean=said.mean or IMAGENET_MEAN,
-                std=said.std or IMAGENET_STD, limits=NOTHING_SAID)
+        yield ("its outputs and pictures are taken to be TorchXRayVision's: from -1024 to 1024, "
+               f"{SIZE} x {SIZE} (--mean and --std say otherwise)" if package else
+               "its pictures are taken to be normalised as ImageNet's are (--mean and --std say otherwise)")
+    card = Card(name=weights.stem, arch=network.arch, **vars(named), mean=said.mean or usual[0],
+                std=said.std or usual[1], size=usual[2], head=network.head, channels=network.channels,
+                limits=NOTHING_SAID)
     if problem := problem_of(card):
         raise EngineError(f"{weights.name}: {problem}")
     if _keep(weights, card):
         yield from _doubts(weights)
 
 
-def as_many(outputs: int, classes: Sequence[str]) -> bool:
-    """Whether a network with so many outputs may tell these classes apart: a single one tells two."""
-    return outputs == len(classes) or (outputs, len(classes)) == (1, 2)
+def mean_of(values: Sequence[float]) -> tuple[float, ...]:
+    """For grey pictures, of a value for each colour."""
+    return (round(sum(values) / len(values), 4),)
+
+
+def _classes(file: str, network: Variant, said: Said, dataset: str, known: Sequence[str]) -> Named:
+    classes = said.classes or tuple(known)
+    if not as_many(network.outputs, classes):
+        whose = "named" if said.classes else f"in {dataset}"
+        raise EngineError(f"{file} has {network.outputs} outputs, and {len(classes)} classes are {whose}; name as many "
+                          "as it has outputs, in its order: --classes A,B,... (and --finding A where they do not "
+                          "exclude each other)")
+    return Named(classes)
+
+
+def _findings(file: str, network: Variant, said: Said, known: Sequence[str]) -> Named:
+    """One of its findings: the one that is said, or that is a class of the data set, whose other one is its absence."""
+    findings = said.classes or (FINDINGS if is_xrayvision(network) else ())
+    if len(findings) != network.outputs:
+        raise EngineError(f"{file} has {network.outputs} outputs, and {len(findings)} findings are named; name as many "
+                          "as it has outputs, in its order: --classes A,B,...")
+    return named_of(findings, said.finding, known)
+
+
+def named_of(findings: tuple[str, ...], finding: str, known: Sequence[str]) -> Named:
+    """What is told apart where one of the findings is looked for, in words of the classes `known` of a data set where
+    that is one of two; raises EngineError."""
+    places = {name.casefold(): name for name in findings if name}
+    asked = [finding] if finding else [name for name in known if name.casefold() in places]
+    if len(asked) != 1:
+        raise EngineError(f"say which of its findings is looked for (--finding): {', '.join(places.values())}")
+    if asked[0].casefold() not in places:
+        raise UnknownName("finding", asked[0], places.values())
+    chosen, others = places[asked[0].casefold()], [name for name in known if name.casefold() != asked[0].casefold()]
+    if len(known) == 2 and len(others) == 1:
+        return Named((others[0], next(name for name in known if name not in others)), findings, chosen)
+    return Named((f"no {chosen}", chosen), findings, chosen)
 
 
 def _keep(weights: Path, card: Card) -> bool:

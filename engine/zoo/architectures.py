@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network: `build(outputs)` makes it untrained, for three channels; `head` names its last linear layer;
+    """A network: `build(outputs)` makes it untrained, for three channels; `head` names its last linear layer, and `top`
+    all that another head takes the place of, where that is more;
     `cam_layers` are the layers a heatmap may use, default first. As `layout` says, their values are "maps" [N,K,h,w],
     maps with "channels-last" [N,h,w,K], or "tokens" [N,1+hw,K] of a class and of each patch.
 
@@ -32,6 +33,7 @@ class Architecture:
     build: Callable[[int], nn.Module]
     head: str
     cam_layers: tuple[str, ...]
+    top: str = ""
     size: int = 224
     fixed: bool = False
     layout: str = "maps"
@@ -39,6 +41,8 @@ class Architecture:
     unused: tuple[str, ...] = ()
     imagenet: Callable[[], Start] | None = None
 
+
+THRESHOLDS = "op_threshs"  # what TorchXRayVision keeps in its DenseNet-121: from where on a finding counts as there
 
 ARCHITECTURES: Registry[Architecture] = Registry("architecture")
 
@@ -114,6 +118,7 @@ for _architecture in (
         paper="Huang et al. 2017, arXiv:1608.06993",
         head="classifier",
         cam_layers=_DENSENET_LAYERS,
+        unused=(THRESHOLDS,),
     ),
     Architecture(
         **_torchvision("densenet201"),
@@ -129,6 +134,7 @@ for _architecture in (
         sentence="Sixteen plain layers without shortcuts; 134 million weights, most of them in two dense layers.",
         paper="Simonyan and Zisserman 2015, arXiv:1409.1556",
         head="classifier.6",
+        top="classifier",
         cam_layers=("features.29", "features.22", "features.15", "features.8"),
     ),
     Architecture(
@@ -147,6 +153,7 @@ for _architecture in (
         sentence="Made for telephones: 1.5 million weights, the quickest of all.",
         paper="Howard et al. 2019, arXiv:1905.02244",
         head="classifier.3",
+        top="classifier",
         cam_layers=("features.12", "features.8", "features.3", "features.1"),
     ),
     Architecture(
@@ -155,6 +162,7 @@ for _architecture in (
         sentence="Made for telephones: 4 million weights.",
         paper="Howard et al. 2019, arXiv:1905.02244",
         head="classifier.3",
+        top="classifier",
         cam_layers=("features.16", "features.12", "features.6", "features.3"),
     ),
     Architecture(
@@ -163,6 +171,7 @@ for _architecture in (
         sentence="Depth, width and picture size in balance; 4 million weights.",
         paper="Tan and Le 2019, arXiv:1905.11946",
         head="classifier.1",
+        top="classifier",
         cam_layers=("features.8", "features.5", "features.3", "features.2"),
     ),
     Architecture(

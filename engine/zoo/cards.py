@@ -13,6 +13,7 @@ from engine import digest
 from engine.disk import read_json, replacing
 from engine.errors import EngineError, UnknownName
 from engine.home import home
+from engine.zoo.variants import HEADS, OWN, Variant
 
 STORAGES = ("float16", "uint8", "float32")
 _LARGEST = 4096
@@ -23,8 +24,10 @@ class Card:
     """What a reader must know about a trained model before believing anything measured on it.
 
     `mean` and `std` (one value, or one a channel) are what the network was trained with, and so is `size`, the side
-    that pictures are brought to (0: taken as they are); `evaluations` holds, for each split, what the weights on disk
-    achieve; `round_trip` what storing them changed.
+    that pictures are brought to (0: taken as they are); `head` (one of HEADS) and `channels` say which network of the
+    architecture it is. Where `findings` name its outputs, which do not exclude each other, `classes` are the two
+    answers to whether one of them, the `finding`, is there: no and yes. `evaluations` holds, for each split, what the
+    weights on disk achieve; `round_trip` what storing them changed.
     """
 
     name: str = ""
@@ -33,6 +36,10 @@ class Card:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     size: int = 0
+    head: str = OWN
+    channels: int = 3
+    findings: tuple[str, ...] = ()
+    finding: str = ""
     dataset: str = ""
     split: str = ""
     seed: int = 0
@@ -111,14 +118,25 @@ def _card(file: str, facts: Mapping[str, Any]) -> Card:
     return card
 
 
+def network_text(card: Card) -> str:
+    """Which network it is, for people."""
+    return Variant(card.arch, len(card.findings or card.classes), card.head, card.channels).text
+
+
 def problem_of(card: Card) -> str | None:
     """What contradicts itself in `card`."""
     if len(card.classes) < 2 or len(set(card.classes)) < len(card.classes):
         return "'classes' must name at least two different classes"
-    if any(len(values) not in (1, 3) for values in (card.mean, card.std)):
-        return "'mean' and 'std' must have one value, or one for each of three channels"
+    if card.head not in HEADS:
+        return f"'head' must be one of {', '.join(HEADS)}"
+    if card.channels not in (1, 3):
+        return "'channels' must be 1 or 3"
+    if any(len(values) not in (1, card.channels) for values in (card.mean, card.std)):
+        return "'mean' and 'std' must have one value, or one for each of three channels (of grey pictures, one)"
     if min(card.std) <= 0:
         return "'std' must be above 0"
+    if card.findings and (card.findings.count(card.finding) != 1 or not card.finding or len(card.classes) != 2):
+        return "'finding' must be one of 'findings', and 'classes' two: that it is not there, and that it is"
     if not 0 <= card.size <= _LARGEST:
         return f"'size' must be 0 or the side of a picture, up to {_LARGEST}"
     if card.storage not in STORAGES:
@@ -131,7 +149,7 @@ def _is_number(value: object) -> bool:
 
 
 def _list_of(accepts: Callable[[object], bool]) -> Callable[[object], bool]:
-    return lambda value: isinstance(value, list) and bool(value) and all(map(accepts, value))
+    return lambda value: isinstance(value, list) and all(map(accepts, value))
 
 
 def _is_text(value: object) -> bool:

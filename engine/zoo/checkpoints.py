@@ -1,6 +1,9 @@
 """Checkpoints on disk: weights as safetensors, facts as a JSON card beside them. Pickled code is never run."""
 
+import itertools
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TypeGuard
@@ -13,9 +16,10 @@ from torch import Tensor, nn
 
 from engine.disk import advice, replacing_all
 from engine.errors import EngineError, shortened
-from engine.zoo.architectures import ARCHITECTURES, Architecture
+from engine.zoo.architectures import ARCHITECTURES, THRESHOLDS
 from engine.zoo.cards import Card, card_path, card_text, read_card
 from engine.zoo.classifier import Classifier
+from engine.zoo.variants import HEADS, LAYERS, PAPERS, Variant, as_many
 
 PICKLED = (".pt", ".pth", ".ckpt")
 # Where training frameworks put the weights in what they save.
@@ -53,73 +57,119 @@ def load(weights: Path) -> Classifier:
 
 def load_as(weights: Path, card: Card) -> Classifier:
     """The same where the card is not beside it; raises EngineError."""
-    architecture = ARCHITECTURES[card.arch]
-    state = _own(unpacked(_stored(weights)), architecture)
-    outputs = _outputs(weights, state, card)
+    architecture, asked = ARCHITECTURES[card.arch], Variant(card.arch, len(card.classes), card.head, card.channels)
+    stored = unpacked(_stored(weights))
+    state = _own(stored, asked)
+    variant = _sized(state, asked)
+    named, field = (card.findings, "findings") if card.findings else (card.classes, "classes")
+    if not as_many(variant.outputs, named):
+        raise EngineError(f"{weights.name} has {variant.outputs} outputs but its card names {len(named)} {field}; "
+                          f"correct '{field}' in the card")
+    if variant.channels != card.channels:
+        raise EngineError(f"{weights.name} takes pictures of {variant.channels} channel{'s' * (variant.channels > 1)}, "
+                          f"but its card says {card.channels}; correct 'channels' in the card")
+    if card.findings:
+        state, variant = _one_of(state, stored, variant, card)
     # On the meta device nothing is initialised: quicker, and no random numbers are used up.
     with torch.device("meta"):
-        module = architecture.build(outputs)
+        module = variant.build()
     _check_fits(weights, state, module.state_dict(), card)
     module.load_state_dict(state, assign=True)
     size = card.size or (architecture.size if architecture.fixed else 0)
-    return Classifier(module, card.classes, mean=card.mean, std=card.std, name=card.name, arch=card.arch, size=size)
+    return Classifier(module, card.classes, mean=card.mean, std=card.std, channels=card.channels, name=card.name,
+                      arch=card.arch, size=size)
 
 
-def recognised(weights: Path) -> tuple[str, int]:
-    """The architecture of a checkpoint without a card, and how many outputs it has; raises EngineError.
+def _one_of(state: State, stored: State, variant: Variant, card: Card) -> tuple[State, Variant]:
+    """Of a network that says of each finding whether it is there, the one logit that is looked at: 0 where the network
+    calls for a decision, which is half or, with TorchXRayVision, a threshold that is kept among the weights."""
+    place, cut = card.findings.index(card.finding), dict(state)
+    for name in (f"{variant.last}.weight", f"{variant.last}.bias"):
+        if name in state:
+            cut[name] = state[name][place:place + 1]
+    threshold = thresholds_in(stored)[place] if len(thresholds_in(stored)) == variant.outputs else torch.tensor(0.5)
+    if bool(threshold.isfinite()) and f"{variant.last}.bias" in cut:
+        cut[f"{variant.last}.bias"] = cut[f"{variant.last}.bias"] - threshold.logit()
+    return cut, replace(variant, outputs=1)
 
-    They are told by the names and shapes of its tensors.
+
+def thresholds_in(state: State) -> Tensor:
+    """TorchXRayVision's thresholds of each output, where there are any."""
+    return next((value for name, value in state.items() if name.endswith(THRESHOLDS)), torch.empty(0))
+
+
+def recognised(weights: Path) -> Variant:
+    """Which network a checkpoint without a card holds; raises EngineError.
+
+    It is told by the names and shapes of its tensors.
     """
     return _recognised(weights, unpacked(_stored(weights)))
 
 
-def rewritten(weights: Path, to: Path) -> tuple[str, int]:
+def rewritten(weights: Path, to: Path) -> Variant:
     """`recognised`, and the network's own tensors written to `to` (.safetensors), as exact as they were.
 
     `to` is complete or not there. Raises EngineError.
     """
     state = unpacked(_stored(weights))
-    arch, outputs = _recognised(weights, state)
-    own = _own(state, ARCHITECTURES[arch])
-    _check_values(weights, own, _skeleton(arch, outputs))
+    variant = _recognised(weights, state)
+    own = _own(state, variant)
+    _check_values(weights, own, _skeleton(variant))
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         with replacing_all([to]) as (new,):
-            save_file(packed(own, "float32"), new)
+            thresholds = thresholds_in(state)
+            save_file(packed({**own, THRESHOLDS: thresholds} if len(thresholds) else own, "float32"), new)
     except (OSError, SafetensorError) as error:
         why = advice(error) if isinstance(error, OSError) else f"({error})"
         raise EngineError(f"{weights.name} cannot be kept {why}") from None
-    return arch, outputs
+    return variant
 
 
-def _recognised(weights: Path, state: State) -> tuple[str, int]:
-    nearest, problem = "", ""
-    for architecture in ARCHITECTURES.values():
-        name, own = architecture.name, _own(state, architecture)
-        head = own.get(f"{architecture.head}.weight")
-        if head is None or head.ndim != 2:
+def _recognised(weights: Path, state: State) -> Variant:
+    found, most = f"it has {_some(state)}", 0
+    for arch, head in itertools.product(ARCHITECTURES, HEADS):
+        asked = Variant(arch, 2, head)
+        own = _own(state, asked)
+        last = own.get(f"{asked.last}.weight")
+        if last is None or last.ndim != 2:
             continue
-        misfit = _misfit(own, _skeleton(name, len(head)))
+        variant = _sized(own, asked)
+        misfit = _misfit(own, _skeleton(variant))
         if misfit is None:
-            return name, len(head)
-        if not nearest or _shared(own, name, len(head)) > _shared(_own(state, ARCHITECTURES[nearest]), nearest, 2):
-            nearest, problem = name, misfit
-    found = f"it is nearest to {nearest}, but {problem}" if nearest else f"it has {_some(state)}"
+            return variant
+        if (shared := _shared(own, variant)) > most:
+            found, most = f"it is nearest to {variant.text}, but {misfit}", shared
     raise EngineError(f"{weights.name} is none of the networks known here (python -m engine list architectures): "
                       f"{found}; save the state_dict() of one of them, as torchvision builds it")
 
 
-def _shared(state: State, name: str, outputs: int) -> int:
+def _sized(state: State, asked: Variant) -> Variant:
+    """The network whose head, and whose first kernels, have the sizes of these tensors, as far as they are there."""
+    last, first = state.get(f"{asked.last}.weight"), state.get(_first(asked.arch))
+    outputs = asked.outputs if last is None or last.ndim != 2 else len(last)
+    width = last.shape[1] if last is not None and last.ndim == 2 and asked.head == PAPERS else asked.width
+    channels = 1 if first is not None and first.ndim == 4 and first.shape[1] == 1 else 3
+    return replace(asked, outputs=outputs, width=width, channels=channels)
+
+
+@cache
+def _first(arch: str) -> str:
+    """The name of its first kernels."""
+    return next(name for name, value in _skeleton(Variant(arch, 2)).items() if value.ndim == 4)
+
+
+def _shared(state: State, variant: Variant) -> int:
     """How many tensors are as that network has them."""
-    wanted = _skeleton(name, outputs)
+    wanted = _skeleton(variant)
     return sum(key in wanted and wanted[key].shape == value.shape for key, value in state.items())
 
 
 @cache
-def _skeleton(name: str, outputs: int) -> State:
+def _skeleton(variant: Variant) -> State:
     """That network's tensors without values."""
     with torch.device("meta"):
-        return dict(ARCHITECTURES[name].build(outputs).state_dict())
+        return dict(variant.build().state_dict())
 
 
 def _some(state: State) -> str:
@@ -157,13 +207,15 @@ def _is_state(content: object) -> TypeGuard[dict[str, Tensor]]:
         isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
 
 
-def _own(state: State, architecture: Architecture) -> State:
+def _own(state: State, variant: Variant) -> State:
     """The tensors as the network alone calls them, without those that only training uses.
 
     DataParallel puts `module.` before every name, Lightning what the network was called, torch.compile `_orig_mod.`;
     what has another beginning is not the network's.
     """
-    known, unused = f"{architecture.head}.weight", architecture.unused
+    if variant.head == PAPERS:
+        state = _renumbered(state, variant.top)
+    known, unused = f"{variant.last}.weight", ARCHITECTURES[variant.arch].unused
     beginnings = {name.removesuffix(known) for name in state if name.endswith(f".{known}")}
     beginnings = {beginning for beginning in beginnings if not beginning.endswith(unused)} if unused else beginnings
     if known not in state and len(beginnings) == 1:
@@ -172,20 +224,23 @@ def _own(state: State, architecture: Architecture) -> State:
     return {name: value for name, value in state.items() if not name.startswith(unused)} if unused else state
 
 
-def _outputs(path: Path, state: State, card: Card) -> int:
-    """How many logits the network has; raises EngineError where the card names another number of classes."""
-    head = state.get(f"{ARCHITECTURES[card.arch].head}.weight")
-    outputs = len(card.classes) if head is None or head.ndim != 2 else len(head)
-    if outputs != len(card.classes) and (outputs, len(card.classes)) != (1, 2):
-        raise EngineError(f"{path.name} has {outputs} outputs but its card names {len(card.classes)} classes; "
-                          "correct 'classes' in the card")
-    return outputs
+def _renumbered(state: State, top: str) -> State:
+    """With the layers of a papers' head numbered as they are here, whatever else without weights (pooling, dropout)
+    stands between them there."""
+    inside = re.compile(rf"((?:.*\.)?{re.escape(top)}\.)(\d+)\.\w+")
+    layers = {name: match for name in state if (match := inside.fullmatch(name))}
+    numbers = sorted({int(match[2]) for match in layers.values()})
+    if len(numbers) != len(LAYERS):
+        return state
+    new = dict(zip(numbers, LAYERS, strict=True))
+    return {name if name not in layers else f"{(m := layers[name])[1]}{new[int(m[2])]}{name[m.end(2):]}": value
+            for name, value in state.items()}
 
 
 def _check_fits(path: Path, state: State, wanted: State, card: Card) -> None:
     if problem := _misfit(state, wanted):
         origin = next((name for name in ARCHITECTURES
-                       if name != card.arch and _skeleton(name, 2).keys() == state.keys()), None)
+                       if name != card.arch and _skeleton(Variant(name, 2)).keys() == state.keys()), None)
         if origin is not None:
             raise EngineError(f"{path.name} does not fit {card.arch}, it was saved from {origin}; correct 'arch' in "
                               "its card")

@@ -143,7 +143,8 @@ def _entries(root: Path, bundled: bool) -> list[ModelEntry]:
 
 def _title(name: str, card: Card) -> str:
     arch = ARCHITECTURES[card.arch].title if card.arch in ARCHITECTURES else card.arch
-    return f"{arch}, {card.dataset or name}"
+    defense = card.training.get("defense", {}).get("title", "")
+    return f"{arch}, {card.dataset or name}{f', {defense}' if defense else ''}"
 
 
 def _located(name: str) -> tuple[Path, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from engine.data import DATASETS, find
@@ -26,10 +28,11 @@ from engine.work.jobs import State, jobs
 from engine.work.kinds import Task
 from engine.work.results import Result
 from engine.work.room import size_text
-from engine.zoo.adopting import NORMALISATIONS, NOTHING_SAID
+from engine.zoo.adopting import NORMALISATIONS, NOTHING_SAID, Named, mean_of, named_of
 from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.cards import Card
 from engine.zoo.registry import SUFFIXES
+from engine.zoo.xrayvision import FINDINGS, MEAN, SIZE, STD, is_xrayvision
 from pages.browsing.scope import SCOPE
 from pages.ui import consent, own, progress, sources
 from pages.ui.address import Address
@@ -116,7 +119,8 @@ def _about(arrival: Arrival, address: Address) -> str | None:
     if not isinstance(known, Recognised):
         return None
     outputs = f"{known.outputs} output{'s' * (known.outputs > 1)}"
-    st.markdown(f"**{plain(arrival.named)}** was recognised as **{ARCHITECTURES[known.arch].title}** with {outputs}.")
+    st.markdown(f"**{plain(arrival.named)}** was recognised as **{ARCHITECTURES[known.arch].title}** "
+                f"({plain(known.network.text)}) with {outputs}.")
     try:
         asked = _form(arrival, known, address)
     except EngineError as error:
@@ -133,7 +137,7 @@ def _form(arrival: Arrival, known: Recognised, address: Address) -> Trying:
     """What is asked, each with what is taken to be so; raises EngineError."""
     here = _here(address)
     classes, whose = assumed_classes(known, here)
-    mark = arrival.contents[:16]
+    mark, package = arrival.contents[:16], is_xrayvision(known.network)
     left, middle, right = st.columns([1.1, 1.3, 1.1], gap="medium")
     with left:
         dataset = st.selectbox("Tried on", [*here, _NO_DATA], here.index(whose) if whose else len(here),
@@ -142,17 +146,33 @@ def _form(arrival: Arrival, known: Recognised, address: Address) -> Trying:
                                help=f"{PICTURES} pictures of its test split, spread evenly over it.")
         names = find(dataset).info.classes if dataset else ()
     with middle:
+        several = known.outputs > 1 and st.toggle(
+            "Its classes do not exclude each other", package, key=SCOPE.control(f"multilabel {mark}"),
+            help="A sigmoid each: of several findings each may be there or not. One of them is looked for.")
         # Where the data set has as many classes, its names are those that are most likely.
-        assumed = names if dataset and len(names) == max(2, known.outputs) else classes
+        assumed = FINDINGS if package else names if dataset and len(names) == max(2, known.outputs) else classes
         text = st.text_area("Its classes, one a line, in the order of its outputs", "\n".join(assumed),
                             key=SCOPE.control(f"classes {mark} {'/'.join(assumed)[:200]}"), height=104)
     with right:
-        mean, std = _normalisation(mark)
+        mean, std = (MEAN, STD) if package else _normalisation(mark)
+        if package:
+            st.caption("Built as TorchXRayVision's: pictures from -1024 to 1024.")
     said = tuple(line.strip() for line in text.splitlines() if line.strip())
     if not said:
         raise EngineError(f"name its {max(2, known.outputs)} classes, one a line: no data set that is here has as many")
-    card = Card(arch=known.arch, classes=said, mean=mean, std=std, limits=NOTHING_SAID)
+    named = named_of(said, _finding(said, names, mark), names) if several else Named(said)
+    if known.channels == 1 and len(mean) > 1:
+        mean, std = mean_of(mean), mean_of(std)
+    card = Card(arch=known.arch, **vars(named), mean=mean, std=std, size=SIZE if package else 0, head=known.head,
+                channels=known.channels, limits=NOTHING_SAID)
     return trying(arrival, known, card, dataset)
+
+
+def _finding(findings: tuple[str, ...], known: Sequence[str], mark: str) -> str:
+    """Which one is looked for: one that is a class of the data set, unless another is chosen."""
+    there, own = [name for name in findings if name], {name.casefold() for name in known}
+    first = next((place for place, name in enumerate(there) if name.casefold() in own), 0)
+    return str(st.selectbox("Looked for", there, first, key=SCOPE.control(f"finding {mark} {first} {len(there)}")))
 
 
 def _here(address: Address) -> list[str]:

@@ -12,6 +12,7 @@ from engine.data import DATASETS
 from engine.errors import EngineError, UnknownName
 from engine.work.room import size_text
 from engine.zoo import keeping
+from engine.zoo.cards import network_text
 from engine.zoo.registry import ModelEntry, models
 from pages.browsing import arriving
 from pages.browsing.scope import SCOPE
@@ -98,7 +99,7 @@ def _facts(entry: ModelEntry) -> dict[str, str]:
     """What the card says, in few words."""
     card = entry.card
     seed = f", seed {card.seed}" if card.dataset else ""
-    facts = {"network": card.arch, "trained on": f"{_origin(entry)}{seed}",
+    facts = {"network": network_text(card), "trained on": f"{_origin(entry)}{seed}",
              "weights": f"{card.storage}, {size_text(_size(entry.path))}",
              "how it was trained": ", ".join(f"{name} {value}" for name, value in card.training.items()
                                              if isinstance(value, str | int | float))}

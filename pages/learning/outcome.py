@@ -13,7 +13,7 @@ from engine.experiments.trainings.training import Mistake, Trained, mistakes
 from engine.training.collapse import warnings_of
 from engine.training.sofar import Sofar
 from engine.training.spec import TrainSpec
-from engine.zoo.cards import Card
+from engine.zoo.cards import Card, network_text
 from pages.learning import figures
 from pages.learning.scope import SCOPE
 from pages.ui import figures as shared
@@ -150,7 +150,7 @@ def _card(card: Card, name: str) -> None:
             shared.figure(SCOPE, counted_cells(card.classes, scores["confusion_matrix"]), f"matrix {name} {split}",
                           _matrix(card.classes, scores["confusion_matrix"]))
     with st.expander("Its card"):
-        facts = {"network": card.arch, "begins with": card.training.get("start", ""),
+        facts = {"network": network_text(card), "begins with": card.training.get("start", ""),
                  "defense": card.training.get("defense", {}).get("written", "none"),
                  "trained on": f"{card.dataset}/{card.split}", "seed": str(card.seed),
                  "weights": card.storage, **{k: str(v) for k, v in card.versions.items()},

@@ -13,10 +13,11 @@ from engine.experiments.queries.walks import QUERIES, Walks, plan
 from engine.experiments.queries.words import names_of, readable, sentences
 from engine.experiments.sources import opened
 from engine.experiments.sweeps import Sweep
-from pages.querying import films, plots, words
+from pages.querying import films, words
 from pages.querying.asking import Asked
 from pages.querying.scope import SCOPE
 from pages.ui import figures, thumbs
+from pages.ui import walking as plots
 from pages.ui.charts import counted
 from pages.ui.options import settings_of_sweep
 from pages.ui.sweeping import Known

@@ -117,7 +117,7 @@ def choose(address: Address, wants: Wants) -> Chosen:
     norm, attackers = _attackers(address, wants)
     has_budgets = wants.first.budgets and any(attacker.bounded for attacker in attackers)
     budgets = _budgets(address, SCALES[norm], wants) if has_budgets else ()
-    facing = defending.several(address, [attacker.name for attacker in attackers])
+    facing = defending.several(address, [attacker.name for attacker in attackers], wants.first.defenses)
     with st.expander("Advanced settings"):
         seeds = _seeds(address)
         numerics = controls.numerics(address)

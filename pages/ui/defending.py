@@ -19,7 +19,7 @@ from pages.ui.address import Address
 from pages.ui.text import plain
 
 NAME, ROW, BARE, ATTACKER, DRAWN = "defense", "defense.as", "defense.bare", "attacker", "draws"  # in the address
-ONE_STACK, EACH = "row", "each"
+ONE_STACK, EACH, ALL = "row", "each", "all"
 YES, NO = "yes", "no"
 _ATTACKERS = {OBLIVIOUS: "does not know of it", ADAPTIVE: "knows it, and looks through it",
               BOTH: "both, side by side"}
@@ -50,16 +50,18 @@ def front(address: Address, attack: str) -> Front:
     return found
 
 
-def several(address: Address, attacks: Sequence[str]) -> Facing:
-    """The controls of several fronts side by side, for these attacks; raises EngineError."""
-    chosen = [_set(address, name) for name in _names(address)]
+def several(address: Address, attacks: Sequence[str], first: Sequence[str] = ()) -> Facing:
+    """The controls of several fronts side by side, for these attacks; at first these defenses, each on its own. Raises
+    EngineError."""
+    chosen = [_set(address, name) for name in _names(address, first)]
     stacks, beside = [written(chosen)], False
     if len(chosen) > 1:
-        how = controls.choice(address, ROW, "Together", (ONE_STACK, EACH), ONE_STACK,
+        how = controls.choice(address, ROW, "Together", (ONE_STACK, EACH, ALL), EACH if first else ONE_STACK,
                               format_func={ONE_STACK: "in a row, one behind the other",
-                                           EACH: "each on its own, side by side"}.__getitem__,
+                                           EACH: "each on its own, side by side",
+                                           ALL: "each on its own, and all in a row"}.__getitem__,
                               help="In a row the first sees a picture first.")
-        stacks = [written([one]) for one in chosen] if how == EACH else stacks
+        stacks = [*(written([one]) for one in chosen if how != ONE_STACK), *(stacks if how != EACH else ())]
     else:
         address.carry(ROW)
     if chosen:
@@ -73,8 +75,8 @@ def several(address: Address, attacks: Sequence[str]) -> Facing:
     return _faced(address, (*([""] if beside else []), *stacks), attacks, [BOTH, OBLIVIOUS, ADAPTIVE])
 
 
-def _names(address: Address) -> list[str]:
-    """Which defenses, in their order."""
+def _names(address: Address, first: Sequence[str] = ()) -> list[str]:
+    """Which defenses, in their order; those of `first` where nobody chose yet."""
     key = address.scope.control(NAME)
 
     def read(text: str) -> list[str]:
@@ -86,13 +88,13 @@ def _names(address: Address) -> list[str]:
             raise EngineError("each defense can stand there once")
         return names
 
-    seed = address.seed(NAME, key, read, [], lambda names: all(name in DEFENSES for name in names))
+    seed = address.seed(NAME, key, read, list(first), lambda names: all(name in DEFENSES for name in names))
     names: list[str] = st.multiselect(
         "Defense in front of the model", list(DEFENSES), seed, key=key, placeholder="none",
         format_func=lambda name: DEFENSES[name].info.title,
         help="It stands between whoever asks and the model, and sees every query. Of several the one chosen first sees "
              "a picture first.")
-    address.note(NAME, ",".join(names) or None)
+    address.note(NAME, ",".join(names) if names or first else None)
     return names
 
 

@@ -25,6 +25,7 @@ def main() -> None:
         st.Page(file("epsilon"), title="Epsilon"),
         st.Page(file("transfer"), title="Transfer"),
         st.Page(file("blackbox"), title="Black box"),
+        st.Page(file("defend"), title="Defend"),
         st.Page(file("training"), title="Training"),
         st.Page(file("data"), title="Data"),
         st.Page(file("runs"), title="Runs"),

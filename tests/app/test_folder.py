@@ -41,7 +41,8 @@ def test_folders_in_another_order_and_spelling_are_attacked_with_the_models_name
 def test_the_model_with_no_other_class_comes_first_and_one_with_more_is_offered(tmp_path: Path) -> None:
     folder = filled(tmp_path, {"Pneumonia": "PNEUMONIA", "Normal": "NORMAL"})
     models = opened(dataset=f"folder:{folder}", attack="jsma").selectbox(key="explore.model")
-    assert models.value == "kermany/densenet121" and len(models.options) == 3
+    assert models.value == "kermany/densenet121"
+    assert len(set(models.options)) == len(models.options) > 3
 
 
 @pytest.mark.parametrize(("names", "line"), [

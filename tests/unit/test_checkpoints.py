@@ -226,7 +226,7 @@ def test_a_card_that_is_no_card_is_refused(path, text):
 
 
 @pytest.mark.parametrize(("facts", "words"), [
-    ({"classes": None}, "lacks 'classes'"), ({"classes": []}, "list of texts"), ({"classes": "abc"}, "list of texts"),
+    ({"classes": None}, "lacks 'classes'"), ({"classes": []}, "two different"), ({"classes": "abc"}, "list of texts"),
     ({"classes": ["a", "a", "b"]}, "different"), ({"mean": [0.1, 0.2]}, "one value"), ({"std": [0]}, "above 0"),
     ({"size": -1}, "side of a picture"), ({"size": 10**6}, "side of a picture"),
     ({"mean": [float("nan")]}, "finite"), ({"seed": "0"}, "whole number"), ({"storage": "int4"}, "float16"),

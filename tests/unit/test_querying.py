@@ -15,9 +15,10 @@ from engine.experiments.queries.walks import Estimate, Film
 from engine.experiments.queries.words import names_of, readable, sentences
 from engine.experiments.sweeps import Sweep
 from engine.work.kinds import Task
-from pages.querying import films, plots, words
+from pages.querying import films, words
 from pages.querying.asking import counts_in, sizes_in
 from pages.querying.outcome import Shown, repeats
+from pages.ui import walking as plots
 from pages.ui.sweeping import Known
 from tests.walked import made_up
 

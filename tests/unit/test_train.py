@@ -295,6 +295,26 @@ def test_frozen_epochs_teach_the_last_layer_only(tmp_path, monkeypatch):
     assert torch.equal(training._begun(frozen, ("here", "there")).module.head.weight, begun.head.weight)
 
 
+def test_the_papers_head_learns_as_a_whole_and_is_on_the_card(tmp_path):
+    path, start = tmp_path / "net.safetensors", tmp_path / "start.safetensors"
+    nets.kept(start)
+    asked = spec(head="papers", start_from=str(start), frozen_epochs=1, epochs=2, full_size_epochs=2)
+    begun = training._begun(asked, ("across", "along")).module
+    assert torch.equal(begun.conv.weight, checkpoints.load(start).module.conv.weight)
+    card, model = train(asked, path, device="cpu"), checkpoints.load(path)
+    assert (card.head, [type(layer).__name__ for layer in model.module.head]) == (
+        "papers", ["BatchNorm1d", "Linear", "ReLU", "Linear"])
+    assert not torch.equal(model.module.head[0].running_mean, begun.head[0].running_mean)
+    assert not torch.equal(model.module.head[1].weight, begun.head[1].weight.half().float())
+    # What was learned with one head begins another, with the same or not.
+    for head, same in (("papers", True), ("own", False)):
+        again = training._begun(spec(head=head, start_from=str(path)), model.classes).module
+        assert torch.equal(again.conv.weight, model.module.conv.weight)
+        assert (head == "papers" and torch.equal(again.head[3].weight, model.module.head[3].weight)) == same
+    with pytest.raises(EngineError, match="'channels' in the card"):
+        checkpoints.load_as(path, replace(card, channels=1))
+
+
 def test_the_card_says_what_it_started_from_and_normalises_alike(tmp_path):
     start, path = tmp_path / "start.safetensors", tmp_path / "net.safetensors"
     nets.kept(start, dataset="pictures", mean=(0.1, 0.2, 0.3), std=(0.2,))

@@ -179,8 +179,13 @@ def walk_task(unit: Unit, device: str = "auto") -> Task:
 
 @kind("walk", Unit, reads=walks_of)
 def _walk(unit: Unit, bench: Bench) -> Payload:
-    """The walks of a unit. Its rows are kept as well, and its images: to make them again would take as long."""
-    result = attacked(unit, bench, keep_steps=True)
+    """The walks of a unit."""
+    return kept_walk(unit, attacked(unit, bench, keep_steps=True), bench)
+
+
+def kept_walk(unit: Unit, result: AttackResult, bench: Bench) -> Payload:
+    """What is kept of the walks of a unit. Its rows are kept as well, and its images: to make them again would take as
+    long."""
     bench.keep(rows_task(unit, bench.device), payload_of(result.rows))
     bench.keep(images_task(unit, bench.device), images_payload(result))
     count = len(result.labels)

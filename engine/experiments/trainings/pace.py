@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from engine.data import Dataset
 from engine.device import load_libraries
-from engine.training.defenses import defense_of
-from engine.training.spec import TrainSpec, side_of
+from engine.training.defenses import NOTHING, defense_of
+from engine.training.spec import TrainSpec, network_of, side_of
 from engine.work.kinds import Bench, Task, kind
 from engine.work.store import Payload
 from engine.zoo.architectures import ARCHITECTURES
+from engine.zoo.variants import Variant
 
 FORWARD = 0.4  # a forward pass in units of forward and backward
 WATCHED = 64 * 11  # passes to see after an epoch how many of 64 pictures withstand PGD-10 and FGSM
@@ -22,8 +23,7 @@ _COPIES = 5  # of the weights: they, their gradients, the optimiser's two, and t
 class Measuring:
     """Which network, on pictures of which size."""
 
-    arch: str
-    classes: int
+    network: Variant
     size: int
     precision: str
 
@@ -38,7 +38,7 @@ class Cost:
 
 def measuring_task(spec: TrainSpec, training: Dataset, device: str = "auto") -> Task:
     """The job that measures a step of that training at its full size."""
-    return Task("pace", Measuring(spec.arch, len(training.classes), full_size(spec, training), spec.precision),
+    return Task("pace", Measuring(network_of(spec, len(training.classes)), full_size(spec, training), spec.precision),
                 f"a step of {spec.arch}", device)
 
 
@@ -53,13 +53,13 @@ def cost_of(spec: TrainSpec, training: Dataset, counts: Mapping[str, int], measu
     small = 1.0 if ARCHITECTURES[spec.arch].fixed else min(1.0, (spec.small_size / size) ** 2)
     sides = [small if epoch < spec.epochs - spec.full_size_epochs else 1.0 for epoch in range(spec.epochs)]
     epochs = sum(side * (FORWARD if epoch < spec.frozen_epochs else 1.0) for epoch, side in enumerate(sides))
-    passes, before = (1.0, 0.0) if (defense := defense_of(spec.defense)) is None else (
-        defense.passes, defense.first_passes)
-    under_attack = spec.epochs * WATCHED if defense is not None and defense.watched is not None else 0
+    defense = defense_of(spec.defense) or NOTHING
+    under_attack = 0 if defense.watched is None else spec.epochs * WATCHED
     looks = spec.epochs * counts[spec.validation] + 2 * (sum(counts.values()) - counts[spec.split])
-    return Cost(pace * ((epochs * passes + before) * counts[spec.split] + under_attack + FORWARD * looks),
+    learned = (epochs * defense.passes + defense.first_passes) * counts[spec.split]
+    return Cost(pace * (learned + under_attack + FORWARD * looks),
                 _COPIES * measured.facts["weights"] + image * sum(counts.values())
-                + min(spec.batch, counts[spec.split]) * measured.facts["bytes"])
+                + min(spec.batch, counts[spec.split]) * defense.together * measured.facts["bytes"])
 
 
 @kind("pace", Measuring, keep=False)
@@ -68,4 +68,4 @@ def _measure(asked: Measuring, bench: Bench) -> Payload:
     load_libraries()
     from engine.training.pace import measured
 
-    return Payload(dict(measured(asked.arch, asked.classes, asked.size, asked.precision, bench.device)), {})
+    return Payload(dict(measured(asked.network, asked.size, asked.precision, bench.device)), {})

@@ -6,7 +6,7 @@ import torch
 from engine.attacks.rows import Rows
 from engine.attacks.runner import show
 from engine.errors import EngineError
-from engine.experiments.resources import surrogate
+from engine.experiments.resources import reference_for, surrogate
 from engine.experiments.sources import seen
 from engine.experiments.transfers.transfer import Shown
 from engine.experiments.units import unchanged
@@ -21,4 +21,5 @@ def seen_by(shown: Shown, target: str, made: Rows, adversarial: np.ndarray, devi
     dataset = seen(unit.dataset, unit.split, target, shown.names(target))
     return show(made, shown.told(target), torch.tensor(adversarial), model,
                 torch.from_numpy(dataset.images(unit.indices)), torch.from_numpy(dataset.labels[list(unit.indices)]),
-                source=surrogate(shown.source, model.classes), device=device)
+                source=surrogate(shown.source, model.classes),
+                reference=reference_for(shown.told(target).defenses, dataset), device=device)

@@ -1,0 +1,1 @@
+"""What defenses are worth: against attackers who do not know of them and who do, and what they cost."""

@@ -1,0 +1,262 @@
+"""Models behind defenses before attackers who do not know of them and who do, as long work. Does not import torch."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import accumulate
+from typing import cast
+
+import numpy as np
+
+from engine.attacks import ATTACKS
+from engine.attacks.base import Cost, Knowledge
+from engine.attacks.rows import Rows
+from engine.attacks.spec import ADAPTIVE, AttackSpec, attack_of, has_gradients, make_spec
+from engine.device import load_libraries
+from engine.errors import EngineError
+from engine.experiments.defending.again import ARRAYS, TIMES, Again
+from engine.experiments.defending.facing import Face, Facing, face_of, facing, facing_task
+from engine.experiments.gathered import Gathered
+from engine.experiments.queries.walks import (
+    Walks,
+    kept_walk,
+    payload_of_walks,
+    plan,
+    walk_task,
+    walks_joined,
+    walks_of,
+)
+from engine.experiments.sweeps import Step, Sweep, performed
+from engine.experiments.units import Unit, attacked, rows_of, rows_task
+from engine.metrics.masking import HUGE
+from engine.work.kinds import Bench, Task, kind
+from engine.work.store import Payload
+
+VAST = 128 / 255  # the budget at which an attacker with gradients must always succeed
+FACED = 16  # images that a defended model is asked about at a time, before any attack
+_SHARE = 0.05  # of the progress, which that takes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checked(Walks):
+    """One run: its rows, what it found on its way, and, where it asked a defended model alone, its best images asked
+    about `again`."""
+
+    again: Again | None = None
+
+    @staticmethod
+    def of_walks(walks: Walks, again: Again | None = None) -> Checked:
+        return Checked(**{f.name: getattr(walks, f.name) for f in fields(Walks)}, again=again)
+
+    @staticmethod
+    def of_rows(rows: Rows) -> Checked:
+        """Who has the model has found something where it was fooled in the end."""
+        from engine.attacks.result import Finds
+
+        fooled = np.flatnonzero(rows.success)
+        return Checked.of_walks(Walks.of(rows, Finds(fooled, rows.queries[fooled], rows.linf[fooled], rows.l2[fooled],
+                                                     rows.l0[fooled])))
+
+
+def checked_joined(pieces: Sequence[Checked]) -> Checked:
+    """A run that was made in `pieces`, in their order."""
+    again = [piece.again for piece in pieces]
+    return Checked.of_walks(walks_joined(pieces), None if None in again else Again.joined(cast(list[Again], again)))
+
+
+@dataclass(frozen=True, eq=False)
+class Defended:
+    """What is known of a sweep: its runs (None: nothing yet), and what each defended model is like without attacks."""
+
+    runs: tuple[Checked | None, ...]
+    faces: tuple[Face, ...]
+
+    def __iter__(self) -> Iterator[Checked | None]:
+        return iter(self.runs)
+
+    def __bool__(self) -> bool:
+        return any(run is not None for run in self.runs)
+
+    @property
+    def known(self) -> list[Checked]:
+        return [run for run in self.runs if run is not None]
+
+
+class Growing:
+    """The same while it is made: whoever works adds to it."""
+
+    def __init__(self, faces: Sequence[Face], rows: Gathered) -> None:
+        self._faces, self._rows = tuple(faces), rows
+
+    def now(self) -> Defended:
+        """As far as it is."""
+        return Defended(tuple(cast(list[Checked | None], self._rows.runs())), self._faces)
+
+
+# ---- what is kept
+
+
+def payload_of(found: Defended) -> Payload:
+    """What is kept of it; its runs are complete. Films are not kept: the pages about walks have them."""
+    runs = [replace(run, films=()) for run in found.known]
+    kept = payload_of_walks(runs)
+    again = {str(number): {"times": run.again.times, "queries": list(run.again.queries)}
+             for number, run in enumerate(runs) if run.again is not None}
+    arrays = {f"again_{number}_{name}": getattr(run.again, name) for number, run in enumerate(runs)
+              if run.again is not None for name in ARRAYS}
+    faces = [face.payload() for face in found.faces]
+    return Payload({**kept.facts, "again": again, "faces": [face.facts for face in faces]},
+                   {**kept.arrays, **arrays, **{f"face_{n}": face.arrays["noisy"] for n, face in enumerate(faces)}})
+
+
+def defended_of(payload: Payload) -> Defended:
+    """What `payload_of` wrote; raises EngineError for what is no such result."""
+    walks = walks_of(payload)
+    try:
+        again = {int(number): Again(facts["times"], tuple(facts["queries"]),
+                                    *(payload.arrays[f"again_{number}_{name}"] for name in ARRAYS))
+                 for number, facts in payload.facts["again"].items()}
+        faces = tuple(face_of(facts, payload.arrays[f"face_{number}"])
+                      for number, facts in enumerate(payload.facts["faces"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise EngineError(f"this is no judgement of defenses ({type(error).__name__})") from None
+    return Defended(tuple(Checked.of_walks(one, again.get(number)) for number, one in enumerate(walks)), faces)
+
+
+# ---- kinds of work
+
+
+def again_task(unit: Unit, device: str = "auto") -> Task:
+    """The job that walks a unit and asks about its best images again."""
+    return Task("again", unit, f"{unit.title}, asked again {TIMES} times", device)
+
+
+@kind("again", Unit, reads=defended_of)
+def _again(unit: Unit, bench: Bench) -> Payload:
+    """The walks are kept as if they alone had been asked for."""
+    result = attacked(unit, bench.part(0.0, 0.9), keep_steps=True)
+    walked = kept_walk(unit, result, bench)
+    bench.keep(walk_task(unit, bench.device), walked)
+    bench.progress.report(0.9, "asking again")
+    from engine.experiments.defending.asking import asked_again
+
+    walks, = walks_of(walked)
+    return payload_of(Defended((Checked.of_walks(walks, asked_again(unit, result, bench.device)),), ()))
+
+
+def defend_task(sweep: Sweep, device: str = "auto") -> Task:
+    """The long job whose payload `defended_of` reads: every run, model by model and attack by attack."""
+    return Task("defend", sweep, f"defenses: {sweep.title}", device)
+
+
+@kind("defend", Sweep, reads=defended_of)
+def _defend(sweep: Sweep, bench: Bench) -> Generator[None, None, Payload]:
+    bench.progress.report(0.0, "planning")
+    runs = plan(sweep.unchanged(), bench.device)
+    load_libraries()
+    faces = yield from _faces(sweep, bench.part(0.0, _SHARE))
+    # Places are those of the first images: the units of one run may be larger than those of another.
+    steps = [_step(unit, run, place, bench.device) for run, units in enumerate(runs) for unit, place in zip(
+        units, accumulate((len(unit.indices) for unit in units), initial=0), strict=False)]
+    growing = replace(bench.part(_SHARE, 1.0), publish=lambda rows: bench.publish(Growing(faces, rows)))
+    found = yield from performed(steps, growing, checked_joined)  # type: ignore[arg-type]
+    return payload_of(Defended(tuple(cast(list[Checked], found)), tuple(faces)))
+
+
+def _faces(sweep: Sweep, bench: Bench) -> Generator[None, None, list[Face]]:
+    """What each defended model is like, of all images; the time is that of the first ones."""
+    asked = facings(sweep)
+    found = []
+    for number, pieces in enumerate(asked):
+        own = []
+        for place, piece in enumerate(pieces):
+            part = bench.piece(number, len(asked)).piece(place, len(pieces))
+            own.append(Face.of(part.result(facing_task(piece, bench.device))))
+            yield
+        found.append(replace(own[0], identities=tuple(name for face in own for name in face.identities),
+                             noisy=np.concatenate([face.noisy for face in own], axis=1)))
+    return found
+
+
+def facings(sweep: Sweep) -> list[list[Facing]]:
+    """Every model behind each of its stacks of defenses, a few images at a time."""
+    stacks = list(dict.fromkeys(spec.defenses for spec in sweep.attacks))
+    seed = sweep.attacks[0].seed
+    return [[facing(sweep.dataset, sweep.split, sweep.indices[start:start + FACED], model, stack,
+                    budgets_of(sweep.attacks), seed, sweep.names)
+             for start in range(0, len(sweep.indices), FACED)] for model in sweep.models for stack in stacks]
+
+
+def budgets_of(specs: Sequence[AttackSpec]) -> tuple[float, ...]:
+    """The budgets of grey levels at which defenses are judged, without those that leave nothing of a picture."""
+    return tuple(sorted({spec.eps for spec in specs if spec.norm == "linf" and spec.eps is not None
+                         and spec.eps < HUGE}))
+
+
+def _step(unit: Unit, run: int, place: int, device: str) -> Step:
+    """A unit's task, and how its run is read: who has a model is judged by rows, who has none by his walk."""
+    spec = unit.attack
+    if has_gradients(ATTACKS[spec.attack].info.knowledge):
+        return Step(rows_task(unit, device), (run,), place, lambda payload: (Checked.of_rows(rows_of(payload)),))
+    if spec.defenses and ATTACKS[spec.attack].info.knowledge is Knowledge.DECISION:
+        return Step(again_task(unit, device), (run,), place, lambda payload: defended_of(payload).known)
+    return Step(walk_task(unit, device), (run,), place,
+                lambda payload: [Checked.of_walks(one) for one in walks_of(payload)])
+
+
+# ---- what is asked for
+
+
+def with_checks(specs: Sequence[AttackSpec]) -> tuple[AttackSpec, ...]:
+    """The same and what shows hidden gradients, for every front of an attack with gradients and many steps: one step at
+    its largest budget, and itself at one that leaves nothing of a picture."""
+    found = list(specs)
+    largest = max(budgets_of(specs), default=0.0)
+    for spec in specs:
+        if spec.norm == "linf" and spec.eps == largest and _iterates(spec) and (
+                spec.attacker == ADAPTIVE or not spec.defenses):
+            found += [one for one in (replace(spec, eps=VAST), _one_step(spec)) if one not in found]
+    return tuple(found)
+
+
+def without_checks(specs: Sequence[AttackSpec]) -> tuple[tuple[AttackSpec, ...], bool]:
+    """What was chosen of attacks among which there may be checks, and whether there are."""
+    usual = [spec for spec in specs if spec.eps is None or spec.norm != "linf" or spec.eps < HUGE]
+    for chosen in ([spec for spec in usual if spec.attack != "fgsm"], usual):
+        whole = with_checks(chosen)
+        if len(whole) == len(specs) and all(spec in whole for spec in specs):
+            return tuple(chosen), True
+    return tuple(specs), False
+
+
+def _one_step(spec: AttackSpec) -> AttackSpec:
+    return make_spec("fgsm", eps=spec.eps, norm=spec.norm, target=spec.target, seed=spec.seed, batch=spec.batch,
+                     numerics=spec.numerics, mask=spec.mask, defenses=spec.defenses, attacker=spec.attacker,
+                     draws=spec.draws)
+
+
+def _iterates(spec: AttackSpec) -> bool:
+    return ATTACKS[spec.attack].info.knowledge is Knowledge.WHITE_BOX and attack_of(spec).cost().gradients > 1
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What it costs at most, of all images and models together."""
+
+    gradients: int
+    queries: int
+
+
+def estimate(sweep: Sweep) -> Estimate:
+    """An upper bound: draws of an adaptive attacker are counted, and answers asked for again."""
+    images = len(sweep.indices) * len(sweep.models)
+    costs = [_cost(spec) for spec in sweep.attacks]
+    return Estimate(images * sum(cost.gradients for cost in costs), images * sum(cost.queries for cost in costs))
+
+
+def _cost(spec: AttackSpec) -> Cost:
+    cost = attack_of(spec).cost()
+    if has_gradients(ATTACKS[spec.attack].info.knowledge):
+        return Cost(cost.gradients * spec.draws, cost.queries * spec.draws)
+    return Cost(0, cost.queries if spec.max_queries is None else min(cost.queries, spec.max_queries))

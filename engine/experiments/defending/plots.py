@@ -1,0 +1,45 @@
+"""What defenses cost and are worth, as a figure for papers and reports, made without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from engine.attacks.norms import NORMS
+from engine.experiments import plots
+from engine.experiments.defending.judged import Standing
+from engine.experiments.defending.words import names_of
+from engine.metrics.rates import Share
+
+
+def trade_off(standings: Sequence[Standing]) -> Figure:
+    """Accuracy unattacked against what holds under attack: filled, where the attacker knows of the defense, and hollow,
+    joined to it, where he does not; bars are 95 % intervals."""
+    figure, ((axes,),) = plots.panels(size=(6.6, 4.6))
+    for number, (one, name) in enumerate(zip(standings, names_of(standings), strict=True)):
+        colour, mark = plots.COLOURS[number % 8], plots.MARKS[number % 8]
+        points = [] if one.adaptive is None else [(one.adaptive.robust, True)]
+        if one.oblivious is not None and one.oblivious is not one.adaptive:
+            points.append((one.oblivious.robust, False))
+        clean = one.clean.rate
+        axes.plot([clean] * len(points), [share.rate for share, _ in points], color=colour, linewidth=1, alpha=0.5)
+        for share, filled in points:
+            low, high = _bars(share)
+            axes.errorbar([clean], [share.rate], yerr=[[low], [high]], color=colour, marker=mark, capsize=2,
+                          alpha=1.0 if filled else 0.45, markerfacecolor=colour if filled else "none",
+                          label=plots.shown(name) if filled or one.adaptive is None else None, linestyle="none")
+    plots.shares(axes)
+    plots.shares(axes, across=True)
+    first = standings[0]
+    within = "" if first.eps is None else f" within {NORMS[first.norm].text(first.eps, '.3g')}"
+    axes.set(xlabel="accuracy unattacked", ylabel=f"accuracy that holds under attack{within}",
+             title="filled: the attacker knows of the defense; hollow: he does not")
+    plots.legend(axes, 1)
+    return figure
+
+
+def _bars(share: Share) -> tuple[float, float]:
+    low, high = share.interval
+    rate = share.rate or 0.0
+    return max(0.0, rate - low), max(0.0, high - rate)

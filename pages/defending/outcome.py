@@ -1,0 +1,204 @@
+"""What is known of defenses: which is worth its price, the trade-off, the table, walks, and pictures behind each."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import streamlit as st
+
+from engine.attacks import ATTACKS
+from engine.attacks.base import Knowledge
+from engine.attacks.norms import NORMS
+from engine.defenses.base import cautions, defenses_from
+from engine.experiments.config import config_text
+from engine.experiments.defending import tables
+from engine.experiments.defending.judged import Judged, Standing, fooled_within, judged
+from engine.experiments.defending.judging import Checked, Defended, without_checks
+from engine.experiments.defending.words import doubts, names_of, readable, verdict, warnings
+from engine.experiments.queries.curves import drawn, query_curve, table
+from engine.experiments.queries.walks import plan
+from engine.experiments.sweeps import Sweep
+from pages.defending import figures as plots
+from pages.defending import seeing
+from pages.defending.scope import SCOPE
+from pages.defending.words import who
+from pages.ui import figures, thumbs, walking
+from pages.ui.address import force
+from pages.ui.charts import counted
+from pages.ui.options import settings_of_sweep
+from pages.ui.sweeping import Known
+from pages.ui.text import plain
+from pages.ui.thumbs import Cell
+
+BUDGET, LOOKED_AT = "budget", "looked at"
+
+
+def show(known: Known) -> None:
+    """All of it."""
+    if not known.there:
+        st.caption("First each defended model is asked without an attack; the first numbers come with the first "
+                   "images.")
+        return
+    sweep = cast(Sweep, known.task.spec)
+    found = judged(cast(Defended, known.found))
+    if not known.complete:
+        st.caption(f"So far {len(found.standings[0].right)} of {counted(len(sweep.indices), 'image')}, and attacks "
+                   "that have begun: true of these, and sharpened as more come.")
+    eps = _budget(found)
+    standings = found.at(eps)
+    _words(found, eps)
+    left, right = st.columns([1.15, 1], gap="medium")
+    with left:
+        _trade_off(standings)
+    with right:
+        _signs(found, eps)
+    _table(found, standings)
+    _walks(found)
+    if known.complete:
+        _pictures(known, found, standings)
+        seeing.show(known, found, standings)
+        _take_away(known, found)
+
+
+def _budget(found: Judged) -> float | None:
+    if len(found.budgets) < 2:
+        return found.budgets[0]
+    norm = NORMS[found.norm]
+    texts = {"" if eps is None else norm.text(eps, ".3g"): eps for eps in found.budgets}
+    chosen = st.segmented_control("The attacker may change the picture by at most", list(texts),
+                                  default=list(texts)[-1], key=SCOPE.control(BUDGET), required=True)
+    return texts[cast(str, chosen)]
+
+
+def _words(found: Judged, eps: float | None) -> None:
+    first, *rest = verdict(found, eps)
+    with st.container(key="defend-words"):
+        st.markdown(f"**{plain(first)}**")
+        if rest:
+            st.markdown("\n".join(f"- {plain(line)}" for line in rest))
+
+
+def _trade_off(standings: Sequence[Standing]) -> None:
+    st.markdown("###### What it costs, and what it is worth")
+    st.caption("To the right: reads more pictures correctly. Upwards: keeps more of them under attack. Filled: the "
+               "attacker knows of the defense, which is what counts; hollow: he does not. Click a point for its "
+               "pictures.")
+    figures.figure(SCOPE, plots.trade_off(standings), "trade-off", on_select=_clicked, selection_mode="points")
+
+
+def _clicked() -> None:
+    """In a callback: the control below says which point was clicked."""
+    points = st.session_state[SCOPE.key("figure trade-off")].selection.points
+    if points and points[-1].get("customdata"):
+        force(SCOPE.control(LOOKED_AT), int(points[-1]["customdata"][0]))
+
+
+def _signs(found: Judged, eps: float | None) -> None:
+    """What shows hidden gradients, and what else one must know."""
+    st.markdown("###### Can these numbers be trusted?")
+    lines = [f"**{plain(one.defense)}** – {plain(sign.name)}: {plain(sign.sentence)}"
+             f"{'' if sign.sure else ' (too few to be sure)'}" for one, sign in warnings(found, eps)]
+    notes = [plain(line) for line in (*doubts(found, eps), *_cautions(found.at(eps)))]
+    if lines:
+        st.warning("These defenses may only hide the way, and an attacker with more patience would find it:\n\n"
+                   + "\n".join(f"- {line}" for line in lines))
+    if notes:
+        st.info("\n".join(f"- {line}" for line in notes))
+    if not lines and not notes:
+        st.success("No sign that a defense only hides its gradients, as far as these attacks show.")
+    with st.expander("What is checked"):
+        st.markdown("- One step must not beat many steps.\n- Who only asks must not beat who has the model.\n"
+                    "- Random noise must not find what gradients miss.\n- A budget that leaves nothing of the picture "
+                    "must fool every time.\n- More starts (seeds) must not change much.\n- Gradients must not be 0.\n"
+                    "- A larger budget must not fool fewer.\n\nAfter Athalye et al. 2018, Carlini et al. 2019, and "
+                    "AutoAttack (Croce, Hein 2020).")
+
+
+def _cautions(standings: Sequence[Standing]) -> list[str]:
+    return list(dict.fromkeys(line for one in standings for line in cautions(defenses_from(one.defenses))))
+
+
+def _table(found: Judged, standings: Sequence[Standing]) -> None:
+    st.markdown("###### Price and worth")
+    st.caption("Shares of all images, with 95 % intervals. An image holds only where it is read correctly and no attack "
+               "changes that; who knows of a defense may also do what others do. False alarms: untouched images that "
+               "got no answer.")
+    figures.table(SCOPE, readable(standings), "defenses")
+    figures.downloads(SCOPE, lambda: tables.overview(found), "all-numbers")
+
+
+# ---- walks
+
+
+def _walks(found: Judged) -> None:
+    """Norm against queries with and without each defense, and the same asked again."""
+    walks = [run for run in found.defended.known if ATTACKS[run.spec.attack].info.knowledge is Knowledge.DECISION]
+    if not walks or found.norm not in ("linf", "l2"):
+        return
+    curves = [query_curve(run, [run.limit], None, found.norm) for run in walks]
+    lines = [drawn(run, curve) for run, curve in zip(walks, curves, strict=True)]
+    st.markdown("###### How near an attacker comes who can only ask")
+    st.caption("Median of the images read correctly, those not fooled yet counted as infinite; band: the quartiles; "
+               "dotted: the mean of those fooled so far. The higher a line stays, the more the defense is worth.")
+    figures.figure(SCOPE, walking.norm_against_queries(lines, [run.limit for run in walks]), "norm-against-queries",
+                   lambda: table(lines))
+    verified = tables.again(found)
+    if len(verified):
+        with st.expander("Asked again: distances that hold"):
+            st.caption("Whoever asks a random defense once may have been lucky. The best picture so far is shown to the "
+                       "defended model ten times more, and to the bare one; only what fools most of the ten counts. It "
+                       "can only come nearer with more queries.")
+            figures.table(SCOPE, verified, "asked-again")
+
+
+# ---- pictures
+
+
+def _pictures(known: Known, found: Judged, standings: Sequence[Standing]) -> None:
+    """Those that a defense did not keep, or those that it did."""
+    st.markdown("###### The pictures behind a point")
+    names = names_of(standings)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        number = st.selectbox("Defense", range(len(standings)), key=SCOPE.control(LOOKED_AT),
+                              format_func=lambda place: names[place] if place < len(names) else "")
+        runs = _facing(found, standings[number])
+        place = st.selectbox("Attack", range(len(runs)), key=SCOPE.control(f"attack {number}"),
+                             format_func=lambda place: who(runs[place]))
+    run = runs[place]
+    fooled = np.flatnonzero(fooled_within(run, found.norm, standings[number].eps))
+    if not len(fooled):
+        st.caption("No picture was fooled by this attack here.")
+    elif st.toggle(f"Show {counted(len(fooled), 'picture')} that {'was' if len(fooled) == 1 else 'were'} fooled", False,
+                   key=SCOPE.control(f"pictures {number} {place}"), help="Those that were not kept are made again."):
+        thumbs.show(SCOPE, cells(known, run, fooled.tolist()), f"fooled {number} {place}", known.task.device)
+
+
+def _facing(found: Judged, one: Standing) -> list[Checked]:
+    """The runs behind a standing, the one that took most first."""
+    return sorted(found.runs_of(one), key=lambda run: -int(fooled_within(run, found.norm, one.eps).sum()))
+
+
+def cells(known: Known, run: Checked, chosen: Sequence[int]) -> list[Cell]:
+    """The pictures of those rows of a run, each with those that it was attacked together with."""
+    sweep, number = cast(Sweep, known.task.spec), known.found.known.index(run)
+    places = [(unit, place) for unit in plan(sweep, known.task.device)[number] for place in range(len(unit.indices))]
+    return [Cell(*places[row], run, row, sweep.model_of(run)) for row in chosen]
+
+
+# ---- to be taken away
+
+
+def _take_away(known: Known, found: Judged) -> None:
+    sweep = cast(Sweep, known.task.spec)
+    figures.rows_downloads(SCOPE, found.defended.known, sweep.images, "defend")
+    st.download_button("sweep.toml", lambda: repeats(sweep), file_name="sweep.toml", on_click="ignore", type="tertiary",
+                       key=SCOPE.key("sweep file"), help="Repeats this from the command line: python -m engine defend "
+                                                         "--config sweep.toml --out defend")
+
+
+def repeats(sweep: Sweep) -> str:
+    """The file that repeats it from the command line, which adds the checks by itself."""
+    chosen, checks = without_checks(sweep.attacks)
+    settings = settings_of_sweep(replace(sweep, attacks=chosen))
+    return config_text("defend", settings if checks else {**settings, "no-checks": True})

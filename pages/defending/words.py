@@ -1,0 +1,13 @@
+"""Runs of this page in words."""
+
+from engine.attacks.norms import NORMS
+from engine.attacks.spec import ADAPTIVE
+from engine.experiments.defending.judged import title
+from engine.experiments.defending.judging import Checked
+
+
+def who(run: Checked) -> str:
+    """An attack and its attacker."""
+    eps = "" if run.spec.eps is None else f" {NORMS[run.spec.norm].text(run.spec.eps, '.3g')}"
+    knows = ", who knows of it" if run.spec.attacker == ADAPTIVE else ""
+    return f"{title(run.spec)}{eps}{knows}"
