@@ -10,12 +10,14 @@ import numpy as np
 from scipy.special import softmax
 
 from engine import digest
-from engine.attacks.spec import AttackSpec
 from engine.defenses.base import defenses_from
+from engine.experiments.units import Unit
+from engine.serving.defense import Client
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from engine.serving.served import Served
     from engine.zoo.classifier import Classifier
 
 
@@ -29,17 +31,24 @@ def refused(probabilities: Sequence[float] | np.ndarray) -> bool:
     return not np.any(probabilities)
 
 
-def answers(classifier: Classifier, attack: AttackSpec, images: Tensor, sessions: Sequence[str]) -> np.ndarray:
-    """What the model says [R, K] of images [R, C, H, W] behind the defenses of the attack: each is the one query of a
-    client of its own, whose draws its session names, as in a verdict."""
-    import torch
-
-    from engine.serving.defense import Client
+def served(unit: Unit, classifier: Classifier) -> Served:
+    """The unit's model, which is `classifier`, behind its defenses; raises EngineError."""
+    from engine.defenses.binding import bound
+    from engine.experiments.resources import reference_for
     from engine.serving.served import Served
 
-    served = Served(classifier, defenses_from(attack.defenses), attack.seed)
+    spec = unit.attack
+    defenses = bound(defenses_from(spec.defenses), classifier, reference_for(spec.defenses, unit.seen), spec.seed)
+    return Served(classifier, defenses, spec.seed)
+
+
+def answers(model: Served, images: Tensor, sessions: Sequence[str]) -> np.ndarray:
+    """What the model says [R, K] of images [R, C, H, W]: each is the one query of a client of its own, whose draws its
+    session names, as in a verdict."""
+    import torch
+
     clients = [Client(digest.of_arrays(image.numpy()), session)
                for image, session in zip(images, sessions, strict=True)]
     with torch.no_grad():
-        answer = served.answer(images.to(classifier.device), served.queries(clients, range(len(images))))
+        answer = model.answer(images.to(model.device), model.queries(clients, range(len(images))))
     return said(answer.logits.cpu().numpy())
