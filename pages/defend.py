@@ -26,10 +26,11 @@ def page() -> None:
     with st.sidebar:
         try:
             chosen = choosing.choose(address, WANTS)
-            sweep = asking.choose(address, chosen).sweep(chosen)
+            asked = asking.choose(address, chosen)
+            sweep = asked.sweep(chosen)
             asking.checked(sweep)
             task, price = defend_task(sweep, chosen.device), asking.price(sweep, chosen.device)
-            small = asking.passes(sweep) <= COSTS_LITTLE
+            small = asking.passes(sweep) <= COSTS_LITTLE and not asked.doubtful
         except EngineError as error:
             wrong = capital(error)
     address.check_names()

@@ -41,7 +41,7 @@ def page() -> None:
 
     sweeping.show(SCOPE, task, body, price=cost, read=_trained, so_far=lambda found: found)
     if not drawn:
-        example.show(chosen.spec.dataset if complete else "")
+        example.show(*((chosen.spec.dataset, chosen.spec.defense) if complete else ("",)))
     choosing.unfinished()
     address.check_names()
     with top:

@@ -7,6 +7,7 @@ import sys
 
 from engine.cli import (
     attack,
+    certify,
     claims,
     curve,
     data,
@@ -28,8 +29,8 @@ from engine.cli.weights import adopt_models
 from engine.errors import Cancelled, EngineError
 
 # In the order in which they are listed.
-COMMANDS = (listing, data, attack, evaluate, curve, transfer, query_curve, defend, minimal, train, train_style, claims,
-            tables, examples, runs, store)
+COMMANDS = (listing, data, attack, evaluate, curve, transfer, query_curve, defend, minimal, certify, train, train_style,
+            claims, tables, examples, runs, store)
 
 
 def _parser() -> Parser:

@@ -66,12 +66,12 @@ class Stateful(Defense):
                         help="How many of a client's latest queries are remembered.")
     step: float = param(50 / 255, title="Grey step", low=1 / 255, high=1.0, step=1 / 255, unit="/255",
                         help="Greys within one step count as the same: changes smaller than it are overlooked.")
-    length: int = param(20, title="Piece", low=1, high=1000, step=1, unit=" pixels",
+    length: int = param(50, title="Piece", low=1, high=1000, step=1, unit=" pixels",
                         help="How many pixels in a row make a piece, of which a hash is taken; longer pieces are "
                              "rarer, and more easily changed.")
     kept: int = param(50, title="Fingerprint", low=1, high=1000, step=1, unit=" hashes",
                       help="How many hashes, the largest, are a picture's fingerprint.")
-    alike: float = param(0.5, title="Alike", low=0.0, high=1.0, step=0.05,
+    alike: float = param(0.25, title="Alike", low=0.0, high=1.0, step=0.05,
                          help="A picture that shares more than this part of its fingerprint with an earlier one is "
                               "refused.")
 

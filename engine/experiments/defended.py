@@ -16,7 +16,7 @@ from engine.errors import EngineError, UnknownName
 from engine.serving.defense import Defense
 
 BOTH = "both"  # the attacker who does not know of the defenses and the one who does, side by side
-BARE = "without a defense"  # of a model among others that have one
+BARE = "on the bare model"  # of a model among others that have one
 DRAWS = 10  # over which an adaptive attacker of a random defense averages, where nobody says otherwise
 
 
@@ -94,15 +94,16 @@ def _facing(spec: AttackSpec) -> str:
     return f", {spec.attacker}{f', {spec.draws} draws' if spec.draws > 1 else ''}"
 
 
-def sentence(spec: AttackSpec) -> str:
-    """What the attacker knows of the defenses, for people; "" where there are none."""
-    if not spec.defenses:
-        return ""
-    has_model = has_gradients(ATTACKS[spec.attack].info.knowledge)
-    if spec.attacker == OBLIVIOUS:
-        return "The attacker does not know of it." if has_model else "The attacker asks the defended model as it is."
-    draws = f", averaging {spec.draws} draws" if spec.draws > 1 else ""
-    return f"The attacker knows it{draws}{' at every step' if has_model and draws else ''}."
+def told(spec: AttackSpec) -> str:
+    """What stands in front of the model and what the attacker knows of it, for whoever does not know the terms: "behind
+    RND (sigma 0.02), attacker does not know it"."""
+    return f"{stands(spec)}, attacker {_knows(spec)}"
+
+
+def _knows(spec: AttackSpec) -> str:
+    if spec.attacker == ADAPTIVE:
+        return f"knows it{f' and averages {spec.draws} draws' if spec.draws > 1 else ''}"
+    return "does not know it" if has_gradients(ATTACKS[spec.attack].info.knowledge) else "asks it as it is"
 
 
 # ---- as options of the command line

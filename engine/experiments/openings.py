@@ -67,7 +67,7 @@ BLACKBOX = Opening(images=4, attacks=("square", "hopskipjump"), budgets=(8,))
 QUERIES = (20, 40, 80)
 # An attacker who has the model, and one who can only ask.
 DEFEND = Opening(images=12, attacks=("pgd", "hopskipjump"), budgets=(2,), defenses=("rnd", "jpeg"))
-DEFENDED_QUERIES = 300
+DEFENDED_QUERIES = 100
 # Explore's sample of the split: at the budget that its slider begins with, and at others for the curve.
 EXPLORE = Opening(attacks=("pgd",), budgets=(2,))
 CURVE = (0.25, 0.5, 1, 2, 4, 8, 16)

@@ -51,22 +51,27 @@ class Certificate:
         return self.classes == ABSTAINED
 
 
+def check(sigma: float, alpha: float, choosing: int, counting: int) -> None:
+    """Raises EngineError where so many draws cannot prove anything, whatever they say."""
+    if not 0 < sigma < math.inf:
+        raise EngineError(f"a certificate needs noise; choose a sigma above 0, not {sigma:g}")
+    if not 0 < alpha < 0.5:
+        raise EngineError(f"alpha, the risk that a certificate is wrong, must lie between 0 and 0.5, not {alpha:g}")
+    if counting < (fewest := fewest_draws(alpha)) or choosing < 1:
+        raise EngineError(f"{counting} draws prove nothing at alpha {alpha:g}, whatever they say; take at least "
+                          f"{fewest} to count, and one to choose the class")
+
+
 def certificate(chosen: np.ndarray, counted: np.ndarray, sigma: float, alpha: float = 0.001) -> Certificate:
     """What is proven with confidence 1 - `alpha`, an image each, by votes under noise of deviation `sigma`: those by
     which the class is `chosen` and, of other draws, those `counted`, int [N, K] each. Raises EngineError."""
     chosen, counted = np.asarray(chosen), np.asarray(counted)
-    if sigma <= 0:
-        raise EngineError("without noise nothing is certified; choose a sigma above 0")
-    if not 0 < alpha < 0.5:
-        raise EngineError(f"alpha, the risk that a certificate is wrong, must lie between 0 and 0.5, not {alpha:g}")
     if chosen.shape != counted.shape or chosen.ndim != 2:
         raise EngineError(f"votes must be [N, K] twice, not {list(chosen.shape)} and {list(counted.shape)}")
     if len(counted) == 0:
         return Certificate(np.empty(0, np.int64), np.empty(0), np.empty(0))
     draws = int(counted[0].sum())
-    if draws < (fewest := fewest_draws(alpha)) or int(chosen[0].sum()) < 1:
-        raise EngineError(f"{draws} draws prove nothing at alpha {alpha:g}, whatever they say; take at least {fewest} "
-                          "to count, and one to choose the class")
+    check(sigma, alpha, int(chosen[0].sum()), draws)
     leading = chosen.argmax(axis=1)
     shares = least_share(counted[np.arange(len(counted)), leading], draws, alpha)
     proven = shares > 0.5

@@ -6,7 +6,6 @@ One is written "at" or "at:eps=2/255,steps=5": what is not said has its default.
 
 from __future__ import annotations
 
-from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -35,7 +34,7 @@ class TrainingDefenseInfo:
     kind: str = "training"
 
 
-class TrainingDefense(ABC):
+class TrainingDefense:
     """A defense at training time. Subclasses are frozen, keyword-only data classes whose fields are made by
     engine.params.param."""
 
@@ -67,10 +66,17 @@ class TrainingDefense(ABC):
         return 0.0
 
     @property
+    def together(self) -> int:
+        """Images that pass the network at once for each picture of a batch."""
+        return 1
+
+    @property
     def needs_model(self) -> bool:
         """Whether the training has to start from an undefended model that tells the same classes apart."""
         return False
 
+
+NOTHING = TrainingDefense()  # what a training without a defense costs and asks for
 
 TRAINING_DEFENSES: Registry[type[TrainingDefense]] = Registry("defense at training time")
 
@@ -247,6 +253,10 @@ class Trades(TrainingDefense):
     def passes(self) -> float:
         return 2.4 + self.steps
 
+    @property
+    def together(self) -> int:
+        return 2
+
 
 @_register
 @dataclass(frozen=True, kw_only=True)
@@ -285,6 +295,10 @@ class Ant(TrainingDefense):
     @property
     def passes(self) -> float:
         return 2.0 + (0 if self.made == ONCE else self._making)
+
+    @property
+    def together(self) -> int:
+        return 2
 
     @property
     def first_passes(self) -> float:

@@ -22,6 +22,7 @@ from engine.serving.threat import WhiteBox
 from engine.training import defenses
 from engine.training.defenses import AdversarialTraining, Ant, Noise, Trades, TrainingDefense
 from engine.training.pictures import Normalisation, Pictures
+from engine.training.resting import resting
 from engine.zoo.classifier import Classifier, resized
 
 _TOGETHER = 16  # pictures attacked together where nothing is learned from them
@@ -45,17 +46,15 @@ class Network:
     @contextmanager
     def still(self) -> Iterator[None]:
         """Batch-norm and dropout rest, and no gradient of a weight is made."""
-        was_training = self.module.training
         learning = [p for p in self.module.parameters() if p.requires_grad]
-        self.module.eval()
         for parameter in learning:
             parameter.requires_grad_(False)
         try:
-            yield
+            with resting(self.module):
+                yield
         finally:
             for parameter in learning:
                 parameter.requires_grad_(True)
-            self.module.train(was_training)
 
     def attacked(self, attack: Attack, images: Tensor, goal: Goal, eps: float, generator: torch.Generator) -> Tensor:
         """Images within eps of `images` [N, C, H, W] that an attacker makes of them who has this network."""

@@ -28,6 +28,7 @@ from engine.training.collapse import warnings_of
 from engine.training.defenses import applied, defense_of, on_card
 from engine.training.pictures import Normalisation, Pictures
 from engine.training.practice import Batch, Network, Practice, Watch, practice_of
+from engine.training.resting import resting
 from engine.training.sofar import Sofar
 from engine.training.spec import IMAGENET, SCRATCH, TrainSpec, chosen_of, network_of, side_of
 from engine.training.state import Keeper, State, claimed
@@ -37,6 +38,7 @@ from engine.zoo.cards import Card
 from engine.zoo.classifier import resized, too_small
 from engine.zoo.pretrained import Start
 from engine.zoo.registry import label_of, load_model, model_card, model_digest
+from engine.zoo.variants import OWN
 
 __all__ = ["TrainSpec", "fit", "train", "training"]
 
@@ -47,6 +49,8 @@ _TOGETHER = 10  # pictures that are read at once
 _FORMAT = 1  # of the kept state; raise it when the same settings train otherwise than before
 # What is written on the card and does not decide the weights that are learned.
 _SAID = ("name", "command", "limits", "tests", "storage")
+# Settings that came later, as all trainings were before.
+_LATER = {"defense": "", "head": OWN}
 log = logging.getLogger(__name__)
 
 Show = Callable[[Sofar], None]
@@ -291,8 +295,7 @@ def _key(spec: TrainSpec, device: torch.device, *seen: Pictures) -> str:
     """Identifies all that decides the weights that are learned."""
     deciding = {name: value for name, value in asdict(spec).items() if name not in _SAID}
     deciding["start_from"] = spec.start_from or SCRATCH
-    if not spec.defense:  # as before there were any
-        del deciding["defense"]
+    deciding = {name: value for name, value in deciding.items() if _LATER.get(name) != value}
     known = spec.start_from in ("", SCRATCH, IMAGENET)
     return digest.of_spec({"format": _FORMAT, "spec": deciding, "device": device.type, "torch": torch.__version__,
                            "start": "" if known else model_digest(spec.start_from),
@@ -584,14 +587,11 @@ def _class_weights(labels: Tensor, classes: int) -> Tensor:
 def _logits(module: nn.Module, pictures: Pictures, normalisation: Normalisation, size: int, device: torch.device,
             progress: Progress, batch: int = 32) -> Generator[None, None, np.ndarray]:
     """Float32 logits [N, K] of all pictures, `size` pixels a side, in eval mode."""
-    was_training = module.training
-    module.eval()
     parts = []
     for start in range(0, len(pictures.images), batch):
         progress.report(0.0, "evaluating")
-        with torch.no_grad(), devices.exact():  # as on a CPU, where it is attacked perhaps
+        with torch.no_grad(), resting(module), devices.exact():  # as on a CPU, where it is attacked perhaps
             images = resized(pictures.batch(slice(start, start + batch), device), size)
             parts.append(module(normalisation(images)).float().cpu())
         yield
-    module.train(was_training)
     return torch.cat(parts).numpy()

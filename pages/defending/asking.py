@@ -6,6 +6,7 @@ import streamlit as st
 
 from engine.attacks import ATTACKS
 from engine.attacks.spec import AttackSpec, cost_of, has_gradients
+from engine.defenses.base import cautions, defenses_from
 from engine.errors import EngineError
 from engine.experiments.defending.judging import with_checks
 from engine.experiments.onepicture import pace
@@ -19,15 +20,17 @@ from pages.ui.choosing import Chosen
 
 YES, NO = "yes", "no"
 MOST_QUERIES = 100_000
+FEWEST = 10  # questions, with which no attack begins
 
 
 @dataclass(frozen=True)
 class Asked:
     """How many `queries` an attacker without a model has for an image (None: there is no such attacker), and whether
-    what shows hidden gradients is tried as well."""
+    what shows hidden gradients is tried as well. `doubtful`: something was said against it."""
 
     queries: int | None
     checks: bool
+    doubtful: bool = False
 
     def specs(self, chosen: Chosen) -> tuple[AttackSpec, ...]:
         """Every attack as it is made; raises EngineError."""
@@ -42,7 +45,14 @@ class Asked:
 
 def choose(address: Address, chosen: Chosen) -> Asked:
     """The controls; raises EngineError."""
-    return Asked(_queries(address, chosen), _checks(address))
+    queries, checks = _queries(address, chosen), _checks(address)
+    few = queries is not None and _few(queries, chosen)
+    return Asked(queries, checks, few or any(cautions(defenses_from(stack)) for stack in chosen.facing.stacks))
+
+
+def _few(queries: int, chosen: Chosen) -> bool:
+    """Whether they are hardly enough for an attack to start."""
+    return queries < FEWEST * (chosen.facing.draws or 1)
 
 
 def _queries(address: Address, chosen: Chosen) -> int | None:
@@ -58,7 +68,7 @@ def _queries(address: Address, chosen: Chosen) -> int | None:
                                        "knows of a random defense spends several on each question."))
     address.note("queries", None if queries == DEFENDED_QUERIES else str(queries))
     draws = chosen.facing.draws or 1
-    if queries < 10 * draws:
+    if _few(queries, chosen):
         st.warning(f"{queries} queries are {queries // draws} questions asked {draws} times each: hardly enough for an "
                    "attack to start." if draws > 1 else f"{queries} queries are hardly enough for an attack to start.")
     return queries

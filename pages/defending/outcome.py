@@ -121,9 +121,9 @@ def _cautions(standings: Sequence[Standing]) -> list[str]:
 
 def _table(found: Judged, standings: Sequence[Standing]) -> None:
     st.markdown("###### Price and worth")
-    st.caption("Shares of all images, with 95 % intervals. An image holds only where it is read correctly and no attack "
-               "changes that; who knows of a defense may also do what others do. False alarms: untouched images that "
-               "got no answer.")
+    st.caption("Shares of all images, with 95 % intervals. An image holds only where it is read correctly and no "
+               "attack changes that; who knows of a defense may also do what others do. False alarms: untouched "
+               "images that got no answer.")
     figures.table(SCOPE, readable(standings), "defenses")
     figures.downloads(SCOPE, lambda: tables.overview(found), "all-numbers")
 
@@ -146,9 +146,9 @@ def _walks(found: Judged) -> None:
     verified = tables.again(found)
     if len(verified):
         with st.expander("Asked again: distances that hold"):
-            st.caption("Whoever asks a random defense once may have been lucky. The best picture so far is shown to the "
-                       "defended model ten times more, and to the bare one; only what fools most of the ten counts. It "
-                       "can only come nearer with more queries.")
+            st.caption("Whoever asks a random defense once may have been lucky. The best picture so far is shown to "
+                       "the defended model ten times more, and to the bare one; only what fools most of the ten "
+                       "counts. It can only come nearer with more queries.")
             figures.table(SCOPE, verified, "asked-again")
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 import streamlit as st
-from scipy.special import softmax
 
 from engine.attacks import ATTACKS
 from engine.attacks.base import Cost
@@ -16,6 +15,7 @@ from engine.attacks.spec import AttackSpec, attack_of, cost_of
 from engine.experiments.epsilon.eyes import LEVEL, SEEN
 from engine.experiments.epsilon.ladder import INDEPENDENT, ladder_of, ladder_task
 from engine.experiments.gathered import runs_of
+from engine.experiments.onepicture.asking import refused, said
 from engine.experiments.units import unit_of
 from engine.work.jobs import jobs
 from engine.work.kinds import Task
@@ -43,15 +43,15 @@ class Points:
 
     @property
     def flip(self) -> tuple[float, float] | None:
-        """Between which two eps the prediction is first another one; None where it never is."""
-        best = [max(range(len(says)), key=says.__getitem__) for says in self.says]
+        """Between which two eps the prediction is first another one (a refusal is none); None where it never is."""
+        best = [None if refused(says) else max(range(len(says)), key=says.__getitem__) for says in self.says]
         return next(((self.shown[place - 1], self.shown[place]) for place in range(1, len(best))
-                     if best[place] != best[0]), None)
+                     if best[place] not in (best[0], None)), None)
 
 
 def points_of(clean: Sequence[float], runs: Sequence[Rows], scale: Scale) -> Points:
     """The points of one picture, from what the model says of it as it is and the runs at every eps."""
-    says = [tuple(softmax(rows.logits_adversarial[0].astype(float)).tolist()) for rows in runs]
+    says = [tuple(said(rows.logits_adversarial.astype(float))[0].tolist()) for rows in runs]
     return Points((0.0, *((rows.spec.eps or 0) * scale.factor for rows in runs)), (tuple(clean), *says))
 
 

@@ -23,6 +23,8 @@ def show(run: Run) -> None:
         ("Visibility", f"{explored.visibility.score:.2f}", "JND", "The change where it is easiest to see, in "
          "just-noticeable differences of the eye. An estimate, not a reader study."),
         ("Queries", f"{explored.queries:,}", "", "How often the attack asked the model about this picture."),
+        *([("Refused", f"{ran.refused:,}", "queries", "How many of them the defended model did not answer.")]
+          if ran.spec.defenses else []),
         ("Gradients", f"{explored.gradients:,}", "", "How often the attack computed which way to go."),
         ("Time", f"{ran.seconds:.2f}", "s", "The attack with its final checks, without loading the model."),
         ("Device", ran.provenance.device, "", "Which processor computed."),

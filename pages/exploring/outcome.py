@@ -12,6 +12,7 @@ from pages.exploring import (
     parts,
     remarks,
     smallest,
+    spread,
     steps,
     verdict,
 )
@@ -42,6 +43,7 @@ def _headline(run: Run) -> None:
         for line in remarks.of(run):
             st.caption(plain(line))
         likeness.say(run)
+        spread.say(run)
     explored, said = run.explored, run.explored.probabilities
     viewer(explored.clean, explored.adversarial, original_caption=str(verdict.says(run.classes, said.clean)),
            perturbed_caption=str(verdict.says(run.classes, said.adversarial)), badge=run.badge or None,
@@ -52,6 +54,8 @@ def _details(run: Run, address: Address) -> None:
     st.markdown("##### What the model says")
     said = run.explored.probabilities
     charts.show(charts.probabilities(run.classes, said.clean, said.adversarial), key=SCOPE.key("probabilities"))
+    with st.container():
+        spread.show(run)
     with st.container():
         likeness.offer(run)
     # In a container, so that what follows stays in place while the maps are computed.

@@ -3,13 +3,15 @@
 import numpy as np
 import streamlit as st
 
+from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
+from engine.attacks.spec import ADAPTIVE, AttackSpec, has_gradients
 from engine.experiments.onepicture.explored import Way
 from pages.exploring import verdict
 from pages.exploring.run import Run
 from pages.exploring.scope import SCOPE
 from pages.ui import charts, pictures
-from pages.ui.charts import counted, percent
+from pages.ui.charts import counted
 from pages.ui.pictures import Figure
 from pages.ui.text import plain
 from pages.ui.viewer import amplified, auto_gain, strongest_channel
@@ -27,11 +29,10 @@ def show(run: Run) -> None:
     image, clean = explored.snapshots[nearest], explored.clean
     gain = auto_gain(strongest_channel(explored.adversarial - clean))
     says = steps.probabilities[step]
-    best = int(np.argmax(says))
     left, right = st.columns([1.2, 1], gap="medium")
     with left:
         pictures.row([
-            Figure(f"After step {steps.shown[nearest]} of {last}", f"{run.classes[best]} {percent(says[best])}",
+            Figure(f"After step {steps.shown[nearest]} of {last}", str(verdict.says(run.classes, says)),
                    pictures.image_png(image, f"{run.key} {nearest}"), run.badge, exact=True),
             Figure("Perturbation so far",
                    f"{verdict.levels(float(np.abs(image - clean).max()))}, "
@@ -41,9 +42,18 @@ def show(run: Run) -> None:
     with right:
         title = "loss" if explored.run.spec.target is None else "loss to goal"
         charts.show(charts.steps(run.classes, steps.probabilities, steps.loss, step, title), key=SCOPE.key("steps"))
+        if _takes_for_bare(explored.run.spec):
+            st.caption("On the way these are the answers of the model without its defense, which the attacker takes "
+                       "for all there is; the last is that of the defended model.")
         if run.settings.attack.surrogate:
             st.caption(plain(f"On the way these are the answers of {run.settings.attack.surrogate}; the last is that "
                              f"of {run.settings.model}."))
+
+
+def _takes_for_bare(spec: AttackSpec) -> bool:
+    """Whether the attacker looks at the model without the defense that it stands behind."""
+    knows = spec.attacker == ADAPTIVE or not has_gradients(ATTACKS[spec.attack].info.knowledge)
+    return bool(spec.defenses) and not knows
 
 
 def show_walk(run: Run, walk: Way) -> None:

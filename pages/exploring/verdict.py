@@ -9,8 +9,11 @@ import streamlit as st
 
 from engine.attacks import ATTACKS
 from engine.data.base import StoredUnits
+from engine.experiments.defended import told
+from engine.experiments.onepicture.asking import refused
 from engine.experiments.onepicture.explored import Explored
 from pages.ui.charts import counted, percent
+from pages.ui.text import capital
 
 _SEEN = {"invisible": "A person would not see it", "hardly visible": "A person would hardly see it",
          "visible": "A person who looks closely would see it", "obvious": "A person would see it at once"}
@@ -21,18 +24,25 @@ LITTLE = 0.25  # a pixel that moved further was repainted, not nudged
 
 @dataclass(frozen=True)
 class Says:
-    """What the model says of one picture."""
+    """What the model says of one picture; nothing (index -1) where it refused to answer."""
 
     name: str
     index: int
     confidence: float
 
+    @property
+    def sure(self) -> str:
+        """How sure it is; "" of a refusal."""
+        return percent(self.confidence) if self.index >= 0 else ""
+
     def __str__(self) -> str:
-        return f"{self.name} {percent(self.confidence)}"
+        return f"{self.name} {self.sure}".strip()
 
 
 def says(classes: Sequence[str], probabilities: Sequence[float] | np.ndarray) -> Says:
     """The model's prediction."""
+    if refused(np.nan_to_num(probabilities)):
+        return Says("refused", -1, 0.0)
     index = int(np.argmax(probabilities))
     return Says(classes[index], index, float(probabilities[index]))
 
@@ -72,7 +82,7 @@ def unfinished(title: str, truth: str, now: Says | None, unknown: str, sentence:
 
 def _said(title: str, what: Says, changed: bool) -> str:
     return (f'<div class="ps-says{" changed" if changed else ""}"><small>{title}</small>'
-            f"<b>{html.escape(what.name)} <i>{percent(what.confidence)}</i></b></div>")
+            f"<b>{html.escape(what.name)} <i>{what.sure}</i></b></div>")
 
 
 def sentence(explored: Explored) -> str:
@@ -80,6 +90,11 @@ def sentence(explored: Explored) -> str:
     before, after = _before_and_after(explored)
     classes, target = explored.run.classes, explored.run.spec.target
     truth, small = classes[explored.label], extent(explored)
+    if before.index < 0:
+        return ("The defended model refused to answer before any attack: a false alarm. There was nothing to break; "
+                "take another picture to see an attack.")
+    if after.index < 0:
+        return f"The attack was caught: the defended model refuses to answer, and nobody is fooled. {advice(explored)}"
     if explored.label_known and before.index != explored.label:
         return (f"The model was wrong before any attack: this is {truth}, it said {before.name}. "
                 "There was nothing to break; take another picture to see an attack.")
@@ -120,16 +135,18 @@ def extent(explored: Explored) -> str:
 def _checks(explored: Explored, units: StoredUnits | None) -> Iterator[str]:
     before, after = _before_and_after(explored)
     seen, said = explored.visibility, explored.probabilities
+    if (spec := explored.run.spec).defenses:
+        yield _dot(capital(told(spec)), "Every query passes the defense, and so do the answers shown here.")
     yield _dot(_SEEN[seen.level], f"{seen.reason} (An estimate, not a reader study.)")
     largest = f"Largest pixel change {levels(explored.size.linf)}"
     if units is not None:
         largest += f" = {explored.size.linf * abs(units.scale):.3g} {units.name}"
     yield _dot(largest, "How far the most changed pixel moved; 1/255 is one step of an 8-bit picture.")
-    if before.index != after.index:
+    if after.index not in (before.index, -1):
         for values, title in ((said.png8, "saved as 8-bit PNG"), (said.jpeg90, "saved as JPEG, quality 90"),
                               *in_file(explored)):
             then = says(explored.run.classes, values)
-            fooled = then.index != before.index
+            fooled = then.index not in (before.index, -1)
             word = "Still fools it" if fooled else "No longer fools it"
             yield (f'<span class="{"ps-yes" if fooled else "ps-no"}" title="The model says {html.escape(str(then))}">'
                    f"{word} {title}</span>")

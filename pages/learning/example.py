@@ -12,17 +12,22 @@ from pages.ui import figures as shared
 from pages.ui.text import plain
 
 
-def show(dataset: str) -> None:
-    """The model of that data set, or else any, with its curves and what came of it."""
+def show(dataset: str, defense: str = "") -> None:
+    """The model of that data set and with that defense, or else any, with its curves and what came of it."""
     known = [entry for entry in models() if entry.bundled and entry.card.training.get("history")]
     if not known:
         return
     whole = dataset.split(SEPARATOR)[0]
-    entry = min(known, key=lambda one: (one.card.dataset != whole, one.card.arch != first.ARCH))
+    entry = min(known, key=lambda one: (_defense(one) != defense.partition(":")[0], one.card.dataset != whole,
+                                        one.card.arch != first.ARCH))
     st.caption(plain(f"A finished example that came with Perturbscope: how {entry.name} learned from "
                      f"{entry.card.dataset}.") + " **Run** trains your own.")
     _curves(entry)
     outcome.card(entry.card, "example")
+
+
+def _defense(entry: ModelEntry) -> str:
+    return str(entry.card.training.get("defense", {}).get("name", ""))
 
 
 def _curves(entry: ModelEntry) -> None:

@@ -8,6 +8,7 @@ import streamlit as st
 
 from engine.attacks.rows import Rows
 from engine.attacks.spec import AttackSpec
+from engine.errors import EngineError
 from engine.experiments.sources import Source
 from engine.experiments.sweeps import Sweep
 from engine.experiments.units import Unit, images_of, images_task
@@ -17,7 +18,7 @@ from pages.ui import pictures, progress, runs, shell
 from pages.ui.charts import percent
 from pages.ui.pictures import Figure
 from pages.ui.scope import Scope
-from pages.ui.text import plain
+from pages.ui.text import capital, plain
 from pages.ui.viewer import amplified, auto_gain, strongest_channel
 
 PAGE = 6
@@ -105,8 +106,11 @@ def _card(cell: Cell, task: Task) -> None:
                   Figure("Difference", amplified(change, gain),
                          pictures.difference_png(adversarial - clean, gain, f"{key} difference"))], columns=3)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.page_link(shell.file("explore"), label="Open in Explore", query_params=_texts(cell),
-                     help="This very picture, with everything that can be seen of it.")
+        try:
+            st.page_link(shell.file("explore"), label="Open in Explore", query_params=_texts(cell),
+                         help="This very picture, with everything that can be seen of it.")
+        except EngineError as error:  # it came out behind defenses that the page has no controls for
+            st.caption(plain(capital(error)))
         truth = cell.rows.classes[cell.rows.labels[cell.row]]
         st.caption(plain(f"{data.item_name(source.index)}, true class {truth}"))
 

@@ -108,6 +108,7 @@ def test_a_defense_is_chosen_applied_and_told_with_its_warnings(monkeypatch: pyt
     app.selectbox(key="training.defense").set_value("at").run()
     app.selectbox(key="training.defense.at.attack").set_value("fgsm").run()
     assert "Madry" in said(app) and app.query_params["defense.attack"] == "fgsm"
+    assert "how kermany/mobilenet_v3_small-at learned" in said(app), "the example has the defense, too"
     assert next(one.value for one in app.selectbox if one.label == "Best epoch by") == "robust", "what suits it"
     app = done(pressed(done(app), "Run"))
     card = model_card("my/stripes-small-cnn-at")

@@ -7,7 +7,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from tests.bench import attacks, blackbox, curves, report, training, transfer
+from tests.bench import architectures, attacks, blackbox, curves, report, training, transfer
 
 
 def _of_pages(module: str, function: str) -> Callable[[bool], str | None]:
@@ -24,6 +24,7 @@ SECTIONS: dict[str, Callable[[bool], str | None]] = {
     **{f"{attack}-gpu": partial(blackbox.on_gpu, attack) for attack in blackbox.TITLES},
     "transfer-cpu": transfer.on_cpu,
     "transfer-gpu": transfer.on_gpu,
+    "architectures-cpu": architectures.on_cpu,
     "curves-cpu": curves.on_cpu,
     "training-cpu": training.on_cpu,
     "explore": _of_pages("explore", "in_browser"),

@@ -80,7 +80,9 @@ def test_a_surrogate_and_a_mask_go_along() -> None:
     assert not (result.adversarial - result.clean)[:, :, 4:].any()
 
 
-def test_a_network_is_trained_there(tmp_path: Path) -> None:
-    spec = TrainSpec(dataset="phantom-cxr@32", arch="resnet18", name="tiny", epochs=1, full_size_epochs=1)
+@pytest.mark.parametrize("defense", ["", "noise", "at:attack=fgsm", "trades:steps=1", "ant:made=anew,attack=fgsm"])
+def test_a_network_is_trained_there(tmp_path: Path, defense: str) -> None:
+    spec = TrainSpec(dataset="phantom-cxr@32", arch="resnet18", name="tiny", epochs=1, full_size_epochs=1, limit=300,
+                     defense=defense)
     card = train(spec, tmp_path / "tiny.safetensors", device="cuda")
     assert card.evaluations["test"]["accuracy"] > 0

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from engine.cli import main
+from engine.data.base import DATASETS
 from engine.errors import Cancelled, EngineError
+from engine.experiments.trainings.pace import WATCHED, Cost, cost_of
 from engine.experiments.trainings.training import command_of, epochs_done, made_alike, training_task
 from engine.params import values_of
-from engine.progress import Progress
+from engine.progress import Progress, to_the_end
 from engine.training import practice
 from engine.training import train as training
 from engine.training.collapse import warnings_of
@@ -24,6 +26,7 @@ from engine.training.pictures import Normalisation, Pictures
 from engine.training.practice import Batch, Network, Practice, Watch, practice_of
 from engine.training.train import train
 from engine.training.unfinished import unfinished
+from engine.work.store import Payload
 from engine.zoo import checkpoints
 from engine.zoo.registry import model_card
 from tests import nets, stripes, tiny
@@ -147,13 +150,17 @@ def test_ants_twins_are_of_the_undefended_model_at_full_size_and_turned_as_their
     assert float(difference.mean()) < 2 * EPS and not torch.equal(turned.images, images[:8])
 
 
-def test_an_attack_leaves_the_network_as_it_was() -> None:
-    module = nets.small_cnn(2).train()
+def test_looks_and_attacks_leave_the_network_as_it_was() -> None:
+    module = nets.small_cnn(2).eval()
+    module.head.train()  # as in frozen epochs
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    module.conv.weight.requires_grad_(False)  # as in frozen epochs
+    module.conv.weight.requires_grad_(False)
     network = Network(module, ("a", "b"), AS_THEY_ARE, 0, CPU)
     network.attacked(practice.PGD(steps=2), torch.rand(4, 1, 32, 32), practice.Goal(LABELS), EPS, torch.Generator())
-    assert module.training and not module.conv.weight.requires_grad and module.head.weight.requires_grad
+    held = Pictures(torch.zeros(2, 1, 32, 32, dtype=torch.uint8), torch.tensor([0, 1]))
+    to_the_end(training._logits(module, held, AS_THEY_ARE, 32, CPU, Progress()))
+    assert not module.training and not module.norm.training and module.head.training
+    assert not module.conv.weight.requires_grad and module.head.weight.requires_grad
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert all(p.grad is None for p in module.parameters())
 
@@ -324,3 +331,27 @@ def test_the_list_has_them_with_their_papers(capsys: pytest.CaptureFixture[str])
     assert set(rows) == {"at", "trades", "ant", "noise", "augment"}
     assert all(row["paper"]["title"] and row["sentence"].endswith(".") and row["formula"] for row in rows.values())
     assert next(p["unit"] for p in rows["at"]["params"] if p["name"] == "eps") == "/255"
+
+
+def test_what_a_defense_costs_is_told_before() -> None:
+    data, counts = DATASETS["stripes"].load("train"), {"train": 1000, "validation": 10, "test": 10}
+    measured = Payload({"seconds": 1.0, "bytes": 100.0, "weights": 0.0}, {})
+
+    def cost(**changes: object) -> Cost:
+        return cost_of(spec(epochs=10, full_size_epochs=10, **changes), data, counts, measured)
+
+    plain, watched = cost(), 10 * WATCHED
+    assert cost(defense="noise") == plain
+    assert cost(defense="at:steps=4,share=0.5").seconds == pytest.approx(plain.seconds + 10 * 2 * 1000 + watched)
+    ant = cost(defense="ant:steps=6", start_from="a model")
+    assert ant.seconds == pytest.approx(plain.seconds + 10 * 1000 + 6 * 1000 + watched) and ant.bytes > plain.bytes
+
+
+def test_a_training_without_later_settings_goes_on_from_what_was_kept_before_there_were_any(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    decided: list[dict[str, Any]] = []
+    monkeypatch.setattr(training.digest, "of_spec", lambda facts: decided.append(facts["spec"]))
+    seen = Pictures(torch.zeros(1, 1, 8, 8, dtype=torch.uint8), torch.zeros(1))
+    for chosen in (spec(), spec(defense="noise", head="papers")):
+        training._key(chosen, CPU, seen)
+    assert decided[1].keys() - decided[0].keys() == {"defense", "head"}

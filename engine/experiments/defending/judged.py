@@ -163,8 +163,8 @@ def _faced(runs: Sequence[Checked], norm: str, eps: float | None, right: np.ndar
     limit = max(run.limit for run in asking)
     far = [run.distances(norm, [min(limit, run.limit)])[0][_places(run, images)] for run in asking]
     needed = [_needed(run, norm, eps)[_places(run, images)] for run in asking]
-    return Faced(right & ~np.any(fooled, axis=0), title(runs[most].spec), True,
-                 *(_middle(np.min(values, axis=0)[right]) for values in (needed, far)), limit)
+    queries, distance = (_middle(np.min(values, axis=0)[right]) for values in (needed, far))
+    return Faced(right & ~np.any(fooled, axis=0), title(runs[most].spec), True, queries, distance, limit)
 
 
 def fooled_within(run: Checked, norm: str, eps: float | None) -> np.ndarray:

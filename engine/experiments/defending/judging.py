@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from engine.attacks import ATTACKS
-from engine.attacks.base import Cost, Knowledge
+from engine.attacks.base import Knowledge
 from engine.attacks.rows import Rows
 from engine.attacks.spec import ADAPTIVE, AttackSpec, attack_of, has_gradients, make_spec
 from engine.device import load_libraries
@@ -160,7 +160,7 @@ def _defend(sweep: Sweep, bench: Bench) -> Generator[None, None, Payload]:
     steps = [_step(unit, run, place, bench.device) for run, units in enumerate(runs) for unit, place in zip(
         units, accumulate((len(unit.indices) for unit in units), initial=0), strict=False)]
     growing = replace(bench.part(_SHARE, 1.0), publish=lambda rows: bench.publish(Growing(faces, rows)))
-    found = yield from performed(steps, growing, checked_joined)  # type: ignore[arg-type]
+    found = yield from performed(steps, growing, checked_joined)
     return payload_of(Defended(tuple(cast(list[Checked], found)), tuple(faces)))
 
 
@@ -238,25 +238,3 @@ def _one_step(spec: AttackSpec) -> AttackSpec:
 
 def _iterates(spec: AttackSpec) -> bool:
     return ATTACKS[spec.attack].info.knowledge is Knowledge.WHITE_BOX and attack_of(spec).cost().gradients > 1
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What it costs at most, of all images and models together."""
-
-    gradients: int
-    queries: int
-
-
-def estimate(sweep: Sweep) -> Estimate:
-    """An upper bound: draws of an adaptive attacker are counted, and answers asked for again."""
-    images = len(sweep.indices) * len(sweep.models)
-    costs = [_cost(spec) for spec in sweep.attacks]
-    return Estimate(images * sum(cost.gradients for cost in costs), images * sum(cost.queries for cost in costs))
-
-
-def _cost(spec: AttackSpec) -> Cost:
-    cost = attack_of(spec).cost()
-    if has_gradients(ATTACKS[spec.attack].info.knowledge):
-        return Cost(cost.gradients * spec.draws, cost.queries * spec.draws)
-    return Cost(0, cost.queries if spec.max_queries is None else min(cost.queries, spec.max_queries))

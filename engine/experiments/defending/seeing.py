@@ -36,8 +36,8 @@ class Through:
         """The one that `payload` wrote; raises EngineError for what is none."""
         try:
             before, after = payload.facts["classes"]
-            arrays = (payload.arrays[name].astype(np.float32) for name in ("sent", "arrived", "maps"))
-            return Through(*arrays, (before, after))
+            sent, arrived, maps = (payload.arrays[name].astype(np.float32) for name in ("sent", "arrived", "maps"))
+            return Through(sent, arrived, maps, (before, after))
         except (KeyError, TypeError, ValueError) as error:
             raise EngineError(f"this is no picture behind a defense ({type(error).__name__})") from None
 

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import softmax
 
 from engine.attacks.base import Cost
 from engine.attacks.result import FRAMES, MILESTONES
@@ -18,6 +17,7 @@ from engine.data.classmap import class_map_of
 from engine.data.stored import Stored
 from engine.device import load_libraries
 from engine.experiments.onepicture import pace
+from engine.experiments.onepicture.asking import answers, refused, said, served
 from engine.experiments.onepicture.explored import (
     Explained,
     Explored,
@@ -35,7 +35,10 @@ from engine.work.specs import from_json
 from engine.work.store import Payload
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from engine.attacks.result import AttackResult
+    from engine.serving.served import Served
     from engine.zoo.classifier import Classifier
 
 JPEG_QUALITY = 90
@@ -74,9 +77,9 @@ def _explore(unit: Unit, bench: Bench) -> Payload:
     if not result.trace.curves and unit.shown is None:  # otherwise learning, or others, may have taken most of the time
         _learn_pace(unit.attack.surrogate or unit.model, bench.device, result)
     progress.report(0.95, "measuring")
-    with torch.no_grad():
-        jpeg = classifier(as_jpeg(torch.tensor(result.adversarial), JPEG_QUALITY).to(classifier.device))
-    logits = (result.logits_clean, result.logits_adversarial, result.logits_8bit, jpeg.cpu().numpy())
+    model = served(unit, classifier)
+    jpeg = answers(model, as_jpeg(torch.tensor(result.adversarial), JPEG_QUALITY), ["jpeg"])
+    logits = (result.logits_clean, result.logits_adversarial, result.logits_8bit)
     adversarial = result.adversarial[0]
     size = measure(chosen.image, adversarial)
     return Explored(
@@ -84,7 +87,7 @@ def _explore(unit: Unit, bench: Bench) -> Payload:
         map=class_map_of(unit.seen).names,
         label=int(result.labels[0]),
         label_known=chosen.label is not None,
-        probabilities=Probabilities(*(tuple(softmax(each, axis=1)[0].tolist()) for each in logits)),
+        probabilities=Probabilities(*(tuple(each[0].tolist()) for each in (*map(said, logits), jpeg))),
         attacked=bool(result.attacked[0]),
         success=bool(result.success[0]),
         queries=int(result.queries[0]),
@@ -101,19 +104,17 @@ def _explore(unit: Unit, bench: Bench) -> Payload:
         adversarial_8bit=result.adversarial_8bit[0],
         snapshots=_snapshots(result),
         film=_film(result),
-        in_file=None if chosen.stored is None else _in_file(classifier, chosen.stored, adversarial),
+        in_file=None if chosen.stored is None else _in_file(model, chosen.stored, adversarial),
     ).payload()
 
 
-def _in_file(classifier: Classifier, stored: Stored, adversarial: np.ndarray) -> InFile:
+def _in_file(model: Served, stored: Stored, adversarial: np.ndarray) -> InFile:
     """What the model says of the adversarial picture in the values of the file that the clean one comes from."""
     import torch
 
     pixels = stored.written(adversarial)
     both = torch.from_numpy(np.stack([stored.rounded(adversarial), stored.seen(pixels)]))
-    with torch.no_grad():
-        logits = classifier(both.to(classifier.device)).cpu().numpy()
-    rounded, written = (tuple(each.tolist()) for each in softmax(logits, axis=1))
+    rounded, written = (tuple(each.tolist()) for each in answers(model, both, ["rounded", "written"]))
     grid, moved = stored.grid, np.abs(pixels.astype(np.int64) - stored.pixels).max()
     rows, columns = pixels.shape[:2]
     return InFile(rounded, written, grid.unit, grid.step, grid.finer, float(moved * grid.step), rows, columns)
@@ -136,10 +137,11 @@ def _shown(result: AttackResult) -> list[int]:
 
 
 def _steps(result: AttackResult) -> Steps:
-    probabilities = [*(softmax(step, axis=1)[0].tolist() for step in result.trace.logits),
-                     softmax(result.logits_adversarial, axis=1)[0].tolist()]
+    probabilities = [said(logits)[0].tolist() for logits in (*result.trace.logits, result.logits_adversarial)]
     chosen = result.spec.target if result.spec.target is not None else int(result.labels[0])
-    loss = [-math.log(max(p[chosen], 1e-30)) for p in probabilities]
+    loss: list[float] = []
+    for step in probabilities:  # a refused one tells no loss
+        loss.append((loss or [0.0])[-1] if refused(step) else -math.log(max(step[chosen], 1e-30)))
     shown = [result.trace.kept[i] for i in _shown(result)]
     return Steps(tuple(map(tuple, probabilities)), tuple(loss), (*shown, len(probabilities) - 1))
 
@@ -194,8 +196,8 @@ def _heatmaps(spec: Explaining, bench: Bench) -> Payload:
 
     lesion, classifier = picture(spec.unit.source).lesion, load_model(spec.unit.model)
     both = torch.from_numpy(np.stack([explored.clean, explored.adversarial])).to(classifier.device)
-    said = explored.probabilities
-    before, after = (int(np.argmax(values)) for values in (said.clean, said.adversarial))
+    before, after = (_named(classifier, image, values) for image, values in
+                     zip(both, (explored.probabilities.clean, explored.probabilities.adversarial), strict=True))
     heat = cam(classifier, both, [before, after], method=spec.method, layer=spec.layer)
     return Explained(
         layer=heat.layer,
@@ -208,6 +210,16 @@ def _heatmaps(spec: Explaining, bench: Bench) -> Payload:
         on_lesion=None if lesion is None else (heat_on(lesion, heat.maps[0]), heat_on(lesion, heat.maps[1])),
         lesion_share=None if lesion is None else float(lesion.mean()),
     ).payload()
+
+
+def _named(classifier: Classifier, image: Tensor, answer: Sequence[float]) -> int:
+    """The class that a picture was called, by the model alone where the answer was refused."""
+    import torch
+
+    if not refused(answer):
+        return int(np.argmax(answer))
+    with torch.no_grad():
+        return int(classifier(image[None]).argmax())
 
 
 @dataclass(frozen=True)

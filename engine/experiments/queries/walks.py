@@ -19,7 +19,7 @@ from engine.attacks import ATTACKS
 from engine.attacks.base import Cost, Knowledge
 from engine.attacks.result import FRAMES, Finds
 from engine.attacks.rows import Rows, joined, sizes
-from engine.attacks.spec import AttackSpec, attack_of, has_gradients
+from engine.attacks.spec import AttackSpec, asking, attack_of, has_gradients
 from engine.errors import EngineError
 from engine.experiments.gathered import payload_of_runs, runs_of
 from engine.experiments.onepicture import pace
@@ -151,7 +151,9 @@ def walking(spec: AttackSpec, queries: int) -> AttackSpec:
         raise EngineError(f"{ATTACKS[spec.attack].info.title} has the model and counts no questions; choose one of "
                           f"{', '.join(walkers())}")
     allowed = next(p for p in params_of(ATTACKS[spec.attack]) if p.name == QUERIES).check(queries)
-    return replace(spec, params={**spec.params, QUERIES: allowed}, max_queries=None)
+    walked = replace(spec, params={**spec.params, QUERIES: allowed}, max_queries=None)
+    asking(attack_of(walked), walked.draws)
+    return walked
 
 
 def together(spec: AttackSpec, device: str) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from engine.data import Dataset
 from engine.device import load_libraries
-from engine.training.defenses import defense_of
+from engine.training.defenses import NOTHING, defense_of
 from engine.training.spec import TrainSpec, network_of, side_of
 from engine.work.kinds import Bench, Task, kind
 from engine.work.store import Payload
@@ -53,13 +53,13 @@ def cost_of(spec: TrainSpec, training: Dataset, counts: Mapping[str, int], measu
     small = 1.0 if ARCHITECTURES[spec.arch].fixed else min(1.0, (spec.small_size / size) ** 2)
     sides = [small if epoch < spec.epochs - spec.full_size_epochs else 1.0 for epoch in range(spec.epochs)]
     epochs = sum(side * (FORWARD if epoch < spec.frozen_epochs else 1.0) for epoch, side in enumerate(sides))
-    passes, before = (1.0, 0.0) if (defense := defense_of(spec.defense)) is None else (
-        defense.passes, defense.first_passes)
-    under_attack = spec.epochs * WATCHED if defense is not None and defense.watched is not None else 0
+    defense = defense_of(spec.defense) or NOTHING
+    under_attack = 0 if defense.watched is None else spec.epochs * WATCHED
     looks = spec.epochs * counts[spec.validation] + 2 * (sum(counts.values()) - counts[spec.split])
-    return Cost(pace * ((epochs * passes + before) * counts[spec.split] + under_attack + FORWARD * looks),
+    learned = (epochs * defense.passes + defense.first_passes) * counts[spec.split]
+    return Cost(pace * (learned + under_attack + FORWARD * looks),
                 _COPIES * measured.facts["weights"] + image * sum(counts.values())
-                + min(spec.batch, counts[spec.split]) * measured.facts["bytes"])
+                + min(spec.batch, counts[spec.split]) * defense.together * measured.facts["bytes"])
 
 
 @kind("pace", Measuring, keep=False)

@@ -1,0 +1,84 @@
+"""The Defend page without a browser: a judgement as it is told, and what the page refuses or says before it runs."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from engine.attacks.rows import Rows
+from engine.attacks.spec import AttackSpec, make_spec
+from engine.experiments.defended import fronts, read_stack
+from engine.experiments.defending.facing import Face
+from engine.experiments.defending.judging import Checked, Defended, defend_task, payload_of, with_checks
+from engine.experiments.sweeps import sweep_of
+from engine.work.jobs import jobs
+from engine.work.specs import to_json
+from tests.app.test_pages import address
+from tests.app.visits import opened
+from tests.rows import rows
+
+MODEL = "phantom-cxr/resnet18"
+IMAGES = (9, 160)
+ASKED = {"images": "#9 #160", "attacks": "pgd", "defense": "rnd,jpeg"}
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
+    yield
+    for job in list(jobs()._jobs.values()):
+        job.cancelled.set()
+
+
+def specs() -> tuple[AttackSpec, ...]:
+    stacks = ["", read_stack("rnd"), read_stack("jpeg")]
+    return with_checks([make_spec("pgd", eps=2 / 255, norm="linf", defenses=one.defenses, attacker=one.attacker,
+                                  draws=one.draws) for one in fronts("pgd", stacks, ["oblivious", "adaptive"])])
+
+
+def run(spec: AttackSpec, classes: Sequence[str] = ("Normal", "Pneumonia", "COVID-19")) -> Rows:
+    """All is read correctly, and who does not know of a defense fails."""
+    after = [0, 0] if spec.attacker == "oblivious" and spec.defenses else [1, 1]
+    return rows([0, 0], [0, 0], after, spec=spec, model=MODEL, classes=classes)
+
+
+def kept() -> None:
+    """What the page asks for, as if it had been computed."""
+    task = defend_task(sweep_of("phantom-cxr", "test", IMAGES, [MODEL], specs()))
+    faces = [Face(MODEL, spec.defenses, 0.01, 0.02, (), (), np.zeros((0, 0), np.int64)) for spec in specs()]
+    found = Defended(tuple(Checked.of_rows(run(spec)) for spec in specs()), tuple(faces))
+    jobs().store.put(task.key, task.kind, task.title, to_json(task.spec), payload_of(found))
+
+
+def said(app: AppTest) -> str:
+    return " ".join(block.value for block in [*app.markdown, *app.caption, *app.info, *app.warning, *app.error,
+                                              *app.success])
+
+
+def test_what_was_judged_is_told_drawn_and_in_the_table_with_its_price() -> None:
+    kept()
+    app = opened("defend", **ASKED)
+    text = said(app)
+    assert not app.error and "None of these protections can be told from no defense" in text
+    assert "RND (sigma 0.02" in text and "an answer takes 2 times as long" in text
+    assert len(app.get("plotly_chart")) == 1
+    table = app.dataframe[0].value
+    assert table["defense"].str.split().str[0].tolist() == ["no", "RND", "JPEG"]
+    assert table["attacker does not know of it"].str.startswith("100").tolist() == [False, True, True]
+    assert table["attacker knows of it"].str.startswith("0.0").all() and table["time a query"].str.contains("2 ×").all()
+    assert address(app)["defense"] == "rnd,jpeg"
+
+
+@pytest.mark.parametrize(("query", "says"), [
+    ({"defense": ""}, "choose a defense, or a second model"),
+    ({"defense": "rnd", "defense.rnd.sigma": "0.9"}, "expect clean accuracy near chance"),
+    ({"defense": "rnd", "attacks": "square", "queries": "5"}, "too few"),
+    ({"defense": "rnd", "attacks": "square", "queries": "50"}, "hardly enough for an attack to start"),
+    ({"defense": "query-limit", "defense.query-limit.most": "0"}, "answers nobody"),
+])
+def test_what_cannot_be_judged_or_is_worth_nothing_is_said_before_it_runs(query: dict[str, str], says: str) -> None:
+    app = opened("defend", **{**ASKED, **query})
+    assert says.lower() in said(app).lower()
+    assert not [job for job in jobs()._jobs.values() if job.task.kind == "defend"]

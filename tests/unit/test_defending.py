@@ -1,0 +1,216 @@
+"""What defenses cost and are worth: read from rows made by hand, and worked from end to end on a tiny network."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine.attacks.spec import AttackSpec, make_spec
+from engine.cli import main
+from engine.data import phantom
+from engine.experiments.defending import tables, words
+from engine.experiments.defending.again import Again
+from engine.experiments.defending.facing import Face
+from engine.experiments.defending.judged import Judged, judged
+from engine.experiments.defending.judging import (
+    VAST,
+    Checked,
+    Defended,
+    defended_of,
+    payload_of,
+    with_checks,
+    without_checks,
+)
+from engine.experiments.defending.plots import trade_off
+from tests import nets
+from tests.defended import registered
+from tests.rows import rows
+from tests.walked import made_up
+
+NOISE, SHIFT = "noise(sigma=0.02, every=0)", "shift(by=0.05, bias=0.0)"
+EPS, N = 2 / 255, 20
+PLAIN = make_spec("pgd", eps=EPS)
+
+
+@pytest.fixture(autouse=True)
+def known_defenses() -> Iterator[None]:
+    with registered():
+        yield
+
+
+def spec(attack: str = "pgd", eps: float | None = EPS, **options: object) -> AttackSpec:
+    return make_spec(attack, eps=eps, norm="linf", **options)  # type: ignore[arg-type]
+
+
+def run(held: int, right: int = N, refused: int = 0, **options: object) -> Checked:
+    """Of N images of the first class `right` are read correctly, the last of the others `refused`; the attack leaves
+    the first `held`."""
+    clean = [0] * right + [1] * (N - right - refused) + [-1] * refused
+    after = [0] * held + [1] * (right - held) + clean[right:]
+    return Checked.of_rows(rows([0] * N, clean, after, spec=spec(**options)))  # type: ignore[arg-type]
+
+
+def face(defenses: str = "", ratio: float = 1.0) -> Face:
+    return Face("some/model", defenses, 0.01, 0.01 * ratio, (), (), np.zeros((0, 0), np.int64))
+
+
+def told(*runs: Checked, faces: tuple[Face, ...] = ()) -> Judged:
+    return judged(Defended(runs, faces))
+
+
+KNOWN = {"defenses": NOISE, "attacker": "adaptive", "draws": 5}
+
+
+def test_the_minimum_over_attacks_is_taken_image_by_image() -> None:
+    """Each attack leaves 12 of 20; no image outlives both. Who knows of a defense may also do what others do."""
+    first, second = run(12), run(12)
+    second = replace(second, logits_adversarial=second.logits_adversarial[::-1].copy(),
+                     logits_8bit=second.logits_8bit[::-1].copy(), spec=spec("mifgsm"))
+    one, = told(first, second).standings
+    assert one.adaptive is one.oblivious and one.worth is not None
+    assert (one.worth.robust.counted, one.worth.robust.of) == (4, 20), "an average is no minimum"
+    _, one = told(run(20), run(12, defenses=NOISE), run(15, **KNOWN)).standings
+    assert one.oblivious is not None and one.adaptive is not None
+    assert (one.oblivious.robust.counted, one.adaptive.robust.counted) == (12, 12)
+
+
+def test_what_has_no_budget_counts_only_within_it_and_by_the_queries_it_took() -> None:
+    """Linf 2/255 is reached by the first walk after 40 queries, by the second never; the third was wrong before."""
+    hsj = make_spec("hopskipjump", norm="linf", params={"queries": 100})
+    walks = made_up([(10, 9.0, 0.5), (40, 1.0, 0.007)], [(20, 5.0, 0.2)], [(5, 1.0, 0.001)], wrong=(2,), spec=hsj)
+    checked = Checked.of_walks(replace(walks, linf=np.array([0.007, 0.2, 0.001], np.float32)))
+    bounded = Checked.of_rows(replace(rows([0] * 3, [0, 0, 1], [0, 0, 1], classes=("no", "yes"), model="a model",
+                                           spec=spec(), images=("0", "1", "2"))))
+    one, = told(bounded, checked).standings
+    assert one.worth is not None and one.worth.held.tolist() == [False, True, False]
+    assert (one.worth.queries, one.worth.distance) == (None, pytest.approx((0.007 + 0.2) / 2)), "one of two is no half"
+    assert one.worth.worst == "HopSkipJump"
+
+
+def test_a_refused_picture_is_a_false_alarm_if_clean_and_no_success_if_attacked() -> None:
+    stopped = run(4, right=16, refused=3, defenses=SHIFT)
+    never = stopped.refused_adversarial.copy()
+    never[4:16] = True
+    stopped = replace(stopped, refused_adversarial=never)
+    one = told(run(0), stopped).standings[1]
+    assert (one.clean.counted, one.alarms.counted) == (16, 3)
+    assert one.oblivious is not None and one.oblivious.robust.counted == 16, "who gets no answer is not fooled"
+    assert one.adaptive is None, "nobody who knows of it tried"
+
+
+def test_one_model_alone_is_compared_with_nothing() -> None:
+    assert "Choose a defense" in words.verdict(told(run(5)), EPS)[0]
+
+
+def verdict(*runs: Checked, ratio: float = 1.5) -> tuple[str, str]:
+    defenses = runs[-1].spec.defenses
+    first, second = words.verdict(told(run(2), *runs, faces=(face(), face(defenses, ratio))), EPS)
+    return first, second
+
+
+def test_the_verdict_says_whom_a_defense_stops_and_what_it_costs() -> None:
+    first, line = verdict(run(15, right=19, defenses=NOISE), run(3, right=19, **KNOWN))
+    assert first == ("None of these protections can be told from no defense once the attacker knows of it (20 images "
+                     "tell large differences only).")
+    assert "it costs 5.0 points of clean accuracy (20 against 19 of 20, which chance explains)" in line
+    assert "an answer takes 1.5 times as long" in line
+    assert "it stops an attacker who does not know of it (2 against 15 of 20), not one who knows of it" in line
+    assert "averaging 5: 2 against 3 of 20" in line
+    first, line = verdict(run(15, defenses=NOISE), run(14, **KNOWN))
+    assert "is worth most: against an attacker who knows of it 14 of 20 images hold within 2/255, 2 with" in first
+    assert "it holds even against who knows of it within 2/255 (2 against 14 of 20)" in line
+    _, line = verdict(run(3, defenses=NOISE), run(3, **KNOWN))
+    assert "no difference in what holds within 2/255 can be told (2 against 3 of 20)" in line
+    _, line = verdict(run(0, right=0, refused=N, defenses=SHIFT))
+    assert line.endswith("refuses every image, sick or healthy: nobody is served.")
+
+
+def test_an_accuracy_that_chance_has_as_well_is_said_to_protect_nothing() -> None:
+    half = Checked.of_rows(rows([0, 1] * 10, [0] * 20, [0] * 20, spec=spec(defenses=NOISE)))
+    good = Checked.of_rows(rows([0, 1] * 10, [0, 1] * 10, [0] * 20, spec=spec()))
+    line, = words.doubts(told(good, half), EPS)
+    assert "unattacked it is right on 50.0 %, and who always says the most frequent class on 50.0 %" in line
+
+
+def test_hidden_gradients_are_looked_for_in_attacks_of_who_knows_of_the_defense() -> None:
+    one_step = spec("fgsm", **KNOWN)
+    found = told(run(9), run(1, defenses=NOISE), run(15, **KNOWN),
+                 replace(run(10, **KNOWN), spec=one_step), replace(run(6, **KNOWN), spec=spec(eps=VAST, **KNOWN)))
+    named = {(sign["defense"], sign["check"]) for sign in tables.masking(found)}
+    assert named == {(NOISE, "one step beats many"), (NOISE, "a huge budget does not reach 0")}
+    assert found.budgets == [EPS], "what leaves nothing of a picture is a check, and no budget"
+
+
+def again(*fooled: list[int], sizes: list[float], times: int = 10) -> Again:
+    """Of one image."""
+    far = np.array(sizes)[:, None]
+    votes = np.array(fooled)
+    return Again(times, tuple(range(10, 10 * len(sizes) + 1, 10)), votes, votes > 0, far, far)
+
+
+def test_a_distance_that_holds_never_rises_with_the_number_of_queries() -> None:
+    """The second image was luck (4 of 10), the last one lies further out than the third."""
+    one = again([9], [4], [6], [10], sizes=[4.0, 1.0, 3.0, 3.5])
+    assert one.distances("l2")[:, 0].tolist() == [4.0, 4.0, 3.0, 3.0]
+    assert one.distances("l2", bare=True)[:, 0].tolist() == [4.0, 1.0, 1.0, 1.0]
+    random = np.random.default_rng(0)
+    many = Again(10, tuple(range(1, 9)), random.integers(0, 11, (8, 50)), random.random((8, 50)) < 0.5,
+                 *random.random((2, 8, 50)))
+    with np.errstate(invalid="ignore"):
+        steps = [np.diff(many.distances(norm, bare), axis=0) for norm in ("l2", "linf") for bare in (False, True)]
+    assert all(not (step > 0).any() for step in steps)
+    assert Again.joined([many, many]).distances("l2").shape == (8, 100)
+
+
+def test_what_is_kept_comes_back_and_is_drawn() -> None:
+    walk = Checked.of_walks(made_up([(10, 1.0, 0.1)], spec=make_spec("hopskipjump", norm="linf", defenses=NOISE)),
+                            again([7], sizes=[1.0]))
+    found = Defended((run(5), run(9, defenses=NOISE), run(7, **KNOWN)), (face(), face(NOISE, 2.0)))
+    back = defended_of(payload_of(found))
+    assert tables.summaries(judged(back)) == tables.summaries(judged(found)) and back.faces[1].ratio == 2.0
+    assert len(trade_off(judged(back).standings).axes) == 1
+    kept = defended_of(payload_of(Defended((walk,), ()))).known[0]
+    assert kept.again is not None and kept.again.fooled.tolist() == [[7]] and kept.again.queries == (10,)
+
+
+def test_checks_are_added_to_who_has_the_model_and_knows_of_the_defense_and_taken_off_again() -> None:
+    hsj = spec("hopskipjump", eps=None)
+    chosen = [spec(), spec(defenses=NOISE), spec(**KNOWN), hsj]
+    whole = with_checks(chosen)
+    assert [(one.attack, one.eps, one.attacker) for one in whole[4:]] == [
+        ("pgd", VAST, "oblivious"), ("fgsm", EPS, "oblivious"), ("pgd", VAST, "adaptive"), ("fgsm", EPS, "adaptive")]
+    assert without_checks(whole) == (tuple(chosen), True) and without_checks(chosen) == (tuple(chosen), False)
+
+
+def test_from_end_to_end_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
+    """A stack of two, both attackers, one with the model and one who asks; the rows are those that the numbers are of,
+    and what is asked again is found again."""
+    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
+    nets.register(monkeypatch)
+    path, out = tmp_path / "net.safetensors", tmp_path / "out"
+    nets.kept(path, classes=phantom.CLASSES, mean=(0.4,) * 3, std=(0.2,) * 3)
+    words_ = ["defend", "--dataset", "phantom-cxr", "--model", str(path), "--attack", "bim,hopskipjump", "--eps",
+              "8/255", "--norm", "linf", "--limit", "2", "--set", "bim.steps=2", "hopskipjump.queries=21", "--defense",
+              "noise:every=0,sigma=0.2+shift", "--draws", "3", "--out", str(out)]
+    assert main([*words_, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    bare, defended = facts["defenses"]
+    assert bare["defense"] == "" and defended["defense"] == "noise(sigma=0.2, every=0), shift(by=0.05, bias=0.0)"
+    assert all(one["seconds_per_query"] > 0 for one in (bare, defended))
+    assert defended["robust_accuracy_adaptive"] <= defended["robust_accuracy_oblivious"]
+    table = pd.read_parquet(out / "rows.parquet")
+    assert set(zip(table["attack"], table["attacker"], strict=True)) >= {
+        ("bim", "adaptive"), ("hopskipjump", "adaptive"), ("hopskipjump", "oblivious"), ("fgsm", "adaptive")}
+    averaged = table[(table["attack"] == "hopskipjump") & (table["attacker"] == "adaptive")]
+    assert (averaged["queries"] % 3 == 0).all() and (averaged["queries"] <= 21).all()
+    asked = pd.read_csv(out / "asked-again.csv")
+    for _, same in asked.groupby(["attack", "attacker"]):
+        assert (same["median_defended"].diff().dropna() <= 0).all() or same["median_defended"].isin([np.inf]).any()
+    assert main(["defend", "--config", str(out / "sweep.toml"), "--json"]) == 0
+    again_facts = json.loads(capsys.readouterr().out)
+    assert again_facts["defenses"] == facts["defenses"], "a second time something else was found"
