@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from engine.attacks.spec import AttackSpec, make_spec
+from engine.experiments.defending.facing import Face
+from engine.experiments.defending.judging import Checked, Defended, defend_task, payload_of
 from engine.experiments.epsilon.ladder import INDEPENDENT, WORST, Curves, curves_task
 from engine.experiments.gathered import payload_of_runs
 from engine.experiments.queries.walks import Film, Walks, payload_of_walks, query_curve_task
@@ -16,7 +18,7 @@ from engine.work.store import Payload, Store
 from tests.made import keep, ladder, made
 from tests.walked import HSJ, made_up
 
-KINDS = ("evaluation", "curves", "transfer", "query-curve")
+KINDS = ("evaluation", "curves", "transfer", "query-curve", "defend")
 
 
 def kept_of(store: Store, kind: str) -> str:
@@ -57,4 +59,16 @@ def _walks(store: Store) -> str:
     return _keep(store, task, payload_of_walks([walks]))
 
 
-_OTHERS = {"curves": _curves, "transfer": _transfer, "query-curve": _walks}
+def _defended(store: Store) -> str:
+    """What the model says bare, and behind a median filter to who does not know of it and to who does."""
+    pgd, model = make_spec("pgd", eps=4 / 255), "phantom-cxr/resnet18"
+    behind = [make_spec("pgd", eps=4 / 255, defenses="median", attacker=who) for who in ("oblivious", "adaptive")]
+    runs = [Checked.of_rows(made([0, 1, 2, 1], [0, 1, 2, 1], after, model=model, spec=spec))
+            for spec, after in zip((pgd, *behind), ([1, 0, 0, 0], [0, 1, 2, 1], [1, 0, 0, 1]), strict=True)]
+    nothing = np.zeros((0, 0), np.int64)
+    faces = tuple(Face(model, spec.defenses, 0.01, 0.02, (), (), nothing) for spec in (pgd, behind[0]))
+    task = defend_task(_sweep((model,), (pgd, *behind)), "cpu")
+    return _keep(store, task, payload_of(Defended(tuple(runs), faces)))
+
+
+_OTHERS = {"curves": _curves, "transfer": _transfer, "query-curve": _walks, "defend": _defended}

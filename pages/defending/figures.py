@@ -12,6 +12,7 @@ from pages.ui.remembered import remembered
 from pages.ui.text import literal
 
 _SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "star", "hexagon", "pentagon")
+_SIZE, _FIRST = 13, 19  # the first is larger, so that what lies on it does not hide it
 _LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 
 
@@ -33,7 +34,8 @@ def trade_off(standings: Sequence[Standing]) -> go.Figure:
             figure.add_scatter(
                 x=[clean], y=[rate], mode="markers", name=name, legendgroup=name, showlegend=not place,
                 customdata=[[number]], opacity=opacity,
-                marker={"color": colour, "symbol": symbol if opacity == 1 else f"{symbol}-open", "size": 13,
+                marker={"color": colour, "symbol": symbol if opacity == 1 else f"{symbol}-open",
+                        "size": _SIZE if number else _FIRST,
                         "line": {"color": colour, "width": 2}},
                 error_y={"array": [max(0.0, high - rate)], "arrayminus": [max(0.0, rate - low)], "symmetric": False,
                          "thickness": 1, "width": 4},

@@ -26,6 +26,7 @@ MAKERS = {
     "curves": Maker("Epsilon curve", "epsilon", "Epsilon"),
     "transfer": Maker("Transfer", "transfer", "Transfer"),
     "query-curve": Maker("Query curve", "blackbox", "Black box", asks=True),
+    "defend": Maker("Defenses", "defend", "Defend", asks=True),
 }
 
 

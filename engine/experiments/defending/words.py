@@ -15,6 +15,7 @@ from engine.wording import counted, percent
 if TYPE_CHECKING:
     import pandas
 
+LONGER = 1.1  # times as long, below which a difference is that of two measurements
 CHANCE = 0.05  # by which an accuracy is above that of saying the most frequent class, below which it is worth nothing
 
 
@@ -87,8 +88,16 @@ def _price(paired: Paired, one: Standing) -> str:
                 f"it {'costs' if points > 0 else 'gains'} {abs(points):.1f} points of clean accuracy ({before} against "
                 f"{after} of {paired.n}{'' if paired.told else ', which chance explains'})")
     alarms = f", refuses {_percent(one.alarms)} of clean images" if one.alarms.counted else ""
-    time = "" if one.face is None else f", and an answer takes {one.face.ratio:.2g} times as long"
-    return f"{accuracy}{alarms}{time}"
+    return f"{accuracy}{alarms}{_time(one)}"
+
+
+def _time(one: Standing) -> str:
+    """How much longer an answer takes, as far as that can be told."""
+    if one.face is None:
+        return ""
+    if one.face.ratio < LONGER:
+        return ", and an answer takes no longer"
+    return f", and an answer takes {one.face.ratio:.2g} times as long"
 
 
 def _stops(base: Standing, one: Standing) -> str:

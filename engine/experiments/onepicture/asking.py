@@ -10,7 +10,6 @@ import numpy as np
 from scipy.special import softmax
 
 from engine import digest
-from engine.defenses.base import defenses_from
 from engine.experiments.units import Unit
 from engine.serving.defense import Client
 
@@ -33,13 +32,9 @@ def refused(probabilities: Sequence[float] | np.ndarray) -> bool:
 
 def served(unit: Unit, classifier: Classifier) -> Served:
     """The unit's model, which is `classifier`, behind its defenses; raises EngineError."""
-    from engine.defenses.binding import bound
-    from engine.experiments.resources import reference_for
-    from engine.serving.served import Served
+    from engine.experiments.resources import served_behind
 
-    spec = unit.attack
-    defenses = bound(defenses_from(spec.defenses), classifier, reference_for(spec.defenses, unit.seen), spec.seed)
-    return Served(classifier, defenses, spec.seed)
+    return served_behind(unit.attack.defenses, unit.attack.seed, classifier, unit.seen)
 
 
 def answers(model: Served, images: Tensor, sessions: Sequence[str]) -> np.ndarray:

@@ -11,6 +11,8 @@ from engine.attacks.rows import Rows
 from engine.attacks.spec import cost_of
 from engine.data import Dataset
 from engine.errors import EngineError
+from engine.experiments.defending.judged import Judged, judged
+from engine.experiments.defending.judging import defended_of
 from engine.experiments.epsilon.eyes import eyes_of, eyes_task
 from engine.experiments.epsilon.ladder import WORST, Curves
 from engine.experiments.queries.walks import Walks, walks_of
@@ -35,6 +37,7 @@ class Given:
     eyes: np.ndarray | None = None
     alignment: Alignment | None = None
     walks: tuple[Walks, ...] = ()
+    defenses: Judged | None = None
 
     @property
     def runs(self) -> list[Rows]:
@@ -45,7 +48,7 @@ def given(store: Store, kept: Kept) -> Given:
     """What is known of a run."""
     eyes, alignment = ((None if task is None else task.kept(store)) for task in (_eyes(kept), _alignment(kept)))
     return Given(kept, _spec(kept), split_of(kept), None if eyes is None else eyes_of(eyes),
-                 None if alignment is None else Alignment.of(alignment), _walks(store, kept))
+                 None if alignment is None else Alignment.of(alignment), _walks(store, kept), _defenses(store, kept))
 
 
 @dataclass(frozen=True)
@@ -109,3 +112,10 @@ def _walks(store: Store, kept: Kept) -> tuple[Walks, ...]:
         return ()
     payload = store.get(kept.entry.key, check=walks_of)
     return () if payload is None else tuple(walks_of(payload))
+
+
+def _defenses(store: Store, kept: Kept) -> Judged | None:
+    if kept.entry.kind != "defend":
+        return None
+    payload = store.get(kept.entry.key, check=defended_of)
+    return None if payload is None else judged(defended_of(payload))

@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.attacks.rows import Rows
 from engine.data import Dataset
+from engine.experiments.defending import words as defending
 from engine.experiments.epsilon import lines
 from engine.experiments.epsilon.curve import eps_of
 from engine.experiments.epsilon.eyes import Zone, zone_of
@@ -305,9 +306,37 @@ def in_rows(strips: Sequence[tuple[Photo, ...]]) -> tuple[tuple[Photo, ...], ...
     return tuple(strip[start:start + BESIDE] for strip in strips for start in range(0, len(strip), BESIDE))
 
 
+# ---- defenses
+
+
+def _defense_words(given: Given) -> Iterator[str]:
+    if (found := given.defenses) is not None:
+        yield from defending.verdict(found, found.budgets[-1])
+
+
+def _defense_remarks(given: Given) -> Iterator[str]:
+    if (found := given.defenses) is None:
+        return
+    yield from defending.doubts(found, found.budgets[-1])
+    for one, sign in defending.warnings(found, found.budgets[-1]):
+        yield f"{one.defense} may only hide its gradients; {sign.name}: {sign.sentence}"
+
+
+def _defenses(given: Given) -> Iterator[Block]:
+    from engine.experiments.defending import plots
+
+    if (found := given.defenses) is None:
+        return
+    for number, eps in enumerate(found.budgets, 1):
+        yield Drawing(f"trade-off-{number:02}", "What defenses cost, and what they are worth",
+                      partial(plots.trade_off, found.at(eps)), 0.8)
+        yield from table_of(defending.readable(found.at(eps)))
+
+
 _PARTS = {
     "evaluation": Parts(_evaluation_words, _evaluation_remarks, _evaluation),
     "curves": Parts(_curve_words, _curve_remarks, _curves),
     "transfer": Parts(_transfer_words, _no_remarks, _transfer),
     "query-curve": Parts(_query_words, _query_remarks, _queries),
+    "defend": Parts(_defense_words, _defense_remarks, _defenses),
 }

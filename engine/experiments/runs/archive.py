@@ -28,6 +28,7 @@ from engine.attacks.rows import COLUMNS, Rows
 from engine.attacks.spec import AttackSpec, spec_from_facts
 from engine.disk import MAX_JSON, read_array, read_json
 from engine.errors import EngineError, shortened
+from engine.experiments.defending.judging import Defended, defended_of
 from engine.experiments.gathered import runs_of
 from engine.experiments.queries.walks import walks_of
 from engine.experiments.runs.kept import ARRAYS, IMPORTED, Kept, run_kinds
@@ -331,8 +332,10 @@ def _fit(fits: bool, what: str) -> None:
 
 def _check_walks(kind: str, payload: Payload, runs: list[Rows]) -> None:
     """What walks have besides rows: finds in the order of their images, and films that can be shown."""
-    if kind != "query-curve":
+    if kind not in ("query-curve", "defend"):
         return
+    if kind == "defend":
+        _check_defended(defended_of(payload))
     for walks in walks_of(payload):
         finds, films = walks.finds, walks.films
         columns = [getattr(finds, field.name) for field in fields(finds)]
@@ -346,6 +349,27 @@ def _check_walks(kind: str, payload: Payload, runs: list[Rows]) -> None:
                  and len(film.frames) == len(film.queries) == len(film.sizes)
                  and all(isinstance(count, int) and count >= 0 for count in film.queries)
                  and all(isinstance(size, int | float) and math.isfinite(size) for size in film.sizes), "films")
+
+
+def _check_defended(found: Defended) -> None:
+    """What a judgement of defenses has besides walks: best images asked again, and what models are like unattacked."""
+    for run in found.known:
+        if (again := run.again) is not None:
+            shape = len(again.queries), len(run.labels)
+            _fit(isinstance(again.times, int) and again.times > 0
+                 and all(isinstance(count, int) and count > 0 for count in again.queries)
+                 and again.fooled.shape == again.bare.shape == again.linf.shape == again.l2.shape == shape
+                 and again.fooled.dtype.kind in "iu" and again.bare.dtype.kind == "b"
+                 and all(far.dtype.kind == "f" and bool(np.isfinite(far).all()) for far in (again.linf, again.l2)),
+                 "images asked again")
+    for face in found.faces:
+        _fit(isinstance(face.model, str) and isinstance(face.defenses, str)
+             and all(isinstance(name, str) for name in face.identities)
+             and all(isinstance(value, int | float) and math.isfinite(value) and value > 0
+                     for value in (face.bare, face.defended))
+             and all(isinstance(eps, int | float) and math.isfinite(eps) and eps >= 0 for eps in face.budgets)
+             and face.noisy.shape == (len(face.budgets), len(face.identities)) and face.noisy.dtype.kind in "iu",
+             "models without attacks")
 
 
 def _attacks_in(spec: Any) -> Iterator[AttackSpec]:

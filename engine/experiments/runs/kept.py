@@ -42,7 +42,8 @@ class Kept:
         return is_imported(self.entry.key)
 
 
-_MORE = ("query-curve",)  # kinds whose results are rows and more besides, which they read in a way of their own
+# Kinds whose results are rows and more besides, which they read in a way of their own.
+_MORE = ("query-curve", "defend")
 
 
 def run_kinds() -> tuple[str, ...]:

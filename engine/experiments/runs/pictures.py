@@ -173,7 +173,8 @@ def _of_curves(curves: Curves, run: int, rows: Rows) -> _Planned | None:
 
 
 _PLANS: dict[str, Callable[[Any, int, Rows], _Planned | None]] = {
-    "evaluation": _of_sweep, "curves": _of_curves, "transfer": _of_transfer, "query-curve": _of_walks}
+    "evaluation": _of_sweep, "curves": _of_curves, "transfer": _of_transfer, "query-curve": _of_walks,
+    "defend": _of_walks}
 
 
 def image_names(kept: Kept, rows: Rows) -> tuple[str, ...]:

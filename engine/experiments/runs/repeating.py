@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.attacks import ATTACKS
@@ -13,6 +13,7 @@ from engine.attacks.spec import AttackSpec
 from engine.data import DATASETS, Dataset
 from engine.errors import EngineError
 from engine.experiments import defended
+from engine.experiments.defending.judging import without_checks
 from engine.experiments.queries.walks import QUERIES
 from engine.experiments.runs.kept import Kept
 from engine.experiments.runs.pictures import spec_of, sweep_in
@@ -22,8 +23,10 @@ from engine.experiments.transfers.transfer import as_asked
 from engine.params import params_of
 
 # Of each kind of run the command that makes it.
-COMMANDS = {"evaluation": "evaluate", "curves": "curve", "transfer": "transfer", "query-curve": "query-curve"}
+COMMANDS = {"evaluation": "evaluate", "curves": "curve", "transfer": "transfer", "query-curve": "query-curve",
+            "defend": "defend"}
 _ASKING = "query-curve"  # the kind that has an option for the queries
+_CHECKING = "defend"  # the kind whose command adds attacks of its own, unless it is told not to
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ class Asked:
 
     @property
     def queries(self) -> int | None:
-        """How often each image may be asked about, where it is that which all attacks have in common."""
-        limits = {spec.params.get(QUERIES) for spec in self.attacks}
+        """How often each image may be asked about, where it is that which all attacks that ask have in common."""
+        limits = {spec.params.get(QUERIES) for spec in self.attacks} - {None}
         one = next(iter(limits)) if len(limits) == 1 else None
         return one if isinstance(one, int) else None
 
@@ -81,9 +84,17 @@ def asked(spec: Any) -> Asked | None:
 def asked_of(kept: Kept) -> Asked | None:
     """What a run was asked for; None where this version does not know it, or it is about no sweep."""
     try:
-        return asked(spec_of(kept))
+        return _as_chosen(kept.entry.kind, asked(spec_of(kept)))[0]
     except EngineError:
         return None
+
+
+def _as_chosen(kind: str, what: Asked | None) -> tuple[Asked | None, bool]:
+    """The same as somebody chose it, without the attacks that the command adds; and whether there are such."""
+    if what is None or kind != _CHECKING:
+        return what, True
+    chosen, checks = without_checks(what.attacks)
+    return replace(what, attacks=chosen), checks
 
 
 def split_of(kept: Kept) -> Dataset | None:
@@ -115,7 +126,7 @@ def chosen(what: Asked) -> Selection:
 def command(kind: str, spec: Any, classes: Sequence[str], device: str = "auto") -> str:
     """The command that repeats a run, or the commands, a line each; "" where there is none. Options that have their
     default are left out."""
-    what = asked(spec)
+    what, checks = _as_chosen(kind, asked(spec))
     if what is None or kind not in COMMANDS:
         return ""
     first = what.attacks[0]
@@ -144,7 +155,7 @@ def command(kind: str, spec: Any, classes: Sequence[str], device: str = "auto") 
     if own:
         options["queries"] = str(what.queries)
     words = [f"--{name} {shlex.quote(value)}" for name, value in options.items()]
-    words += defended.words(what.attacks)
+    words += [*defended.words(what.attacks), *([] if checks else ["--no-checks"])]
     line = " ".join([f"python -m engine {COMMANDS[kind]}", *words, *_images(chosen(what)),
                      *_settings(what.changed(own)), f"--seed {','.join(map(str, what.seeds))}"])
     # A command reads a curve in one way.
