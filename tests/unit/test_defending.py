@@ -119,7 +119,7 @@ def test_the_verdict_says_whom_a_defense_stops_and_what_it_costs() -> None:
     assert "it costs 5.0 points of clean accuracy (20 against 19 of 20, which chance explains)" in line
     assert "an answer takes 1.5 times as long" in line
     assert "it stops an attacker who does not know of it (2 against 15 of 20), not one who knows of it" in line
-    assert "averaging 5: 2 against 3 of 20" in line
+    assert "averaging 5 draws: 2 against 3 of 20" in line
     first, line = verdict(run(15, defenses=NOISE), run(14, **KNOWN))
     assert "is worth most: against an attacker who knows of it 14 of 20 images hold within 2/255, 2 with" in first
     assert "it holds even against who knows of it within 2/255 (2 against 14 of 20)" in line

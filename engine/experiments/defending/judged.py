@@ -188,7 +188,7 @@ def _middle(values: np.ndarray) -> float | None:
 
 def title(spec: AttackSpec) -> str:
     """An attack, and how its attacker faces random defenses."""
-    averaging = f", averaging {spec.draws}" if spec.draws > 1 else ""
+    averaging = f", averaging {spec.draws} draws" if spec.draws > 1 else ""
     return f"{ATTACKS[spec.attack].info.title}{averaging}"
 
 
