@@ -89,6 +89,10 @@ def test_what_has_no_budget_counts_only_within_it_and_by_the_queries_it_took() -
     assert one.worth is not None and one.worth.held.tolist() == [False, True, False]
     assert (one.worth.queries, one.worth.distance) == (None, pytest.approx((0.007 + 0.2) / 2)), "one of two is no half"
     assert one.worth.worst == "HopSkipJump"
+    sizes = np.array([[0.5, 0.2, 0.1]])
+    twice = Again(10, (100,), np.array([[10, 9, 0]]), sizes > 0, sizes, sizes)
+    one, = told(bounded, replace(checked, again=twice)).standings
+    assert one.worth is not None and one.worth.distance == pytest.approx(0.35), "what was asked again counts"
 
 
 def test_a_refused_picture_is_a_false_alarm_if_clean_and_no_success_if_attacked() -> None:
