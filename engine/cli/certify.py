@@ -80,11 +80,13 @@ def _print(facts: dict[str, Any]) -> None:
 
 
 def _files(found: Sequence[Certified], facts: dict[str, Any]) -> dict[str, Writer]:
+    from pandas import DataFrame
+
     from engine.experiments.plots import FORMATS
 
     rows = [{"sigma": one.sigma, "index": index, **row} for one in found
             for index, row in zip(facts["indices"], one.rows(), strict=True)]
-    return {"certificate.json": as_json(facts), "certificate.csv": as_csv(rows),
+    return {"certificate.json": as_json(facts), "certificate.csv": as_csv(DataFrame(rows)),
             **{f"certificate.{form}": as_figure(lambda: _figure(found, facts), form) for form in FORMATS}}
 
 

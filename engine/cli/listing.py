@@ -39,11 +39,14 @@ def _models() -> list[dict[str, Any]]:
 
 
 def _architectures() -> list[dict[str, Any]]:
+    from engine.explain.methods import methods_for
     from engine.zoo.architectures import ARCHITECTURES
+    from engine.zoo.variants import HEADS
 
     return [{"name": a.name, "title": a.title, "sentence": a.sentence, "paper": a.paper, "size": a.size,
              "only_that_size": a.fixed, "imagenet": a.imagenet is not None, "head": a.head,
-             "heatmap_layers": list(a.cam_layers)} for a in ARCHITECTURES.values()]
+             "heads": list(HEADS), "heatmap_layers": list(a.cam_layers), "heatmaps": methods_for(a.name)}
+            for a in ARCHITECTURES.values()]
 
 
 def _attacks() -> list[dict[str, Any]]:

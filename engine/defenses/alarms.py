@@ -21,5 +21,5 @@ def false_alarms(classifier: Classifier, defenses: Sequence[Defense], images: Te
     for start in range(0, len(images), batch):
         some = images[start:start + batch]
         rows = [0] * len(some) if one_client else list(range(start, start + len(some)))
-        found[start:start + batch] = served.refusals(some, served.queries(clients, rows)).cpu()
+        found[start:start + batch] = served.refusals(some.to(served.device), served.queries(clients, rows))
     return found

@@ -47,8 +47,8 @@ def _fitted(defenses: tuple[Defense, ...], classifier: Classifier, reference: Re
 
 @torch.no_grad()
 def _behind(defenses: Sequence[Defense], classifier: Classifier, reference: Reference, seed: int) -> Tensor:
-    """The clean images as these defenses let them through, each sent once, and none refused."""
-    served = Served(classifier, defenses, seed, refusing=False)
+    """The clean images as these defenses let them through, each sent once."""
+    served = Served(classifier, defenses, seed)
     clients = [Client(str(number), "reference") for number in range(len(reference.images))]
     return torch.cat([served.behind(some, served.queries(clients, range(start, start + len(some))))
                       for start, some in zip(range(0, len(clients), _AT_ONCE), reference.images.split(_AT_ONCE),

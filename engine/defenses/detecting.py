@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.defenses.filters import BitDepth, Median, NonLocalMeans
 from engine.errors import EngineError
@@ -17,6 +17,7 @@ from engine.metrics.detection import Detection, detection
 from engine.serving.defense import Reference
 from engine.serving.draws import Draws
 from engine.zoo.classifier import Classifier
+from engine.zoo.hooks import hooked
 
 if TYPE_CHECKING:
     from engine.defenses.detectors import Detector
@@ -104,9 +105,23 @@ def squeezing(classifier: Classifier, bits: int, median: int, smooth: bool) -> S
 
 
 def _features(classifier: Classifier, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The last feature map, averaged over the picture, float64 [N, K], and the classes said, int64 [N]."""
-    seen, logits = classifier.features(images)
-    return seen.double().mean(dim=(2, 3)).cpu().numpy(), logits.argmax(dim=1).cpu().numpy()
+    """What the last layer is given, float64 [N, K], and the classes said, int64 [N]; of a network without a linear
+    layer the last feature map, averaged over the picture."""
+    given: list[Tensor] = []
+    linear = {name: layer for name, layer in classifier.module.named_modules() if isinstance(layer, nn.Linear)}
+
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        given[:] = [inputs[0]]
+
+    if linear:
+        with hooked(linear, lambda _: note):
+            logits = classifier(images)
+    else:
+        seen, logits = classifier.features(images)
+        given = [seen.flatten(2).transpose(1, 2)]
+    features = given[0].double()
+    features = features.flatten(1, -2).mean(dim=1) if features.ndim > 2 else features
+    return features.cpu().numpy(), logits.argmax(dim=1).cpu().numpy()
 
 
 @torch.no_grad()

@@ -68,9 +68,9 @@ class DoubleNoise(Defense):
         ours="The thesis names no values of m and n; the noisy image is clipped to [0,1].",
     )
 
-    m: float = param(0.02, title="m, on the image", low=0.0, high=1.0, step=0.005,
+    m: float = param(0.02, title="Image noise m", low=0.0, high=1.0, step=0.005,
                      help="The standard deviation of the noise on the image; the whole grey range is 1.")
-    n: float = param(0.1, title="n, on the logits", low=0.0, high=100.0, step=0.05,
+    n: float = param(0.1, title="Logit noise n", low=0.0, high=100.0, step=0.05,
                      help="The standard deviation of the noise on the logits, which answers of an unsure model "
                           "feel most.")
 

@@ -16,7 +16,7 @@ from engine.errors import EngineError, UnknownName
 from engine.serving.defense import Defense
 
 BOTH = "both"  # the attacker who does not know of the defenses and the one who does, side by side
-BARE = "without a defense"  # of a model among others that have one
+BARE = "on the bare model"  # of a model among others that have one
 DRAWS = 10  # over which an adaptive attacker of a random defense averages, where nobody says otherwise
 
 

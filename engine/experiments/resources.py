@@ -15,10 +15,12 @@ from engine.data.base import Dataset
 from engine.data.marks import MARKS, marked
 from engine.data.masks import cells_of, fitted, is_drawn
 from engine.defenses.base import defenses_from, learners
+from engine.defenses.binding import bound
 from engine.errors import EngineError
 from engine.experiments.further import chosen_reference, training_split
 from engine.explain.cam import cam
 from engine.serving.defense import Reference
+from engine.serving.served import Served
 from engine.zoo.classifier import Classifier
 from engine.zoo.ensemble import ensemble, with_classes
 from engine.zoo.registry import load_model
@@ -48,6 +50,12 @@ def reference_for(defenses: str, dataset: Dataset) -> Reference | None:
         return None
     pool, chosen = chosen_reference(dataset)
     return _reference(pool, chosen, pool.digest_of(chosen))
+
+
+def served_behind(defenses: str, seed: int, model: Classifier, dataset: Dataset) -> Served:
+    """`model` behind those `defenses`, whose random numbers come from `seed`, as it is served for `dataset`'s split;
+    raises EngineError."""
+    return Served(model, bound(defenses_from(defenses), model, reference_for(defenses, dataset), seed), seed)
 
 
 @lru_cache(maxsize=2)

@@ -96,8 +96,9 @@ class Served:
         return Answer(logits if refused is None else logits.masked_fill(refused[:, None], torch.nan), refused)
 
     def behind(self, images: Tensor, queries: Sequence[Query]) -> Tensor:
-        """What the classifier gets to see of images [R, C, H, W]; of several copies the first."""
-        return self._entered(images, queries, self._drawing(self._streams(queries), range(len(self.defenses))))[0]
+        """What the classifier gets to see of images [R, C, H, W], or would of one that is refused; of several copies
+        the first."""
+        return _inwards(self._drawing(self._streams(queries), range(len(self.defenses))), images)
 
     def refusals(self, images: Tensor, queries: Sequence[Query]) -> Tensor:
         """Which of images [R, C, H, W] get no answer, bool [R]; the classifier is not asked for one."""
@@ -140,9 +141,7 @@ class Served:
         def said(arriving: Tensor) -> Tensor:
             inner = self._drawing([replace(stream, copy=copy) for copy in copies for stream in streams],
                                   range(self._outer, len(self.defenses)))
-            arriving = arriving.repeat(len(copies), 1, 1, 1)
-            for defense, own in inner:
-                arriving = _through(defense, defense.incoming, arriving, own)
+            arriving = _inwards(inner, arriving.repeat(len(copies), 1, 1, 1))
             logits = _outwards(inner, self.classifier(arriving).float())
             return logits.unflatten(0, (len(copies), len(images)))
 
@@ -175,6 +174,13 @@ def _through(defense: Defense, hook: Callable[[Tensor, Draws], Tensor], values: 
     if defense.info.differentiable or not values.requires_grad:
         return hook(values, draws)
     return _StraightThrough.apply(values, hook(values.detach(), draws))
+
+
+def _inwards(defenses: Sequence[_Drawing], images: Tensor) -> Tensor:
+    """What the defenses, the first of which sees it first, let through."""
+    for defense, own in defenses:
+        images = _through(defense, defense.incoming, images, own)
+    return images
 
 
 def _outwards(defenses: Sequence[_Drawing], logits: Tensor) -> Tensor:

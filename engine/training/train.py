@@ -38,6 +38,7 @@ from engine.zoo.cards import Card
 from engine.zoo.classifier import resized, too_small
 from engine.zoo.pretrained import Start
 from engine.zoo.registry import label_of, load_model, model_card, model_digest
+from engine.zoo.variants import OWN
 
 __all__ = ["TrainSpec", "fit", "train", "training"]
 
@@ -48,6 +49,8 @@ _TOGETHER = 10  # pictures that are read at once
 _FORMAT = 1  # of the kept state; raise it when the same settings train otherwise than before
 # What is written on the card and does not decide the weights that are learned.
 _SAID = ("name", "command", "limits", "tests", "storage")
+# Settings that came later, as all trainings were before.
+_LATER = {"defense": "", "head": OWN}
 log = logging.getLogger(__name__)
 
 Show = Callable[[Sofar], None]
@@ -292,8 +295,7 @@ def _key(spec: TrainSpec, device: torch.device, *seen: Pictures) -> str:
     """Identifies all that decides the weights that are learned."""
     deciding = {name: value for name, value in asdict(spec).items() if name not in _SAID}
     deciding["start_from"] = spec.start_from or SCRATCH
-    if not spec.defense:  # as before there were any
-        del deciding["defense"]
+    deciding = {name: value for name, value in deciding.items() if _LATER.get(name) != value}
     known = spec.start_from in ("", SCRATCH, IMAGENET)
     return digest.of_spec({"format": _FORMAT, "spec": deciding, "device": device.type, "torch": torch.__version__,
                            "start": "" if known else model_digest(spec.start_from),

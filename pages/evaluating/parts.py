@@ -8,8 +8,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from engine.attacks.rows import Rows
-from engine.attacks.spec import attack_of
+from engine.attacks.spec import cost_of
 from engine.experiments.config import config_text
+from engine.experiments.defended import told
 from engine.experiments.evaluation.aloud import by_budget, misleading, sentences, uncertain
 from engine.experiments.evaluation.evaluate import (
     AFTER,
@@ -105,6 +106,8 @@ def _words(runs: Sequence[Rows], rows: Rows) -> None:
     with st.container(key="evaluate-words"):
         st.markdown("  \n".join(f"**{plain(line)}**" if place == 0 else plain(line)
                                 for place, line in enumerate(lines)))
+    if rows.spec.defenses:
+        st.caption(plain(f"The model stands {told(rows.spec)}."))
     if lines := [*misleading(runs), *rows.warnings]:
         st.warning(_listed(lines))
     if lines := uncertain(runs):
@@ -174,7 +177,7 @@ def _pictures(known: Known, rows: Rows, chosen: Sequence[int], name: str) -> Non
     """The pictures of these rows; by themselves where those that were not kept are made again in no time."""
     cells = thumbs.cells_of(known.task.spec, rows, chosen)
     batches = {cell.unit.indices for cell in cells[:thumbs.PAGE]}
-    again = attack_of(rows.spec).cost().passes * sum(map(len, batches))
+    again = cost_of(rows.spec).passes * sum(map(len, batches))
     if st.toggle("Show the pictures", again <= MADE_AGAIN, key=SCOPE.control(f"pictures {name} {_label(rows)}"),
                  help=f"Pictures that were not kept are made again, in the same batches: at most {again:,} passes of "
                       "an image through the model."):

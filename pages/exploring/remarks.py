@@ -20,11 +20,17 @@ def of(run: Run) -> list[str]:
     known = ("so there was nothing to succeed on", "vanish when the image is saved with 8 bits")
     warnings = [warning for warning in run.explored.run.warnings if not warning.endswith(known)]
     lines = [*_origin(run), *_in_file(run), *warnings, run.job.note]
-    return [*foreseen(run.settings, run.picture), *_sentences(lines)]
+    return [*_besides(run.settings, run.picture), *_sentences(lines)]
 
 
 def foreseen(settings: runs.Settings, picture: Picture) -> list[str]:
-    """What a reader must know besides, as far as it is known before the attack has run."""
+    """What a reader must know besides, as far as it is known before the attack has run; what stands before the model,
+    too, which the verdict tells then."""
+    front = [f"the model stands {told(settings.attack)}"] if settings.attack.defenses else []
+    return [*_sentences(front), *_besides(settings, picture)]
+
+
+def _besides(settings: runs.Settings, picture: Picture) -> list[str]:
     lines = [*picture.notes, *_confined(settings)]
     if settings.company:
         lines.append(f"attacked together with the {len(settings.company) - 1} others of its batch, as it was counted "
@@ -61,9 +67,7 @@ def _sentences(lines: Iterable[str]) -> list[str]:
 
 
 def _confined(settings: runs.Settings) -> Iterator[str]:
-    """What was different for the attacker: a defense, another model's gradients, only a part of the picture."""
-    if settings.attack.defenses:
-        yield f"the model stands {told(settings.attack)}"
+    """What was different for the attacker: another model's gradients, only a part of the picture."""
     if settings.attack.surrogate:
         yield f"the attack was made on {settings.attack.surrogate}, without a look into {settings.model}"
     if settings.attack.mask:

@@ -7,6 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
+from engine.attacks.spec import is_random
 from engine.defenses.base import defenses_from
 from engine.errors import EngineError
 from engine.experiments.onepicture.answers import DRAWS, Answered, answers_task
@@ -28,7 +29,7 @@ _WHEN = {"before": "before the attack", "after": "after the attack"}
 def spreads(run: Run) -> bool:
     """Whether the model answers the same picture in several ways."""
     try:
-        return any(defense.info.random for defense in defenses_from(run.settings.attack.defenses))
+        return is_random(defenses_from(run.settings.attack.defenses))
     except EngineError:  # defenses that this version does not know
         return False
 
@@ -62,16 +63,11 @@ def show(run: Run) -> None:
     elif not known:
         st.rerun()  # they are told beside the verdict, too
     else:
-        charts.show(figure(run.classes, job.read(_answered), shown_class(run)), key=SCOPE.key("answers"))
+        charts.show(figure(run.classes, job.read(_answered), run.explored.label), key=SCOPE.key("answers"))
 
 
 def _answered(payload: Payload) -> Answered:
     return Answered.of(payload)
-
-
-def shown_class(run: Run) -> int:
-    """The class whose probability is shown: the true one, or what the model says most often before the attack."""
-    return run.explored.label
 
 
 def sentences(classes: Sequence[str], answered: Answered) -> Iterator[str]:

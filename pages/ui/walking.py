@@ -77,7 +77,8 @@ _LEGEND = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0}
 
 def _height(curves: Sequence[QueryCurve]) -> int:
     """Of both plots, so that they stand side by side: the longer legend may take a line for each of its names."""
-    return 320 + 20 * sum(len(curve.points[0].success) for curve in curves)
+    line = 29 if any(curve.front for curve in curves) else 20  # of which two names may share one, if they are short
+    return 320 + line * sum(len(curve.points[0].success) for curve in curves)
 
 
 def _queries() -> dict[str, object]:

@@ -231,6 +231,11 @@ def test_a_model_is_brought_along_and_is_at_once_on_every_page(home: Path, monke
     app = done(app.text_area[0].set_value("a").run())
     assert "1 classes are named" in said(app)
     done(app.text_area[0].set_value("b\na").run())
+    several = next(one for one in app.toggle if one.label.startswith("Its classes do not exclude"))
+    app = done(several.set_value(True).run())
+    looked = next(one for one in app.selectbox if one.label == "Looked for")
+    assert (looked.options, looked.value) == (["b", "a"], "b") and "of 12 pictures of folder" in said(app)
+    app = done(next(one for one in app.toggle if one.label == several.label).set_value(False).run())
     app = pressed(app, "Keep it among the models")
     assert "my/my-net is among the models now" in said(app) and app.query_params["models"] == "my/my-net"
     assert table(app, "trained on")[-1] == "not said" and "recognised" not in said(app)

@@ -1,15 +1,22 @@
 """The certificate of randomized smoothing: bounds, radii, abstentions and votes, by hand and by SciPy."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import binomtest
 
+from engine.cli import main
+from engine.data import phantom
 from engine.defenses.certifying import CHOOSING, COUNTING, votes
 from engine.errors import EngineError
-from engine.metrics.certificate import ABSTAINED, certificate, fewest_draws, least_share
+from engine.experiments.certifying import Certified
+from engine.experiments.epsilon.certified import steps
+from engine.metrics.certificate import ABSTAINED, Certificate, certificate, fewest_draws, least_share
+from tests import nets
 from tests.tiny import Slope, grey, some_images
 
 
@@ -66,3 +73,32 @@ def test_votes_depend_on_seed_image_and_purpose_alone() -> None:
 
     assert counts() == counts(batch=7) and len({str(c) for c in (counts(), counts(CHOOSING), counts(seed=1))}) == 3
     assert counts()[1:] == votes(model, images[1:], "b", 100, sigma=0.5, purpose=COUNTING).tolist()
+
+
+def test_certified_accuracy_falls_where_an_image_is_no_longer_proven() -> None:
+    found = Certificate(np.array([0, 1, ABSTAINED, 1]), np.array([0.3, 0.1, 0.0, 0.2]), np.array([0.9, 0.8, 0.4, 0.8]))
+    one = Certified("m", 0.1, found, np.array([0, 1, 0, 0]))
+    radii, shares = steps(one)
+    assert radii.tolist() == [0, 0.1, 0.3] and shares.tolist() == [0.5, 0.5, 0.25]
+    facts = one.facts([0.1, 0.2])
+    assert (facts["abstained"], facts["accuracy_smoothed"]["counted"]) == (1, 2)
+    assert [(at["radius"], at["counted"], at["of"]) for at in facts["certified"]] == [(0.1, 2, 4), (0.2, 1, 4)]
+
+
+def test_certify_counts_once_and_says_what_is_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
+    nets.register(monkeypatch)
+    nets.kept(tmp_path / "net.safetensors", classes=phantom.CLASSES, mean=(0.4,) * 3, std=(0.2,) * 3)
+    asked = ["certify", "--dataset", "phantom-cxr@32", "--model", str(tmp_path / "net.safetensors"), "--limit", "2",
+             "--sigma", "0.01,0.02", "--choosing", "3", "--radii", "0,0.01"]
+    assert main([*asked, "--draws", "20", "--out", str(tmp_path / "out"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert [one["sigma"] for one in facts["smoothed"]] == [0.01, 0.02] and len(facts["indices"]) == 2
+    assert all(one["n"] == 2 and len(one["certified"]) == 2 for one in facts["smoothed"])
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"certificate.{form}" for form in (
+        "json", "csv", "svg", "png")}
+    monkeypatch.setattr("engine.defenses.certifying.votes", None)  # what was counted is not counted again
+    assert main([*asked, "--draws", "20"]) == 0 and "right for certain" in capsys.readouterr().out
+    for wrong in (("--draws", "9"), ("--sigma", "0"), ("--alpha", "1"), ("--choosing", "0"), ("--radii", "far")):
+        assert main([*asked, *wrong]) == 2 and len(capsys.readouterr().err.splitlines()) == 1

@@ -182,6 +182,7 @@ def test_a_query_limit_counts_each_client_for_itself() -> None:
     images, first = some_images(4), Client("a")
     assert refused(served, images, first) == [False, False, True, True]
     assert refused(served, images[:3], Client("b")) == [False, False, True] and refused(served, images[:1], first)[0]
+    assert torch.equal(served.behind(images[:1], served.queries([first], [0])), images[:1])
 
 
 def test_a_limit_of_0_is_said_beforehand_and_is_a_result() -> None:

@@ -15,11 +15,11 @@ from engine.defenses.binding import bound
 from engine.defenses.detectors import Detector
 from engine.errors import EngineError
 from engine.experiments.further import REFERENCE_EACH, chosen_reference
-from engine.experiments.resources import resources_for
+from engine.experiments.resources import resources_for, served_behind
 from engine.experiments.sources import opened
 from engine.experiments.units import units_of
 from engine.metrics.detection import detection
-from engine.serving.defense import Reference
+from engine.serving.defense import Client, Reference
 from engine.zoo.classifier import Classifier
 from tests.tiny import Counted, Slope, attack, grey, small_net, some_images
 
@@ -69,6 +69,15 @@ def test_mahalanobis_by_hand() -> None:
     assert made.fit.scores(greys([0.5, 0.7, 0.2])).tolist() == pytest.approx([9, 1, 0], abs=1e-3)
     # The other half are 0.2 and 0.8, exactly the means.
     assert made.fit.threshold == pytest.approx(0, abs=1e-6) and made.refuses(greys([0.5]), []).tolist() == [True]
+
+
+def test_what_is_measured_is_what_the_last_layer_is_given() -> None:
+    """The same two classes, seen through a linear layer behind one that halves what it is given."""
+    halved = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False), nn.Linear(1, 2))
+    with torch.no_grad():
+        halved[1].weight.fill_(1 / 8)
+    made = detector("mahalanobis:alarms=0.2", CLEAN, grey(halved))
+    assert made.fit.scores(greys([0.5, 0.7, 0.2])).tolist() == pytest.approx([9, 1, 0], abs=1e-3)
 
 
 def test_kernel_density_by_hand() -> None:
@@ -159,6 +168,17 @@ def test_clean_images_come_from_the_validation_split_and_decide_the_results_key(
     with pytest.raises(EngineError, match="validation split beside those attacked"):
         chosen_reference(opened(DATA, "validation"))
     assert resources_for(plain.attack, opened(DATA, "test"), [0], some_images(1), small_net()).reference is None
+
+
+def test_whoever_asks_a_defended_model_by_name_has_its_detectors_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.experiments.further.REFERENCE_EACH", 10)
+    model, data = small_net(), opened("phantom-cxr@32", "test")
+    served = served_behind("squeeze:smooth=false,alarms=0.5", 0, model, data)
+    assert served.refusals(torch.zeros(1, 1, 32, 32), served.queries([Client("a")], [0])).tolist() == [False]
+    reference, = (one.fit.digest for one in served.defenses)
+    pool, chosen = chosen_reference(data)
+    assert reference == pool.digest_of(chosen) and len(chosen) == 30
+    assert served_behind("", 0, model, data).defenses == ()
 
 
 # ---- how well they tell --------------------------------------------------------------------------------------------

@@ -345,3 +345,13 @@ def test_what_a_defense_costs_is_told_before() -> None:
     assert cost(defense="at:steps=4,share=0.5").seconds == pytest.approx(plain.seconds + 10 * 2 * 1000 + watched)
     ant = cost(defense="ant:steps=6", start_from="a model")
     assert ant.seconds == pytest.approx(plain.seconds + 10 * 1000 + 6 * 1000 + watched) and ant.bytes > plain.bytes
+
+
+def test_a_training_without_later_settings_goes_on_from_what_was_kept_before_there_were_any(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    decided: list[dict[str, Any]] = []
+    monkeypatch.setattr(training.digest, "of_spec", lambda facts: decided.append(facts["spec"]))
+    seen = Pictures(torch.zeros(1, 1, 8, 8, dtype=torch.uint8), torch.zeros(1))
+    for chosen in (spec(), spec(defense="noise", head="papers")):
+        training._key(chosen, CPU, seen)
+    assert decided[1].keys() - decided[0].keys() == {"defense", "head"}

@@ -15,11 +15,11 @@ from engine import digest
 from engine.attacks.batch import image_seed
 from engine.attacks.result import FRAMES, AttackResult
 from engine.attacks.spec import AttackSpec
-from engine.defenses.base import defenses_from
 from engine.experiments.defending.again import TIMES, Again
 from engine.experiments.defending.facing import Face, Facing
 from engine.experiments.defending.seeing import Through
 from engine.experiments.queries.walks import limit_of
+from engine.experiments.resources import served_behind
 from engine.experiments.sources import seen
 from engine.experiments.units import Unit
 from engine.serving.defense import Client
@@ -37,7 +37,7 @@ def faced(spec: Facing, device: str) -> Face:
     """What the defended model is like; raises EngineError."""
     data, chosen = seen(spec.dataset, spec.split, spec.model, spec.names), devices.choose(device)
     model = placed(load_model(spec.model), chosen)
-    served = Served(model, defenses_from(spec.defenses), spec.seed)
+    served = served_behind(spec.defenses, spec.seed, model, data)
     images = torch.from_numpy(data.images(spec.indices))
     names = tuple(digest.of_arrays(image.numpy()) for image in images)
     noisy = [_said(served, _noised(images, names, spec.seed, eps), names, f"noise {eps:.8f}") for eps in spec.budgets]
@@ -91,7 +91,7 @@ def asked_again(unit: Unit, result: AttackResult, device: str) -> Again:
     """
     spec = unit.attack
     model = placed(load_model(unit.model), devices.choose(device))
-    served = Served(model, defenses_from(spec.defenses), spec.seed)
+    served = served_behind(spec.defenses, spec.seed, model, unit.seen)
     counts, frames = _frames(spec, result)
     fooled, bare = np.zeros((2, len(frames), len(result.labels)), np.int64)
     for place, frame in enumerate(frames):
@@ -128,7 +128,7 @@ def seen_through(unit: Unit, adversarial: np.ndarray, device: str) -> Through:
 
     clean = unit.seen.image(unit.source.index)
     model = placed(load_model(unit.model), devices.choose(device))
-    served = Served(model, defenses_from(unit.attack.defenses), unit.attack.seed)
+    served = served_behind(unit.attack.defenses, unit.attack.seed, model, unit.seen)
     sent = torch.from_numpy(np.stack([clean, adversarial])).to(model.device)
     name = digest.of_arrays(clean)
     clients = [Client(name, session) for session in ("clean", "adversarial")]

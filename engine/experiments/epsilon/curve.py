@@ -14,7 +14,7 @@ from engine import digest
 from engine.attacks.base import Cost
 from engine.attacks.norms import NORMS
 from engine.attacks.rows import Rows, troubles
-from engine.attacks.spec import attack_of
+from engine.attacks.spec import attack_of, cost_of
 from engine.errors import EngineError
 from engine.experiments import defended
 from engine.experiments.epsilon.ladder import ASSUMED, INDEPENDENT, WORST
@@ -170,7 +170,7 @@ def spent(line: Sequence[Rows]) -> Spent:
     """Of runs that were made with one gradient for all, or by halving: the clean images are judged once, and what a try
     made of an image before and after rounding. Some verdicts of a straight attack are the same, and cost less still."""
     attack = attack_of(line[0].spec)
-    images, cost = len(line[0].labels), attack.cost()
+    images, cost = len(line[0].labels), cost_of(line[0].spec)
     gradients, queries = (sum(int(getattr(rows, name).sum()) for rows in line) for name in ("gradients", "queries"))
     tries = images * len(line) if attack.straight else sum(int((rows.queries > 0).sum()) for rows in line)
     return Spent(gradients, cost.gradients * images * len(line),

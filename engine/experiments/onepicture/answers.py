@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from engine import device as devices
 from engine.errors import EngineError
-from engine.experiments.onepicture.asking import answers
+from engine.experiments.onepicture.asking import answers, served
 from engine.experiments.onepicture.explore import explored_task
 from engine.experiments.onepicture.explored import Explored
 from engine.experiments.units import Unit
@@ -66,7 +66,7 @@ def _answers(spec: Asking, bench: Bench) -> Payload:
     from engine.serving.prepare import placed
     from engine.zoo.registry import load_model
 
-    classifier = placed(load_model(spec.unit.model), devices.choose(bench.device))
+    model = served(spec.unit, placed(load_model(spec.unit.model), devices.choose(bench.device)))
     found: list[np.ndarray] = []
     for what, image in (("before", explored.clean), ("after", explored.adversarial)):
         for first in range(0, spec.draws, _AT_ONCE):
@@ -74,6 +74,6 @@ def _answers(spec: Asking, bench: Bench) -> Payload:
             sessions = [f"answer {number}" for number in range(first, min(first + _AT_ONCE, spec.draws))]
             same = torch.from_numpy(image).expand(len(sessions), *image.shape)
             with devices.exact():
-                found.append(answers(classifier, spec.unit.attack, same, sessions))
+                found.append(answers(model, same, sessions))
     before, after = np.split(np.concatenate(found), 2)
     return Answered(before, after).payload()

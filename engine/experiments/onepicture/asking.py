@@ -10,12 +10,13 @@ import numpy as np
 from scipy.special import softmax
 
 from engine import digest
-from engine.attacks.spec import AttackSpec
-from engine.defenses.base import defenses_from
+from engine.experiments.units import Unit
+from engine.serving.defense import Client
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from engine.serving.served import Served
     from engine.zoo.classifier import Classifier
 
 
@@ -29,17 +30,20 @@ def refused(probabilities: Sequence[float] | np.ndarray) -> bool:
     return not np.any(probabilities)
 
 
-def answers(classifier: Classifier, attack: AttackSpec, images: Tensor, sessions: Sequence[str]) -> np.ndarray:
-    """What the model says [R, K] of images [R, C, H, W] behind the defenses of the attack: each is the one query of a
-    client of its own, whose draws its session names, as in a verdict."""
+def served(unit: Unit, classifier: Classifier) -> Served:
+    """The unit's model, which is `classifier`, behind its defenses; raises EngineError."""
+    from engine.experiments.resources import served_behind
+
+    return served_behind(unit.attack.defenses, unit.attack.seed, classifier, unit.seen)
+
+
+def answers(model: Served, images: Tensor, sessions: Sequence[str]) -> np.ndarray:
+    """What the model says [R, K] of images [R, C, H, W]: each is the one query of a client of its own, whose draws its
+    session names, as in a verdict."""
     import torch
 
-    from engine.serving.defense import Client
-    from engine.serving.served import Served
-
-    served = Served(classifier, defenses_from(attack.defenses), attack.seed)
     clients = [Client(digest.of_arrays(image.numpy()), session)
                for image, session in zip(images, sessions, strict=True)]
     with torch.no_grad():
-        answer = served.answer(images.to(classifier.device), served.queries(clients, range(len(images))))
+        answer = model.answer(images.to(model.device), model.queries(clients, range(len(images))))
     return said(answer.logits.cpu().numpy())

@@ -17,7 +17,7 @@ from engine.data.classmap import class_map_of
 from engine.data.stored import Stored
 from engine.device import load_libraries
 from engine.experiments.onepicture import pace
-from engine.experiments.onepicture.asking import answers, refused, said
+from engine.experiments.onepicture.asking import answers, refused, said, served
 from engine.experiments.onepicture.explored import (
     Explained,
     Explored,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from engine.attacks.result import AttackResult
+    from engine.serving.served import Served
     from engine.zoo.classifier import Classifier
 
 JPEG_QUALITY = 90
@@ -76,7 +77,8 @@ def _explore(unit: Unit, bench: Bench) -> Payload:
     if not result.trace.curves and unit.shown is None:  # otherwise learning, or others, may have taken most of the time
         _learn_pace(unit.attack.surrogate or unit.model, bench.device, result)
     progress.report(0.95, "measuring")
-    jpeg = answers(classifier, unit.attack, as_jpeg(torch.tensor(result.adversarial), JPEG_QUALITY), ["jpeg"])
+    model = served(unit, classifier)
+    jpeg = answers(model, as_jpeg(torch.tensor(result.adversarial), JPEG_QUALITY), ["jpeg"])
     logits = (result.logits_clean, result.logits_adversarial, result.logits_8bit)
     adversarial = result.adversarial[0]
     size = measure(chosen.image, adversarial)
@@ -102,17 +104,17 @@ def _explore(unit: Unit, bench: Bench) -> Payload:
         adversarial_8bit=result.adversarial_8bit[0],
         snapshots=_snapshots(result),
         film=_film(result),
-        in_file=None if chosen.stored is None else _in_file(classifier, unit.attack, chosen.stored, adversarial),
+        in_file=None if chosen.stored is None else _in_file(model, chosen.stored, adversarial),
     ).payload()
 
 
-def _in_file(classifier: Classifier, attack: AttackSpec, stored: Stored, adversarial: np.ndarray) -> InFile:
+def _in_file(model: Served, stored: Stored, adversarial: np.ndarray) -> InFile:
     """What the model says of the adversarial picture in the values of the file that the clean one comes from."""
     import torch
 
     pixels = stored.written(adversarial)
     both = torch.from_numpy(np.stack([stored.rounded(adversarial), stored.seen(pixels)]))
-    rounded, written = (tuple(each.tolist()) for each in answers(classifier, attack, both, ["rounded", "written"]))
+    rounded, written = (tuple(each.tolist()) for each in answers(model, both, ["rounded", "written"]))
     grid, moved = stored.grid, np.abs(pixels.astype(np.int64) - stored.pixels).max()
     rows, columns = pixels.shape[:2]
     return InFile(rounded, written, grid.unit, grid.step, grid.finer, float(moved * grid.step), rows, columns)

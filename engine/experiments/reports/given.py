@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.attacks.rows import Rows
-from engine.attacks.spec import attack_of
+from engine.attacks.spec import cost_of
 from engine.data import Dataset
 from engine.errors import EngineError
 from engine.experiments.defending.judged import Judged, judged
@@ -64,7 +64,7 @@ def missing_of(store: Store, kept: Kept) -> Missing:
     """Of a run that was computed here; of one from elsewhere nothing is computed."""
     batches = missing(store, kept)
     besides = [task for task in (_eyes(kept), _alignment(kept)) if task is not None and task.kept(store) is None]
-    passes = sum(batch.count * attack_of(kept.runs[batch.run].spec).cost().passes for batch in batches)
+    passes = sum(batch.count * cost_of(kept.runs[batch.run].spec).passes for batch in batches)
     return Missing((*(batch.task for batch in batches), *besides), passes)
 
 
