@@ -145,13 +145,14 @@ def common_of(dataset: Dataset, name: str, model: str, attack: AttackSpec, furth
         surrogates=tuple(model_digest(other.strip()) for other in attack.surrogate.split(",") if other),
         further=tuple(further),
         others=training_split(dataset).digest_of(further) if further else "",
-        reference=_reference_digest(dataset) if learners(defenses_from(attack.defenses)) else "",
+        reference=reference_digest(dataset) if learners(defenses_from(attack.defenses)) else "",
         files=tuple(attack_of(attack).files().items()),
         names=() if class_map.trivial else tuple(class_map.names.items()),
     )
 
 
-def _reference_digest(dataset: Dataset) -> str:
+def reference_digest(dataset: Dataset) -> str:
+    """Identifies the clean images from which defenses learn that stand before a model for `dataset`'s split."""
     pool, chosen = chosen_reference(dataset)
     return pool.digest_of(chosen)
 

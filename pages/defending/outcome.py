@@ -125,6 +125,7 @@ def _table(found: Judged, standings: Sequence[Standing]) -> None:
                "attack changes that; who knows of a defense may also do what others do. False alarms: untouched "
                "images that got no answer.")
     figures.table(SCOPE, readable(standings), "defenses")
+    st.caption("Every number at every budget, with who is compared with whom:")
     figures.downloads(SCOPE, lambda: tables.overview(found), "all-numbers")
 
 

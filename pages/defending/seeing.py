@@ -75,9 +75,9 @@ def _row(known: Known, run: Checked, row: int) -> None:
         Figure("Attacked, as sent", f"answered: {after}", pictures.image_png(it.sent[1], f"{name} attacked"), badge),
         Figure("As it arrives", "what the model gets to see", pictures.image_png(it.arrived[1], f"{name} arrived"),
                badge),
-        Figure("It looks, original", f"for {before}",
+        Figure("Looks at, original", f"for {before}",
                pictures.heat_png(it.arrived[0], it.maps[0], None, False, f"{name} heat 0"), badge, scale=scale),
-        Figure("It looks, attacked", f"for {heated}",
+        Figure("Looks at, attacked", f"for {heated}",
                pictures.heat_png(it.arrived[1], it.maps[1], None, False, f"{name} heat 1"), badge, scale=scale),
     ])
 

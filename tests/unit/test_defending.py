@@ -89,6 +89,10 @@ def test_what_has_no_budget_counts_only_within_it_and_by_the_queries_it_took() -
     assert one.worth is not None and one.worth.held.tolist() == [False, True, False]
     assert (one.worth.queries, one.worth.distance) == (None, pytest.approx((0.007 + 0.2) / 2)), "one of two is no half"
     assert one.worth.worst == "HopSkipJump"
+    sizes = np.array([[0.5, 0.2, 0.1]])
+    twice = Again(10, (100,), np.array([[10, 9, 0]]), sizes > 0, sizes, sizes)
+    one, = told(bounded, replace(checked, again=twice)).standings
+    assert one.worth is not None and one.worth.distance == pytest.approx(0.35), "what was asked again counts"
 
 
 def test_a_refused_picture_is_a_false_alarm_if_clean_and_no_success_if_attacked() -> None:
@@ -119,7 +123,7 @@ def test_the_verdict_says_whom_a_defense_stops_and_what_it_costs() -> None:
     assert "it costs 5.0 points of clean accuracy (20 against 19 of 20, which chance explains)" in line
     assert "an answer takes 1.5 times as long" in line
     assert "it stops an attacker who does not know of it (2 against 15 of 20), not one who knows of it" in line
-    assert "averaging 5: 2 against 3 of 20" in line
+    assert "averaging 5 draws: 2 against 3 of 20" in line
     first, line = verdict(run(15, defenses=NOISE), run(14, **KNOWN))
     assert "is worth most: against an attacker who knows of it 14 of 20 images hold within 2/255, 2 with" in first
     assert "it holds even against who knows of it within 2/255 (2 against 14 of 20)" in line

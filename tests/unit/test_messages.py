@@ -81,9 +81,10 @@ def test_no_message_is_endless_or_of_two_lines() -> None:
 
 # Checked before any image or model is loaded, but for --model; "" is the default of the others.
 OPTIONS = [(ATTACK, name) for name in ("dataset", "model", "attack", "norm", "target", "seed", "limit", "index",
-                                       "numerics", "batch", "max-queries", "set")]
-OPTIONS += [(TRAIN, name) for name in ("dataset", "arch", "name", "epochs", "defense", "storage", "lr", "precision")]
-EMPTY_IS_DEFAULT = [(ATTACK, "eps"), (ATTACK, "split"), (ATTACK, "mask"), (TRAIN, "start-from")]
+                                       "numerics", "batch", "max-queries", "set", "draws")]
+OPTIONS += [(TRAIN, name) for name in ("dataset", "arch", "name", "epochs", "storage", "lr", "precision")]
+EMPTY_IS_DEFAULT = [(ATTACK, "eps"), (ATTACK, "split"), (ATTACK, "mask"), (ATTACK, "defense"),
+                    (ATTACK, "attacker"), (TRAIN, "start-from"), (TRAIN, "defense")]
 
 
 @pytest.mark.parametrize(("argv", "option"), [*OPTIONS, *EMPTY_IS_DEFAULT, (("train-style", "--name", "x"), "name")])

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from engine.defenses.base import defenses_from, learners
 from engine.device import load_libraries
 from engine.errors import EngineError
 from engine.experiments.sources import seen
+from engine.experiments.units import reference_digest
 from engine.work.kinds import Bench, Task, kind
 from engine.work.store import Payload
 from engine.zoo.registry import label_of, model_digest
@@ -23,7 +25,8 @@ Names = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Facing:
-    """A model behind defenses, and the images that it is asked about; `budgets` are those of the noise, in [0,1]."""
+    """A model behind defenses, and the images that it is asked about; `budgets` are those of the noise, in [0,1].
+    `reference` is the digest of the clean images that defenses learn from, where any does."""
 
     dataset: str
     split: str
@@ -35,11 +38,13 @@ class Facing:
     names: Names
     images: str
     weights: str
+    reference: str = ""
 
     def canonical(self) -> dict[str, Any]:
         """What decides the answers."""
         return {"images": self.images, "weights": self.weights, "defenses": self.defenses, "seed": self.seed,
-                "budgets": list(self.budgets), "names": dict(self.names)}
+                "budgets": list(self.budgets), "names": dict(self.names),
+                **({"reference": self.reference} if self.reference else {})}
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +91,8 @@ def facing(dataset: str, split: str, indices: Sequence[int], model: str, defense
     """As they are now; raises EngineError."""
     data = seen(dataset, split, model, names)
     return Facing(dataset, split, tuple(indices), model, defenses, tuple(budgets), seed, names,
-                  data.digest_of(indices), model_digest(model))
+                  data.digest_of(indices), model_digest(model),
+                  reference_digest(data) if learners(defenses_from(defenses)) else "")
 
 
 def facing_task(facing: Facing, device: str = "auto") -> Task:

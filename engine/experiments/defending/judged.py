@@ -31,7 +31,8 @@ class Faced:
     """What attackers of one kind achieve within a budget: on which of the images the model holds, `held` bool [N], is
     right and stays so (who gets no answer is not fooled); `worst` is the attack that took most. Of `asking` attackers,
     who have no model: the median number of queries until half of the images are fooled within the budget, and the
-    median `distance` of the nearest that fools, after `limit` queries; None: not half of them are."""
+    median `distance` of the nearest that fools, after `limit` queries (behind a defense, of the nearest that fools
+    most times when it is asked about again); None: not half of them are."""
 
     held: np.ndarray
     worst: str
@@ -161,7 +162,7 @@ def _faced(runs: Sequence[Checked], norm: str, eps: float | None, right: np.ndar
     if not asking:
         return Faced(right & ~np.any(fooled, axis=0), title(runs[most].spec), False, None, None, 0)
     limit = max(run.limit for run in asking)
-    far = [run.distances(norm, [min(limit, run.limit)])[0][_places(run, images)] for run in asking]
+    far = [_distances(run, norm)[_places(run, images)] for run in asking]
     needed = [_needed(run, norm, eps)[_places(run, images)] for run in asking]
     queries, distance = (_middle(np.min(values, axis=0)[right]) for values in (needed, far))
     return Faced(right & ~np.any(fooled, axis=0), title(runs[most].spec), True, queries, distance, limit)
@@ -171,6 +172,13 @@ def fooled_within(run: Checked, norm: str, eps: float | None) -> np.ndarray:
     """Which images the attack fooled by a change within the budget, bool [N]: who has no budget may go further."""
     sizes = getattr(run, norm)
     return run.success if eps is None else run.success & (sizes <= eps + ROUNDING)
+
+
+def _distances(run: Checked, norm: str) -> np.ndarray:
+    """How far the nearest image lies that fools, and holds where it was asked about again; infinite where none does."""
+    if run.again is not None and norm in ("linf", "l2"):
+        return run.again.distances(norm)[-1]
+    return run.distances(norm, [run.limit])[0]
 
 
 def _needed(run: Checked, norm: str, eps: float | None) -> np.ndarray:
@@ -188,7 +196,7 @@ def _middle(values: np.ndarray) -> float | None:
 
 def title(spec: AttackSpec) -> str:
     """An attack, and how its attacker faces random defenses."""
-    averaging = f", averaging {spec.draws}" if spec.draws > 1 else ""
+    averaging = f", averaging {spec.draws} draws" if spec.draws > 1 else ""
     return f"{ATTACKS[spec.attack].info.title}{averaging}"
 
 

@@ -189,8 +189,9 @@ def _readable(one: Standing, name: str, asking: bool) -> dict[str, str]:
     return {
         "defense": name, "unattacked": _spread(one.clean),
         **{f"attacker {who}": "not tried" if faced is None else _spread(faced.robust) for who, faced in both},
-        "false alarms": _percent(one.alarms), **walked,
-        "time a query": "–" if one.face is None else f"{1000 * one.face.defended:.3g} ms ({one.face.ratio:.2g} ×)"}
+        "false alarms": _percent(one.alarms),
+        "time a query": "–" if one.face is None else f"{1000 * one.face.defended:.3g} ms ({one.face.ratio:.2g} ×)",
+        **walked}
 
 
 def _spread(share: Share) -> str:
