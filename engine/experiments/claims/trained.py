@@ -20,7 +20,8 @@ LAST_WORD = "autoattack"
 TITLES = {name: ATTACKS[name].info.title for name in (*ATTACKED, LAST_WORD)}
 THESIS = ATTACKS["gbba"].info.paper
 # Accuracy under FGSM and MI-FGSM, DenseNet-121, as published (table 4-3), in percent.
-PUBLISHED = {"kermany": "On 580 X-rays: undefended 83.3 under FGSM and 0 under MI-FGSM, AT 91.2 and 75.7, ANT 92.2 and 85.3"}
+PUBLISHED = {"kermany": "On 580 X-rays: undefended 83.3 under FGSM and 0 under MI-FGSM, AT 91.2 and 75.7, ANT 92.2 and "
+                        "85.3"}
 
 
 def _label(defense: str, attack: str) -> str:
