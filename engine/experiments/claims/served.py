@@ -7,6 +7,7 @@ takes the majority is measured beside it, which the source does not do.
 from dataclasses import dataclass
 
 from engine.attacks import ATTACKS
+from engine.defenses import DEFENSES
 from engine.experiments.claims.declared import Bundled, Claim, Entry, declare, entry
 from engine.experiments.claims.measures import FARNESS
 
@@ -34,7 +35,7 @@ class Facing:
         if self.draws > 1:
             facing |= {"attacker": "adaptive", "draws": self.draws}
         return entry(attack, [{"norm": "l2", "batch": 10, "params": {"queries": queries}, **facing}
-                              for queries in QUERIES], self.label(attack), ATTACKS["gbba"].info.paper)
+                              for queries in QUERIES], self.label(attack), DEFENSES["dnd"].info.paper)
 
     def label(self, attack: str) -> str:
         return f"{ATTACKS[attack].info.title}, {self.name}"

@@ -11,6 +11,7 @@ from typing import Any
 from engine.attacks import ATTACKS
 from engine.experiments.claims.declared import Bundled, Claim, Entry, declare, entry
 from engine.experiments.claims.measures import RIGHT
+from engine.training.defenses import TRAINING_DEFENSES
 
 LEVELS = (1, 2)
 BUDGETS = [{"eps": level / 255, "batch": 10} for level in LEVELS]
@@ -18,7 +19,7 @@ DEFENSES = {"undefended": "", "noise": "-noise", "AT": "-at", "ANT": "-ant"}
 ATTACKED = ("fgsm", "mifgsm", "pgd")
 LAST_WORD = "autoattack"
 TITLES = {name: ATTACKS[name].info.title for name in (*ATTACKED, LAST_WORD)}
-THESIS = ATTACKS["gbba"].info.paper
+THESIS = TRAINING_DEFENSES["ant"].info.paper
 # Accuracy under FGSM and MI-FGSM, DenseNet-121, as published (table 4-3), in percent.
 PUBLISHED = {"kermany": "On 580 X-rays: undefended 83.3 under FGSM and 0 under MI-FGSM, AT 91.2 and 75.7, ANT 92.2 and "
                         "85.3"}
