@@ -43,8 +43,10 @@ def show(known: Known) -> None:
 
 
 def _growing(so_far: Sofar) -> None:
-    if so_far.rate is not None:
-        st.caption(f"It learns from {so_far.rate:.3g} images a second.")
+    # Between two epochs it is the last one's, so that the line does not come and go.
+    rate = so_far.rate or next((epoch.get("images_per_second") for epoch in reversed(so_far.history)), None)
+    if rate:
+        st.caption(f"It learns from {rate:.3g} images a second.")
     _warned(so_far.history)
     shared.figure(SCOPE, figures.curves(so_far), "curves")
 

@@ -7,7 +7,8 @@ from engine.serving.threat import DecisionBased, QueryBudgetSpent, ScoreBased, W
 from tests.tiny import Counted, Slope, grey, nothing_left_behind, small_net, some_images
 
 IMAGES = some_images(3)
-COMMON = {"device", "far", "looks", "queries", "refusals", "left", "classes", "apart", "part", "rows_at_once", "shows"}
+COMMON = {"device", "each", "far", "looks", "queries", "refusals", "left", "classes", "apart", "part", "rows_at_once",
+          "shows"}
 
 
 def _loss(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
