@@ -174,7 +174,7 @@ _MADRY = Paper("Madry, Makelov, Schmidt, Tsipras, Vladu",
 _ZHANG = Paper("Zhang, Yu, Jiao, Xing, El Ghaoui, Jordan",
                "Theoretically Principled Trade-off between Robustness and Accuracy", 2019,
                "https://arxiv.org/abs/1901.08573")
-_YANG = Paper("Yang", "Research on Adversarial Attacks and Enhancing Defense Capabilities in Medical Image Deep "
+_YANG = Paper("Li Yang", "Research on Adversarial Attacks and Enhancing Defense Capabilities in Medical Image Deep "
               "Learning Systems", 2024, where="thesis, Hiroshima University")
 _SHORTEN = Paper("Shorten, Khoshgoftaar", "A Survey on Image Data Augmentation for Deep Learning", 2019,
                  "https://doi.org/10.1186/s40537-019-0197-0")

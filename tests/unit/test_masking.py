@@ -48,6 +48,10 @@ def test_a_budget_that_leaves_nothing_of_the_picture_must_always_do() -> None:
     assert sign.name == "a huge budget does not reach 0" and "PGD fooled 12 of 20" in sign.sentence
 
 
+def test_what_falls_within_a_small_budget_falls_within_a_huge_one_whose_steps_are_too_coarse() -> None:
+    assert signs([trial("PGD", WHITE, N), trial("PGD", WHITE, 12, eps=128 / 255)]) == []
+
+
 def test_a_trial_is_of_images_that_count() -> None:
     with pytest.raises(EngineError, match="open to it"):
         Trial("PGD", WHITE, 10, 0, 0.1, "0.1", np.array([True]), np.array([False]))

@@ -5,8 +5,10 @@ takes the majority is measured beside it, which the source does not do.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from engine.attacks import ATTACKS
+from engine.attacks.spec import ADAPTIVE
 from engine.defenses import DEFENSES
 from engine.experiments.claims.declared import Bundled, Claim, Entry, declare, entry
 from engine.experiments.claims.measures import FARNESS
@@ -31,9 +33,9 @@ class Facing:
 
     def entry(self, attack: str) -> Entry:
         """The attack so, at every number of queries."""
-        facing = {"defenses": self.defenses} if self.defenses else {}
+        facing: dict[str, Any] = {"defenses": self.defenses} if self.defenses else {}
         if self.draws > 1:
-            facing |= {"attacker": "adaptive", "draws": self.draws}
+            facing |= {"attacker": ADAPTIVE, "draws": self.draws}
         return entry(attack, [{"norm": "l2", "batch": 10, "params": {"queries": queries}, **facing}
                               for queries in QUERIES], self.label(attack), DEFENSES["dnd"].info.paper)
 
