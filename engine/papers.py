@@ -12,3 +12,11 @@ class Paper:
     year: int | None
     url: str = ""
     where: str = ""
+
+
+def thesis_of_li_yang(chapter: int | None = None) -> Paper:
+    """The thesis that GBBA, ANT and DND come from, or one chapter of it."""
+    title = ("Research on Adversarial Attacks and Enhancing Defense Capabilities in Medical Image Deep Learning "
+             "Systems")
+    return Paper("Li Yang", title if chapter is None else f"{title}, ch. {chapter}", 2024,
+                 where="thesis, Hiroshima University")

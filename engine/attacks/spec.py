@@ -10,7 +10,7 @@ from engine.data.masks import DRAWN, cells_of, drawn, is_drawn
 from engine.defenses.base import defenses_from, written
 from engine.errors import EngineError, UnknownName
 from engine.params import Value, build, params_of, values_of
-from engine.serving.defense import Defense
+from engine.serving.defense import Defense, is_random
 from engine.zoo.numerics import NUMERICS
 
 # What a run may be confined to. The name of a mask drawn by hand goes on with the drawing itself: "drawn:...".
@@ -170,11 +170,6 @@ def adapts(info: AttackInfo, defenses: Sequence[Defense]) -> bool:
     """Whether it makes a difference that such an attacker knows the defenses: one who has no model asks a random one
     several times."""
     return bool(defenses) and (has_gradients(info.knowledge) or is_random(defenses))
-
-
-def is_random(defenses: Sequence[Defense]) -> bool:
-    """Whether the same image may be answered in several ways."""
-    return any(defense.info.random for defense in defenses)
 
 
 def _queries_needed(attack: Attack) -> int:

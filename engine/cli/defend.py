@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine.cli.defended import several
 from engine.cli.options import add_attack_options, bench
 from engine.cli.output import (
     Writer,
@@ -73,18 +73,14 @@ def _sweep(arguments: argparse.Namespace) -> Sweep:
     from engine.experiments.defending.judging import with_checks
     from engine.experiments.sweeps import sweep_of
 
-    stacks = _texts(arguments.defense)
+    stacks = several(arguments.defense)
     defended = [stack for stack in stacks if stack != NONE]
     sweep = sweep_from(but(arguments, defense=[NONE, *defended],
-                           attacker=(_texts(arguments.attacker) or [BOTH]) if defended else []))
+                           attacker=(several(arguments.attacker) or [BOTH]) if defended else []))
     if arguments.no_checks:
         return sweep
     attacks = with_checks(sweep.attacks)
     return replace(sweep_of(sweep.dataset, sweep.split, sweep.indices, sweep.models, attacks, sweep.names))
-
-
-def _texts(value: str | Sequence[str]) -> list[str]:
-    return [text for text in ([value] if isinstance(value, str) else value) if text]
 
 
 def _facts(sweep: Sweep, found: Judged) -> dict[str, Any]:

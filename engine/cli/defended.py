@@ -39,8 +39,8 @@ def each_front(arguments: argparse.Namespace, attack: str) -> Iterator[dict[str,
     from engine.defenses.base import cautions, defenses_from
     from engine.experiments.defended import BOTH, check, fronts, read_stack
 
-    stacks = list(dict.fromkeys(map(read_stack, _several(arguments.defense)))) or [""]
-    attackers = list(dict.fromkeys(_several(arguments.attacker))) or [ATTACKERS[0]]
+    stacks = list(dict.fromkeys(map(read_stack, several(arguments.defense)))) or [""]
+    attackers = list(dict.fromkeys(several(arguments.attacker))) or [ATTACKERS[0]]
     if BOTH in attackers and not isinstance(arguments.attacker, str):
         attackers = list(ATTACKERS)
     check(stacks, attackers, arguments.draws)
@@ -51,5 +51,6 @@ def each_front(arguments: argparse.Namespace, attack: str) -> Iterator[dict[str,
         yield asdict(front)
 
 
-def _several(value: str | Sequence[str]) -> list[str]:
+def several(value: str | Sequence[str]) -> list[str]:
+    """What an option that may be given once or several times says, without empty texts."""
     return [text for text in ([value] if isinstance(value, str) else value) if text]

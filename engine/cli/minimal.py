@@ -53,15 +53,11 @@ def _found(units: list[Unit], high: float, tolerance: float, bench: Bench) -> Mi
 
 def _defended(found: Minimal) -> dict[str, Any]:
     """What results say of a search behind defenses besides."""
-    from engine.experiments.defended import named
+    from engine.experiments.defended import priced
 
-    if not (front := named(found.spec)):
-        return {}
-    queries = int(found.queries.sum())
     # An image of the class that is aimed at has nothing to be done either, and so says nothing here.
     right = len(found.attacked) / len(found.found) if found.spec.target is None else None
-    return {**front, "accuracy_clean_defended": right,
-            "seconds_per_query": found.seconds / queries if queries else None}
+    return priced(found.spec, right, found.seconds, int(found.queries.sum()))
 
 
 def _print(facts: dict[str, Any]) -> None:

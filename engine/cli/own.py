@@ -97,23 +97,14 @@ def _files(path: Path) -> Iterator[tuple[bytes, str]]:
 
 def _facts(source: Source, model: str, explored: Explored, chosen: Picture,
            heat: Explained | None) -> dict[str, Any]:
+    from engine.experiments.defended import priced
     from engine.work.specs import to_json
 
-    said = to_json(explored)
-    return {**said["run"], **_defended(explored), "model": model, "attack": explored.run.spec.attack, **asdict(source),
+    said, run = to_json(explored), explored.run
+    front = priced(run.spec, run.accuracy_clean, run.seconds, explored.queries)
+    return {**said["run"], **front, "model": model, "attack": explored.run.spec.attack, **asdict(source),
             "notes": list(chosen.notes), "probabilities": said["probabilities"], "size": said["size"],
             "in_file": said["in_file"], **({} if heat is None else {"heatmaps": heat.payload().facts})}
-
-
-def _defended(explored: Explored) -> dict[str, Any]:
-    """What results say of a picture behind defenses besides."""
-    from engine.experiments.defended import named
-
-    run = explored.run
-    if not (front := named(run.spec)):
-        return {}
-    return {**front, "accuracy_clean_defended": run.accuracy_clean,
-            "seconds_per_query": run.seconds / explored.queries if explored.queries else None}
 
 
 def _print(explored: Explored, chosen: Picture, heat: Explained | None) -> None:

@@ -75,6 +75,14 @@ def counted(names: Sequence[str], labels: Sequence[int], counts: Mapping[str, Se
     return parts
 
 
+def evenly_of_each(labels: np.ndarray, limit: int | None, allowed: np.ndarray | None = None) -> list[int]:
+    """The places of `limit` of each label [N], spread evenly over it, label by label; all where None. Of `allowed`
+    places, bool [N], where only some are."""
+    usable = np.ones(len(labels), bool) if allowed is None else allowed
+    return [place for label in np.unique(labels)
+            for place in evenly(np.flatnonzero(usable & (labels == label)).tolist(), limit)]
+
+
 def evenly(numbers: Sequence[int], limit: int | None) -> list[int]:
     """`limit` of the numbers, spread evenly over them; all where None."""
     total = len(numbers)

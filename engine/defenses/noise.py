@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from engine.defenses.base import register
-from engine.papers import Paper
+from engine.papers import Paper, thesis_of_li_yang
 from engine.params import param
 from engine.serving.defense import Defense, DefenseInfo
 
@@ -59,8 +59,7 @@ class DoubleNoise(Defense):
         name="dnd",
         title="DND",
         sentence="Adds fresh Gaussian noise twice: to every image that arrives, and to the logits that are answered.",
-        paper=Paper("Li Yang", "Research on Adversarial Attacks and Enhancing Defense Capabilities in Medical Image "
-                    "Deep Learning Systems, ch. 6", 2024, where="thesis, Hiroshima University"),
+        paper=thesis_of_li_yang(6),
         random=True,
         formula=r"f\left(\mathrm{clip}_{[0,1]}(x + m\,\alpha)\right) + n\,\beta, "
                 r"\quad \alpha, \beta \sim \mathcal{N}(0, I)",

@@ -155,10 +155,15 @@ def facts(rows: Rows) -> dict[str, Any]:
     and verdicts included."""
     if not rows.spec.defenses:
         return {}
-    queries = int(rows.queries.sum())
     return {**named(rows.spec), "refused": int(rows.refusals.sum()),
-            "accuracy_clean_defended": float((rows.predicted_clean == rows.labels).mean()),
-            "seconds_per_query": rows.seconds / queries if queries else None}
+            **priced(rows.spec, float((rows.predicted_clean == rows.labels).mean()), rows.seconds,
+                     int(rows.queries.sum()))}
+
+
+def priced(spec: AttackSpec, right: float | None, seconds: float, queries: int) -> dict[str, Any]:
+    """The same of what has no rows: the share of images that were read correctly, and what so many queries took."""
+    return {**named(spec), "accuracy_clean_defended": right,
+            "seconds_per_query": seconds / queries if queries else None} if spec.defenses else {}
 
 
 def columns(spec: AttackSpec, others: Sequence[AttackSpec]) -> Mapping[str, str]:

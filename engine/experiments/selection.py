@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from engine.data import Dataset
-from engine.data.splits import evenly
+from engine.data.splits import evenly, evenly_of_each
 from engine.errors import EngineError
 
 
@@ -36,5 +34,4 @@ class Selection:
             return tuple(dataset.checked(index) for index in self.indices)
         if self.per_class is None:
             return tuple(evenly(range(len(dataset)), self.limit))
-        return tuple(sorted(index for label in range(len(dataset.classes))
-                            for index in evenly(np.flatnonzero(dataset.labels == label).tolist(), self.per_class)))
+        return tuple(sorted(evenly_of_each(dataset.labels, self.per_class)))

@@ -136,3 +136,8 @@ class Defense(ABC):
     def files(self) -> dict[str, str]:
         """Digests of the files that decide what this defense does, beside its parameters; raises EngineError."""
         return {}
+
+
+def is_random(defenses: Sequence[Defense]) -> bool:
+    """Whether the same image may be answered in several ways."""
+    return any(defense.info.random for defense in defenses)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.serving.defense import Client, Defense
+from engine.serving.defense import Client, Defense, is_random
 from engine.serving.draws import Draws, Stream, key_of
 from engine.serving.prepare import Prepared
 from engine.zoo.classifier import Classifier
@@ -73,7 +73,7 @@ class Served:
     @property
     def random(self) -> bool:
         """Whether the same image may be answered in several ways."""
-        return any(defense.info.random for defense in self.defenses)
+        return is_random(self.defenses)
 
     @property
     def original(self) -> Classifier:

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from engine.errors import EngineError
-from engine.papers import Paper
+from engine.papers import Paper, thesis_of_li_yang
 from engine.params import Param, Value, build, param, params_of, values_of
 from engine.registry import Registry
 from engine.training.spec import TrainSpec
 
 FGSM, N_FGSM, PGD, MIFGSM = "fgsm", "n-fgsm", "pgd", "mifgsm"
 ONCE, ANEW = "once", "anew"
+SAMPLE = 64  # pictures of the validation split that are attacked after each epoch
 
 
 @dataclass(frozen=True)
@@ -166,23 +167,35 @@ def _mu() -> Any:
                  help="Mean of the noise; other than 0 it makes every picture brighter or darker.")
 
 
-# Steps of 1/255 are lost where pictures are rounded to bfloat16.
-_ROBUST: Mapping[str, Value] = {"select": "robust", "precision": "float32"}
-
 _MADRY = Paper("Madry, Makelov, Schmidt, Tsipras, Vladu",
                "Towards Deep Learning Models Resistant to Adversarial Attacks", 2018, "https://arxiv.org/abs/1706.06083")
 _ZHANG = Paper("Zhang, Yu, Jiao, Xing, El Ghaoui, Jordan",
                "Theoretically Principled Trade-off between Robustness and Accuracy", 2019,
                "https://arxiv.org/abs/1901.08573")
-_YANG = Paper("Li Yang", "Research on Adversarial Attacks and Enhancing Defense Capabilities in Medical Image Deep "
-              "Learning Systems", 2024, where="thesis, Hiroshima University")
 _SHORTEN = Paper("Shorten, Khoshgoftaar", "A Survey on Image Data Augmentation for Deep Learning", 2019,
                  "https://doi.org/10.1186/s40537-019-0197-0")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Attacked(TrainingDefense):
+    """What those have in common that learn from attacked images: how well the network withstands attacks is looked at
+    after each epoch, and decides which is kept."""
+
+    eps: float = _eps()
+
+    @property
+    def suited(self) -> Mapping[str, Value]:
+        # Steps of 1/255 are lost where pictures are rounded to bfloat16.
+        return {"select": "robust", "precision": "float32"}
+
+    @property
+    def watched(self) -> float:
+        return self.eps
+
+
 @_register
 @dataclass(frozen=True, kw_only=True)
-class AdversarialTraining(TrainingDefense):
+class AdversarialTraining(Attacked):
     """Adversarial images of each batch, made from the network as it is at that step."""
 
     info: ClassVar[TrainingDefenseInfo] = TrainingDefenseInfo(
@@ -196,7 +209,6 @@ class AdversarialTraining(TrainingDefense):
              "budget (Wong et al. 2020); n-fgsm one of eps from noise of twice eps, without a way back (de Jorge et "
              "al. 2022).",
     )
-    eps: float = _eps()
     attack: str = param(PGD, title="Attack", choices=(PGD, FGSM, N_FGSM),
                         help="Which makes the adversarial images: pgd takes several steps; fgsm (from a random start) "
                              "and n-fgsm (from wider noise) take one, and may collapse, which is watched for.")
@@ -206,21 +218,13 @@ class AdversarialTraining(TrainingDefense):
     warmup: float = _warmup()
 
     @property
-    def suited(self) -> Mapping[str, Value]:
-        return _ROBUST
-
-    @property
-    def watched(self) -> float:
-        return self.eps
-
-    @property
     def passes(self) -> float:
         return 1.0 + self.share * (self.steps if self.attack == PGD else 1)
 
 
 @_register
 @dataclass(frozen=True, kw_only=True)
-class Trades(TrainingDefense):
+class Trades(Attacked):
     """Being right about clean images, and saying the same of adversarial ones."""
 
     info: ClassVar[TrainingDefenseInfo] = TrainingDefenseInfo(
@@ -235,19 +239,10 @@ class Trades(TrainingDefense):
              "2.5 eps / steps long. Clean and attacked pictures pass the network one after the other, as in the "
              "authors' code.",
     )
-    eps: float = _eps()
     beta: float = param(6.0, title="Beta", low=0.0, high=100.0, step=0.5,
                         help="Weight of saying the same of clean and attacked pictures, against being right.")
     steps: int = _steps(3, "the inner attack")
     warmup: float = _warmup()
-
-    @property
-    def suited(self) -> Mapping[str, Value]:
-        return _ROBUST
-
-    @property
-    def watched(self) -> float:
-        return self.eps
 
     @property
     def passes(self) -> float:
@@ -260,7 +255,7 @@ class Trades(TrainingDefense):
 
 @_register
 @dataclass(frozen=True, kw_only=True)
-class Ant(TrainingDefense):
+class Ant(Attacked):
     """Clean and adversarial images in turn, with Gaussian noise on each."""
 
     info: ClassVar[TrainingDefenseInfo] = TrainingDefenseInfo(
@@ -269,12 +264,11 @@ class Ant(TrainingDefense):
         sentence="The network learns from every picture and its attacked twin, both with fresh noise on them.",
         formula=r"M = \{o_1, a_1, o_2, a_2, \dots\},\quad a_i = \mathrm{attack}(o_i),\quad "
                 r"m \leftarrow \mathrm{clip}(m + \mathcal{N}(\mu, \sigma^2))",
-        paper=_YANG,
+        paper=thesis_of_li_yang(),
         ours="The thesis gives neither eps nor the attack's steps nor mu and sigma. A batch is twice as long as it is "
              "otherwise. Made once, the adversarial images are of whole pictures, and are turned and brightened as "
              "these are. With the noise they are clipped to [0,1].",
     )
-    eps: float = _eps()
     attack: str = param(MIFGSM, title="Attack", choices=(FGSM, MIFGSM, PGD),
                         help="Which makes the adversarial images.")
     steps: int = _steps(10, "mifgsm and pgd")
@@ -283,14 +277,6 @@ class Ant(TrainingDefense):
     made: str = param(ONCE, title="Made", choices=(ONCE, ANEW),
                       help="once: before training, from the undefended model that it starts from, as in the thesis; "
                            "anew: at each step, from the network as it is then.")
-
-    @property
-    def suited(self) -> Mapping[str, Value]:
-        return _ROBUST
-
-    @property
-    def watched(self) -> float:
-        return self.eps
 
     @property
     def passes(self) -> float:
@@ -323,7 +309,7 @@ class Noise(TrainingDefense):
         title="Noise training",
         sentence="The network learns from pictures with fresh Gaussian noise on them, and from no attacked ones.",
         formula=r"x \leftarrow \mathrm{clip}(x + \mathcal{N}(\mu, \sigma^2))",
-        paper=_YANG,
+        paper=thesis_of_li_yang(),
         ours="The thesis gives neither mu nor sigma. With the noise pictures are clipped to [0,1].",
     )
     sigma: float = _sigma()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from engine import device as devices
 from engine.attacks.base import Attack, Budget, Draw, Goal, Run
 from engine.attacks.declared.gradient import FGSM, FIRST_SUCCESS, MIFGSM, PGD
-from engine.data.splits import evenly
+from engine.data.splits import evenly_of_each
 from engine.progress import Progress
 from engine.serving.served import Served
 from engine.serving.threat import WhiteBox
@@ -264,14 +264,10 @@ class Watch:
     """Accuracy under attack on a fixed sample of the validation split, of every class as many pictures as there are,
     up to SAMPLE together: PGD of ten steps, and FGSM, by which one tells that one-step training collapses."""
 
-    SAMPLE = 64
-
     def __init__(self, held: Pictures, network: Network, eps: float, seed: int) -> None:
         labels = held.labels.cpu().numpy()
-        present = np.unique(labels)
-        each = max(1, self.SAMPLE // len(present))
-        chosen = torch.tensor(sorted(number for k in present
-                                     for number in evenly(np.flatnonzero(labels == k).tolist(), each)))
+        each = max(1, defenses.SAMPLE // len(np.unique(labels)))
+        chosen = torch.tensor(sorted(evenly_of_each(labels, each)))
         self._pictures = Pictures(held.images[chosen], held.labels[chosen])
         self._network, self._eps, self._seed = network, eps, seed
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from engine.attacks.base import PAPER_PRESET, Attack, AttackInfo, Cost, Knowledge, Paper, register
+from engine.papers import thesis_of_li_yang
 from engine.params import param
 
 OTHERS = 10  # further images of each class that the attacker has
@@ -13,8 +14,6 @@ OTHERS = 10  # further images of each class that the attacker has
 
 _CHEN = Paper("Chen, Jordan, Wainwright", "HopSkipJumpAttack: A Query-Efficient Decision-Based Attack", 2020,
               "https://arxiv.org/abs/1904.02144")
-_LI_YANG = Paper("Li Yang", "Research on Adversarial Attacks and Enhancing Defense Capabilities in Medical Image Deep "
-                 "Learning Systems, ch. 5", 2024, where="thesis, Hiroshima University")
 _YU = Paper("Yu, Kumar, Gupta, Levine, Hausman, Finn", "Gradient Surgery for Multi-Task Learning", 2020,
             "https://arxiv.org/abs/2001.06782")
 IN_CONFLICT, ALWAYS = "when it conflicts", "always"
@@ -88,7 +87,7 @@ class GBBA(Jumping):
         sentence="HopSkipJump that corrects its direction wherever that would lead back to where it came from.",
         formula=r"v_t \leftarrow v_t - \frac{\langle v_t, x_t - x\rangle}{\lVert x_t - x\rVert^2}(x_t - x)\quad "
                 r"\text{if } \cos(v_t, x_t - x) < 0",
-        paper=_LI_YANG,
+        paper=thesis_of_li_yang(5),
         builds_on=(_CHEN, _YU),
         knowledge=Knowledge.DECISION,
         norms=("l2", "linf"),

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.attacks import ATTACKS
-from engine.attacks.base import Paper
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.experiments.claims.measures import Measure
+from engine.papers import Paper
 from engine.registry import Registry
 
 SEEDS = 3

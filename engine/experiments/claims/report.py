@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from engine.attacks.base import Paper
 from engine.experiments.claims.contests import CHANCE, CONTRARY, EQUAL, HOLDS, LEVEL, Contest, contests, verdicts
 from engine.experiments.claims.declared import Claim, Network
 from engine.experiments.claims.trials import Trial
+from engine.papers import Paper
 from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.registry import model_card
 

@@ -4,14 +4,14 @@ What the source does not say is chosen here: how much noise, and which models. A
 takes the majority is measured beside it, which the source does not do.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict
 
 from engine.attacks import ATTACKS
 from engine.attacks.spec import ADAPTIVE
-from engine.defenses import DEFENSES
 from engine.experiments.claims.declared import Bundled, Claim, Entry, declare, entry
 from engine.experiments.claims.measures import FARNESS
+from engine.experiments.defended import Front
+from engine.papers import thesis_of_li_yang
 
 QUERIES = (1_000, 5_000, 10_000)
 REPEATS = 5
@@ -23,30 +23,20 @@ PUBLISHED = {
 }
 
 
-@dataclass(frozen=True)
-class Facing:
-    """Which defense an attacker faces, and how he goes about it."""
-
-    name: str
-    defenses: str = ""
-    draws: int = 1
-
-    def entry(self, attack: str) -> Entry:
-        """The attack so, at every number of queries."""
-        facing: dict[str, Any] = {"defenses": self.defenses} if self.defenses else {}
-        if self.draws > 1:
-            facing |= {"attacker": ADAPTIVE, "draws": self.draws}
-        return entry(attack, [{"norm": "l2", "batch": 10, "params": {"queries": queries}, **facing}
-                              for queries in QUERIES], self.label(attack), DEFENSES["dnd"].info.paper)
-
-    def label(self, attack: str) -> str:
-        return f"{ATTACKS[attack].info.title}, {self.name}"
+NONE, RND, DND, ASKING = "undefended", "RND (sigma 0.02)", "DND (m 0.02, n 0.1)", f"RND, asked {REPEATS} times"
+FRONTS = {NONE: Front(), RND: Front("rnd(sigma=0.02)"), DND: Front("dnd(m=0.02, n=0.1)"),
+          ASKING: Front("rnd(sigma=0.02)", ADAPTIVE, REPEATS)}
 
 
-NONE = Facing("undefended")
-RND = Facing("RND (sigma 0.02)", "rnd(sigma=0.02)")
-DND = Facing("DND (m 0.02, n 0.1)", "dnd(m=0.02, n=0.1)")
-ASKING = Facing(f"RND, asked {REPEATS} times", "rnd(sigma=0.02)", REPEATS)
+def _label(attack: str, front: str) -> str:
+    return f"{ATTACKS[attack].info.title}, {front}"
+
+
+def _entry(attack: str, front: str) -> Entry:
+    """The attack at every number of queries."""
+    budgets = [{"norm": "l2", "batch": 10, "params": {"queries": queries}, **asdict(FRONTS[front])}
+               for queries in QUERIES]
+    return entry(attack, budgets, _label(attack, front), thesis_of_li_yang(6))
 
 
 def _claim(dataset: str, model: str, pictures: int) -> Claim:
@@ -60,8 +50,8 @@ def _claim(dataset: str, model: str, pictures: int) -> Claim:
         target=Bundled(model),
         pictures=pictures,
         budgets=tuple(f"{queries:,} queries" for queries in QUERIES),
-        entries=tuple(facing.entry(attack) for attack in attacks for facing in (NONE, RND, DND, ASKING)),
-        contests=tuple((better.label(attack), other.label(attack)) for attack in attacks
+        entries=tuple(_entry(attack, front) for attack in attacks for front in FRONTS),
+        contests=tuple((_label(attack, better), _label(attack, other)) for attack in attacks
                        for better, other in ((RND, NONE), (DND, RND))),
         measure=FARNESS,
         notes=f"Published, for a DenseNet-121: {PUBLISHED[dataset]}.",

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.attacks.rows import Rows
 from engine.attacks.spec import make_spec
-from engine.data.splits import evenly
+from engine.data.splits import evenly_of_each
 from engine.errors import EngineError
 from engine.experiments.claims.declared import Claim
 from engine.experiments.claims.networks import ready
@@ -87,6 +87,4 @@ def read_by_all(claim: Claim, models: tuple[str, ...], bench: Bench) -> Generato
 
 def _evenly(claim: Claim, labels: np.ndarray, allowed: np.ndarray) -> tuple[int, ...]:
     """As many of the allowed pictures as the claim wants, the same number of every class where there are enough."""
-    each = claim.pictures // len(np.unique(labels))
-    return tuple(int(index) for label in np.unique(labels)
-                 for index in evenly(np.flatnonzero(allowed & (labels == label)).tolist(), each))
+    return tuple(evenly_of_each(labels, claim.pictures // len(np.unique(labels)), allowed))

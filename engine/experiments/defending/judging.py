@@ -15,6 +15,7 @@ from engine.attacks.rows import Rows
 from engine.attacks.spec import ADAPTIVE, AttackSpec, attack_of, has_gradients, make_spec
 from engine.device import load_libraries
 from engine.errors import EngineError
+from engine.experiments.defended import stacks_of
 from engine.experiments.defending.again import ARRAYS, TIMES, Again
 from engine.experiments.defending.facing import Face, Facing, face_of, facing, facing_task
 from engine.experiments.gathered import Gathered
@@ -181,11 +182,11 @@ def _faces(sweep: Sweep, bench: Bench) -> Generator[None, None, list[Face]]:
 
 def facings(sweep: Sweep) -> list[list[Facing]]:
     """Every model behind each of its stacks of defenses, a few images at a time."""
-    stacks = list(dict.fromkeys(spec.defenses for spec in sweep.attacks))
     seed = sweep.attacks[0].seed
     return [[facing(sweep.dataset, sweep.split, sweep.indices[start:start + FACED], model, stack,
                     budgets_of(sweep.attacks), seed, sweep.names)
-             for start in range(0, len(sweep.indices), FACED)] for model in sweep.models for stack in stacks]
+             for start in range(0, len(sweep.indices), FACED)]
+            for model in sweep.models for stack in stacks_of(sweep.attacks)]
 
 
 def budgets_of(specs: Sequence[AttackSpec]) -> tuple[float, ...]:

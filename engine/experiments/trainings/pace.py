@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from engine.data import Dataset
 from engine.device import load_libraries
-from engine.training.defenses import NOTHING, defense_of
+from engine.training.defenses import NOTHING, SAMPLE, defense_of
 from engine.training.spec import TrainSpec, network_of, side_of
 from engine.work.kinds import Bench, Task, kind
 from engine.work.store import Payload
@@ -15,7 +15,7 @@ from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.variants import Variant
 
 FORWARD = 0.4  # a forward pass in units of forward and backward
-WATCHED = 64 * 11  # passes to see after an epoch how many of 64 pictures withstand PGD-10 and FGSM
+WATCHED = SAMPLE * 11  # passes to see after an epoch how many pictures withstand PGD-10 and FGSM
 _COPIES = 5  # of the weights: they, their gradients, the optimiser's two, and the best epoch's
 
 
