@@ -77,11 +77,11 @@ def test_votes_depend_on_seed_image_and_purpose_alone() -> None:
 
 def test_certified_accuracy_falls_where_an_image_is_no_longer_proven() -> None:
     found = Certificate(np.array([0, 1, ABSTAINED, 1]), np.array([0.3, 0.1, 0.0, 0.2]), np.array([0.9, 0.8, 0.4, 0.8]))
-    one = Certified("m", 0.1, found, np.array([0, 1, 0, 0]))
+    one = Certified("m", 0.1, found, np.array([0, 1, 0, 1]), np.array([0, 1, 0, 0]))
     radii, shares = steps(one)
     assert radii.tolist() == [0, 0.1, 0.3] and shares.tolist() == [0.5, 0.5, 0.25]
     facts = one.facts([0.1, 0.2])
-    assert (facts["abstained"], facts["accuracy_smoothed"]["counted"]) == (1, 2)
+    assert (facts["abstained"], facts["accuracy_smoothed"]["counted"], facts["accuracy_clean"]["counted"]) == (1, 2, 3)
     assert [(at["radius"], at["counted"], at["of"]) for at in facts["certified"]] == [(0.1, 2, 4), (0.2, 1, 4)]
 
 
