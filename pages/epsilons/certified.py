@@ -59,7 +59,7 @@ def show(chosen: Chosen, drawn: Drawn) -> None:
         asked = certifying_of(chosen.name, chosen.split, chosen.indices, chosen.models, (drawn.sigma,), drawn.choosing,
                               drawn.draws, drawn.alpha, chosen.seeds[0])
     except EngineError as error:
-        st.error(capital(error))
+        st.error(plain(capital(error)))
         return
     sweeping.inline(SCOPE, NAME, certify_task(asked, chosen.device), partial(_shown, chosen),
                     explained=f"{EXPLAINED} {price(asked, chosen.device)}", label="Prove it", read=certified_of,

@@ -41,7 +41,7 @@ def sentence(one: Certified, entries: int) -> str:
         return f"{said}. Not even half of them are certain against the smallest change."
     size = NORMS["linf"].text(covered(one.median, entries), ".2g")
     return (f"{said}. Half of them stay right whatever anybody changes, by any attack, as long as the L2 of the change "
-            f"is at most {one.median:.2g}: that is every pixel by {size}, or a single one by "
+            f"is at most {one.median:.2g}: that is every pixel by {size}, or a single value by "
             f"{min(1.0, one.median) * 255:.0f}/255.")
 
 
