@@ -16,7 +16,7 @@ from engine.papers import thesis_of_li_yang
 
 QUERIES = (1_000, 5_000, 10_000)
 REPEATS = 5
-PICTURES = 12  # of fewer than ten the sign test could not say anything at this many comparisons
+PICTURES = 10  # of fewer the sign test could say nothing at so many comparisons, even if all agreed
 PUBLISHED = {
     "kermany": "GBBA, mean L2 at 1k, 5k and 10k queries: undefended 29.35, 11.05, 4.74; RND 39.09, 36.47, 33.69; DND "
                "39.83, 39.59, 39.35",
