@@ -164,7 +164,7 @@ def test_what_is_declared_can_be_measured(name: str) -> None:
             defense_of(network.defense)
     assert claim.seeds == (1 if isinstance(claim.target, Bundled) else claim.networks)
     comparisons = len(claim.contests) * len(claim.budgets)
-    assert Score(claim.pictures, 0).chance <= LEVEL / comparisons  # or nothing could be said if every picture spoke for it
+    assert Score(claim.pictures, 0).chance <= LEVEL / comparisons  # or nothing could ever be said
 
 
 def test_what_is_written_of_a_claim_stands_where_it_will_be_renewed() -> None:
