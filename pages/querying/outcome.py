@@ -10,7 +10,7 @@ import streamlit as st
 from engine.experiments.config import config_text
 from engine.experiments.queries.curves import WITHIN, QueryCurve, drawn, query_curve, table, verified_table
 from engine.experiments.queries.walks import QUERIES, Walks, plan
-from engine.experiments.queries.words import names_of, readable, sentences
+from engine.experiments.queries.words import names_of, readable, sentences, verified_readable
 from engine.experiments.sources import opened
 from engine.experiments.sweeps import Sweep
 from pages.querying import films, words
@@ -75,12 +75,12 @@ def _figures(it: Shown) -> None:
                    "quartiles; dotted: the mean of those fooled so far.")
         figures.figure(SCOPE, plots.norm_against_queries(lines, asked), "norm-against-queries",
                        lambda: table(lines))
-        _verified(it)
     with right:
         st.markdown("###### Success against queries")
         st.caption("Share of these images fooled by a change of at most the size named; bars: 95 % intervals (Wilson).")
         figures.figure(SCOPE, plots.success_against_queries(lines, asked), "success-against-queries",
                        lambda: table(it.curves))
+    _verified(it)
 
 
 def _verified(it: Shown) -> None:
@@ -91,7 +91,8 @@ def _verified(it: Shown) -> None:
     st.caption(plain(words.doubts(it.curves)))
     if known:
         with st.expander("Asked again: distances that hold"):
-            figures.table(SCOPE, verified_table(known), "verified")
+            st.dataframe(verified_readable(known), hide_index=True, key=SCOPE.key("table verified"))
+            figures.downloads(SCOPE, lambda: verified_table(known), "verified")
 
 
 def _numbers(it: Shown) -> None:
