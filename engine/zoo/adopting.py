@@ -71,8 +71,9 @@ def adopt(weights: Path, said: Said, dataset: str, known: Sequence[str]) -> Iter
     elif not said.classes:
         yield (f"its classes are taken to be those of {dataset}, in that order: {', '.join(named.classes)} "
                "(--classes A,B,...)")
-    usual = (MEAN, STD, SIZE) if package else (IMAGENET_MEAN, IMAGENET_STD, network.size) if network.channels == 3 else \
-        (mean_of(IMAGENET_MEAN), mean_of(IMAGENET_STD), network.size)
+    grey = (mean_of(IMAGENET_MEAN), mean_of(IMAGENET_STD), network.size)
+    usual = (MEAN, STD, SIZE) if package else grey if network.channels == 1 else (IMAGENET_MEAN, IMAGENET_STD,
+                                                                                  network.size)
     if network.arch == EXPORTED:
         yield f"pictures are brought to {network.size} x {network.size}, as it was exported for; it has no heatmaps"
     if not (said.mean and said.std):

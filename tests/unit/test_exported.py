@@ -73,9 +73,9 @@ def home(monkeypatch, tmp_path) -> Path:
     return tmp_path / "home"
 
 
-def state_of(net: nn.Module) -> bytes:
+def saved(content: object) -> bytes:
     out = io.BytesIO()
-    torch.save(dict(net.state_dict()), out)
+    torch.save(content, out)
     return out.getvalue()
 
 
@@ -90,12 +90,13 @@ def both(network: Callable[[Tensor], Tensor], count: int) -> tuple[Tensor, Tenso
 
 
 def old_weights(files: Files, net: nn.Module) -> tuple[Files, str]:
-    return {"models/model.json": files["models/model.json"], "data/weights/model.pt": state_of(net)}, "net/"
+    return {"models/model.json": files["models/model.json"],
+            "data/weights/model.pt": saved(dict(net.state_dict()))}, "net/"
 
 
 def older_file(files: Files, net: nn.Module) -> tuple[Files, str]:
     return {"serialized_exported_program.json": files["models/model.json"],
-            "serialized_state_dict.pt": state_of(net)}, ""
+            "serialized_state_dict.pt": saved(dict(net.state_dict()))}, ""
 
 
 @pytest.mark.parametrize("form", [lambda files, net: (files, "net/"), old_weights, older_file,
@@ -177,8 +178,12 @@ def sizes(index: int, size: object) -> Callable[[Files], Files]:
 REFUSED = {
     "a pickle among the weights": (pickled("weight"), "'bomb' is pickled"),
     "a pickle among the constants": (pickled("constant"), "'bomb' is pickled"),
-    "a pickle as the state dict": (lambda files: {"models/model.json": files["models/model.json"],
-                                                  "data/weights/model.pt": pickle.dumps(Bomb())}, "no complete exported"),
+    "a pickle as the state dict": (lambda files: {
+        "models/model.json": files["models/model.json"], "data/weights/model.pt": pickle.dumps(Bomb())},
+        "no complete exported program"),
+    "a pickle in the state dict": (lambda files: {
+        "models/model.json": files["models/model.json"], "data/weights/model.pt": saved({"conv.weight": Bomb()})},
+        "code in it is not run"),
     "code as a size": (sizes(0, {"as_expr": {"expr_str": CODE, "hint": {"as_int": 2}}}), "no plain number or name"),
     "code as the picture's name": (program(renamed_picture), "no name that PyTorch gives"),
     "code as a value's name": (given({"as_tensor": {"name": CODE}}), "no name that PyTorch gives"),
@@ -278,8 +283,9 @@ def test_a_program_is_brought_kept_and_attacked_as_the_network_itself(tmp_path, 
     arrivals.keep(asked, done(trying_task(asked)), "my/net")
     kept, itself = load_model("my/net"), wrap(net, CLASSES, mean=(0.5,), std=(0.25,))
     images, labels = np.random.default_rng(0).random((3, 3, SIDE, SIDE), np.float32), [0, 1, 0]
-    for name, settings in (("fgsm", {}), ("pgd", {"steps": 3}), ("hopskipjump", {"queries": 40})):
-        found, wanted = (attack(name, model, images, labels, **settings, eps=4 / 255, seed=0)
+    for name, settings in (("fgsm", {"eps": 4 / 255}), ("pgd", {"eps": 4 / 255, "steps": 3}),
+                           ("hopskipjump", {"queries": 40})):
+        found, wanted = (attack(name, model, images, labels, **settings, seed=0)
                          for model in (kept, itself))
         assert np.allclose(found.adversarial, wanted.adversarial, atol=1e-3), name
     with pytest.raises(EngineError, match="has no heatmaps"):

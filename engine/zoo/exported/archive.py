@@ -57,7 +57,8 @@ def _members(file: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     members = {info.filename: info for info in infos}
     odd = next((name for name in members if name.startswith("/") or ".." in name or "\\" in name), None)
     if len(members) < len(infos) or odd is not None:
-        raise EngineError(f"its files have names that PyTorch does not give{'' if odd is None else f': {shortened(odd)}'}")
+        which = "" if odd is None else f": {shortened(odd)}"
+        raise EngineError(f"its files have names that PyTorch does not give{which}")
     return members
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from engine.disk import read_json
 from engine.errors import EngineError, shortened
+from engine.wording import counted
 from engine.zoo.exported import archive
 from engine.zoo.exported.archive import DTYPES, MOST_JSON
 from engine.zoo.exported.program import Code, Device, Program, Step, Value, names_in, read
@@ -121,6 +122,9 @@ def _arranged(step: Step, operation: Any) -> tuple[list[Any], dict[str, Any]]:
     wanted, said = operation._schema.arguments, dict(step.arguments)
     if unknown := said.keys() - {argument.name for argument in wanted}:
         raise EngineError(f"it gives {shortened(step.text)} a '{shortened(min(unknown))}', which that does not take")
+    takes_tensors = any("Tensor" in str(argument.type) for argument in wanted)
+    if not takes_tensors and any(argument.name == "device" for argument in wanted):
+        said["device"] = Device()  # what is made of nothing is made where the pictures are
     given: list[Any] = []
     for argument in wanted:
         if argument.kwarg_only or argument.name not in said:
@@ -229,8 +233,8 @@ def _outputs(network: Exported, program: Program) -> int:
         raise EngineError("it writes into its own weights or pictures; export it in eval mode, and without that")
     if not isinstance(logits, Tensor) or logits.ndim not in (1, 2) or len(logits) != count or not logits.numel():
         shape = " x ".join(map(str, logits.shape)) if isinstance(logits, Tensor) else "no tensor"
-        raise EngineError(f"it gives {shape or 'one number'} for {count} picture{'s' * (count > 1)}; a classifier gives "
-                          "its logits [N, K]")
+        raise EngineError(f"it gives {shape or 'one number'} for {counted(count, 'picture')}; a classifier gives its "
+                          "logits [N, K]")
     return 1 if logits.ndim == 1 else logits.shape[1]
 
 

@@ -1,4 +1,4 @@
-"""What an exported program says, checked: its steps, and which picture goes in and what comes out. Does not import torch.
+"""What an exported program says, checked: its steps, which pictures go in and what comes out. Does not import torch.
 
 The JSON is PyTorch's (torch/_export/serde/schema.py, version 8). Nothing in it is evaluated: sizes that are not numbers
 are computed as the program runs, and names are keys.
@@ -64,8 +64,8 @@ class Step:
 class Program:
     """Takes pictures [N, channels, side, side] known as `image`, of the schema's `dtype`, and gives `output`.
 
-    `weights` are the names in the program and among the weights. `portion` pictures are taken at once: always (`fixed`),
-    or at most (0: any number).
+    `weights` are the names in the program and among the weights. `portion` pictures are taken at once: always
+    (`fixed`), or at most (0: any number).
     """
 
     image: str
@@ -89,8 +89,8 @@ def read(facts: Any) -> Program:
     """The program in the JSON of an archive, or in another one's `text`; raises EngineError, saying what is wrong."""
     try:
         if (version := facts["schema_version"]["major"]) != VERSION:
-            raise EngineError(f"it is written in version {shortened(str(version))} of PyTorch's schema, and {VERSION} is "
-                              "read; save it with PyTorch 2.6 or newer")
+            raise EngineError(f"it is written in version {shortened(str(version))} of PyTorch's schema, and {VERSION} "
+                              "is read; save it with PyTorch 2.6 or newer")
         return _program(_needed(facts))
     except EngineError:
         raise
@@ -180,13 +180,15 @@ def _picture(meta: Any, ranges: Any) -> tuple[int, bool, int, int, int]:
     if height != width or not 1 <= height <= MOST_SIDE:
         raise EngineError(f"it takes pictures of {width} x {height}; only square ones up to {MOST_SIDE} are given here")
     if meta["dtype"] not in FLOATS:
-        raise EngineError(f"it takes pictures that are no floats; export it with pictures in {', '.join(FLOATS.values())}")
+        raise EngineError("it takes pictures that are no floats; export it with pictures in "
+                          f"{', '.join(FLOATS.values())}")
     if not symbol:
         if not 1 <= count <= MOST_ITEMS:
             raise EngineError(f"it takes {count} pictures at once; 1 to {MOST_ITEMS} are given here")
         return count, True, channels, height, meta["dtype"]
-    most = (ranges.get(symbol) or {}).get("max_val")
-    return (_whole(most) if most is not None and _whole(most) <= MOST_ITEMS else 0), False, channels, height, meta["dtype"]
+    said = (ranges.get(symbol) or {}).get("max_val")
+    most = 0 if said is None else _whole(said)
+    return (most if most <= MOST_ITEMS else 0), False, channels, height, meta["dtype"]
 
 
 def _size(size: Any) -> tuple[int, str]:
@@ -210,8 +212,8 @@ def _steps(nodes: list[Any]) -> Iterator[Step]:
         operation, overload = _operation(node["target"])
         if operation in ASSERTIONS:
             continue
-        arguments = tuple((_name(given["name"]) if overload else "", _argument(given["arg"])) for given in node["inputs"]
-                          if given["name"] not in SETTLED)
+        arguments = tuple((_name(given["name"]) if overload else "", _argument(given["arg"]))
+                          for given in node["inputs"] if given["name"] not in SETTLED)
         if any(name in OFF and value not in (False, 0) for name, value in arguments):
             raise EngineError(f"its step aten.{operation} is in training mode; {AGAIN}")
         yield Step(operation, overload, arguments, tuple(map(_result, node["outputs"])))
@@ -224,8 +226,8 @@ def _operation(target: Any) -> tuple[str, str]:
             return found[1], found[2]
     elif target.removeprefix("_operator.") in NUMBERS and target.startswith("_operator."):
         return target.removeprefix("_operator."), ""
-    raise EngineError(f"it computes {shortened(target.removeprefix('torch.ops.'))}, which is none of the operations that "
-                      "are taken from a file; export the network without it, or save its state_dict()")
+    raise EngineError(f"it computes {shortened(target.removeprefix('torch.ops.'))}, which is none of the operations "
+                      "that are taken from a file; export the network without it, or save its state_dict()")
 
 
 def _argument(given: Any) -> Any:
@@ -304,7 +306,8 @@ _PLAIN: dict[str, Callable[[Any], Any]] = {
     "sym_int": _either, "sym_float": _either, "sym_bool": _either,
 }
 _ARGUMENTS: dict[str, Callable[[Any], Any]] = {
-    **{f"as_{name}": one for name, one in _PLAIN.items()}, **{f"as_{name}s": _list_of(one) for name, one in _PLAIN.items()},
+    **{f"as_{name}": one for name, one in _PLAIN.items()},
+    **{f"as_{name}s": _list_of(one) for name, one in _PLAIN.items()},
     "as_none": lambda said: None, "as_string": lambda said: _matching(_WORD, said),
     "as_scalar_type": _coded("dtype"), "as_memory_format": _coded("memory_format"), "as_device": lambda said: Device(),
 }
