@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 OURS = ("The threshold is that score which so many of other clean images exceed as may be refused, and a refused image "
         "gets no answer. An attacker who has the model and knows of this aims below the threshold once the model is "
-        "fooled, along the score's gradient without its part along the mistake's (after Bryniarski et al. 2021).")
+        "fooled, along the score's gradient, less what would undo the mistake (after Bryniarski et al. 2021).")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 An image that reaches what he is after, but would be refused, is to him one that missed it by as much as its score lies
 above the threshold (the class "detected" of Carlini & Wagner 2017, "Adversarial Examples Are Not Easily Detected").
-The score's gradient is taken for such images only, without its part along the gradient of the margin, so that an image
+The score's gradient is taken for such images only, without what in it would take the margin back, so that an image
 loses suspicion and stays where it fools the model (selective and orthogonal gradients: Bryniarski, Hayes, Carlini et
 al. 2021, "Evading Adversarial Example Detection Defenses with Orthogonal Projected Gradient Descent").
 """
@@ -32,7 +32,7 @@ def excess(suspicion: Tensor) -> Tensor:
 
 
 def aside(images: Tensor, along: Tensor) -> Tensor:
-    """The images [R, C, H, W]; a gradient that comes back through them loses its part in the direction `along`."""
+    """The images [R, C, H, W]; a gradient that comes back through them loses what points against `along`."""
     made: Tensor = _Aside.apply(images, along)
     return made
 
@@ -50,4 +50,4 @@ class _Aside(torch.autograd.Function):
         way = way / way.abs().amax(dim=1, keepdim=True).clamp_min(1e-37)
         gradient = gradients[0].flatten(1)
         share = (gradient * way).sum(dim=1, keepdim=True) / way.square().sum(dim=1, keepdim=True).clamp_min(1.0)
-        return (gradient - share * way).view_as(gradients[0]), None
+        return (gradient - share.clamp_max(0.0) * way).view_as(gradients[0]), None

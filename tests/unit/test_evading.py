@@ -108,10 +108,11 @@ def test_logits_are_held_back_by_hand() -> None:
         assert goal.margin(goal.held_back(logits, torch.tensor([1, 0]), by)).tolist() == [-2, 3 if goal is away else 1]
 
 
-def test_a_gradient_goes_aside() -> None:
-    images = torch.zeros(2, 1, 1, 2, requires_grad=True)
-    (aside(images, pixels((3e-30, 4e-30), (0.0, 0.0))) * pixels((1.0, 0.0), (1.0, 2.0))).sum().backward()
-    torch.testing.assert_close(images.grad, pixels((0.64, -0.48), (1.0, 2.0)))
+def test_a_gradient_goes_aside_where_it_would_go_back() -> None:
+    images = torch.zeros(3, 1, 1, 2, requires_grad=True)
+    along, arriving = pixels((3e-30, 4e-30), (3.0, 4.0), (0.0, 0.0)), pixels((-1.0, 0.0), (1.0, 0.0), (-1.0, 2.0))
+    (aside(images, along) * arriving).sum().backward()
+    torch.testing.assert_close(images.grad, pixels((-0.64, 0.48), (1.0, 0.0), (-1.0, 2.0)))
 
 
 # ---- what comes of it
