@@ -24,7 +24,7 @@ from pages.ui import shell, thumbs
 from pages.ui.charts import counted, percent
 from pages.ui.sweeping import Known
 from pages.ui.text import plain
-from pages.ui.thumbs import Cell
+from pages.ui.thumbs import Cell, Cells
 
 
 @dataclass(frozen=True)
@@ -176,19 +176,19 @@ def _behind(curves: Curves, by_reading: dict[str, list[Line]], device: str) -> N
             thumbs.show(SCOPE, cells, "behind", device)
 
 
-def behind(curves: Curves, line: Line, place: int, reading: str) -> list[Cell]:
+def behind(curves: Curves, line: Line, place: int, reading: str) -> Cells:
     """The flipped images at a point, each with the run that flipped it: in the worst case that of the smallest eps, in
     the company in which it was tried there."""
     sweep, point = curves.sweep, line.runs[place]
     halved = reading == WORST and INDEPENDENT not in curves.readings and by_halving([point])
     model = sweep.models[climbs_of(sweep)[line.number][0] // len(sweep.attacks)]
-    return [_cell(sweep, model, point if reading == INDEPENDENT else _first(line, row), row, halved)
-            for row in np.flatnonzero(point.success).tolist()]
+    flipped = np.array([rows.success for rows in line.runs])
 
+    def make(some: Sequence[int]) -> list[Cell]:
+        runs = [point if reading == INDEPENDENT else line.runs[int(flipped[:, row].argmax())] for row in some]
+        return [_cell(sweep, model, run, row, halved) for run, row in zip(runs, some, strict=True)]
 
-def _first(line: Line, row: int) -> Rows:
-    """The run at the smallest eps that flipped an image."""
-    return next(rows for rows in line.runs if rows.success[row])
+    return Cells(np.flatnonzero(flipped[place]).tolist(), make)
 
 
 def _cell(sweep: Sweep, model: str, run: Rows, row: int, halved: bool) -> Cell:
@@ -204,4 +204,4 @@ def _cell(sweep: Sweep, model: str, run: Rows, row: int, halved: bool) -> Cell:
 def _files(curves: Curves, runs: Sequence[Rows]) -> None:
     """Everything to be taken away."""
     st.subheader("To take away")
-    shared.rows_downloads(SCOPE, runs, curves.sweep.images, "epsilon")
+    shared.rows_downloads(SCOPE, runs, lambda: curves.sweep.images, "epsilon")
