@@ -20,11 +20,11 @@ from engine.work.jobs import State, jobs
 from pages.epsilons import figures, options, samples
 from pages.epsilons.scope import SCOPE
 from pages.ui import figures as shared
-from pages.ui import shell, thumbs
+from pages.ui import progress, shell, thumbs
 from pages.ui.charts import counted, percent
 from pages.ui.sweeping import Known
 from pages.ui.text import plain
-from pages.ui.thumbs import Cell, Cells
+from pages.ui.thumbs import PATIENCE, Cell, Cells
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ def show(known: Known, view: View) -> None:
         st.caption("The first rows come in a moment.")
         return
     worst = by_reading.get(WORST, [])
-    zones = [_zone(curves, line, known.complete) for line in worst]
+    eye = _eye(curves, known.complete) if any(line.norm.name == "linf" for line in worst) else None
+    zones = [zone_of(line.runs, eye) if eye is not None and line.norm.name == "linf" else None for line in worst]
     _words(worst or by_reading.get(INDEPENDENT, []), zones, known)
     _curves(by_reading, view)
     for line, zone in zip(worst, zones, strict=True):
@@ -62,18 +63,16 @@ def split(curves: Curves, found: Sequence[Rows | None]) -> dict[str, list[Rows]]
             for place, reading in enumerate(curves.readings)}
 
 
-def _zone(curves: Curves, line: Line, complete: bool) -> Zone | None:
-    """Of a line all of whose images are known; the eye is asked as soon as the page is."""
-    if line.norm.name != "linf":
-        return None
+def _eye(curves: Curves, complete: bool) -> np.ndarray | None:
+    """The eye's eps of every image, once it and all runs are known; it is asked as soon as the page is."""
     sweep = curves.sweep
     task = eyes_task(sweep.dataset, sweep.split, sweep.indices)
     job = jobs().find(task)
     if job is None or job.state is State.CANCELLED:
         job = jobs().submit(task, shell.owner())
-    if not complete or not job.wait(3).state.over or job.payload is None:
+    if not complete or not progress.finished(job, PATIENCE) or job.payload is None:
         return None
-    return zone_of(line.runs, eyes_of(job.payload))
+    return eyes_of(job.payload)
 
 
 def _words(shown: Sequence[Line], zones: Sequence[Zone | None], known: Known) -> None:
