@@ -22,7 +22,7 @@ from pages.ui.charts import counted
 from pages.ui.options import settings_of_sweep
 from pages.ui.sweeping import Known
 from pages.ui.text import plain
-from pages.ui.thumbs import Cell
+from pages.ui.thumbs import Cell, Cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,7 @@ def _numbers(it: Shown) -> None:
         st.caption("Click on a line of the table to see the pictures behind it.")
     else:
         _pictures(it, line)
-    figures.rows_downloads(SCOPE, it.walks, it.sweep.images, "black-box")
+    figures.rows_downloads(SCOPE, it.walks, lambda: it.sweep.images, "black-box")
     st.download_button("sweep.toml", lambda: repeats(it), file_name="sweep.toml", on_click="ignore", type="tertiary",
                        key=SCOPE.key("sweep file"), help="Repeats this from the command line: python -m engine "
                                                          "query-curve --config sweep.toml --out black-box")
@@ -128,10 +128,14 @@ def _pictures(it: Shown, line: int) -> None:
     thumbs.show(SCOPE, _cells(it, run, found.tolist()), f"fooled {line}", it.known.task.device)
 
 
-def _cells(it: Shown, run: int, chosen: Sequence[int]) -> list[Cell]:
+def _cells(it: Shown, run: int, chosen: Sequence[int]) -> Cells:
     """The pictures of those rows of a run, each with those that it was attacked together with."""
-    places = [(unit, place) for unit in plan(it.sweep, it.known.task.device)[run] for place in range(len(unit.indices))]
-    return [Cell(*places[row], it.walks[run], row) for row in chosen]
+    def make(some: Sequence[int]) -> list[Cell]:
+        units = plan(it.sweep, it.known.task.device)[run]
+        places = [(unit, place) for unit in units for place in range(len(unit.indices))]
+        return [Cell(*places[row], it.walks[run], row) for row in some]
+
+    return Cells(chosen, make)
 
 
 def repeats(it: Shown) -> str:
