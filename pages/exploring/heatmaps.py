@@ -50,7 +50,9 @@ def show(run: Run, address: Address) -> Explained | None:
 
 
 def _row(run: Run, heat: Explained, key: str, lesion: np.ndarray | None, outlined: bool) -> None:
-    clean, names = run.explored.clean, [run.classes[index] for index in heat.classes]
+    clean, names = run.explored.clean, [f"for {run.classes[index]}" for index in heat.classes]
+    if not CAMS[heat.method].needs_gradient:  # it shows what the network attends to at all
+        names = ["whatever the class"] * len(names)
     on_lesion = heat.on_lesion or (None, None)
     pictures.row([
         Figure("Before", _caption(names[0], on_lesion[0]),
@@ -67,7 +69,7 @@ def _row(run: Run, heat: Explained, key: str, lesion: np.ndarray | None, outline
 
 def _caption(name: str, on_lesion: float | None) -> str:
     share = "" if on_lesion is None else f" · {on_lesion:.0%} of the heat on the lesion".replace("%", " %")
-    return f"for {name}{share}"
+    return f"{name}{share}"
 
 
 def _shift_caption(shift: CamShift) -> str:
