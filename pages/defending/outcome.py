@@ -20,7 +20,7 @@ from engine.experiments.queries.curves import drawn, query_curve, table
 from engine.experiments.queries.walks import plan
 from engine.experiments.sweeps import Sweep
 from pages.defending import figures as plots
-from pages.defending import seeing
+from pages.defending import seeing, watching
 from pages.defending.scope import SCOPE
 from pages.defending.words import who
 from pages.ui import figures, thumbs, walking
@@ -54,6 +54,7 @@ def show(known: Known) -> None:
     with right:
         _signs(found, eps)
     _table(found, standings)
+    watching.show(found, eps)
     _walks(found)
     if known.complete:
         _pictures(known, found, standings)
@@ -97,8 +98,8 @@ def _clicked() -> None:
 def _signs(found: Judged, eps: float | None) -> None:
     """What shows hidden gradients, and what else one must know."""
     st.markdown("###### Can these numbers be trusted?")
-    lines = [f"**{plain(one.defense)}** – {plain(sign.name)}: {plain(sign.sentence)}"
-             f"{'' if sign.sure else ' (too few to be sure)'}" for one, sign in warnings(found, eps)]
+    lines = [f"**{plain(name)}** – {plain(sign.name)}: {plain(sign.sentence)}"
+             f"{'' if sign.sure else ' (too few to be sure)'}" for name, sign in warnings(found, eps)]
     notes = [plain(line) for line in (*doubts(found, eps), *_cautions(found.at(eps)))]
     if lines:
         st.warning("These defenses may only hide the way, and an attacker with more patience would find it:\n\n"

@@ -140,11 +140,12 @@ def _within(one: Standing) -> str:
     return "" if one.eps is None else f" within {NORMS[one.norm].text(one.eps, '.3g')}"
 
 
-def warnings(found: Judged, eps: float | None) -> Iterator[tuple[Standing, Sign]]:
-    """Signs of hidden gradients of each standing, whatever the budget."""
-    for one in found.at(eps):
+def warnings(found: Judged, eps: float | None) -> Iterator[tuple[str, Sign]]:
+    """Signs of hidden gradients, whatever the budget, and of which defense, by name."""
+    standings = found.at(eps)
+    for one, name in zip(standings, names_of(standings), strict=True):
         for sign in signs(found, one):
-            yield one, sign
+            yield name, sign
 
 
 def doubts(found: Judged, eps: float | None) -> Iterator[str]:
