@@ -61,13 +61,14 @@ def test_what_was_judged_is_told_drawn_and_in_the_table_with_its_price() -> None
     kept()
     app = opened("defend", **ASKED)
     text = said(app)
-    assert not app.error and "None of these protections can be told from no defense" in text
+    assert not app.error and "None of these protections is seen to be worth its price" in text
     assert "RND (sigma 0.02" in text and "an answer takes 2 times as long" in text
     assert len(app.get("plotly_chart")) == 1
     table = app.dataframe[0].value
     assert table["defense"].str.split().str[0].tolist() == ["no", "RND", "JPEG"]
-    assert table["attacker does not know of it"].str.startswith("100").tolist() == [False, True, True]
-    assert table["attacker knows of it"].str.startswith("0.0").all() and table["time a query"].str.contains("2 ×").all()
+    assert table["correct, attacker does not know of it"].str.startswith("100").tolist() == [False, True, True]
+    assert table["correct, attacker knows of it"].str.startswith("0.0").all()
+    assert table["time an answer"].str.contains("2 ×").all()
     assert address(app)["defense"] == "rnd,jpeg"
 
 

@@ -113,7 +113,7 @@ def test_a_refused_picture_is_a_false_alarm_if_clean_and_no_success_if_attacked(
 
 
 def test_one_model_alone_is_compared_with_nothing() -> None:
-    assert "Choose a defense" in words.verdict(told(run(5)), EPS)[0]
+    assert "nothing to compare it with" in words.verdict(told(run(5)), EPS)[0]
 
 
 def verdict(*runs: Checked, ratio: float = 1.5) -> tuple[str, str]:
@@ -124,17 +124,20 @@ def verdict(*runs: Checked, ratio: float = 1.5) -> tuple[str, str]:
 
 def test_the_verdict_says_whom_a_defense_stops_and_what_it_costs() -> None:
     first, line = verdict(run(15, right=19, defenses=NOISE), run(3, right=19, **KNOWN))
-    assert first == ("None of these protections can be told from no defense once the attacker knows of it (20 images "
-                     "tell large differences only).")
-    assert "it costs 5.0 points of clean accuracy (20 against 19 of 20, which chance explains)" in line
+    assert first == ("None of these protections is seen to be worth its price: once the attacker knows of it, it "
+                     "keeps no more pictures correct within 2/255 than no defense, as far as 20 pictures show.")
+    assert ("it costs 5.0 points of accuracy on untouched pictures (19 of 20 right instead of 20, which chance "
+            "explains)") in line
     assert "an answer takes 1.5 times as long" in line
-    assert "it stops an attacker who does not know of it (2 against 15 of 20), not one who knows of it" in line
-    assert "averaging 5 draws: 2 against 3 of 20" in line
+    assert ("it stops an attacker who does not know of it (15 of 20 stay correct instead of 2), not one who knows of "
+            "it") in line
+    assert "averaging 5 draws: 3 of 20 stay correct instead of 2" in line
     first, line = verdict(run(15, defenses=NOISE), run(14, **KNOWN))
-    assert "is worth most: against an attacker who knows of it 14 of 20 images hold within 2/255, 2 with" in first
-    assert "it holds even against who knows of it within 2/255 (2 against 14 of 20)" in line
+    assert ("is worth most: against an attacker who knows of it 14 of 20 pictures stay correct within 2/255, 2 "
+            "with") in first
+    assert "it holds even against who knows of it within 2/255 (14 of 20 stay correct instead of 2)" in line
     _, line = verdict(run(3, defenses=NOISE), run(3, **KNOWN))
-    assert "no difference in what holds within 2/255 can be told (2 against 3 of 20)" in line
+    assert "it is not seen to stop anybody within 2/255 (3 of 20 stay correct instead of 2)" in line
     _, line = verdict(run(0, right=0, refused=N, defenses=SHIFT))
     assert line.endswith("refuses every image, sick or healthy: nobody is served.")
 

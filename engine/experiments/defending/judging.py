@@ -43,7 +43,6 @@ from engine.experiments.queries.walks import (
 from engine.experiments.sweeps import Step, Sweep, performed
 from engine.experiments.units import Unit, attacked, images_task, rows_of, rows_task
 from engine.metrics.masking import HUGE
-from engine.params import Value
 from engine.work.kinds import Bench, Task, kind
 from engine.work.store import Payload
 from engine.zoo.registry import label_of
@@ -297,7 +296,7 @@ def _vast(spec: AttackSpec) -> AttackSpec:
     return _check(spec, "bim", VAST, steps=VAST_STEPS)
 
 
-def _check(spec: AttackSpec, attack: str, eps: float, **params: Value) -> AttackSpec:
+def _check(spec: AttackSpec, attack: str, eps: float, **params: object) -> AttackSpec:
     """Another attack on the same front."""
     return make_spec(attack, eps=eps, norm=spec.norm, params=params, target=spec.target, seed=spec.seed,
                      batch=spec.batch, numerics=spec.numerics, mask=spec.mask, defenses=spec.defenses,
