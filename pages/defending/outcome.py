@@ -32,6 +32,19 @@ from pages.ui.text import plain
 from pages.ui.thumbs import Cell
 
 BUDGET, LOOKED_AT = "budget", "looked at"
+CHECKED = """
+A defense may merely hide the direction that an attacker follows (the gradient). Then weak attacks do better than strong
+ones:
+- One step must not do better than many.
+- Who may only ask must not do better than who has the model.
+- Random noise must not fool where attacks fail.
+- Who may change a picture beyond recognition must always succeed.
+- Another random start (seed) must not change much.
+- Gradients must not be 0.
+- Who may change more must not fool fewer.
+
+After Athalye et al. 2018, Carlini et al. 2019, and AutoAttack (Croce, Hein 2020).
+"""
 
 
 def show(known: Known) -> None:
@@ -112,12 +125,7 @@ def _signs(found: Judged, eps: float | None) -> None:
     if not lines and not notes:
         st.success("No sign that a cleverer attacker would get further, as far as these checks show.")
     with st.expander("What is checked"):
-        st.markdown("A defense may merely hide the direction that an attacker follows (the gradient). Then weak "
-                    "attacks do better than strong ones:\n- One step must not do better than many.\n- Who may only ask must "
-                    "not do better than who has the model.\n- Random noise must not fool where attacks fail.\n- Who "
-                    "may change a picture beyond recognition must always succeed.\n- Another random start (seed) must "
-                    "not change much.\n- Gradients must not be 0.\n- Who may change more must not fool fewer."
-                    "\n\nAfter Athalye et al. 2018, Carlini et al. 2019, and AutoAttack (Croce, Hein 2020).")
+        st.markdown(CHECKED)
 
 
 def _cautions(standings: Sequence[Standing]) -> list[str]:

@@ -62,7 +62,7 @@ def test_what_was_judged_is_told_drawn_and_in_the_table_with_its_price() -> None
     app = opened("defend", **ASKED)
     text = said(app)
     assert not app.error and "None of these protections is seen to be worth its price" in text
-    assert "RND (sigma 0.02" in text and "an answer takes 2 times as long" in text
+    assert "RND: it costs no accuracy" in text and "an answer takes 2 times as long" in text
     assert len(app.get("plotly_chart")) == 1
     table = app.dataframe[0].value
     assert table["defense"].str.split().str[0].tolist() == ["no", "RND", "JPEG"]

@@ -145,7 +145,8 @@ def test_the_verdict_says_whom_a_defense_stops_and_what_it_costs() -> None:
 def test_an_accuracy_that_chance_has_as_well_is_said_to_protect_nothing() -> None:
     half = Checked.of_rows(rows([0, 1] * 10, [0] * 20, [0] * 20, spec=spec(defenses=NOISE)))
     good = Checked.of_rows(rows([0, 1] * 10, [0, 1] * 10, [0] * 20, spec=spec()))
-    line, = words.doubts(told(good, half), EPS)
+    watching, line = words.doubts(told(good, half), EPS)
+    assert watching.startswith("Noise watches who asks what, and none of these attackers asks")
     assert "unattacked it is right on 50.0 %, and who always says the most frequent class on 50.0 %" in line
 
 

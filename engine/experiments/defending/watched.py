@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.attacks.norms import NORMS
 from engine.attacks.spec import ADAPTIVE, AttackSpec
-from engine.defenses.words import titled
+from engine.defenses.words import short, titled
 from engine.experiments.defending.judged import Judged, title
 from engine.experiments.defending.watching import Crowd, Scores
 from engine.metrics.detection import Detection, detection
@@ -54,15 +54,10 @@ class Watch:
         return _above(self.attacked, self.scores.threshold)
 
     @property
-    def detector(self) -> str:
-        """For people."""
-        return titled(self.scores.detector)
-
-    @property
     def attack(self) -> str:
         """For people."""
         within = "" if self.spec.eps is None else f" within {NORMS[self.spec.norm].text(self.spec.eps, '.3g')}"
-        return f"{title(self.spec)}{within}{', by who knows of it' if self.spec.attacker == ADAPTIVE else ''}"
+        return f"{title(self.spec)}{within}{', attacker knows of it' if self.spec.attacker == ADAPTIVE else ''}"
 
 
 def _above(scores: np.ndarray, threshold: float) -> Share:
@@ -84,7 +79,8 @@ def by_detector(found: Sequence[Watch]) -> dict[str, list[Watch]]:
 
 def _named(place: tuple[str, str, str], places: Sequence[tuple[str, str, str]]) -> str:
     model, stack, detector = place
-    name = titled(stack) if sum(one[2] == detector and one[0] == model for one in places) > 1 else titled(detector)
+    alike = [place for place in places if place[0] == model and short(place[2]) == short(detector)]
+    name = titled(stack) if len(alike) > 1 else short(detector)
     return f"{name} on {model}" if len({one[0] for one in places}) > 1 else name
 
 
@@ -120,7 +116,7 @@ def crowd_sentences(found: Judged) -> list[str]:
     """What becomes of honest pictures where a defense remembers who asked what."""
     crowds = found.defended.crowds
     several = len({one.model for one in crowds}) > 1
-    return [f"{titled(one.defenses)}{f' on {one.model}' if several else ''} refuses {_of(_crowd(one))} untouched "
+    return [f"{short(one.defenses)}{f' on {one.model}' if several else ''} refuses {_of(_crowd(one))} untouched "
             f"pictures of the split that one client sends one after the other ({_spread(_crowd(one))})"
             for one in crowds]
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
+from engine.attacks.spec import has_gradients
+from engine.defenses.base import defenses_from
 from engine.experiments.defending.judged import Faced, Judged, Standing, signs, title
+from engine.experiments.defending.watching import remembers
 from engine.metrics.masking import Sign
 from engine.metrics.pairs import Paired
 from engine.metrics.rates import Share
@@ -20,9 +24,21 @@ CHANCE = 0.05  # by which an accuracy is above that of saying the most frequent 
 
 
 def names_of(standings: Sequence[Standing]) -> list[str]:
-    """What tells each from the others: its defense, and the model where there are several."""
+    """What tells each from the others: its defense, with what is set of it where there are several alike, and the model
+    where there are several."""
+    of_model = [(one.model, one.short) for one in standings]
+    return _on_models(standings, [one.defense if of_model.count((one.model, one.short)) > 1 else one.short
+                                  for one in standings])
+
+
+def full_names_of(standings: Sequence[Standing]) -> list[str]:
+    """The same with all that is set."""
+    return _on_models(standings, [one.defense for one in standings])
+
+
+def _on_models(standings: Sequence[Standing], defenses: Sequence[str]) -> list[str]:
     several = len({one.model for one in standings}) > 1
-    return [f"{one.defense} on {one.model}" if several else one.defense for one in standings]
+    return [f"{name} on {one.model}" if several else name for one, name in zip(standings, defenses, strict=True)]
 
 
 def verdict(found: Judged, eps: float | None) -> list[str]:
@@ -158,6 +174,9 @@ def warnings(found: Judged, eps: float | None) -> Iterator[tuple[str, Sign]]:
 def doubts(found: Judged, eps: float | None) -> Iterator[str]:
     """What else a reader must know: accuracies that are worth nothing, and images that held only once."""
     for one, name in zip(found.at(eps), names_of(found.at(eps)), strict=True):
+        asked = any(not has_gradients(ATTACKS[run.spec.attack].info.knowledge) for run in found.runs_of(one))
+        if not asked and any(map(remembers, defenses_from(one.defenses))):
+            yield f"{_capital(name)} watches who asks what, and none of these attackers asks: try HopSkipJump"
         most = _majority(found, one)
         if one.clean.rate is not None and not one.refused.all() and one.clean.rate <= most + CHANCE:
             yield (f"{_capital(name)}: unattacked it is right on {_percent(one.clean)}, and who always says the most "
@@ -183,7 +202,7 @@ def readable(standings: Sequence[Standing]) -> pandas.DataFrame:
 
     asking = any(faced is not None and faced.asking for one in standings for faced in (one.oblivious, one.adaptive))
     return pandas.DataFrame([_readable(one, name, asking)
-                             for one, name in zip(standings, names_of(standings), strict=True)])
+                             for one, name in zip(standings, full_names_of(standings), strict=True)])
 
 
 def _readable(one: Standing, name: str, asking: bool) -> dict[str, str]:
