@@ -8,7 +8,7 @@ from engine.experiments.epsilon.ladder import Curves, curves_of, curves_task, pa
 from engine.experiments.epsilon.lines import ACCURACY
 from engine.experiments.openings import EPSILON
 from engine.work.kinds import Task
-from pages.epsilons import options, parts
+from pages.epsilons import certified, options, parts
 from pages.epsilons.parts import View
 from pages.epsilons.scope import SCOPE
 from pages.ui import choosing, shell, sources, sweeping
@@ -34,6 +34,7 @@ def page() -> None:
     """The sidebar says what is drawn; the bar starts it, and all that is known of it stands below."""
     address = Address(SCOPE, "dataset")
     task: Task | None = None
+    chosen = drawn = None
     view = View(ACCURACY, "symlog")
     price, wrong, by_itself = "", "", False
     with st.sidebar:
@@ -43,10 +44,13 @@ def page() -> None:
             view = View(options.measure(address, chosen.data.classes), options.axis(address))
             task = curves_task(curves, chosen.device)
             price, by_itself = chosen.price(paid_for(curves)), runs_by_itself(chosen, curves)
+            drawn = certified.wanted(address, chosen)
         except EngineError as error:
             wrong = capital(error)
     top = st.container()
     sweeping.show(SCOPE, task, lambda known: parts.show(known, view), price=price, by_itself=by_itself)
+    if chosen is not None and drawn is not None:
+        certified.show(chosen, drawn)
     if task is not None:
         address.check_names()
     with top:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,17 +43,17 @@ def add(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from engine.experiments.certifying import certified
-    from engine.metrics.certificate import check
+    from engine.experiments.certifying import certified_of, certify_task, certifying_of
 
     sigmas, radii = (_numbers(option, getattr(arguments, option)) for option in ("sigma", "radii"))
     alpha, class_map = number("--alpha", arguments.alpha), class_map_of(arguments)
-    for sigma in sigmas:
-        check(sigma, alpha, arguments.choosing, arguments.draws)
-    (split, indices), out, here = selected(arguments), out_folder(arguments.out), bench(arguments)
-    found = [certified(arguments.dataset, split, indices, arguments.model, sigma, here.piece(place, len(sigmas)),
-                       choosing=arguments.choosing, counting=arguments.draws, alpha=alpha, seed=arguments.seed,
-                       names=tuple(class_map.names.items())) for place, sigma in enumerate(sigmas)]
+    split, indices = selected(arguments)
+    asked = certifying_of(arguments.dataset, split, indices, [arguments.model], sigmas, arguments.choosing,
+                          arguments.draws, alpha, arguments.seed,
+                          tuple(class_map.names.items()) if arguments.map else ())
+    out, here = out_folder(arguments.out), bench(arguments)
+    print(f"{asked.passes:,} passes through the model", file=sys.stderr)
+    found = certified_of(here.result(certify_task(asked, here.device)))
     facts: dict[str, Any] = {
         "dataset": arguments.dataset, "split": split, "indices": list(indices), "alpha": alpha, "seed": arguments.seed,
         "choosing": arguments.choosing, "draws": arguments.draws, "smoothed": [one.facts(radii) for one in found]}
@@ -73,7 +74,8 @@ def _print(facts: dict[str, Any]) -> None:
                     f"draws each, confidence {1 - facts['alpha']:.1%}"))
     for one in facts["smoothed"]:
         print(printable(f"  {one['model']} smoothed with sigma {one['sigma']:g}: nothing is proven of "
-                        f"{one['abstained']}, the median radius is {one['radius_median']:.3g} (L2)"))
+                        f"{one['abstained']}, the median radius is {one['radius_median']:.3g} (L2); without noise "
+                        f"{one['accuracy_clean']['counted']} are read correctly"))
         for at in one["certified"]:
             print(f"    within L2 {at['radius']:<6g} {at['rate']:6.1%} are right for certain ({at['low']:.1%} to "
                   f"{at['high']:.1%})")

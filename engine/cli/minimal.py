@@ -57,7 +57,8 @@ def _defended(found: Minimal) -> dict[str, Any]:
 
     # An image of the class that is aimed at has nothing to be done either, and so says nothing here.
     right = len(found.attacked) / len(found.found) if found.spec.target is None else None
-    return priced(found.spec, right, found.seconds, int(found.queries.sum()))
+    refused = {"refused": int(found.refusals.sum())} if found.spec.defenses else {}
+    return {**refused, **priced(found.spec, right, found.seconds, int(found.queries.sum()))}
 
 
 def _print(facts: dict[str, Any]) -> None:
@@ -75,6 +76,8 @@ def _print(facts: dict[str, Any]) -> None:
     print(f"  median                  {shown(facts['eps_median'])}, known to {norm.text(facts['tolerance'])}; "
           f"{facts['fooled']} of {facts['attacked']} fooled at {norm.text(facts['high'])}")
     print(f"  spent per image         {facts['queries_mean']:g} queries, {facts['gradients_mean']:g} gradients")
+    if facts.get("refused"):
+        print(f"  refused                 {facts['refused']:,} queries")
     print(f"  time                    {facts['seconds']:.1f} s, seed {facts['seed']}")
     for index, image in zip(facts["indices"], facts["images"], strict=True):
         tries = " ".join(f"{t['eps'] * norm.factor:.4g}{'+' if t['success'] else '-'}" for t in image["tries"])

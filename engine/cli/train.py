@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from engine.defenses import DEFENSES
     from engine.experiments.trainings.training import epochs_done, training_task
-    from engine.training.defenses import defense_of
+    from engine.training.defenses import NOTHING, defense_of
     from engine.training.spec import TrainSpec
     from engine.zoo.architectures import ARCHITECTURES
     from engine.zoo.registry import model_card, trained_path
@@ -65,6 +65,8 @@ def _run(arguments: argparse.Namespace) -> None:
         remark(f"{spec.name} was trained like that before, and is kept as it is")
     elif done := epochs_done(spec):
         remark(f"the training goes on after epoch {done} of {spec.epochs}")
+    for line in NOTHING.cautions() if defense is None else defense.cautions():
+        remark(line)
     here.result(task)
     card = model_card(spec.name)
     if arguments.json:

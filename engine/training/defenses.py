@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from engine.defenses.noise import LOUD, loud
 from engine.errors import EngineError
+from engine.metrics.masking import HUGE
 from engine.papers import Paper, thesis_of_li_yang
 from engine.params import Param, Value, build, param, params_of, values_of
 from engine.registry import Registry
@@ -76,6 +78,10 @@ class TrainingDefense:
         """Whether the training has to start from an undefended model that tells the same classes apart."""
         return False
 
+    def cautions(self) -> list[str]:
+        """What is to be said of these settings before anything is trained, a line each."""
+        return []
+
 
 NOTHING = TrainingDefense()  # what a training without a defense costs and asks for
 
@@ -128,6 +134,13 @@ def applied(spec: TrainSpec) -> TrainSpec:
                           "of the same architecture the training starts from, or have them made anew "
                           f"({defense.info.name}:made={ANEW})")
     return replace(spec, defense=written(defense), **defense.settings)  # type: ignore[arg-type]
+
+
+def _drowned(sigma: float, mu: float) -> list[str]:
+    """What is to be said of noise with that deviation and mean on every picture."""
+    shade = "white" if mu > 0 else "black"
+    lost = f"noise with mean {mu:g} makes every picture nearly {shade}: expect clean accuracy near chance"
+    return [line for line in (loud(sigma), lost if abs(mu) > LOUD else None) if line]
 
 
 def on_card(spec: TrainSpec) -> dict[str, object]:
@@ -191,6 +204,12 @@ class Attacked(TrainingDefense):
     @property
     def watched(self) -> float:
         return self.eps
+
+    def cautions(self) -> list[str]:
+        if self.eps < HUGE:
+            return []
+        return [f"an attack that may move every pixel by {self.eps * 255:.4g}/255 leaves hardly anything of a picture: "
+                "expect accuracy near chance"]
 
 
 @_register
@@ -298,6 +317,9 @@ class Ant(Attacked):
     def needs_model(self) -> bool:
         return self.made == ONCE
 
+    def cautions(self) -> list[str]:
+        return [*super().cautions(), *_drowned(self.sigma, self.mu)]
+
 
 @_register
 @dataclass(frozen=True, kw_only=True)
@@ -314,6 +336,9 @@ class Noise(TrainingDefense):
     )
     sigma: float = _sigma()
     mu: float = _mu()
+
+    def cautions(self) -> list[str]:
+        return _drowned(self.sigma, self.mu)
 
 
 @_register

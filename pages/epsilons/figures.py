@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from engine.attacks.norms import Norm
+from engine.attacks.norms import NORMS, Norm
+from engine.experiments.certifying import Certified
+from engine.experiments.epsilon.certified import covered, name_of, steps
 from engine.experiments.epsilon.eyes import Zone
 from engine.experiments.epsilon.lines import ACCURACY, AUC, Line, measured, zone_table
 from pages.ui.charts import DASHES, PALETTE
@@ -155,3 +157,49 @@ def smallest(line: Line, counts: Sequence[Sequence[int]], classes: Sequence[str]
         xaxis={"title": f"smallest epsilon that flips the image, in n{line.norm.unit}", "type": "category"},
         yaxis={"title": "images", "rangemode": "tozero"})
     return figure
+
+
+@remembered
+def certified(found: Sequence[Certified], entries: int) -> go.Figure:
+    """The share of images that are right for certain against the L2 radius, a line a model, with the band of its 95 %
+    interval, and at 0 what is right without noise; beneath each radius stands the eps that it covers in an image of so
+    many values."""
+    figure = go.Figure()
+    for number, one in enumerate(found):
+        radii, shares = steps(one)
+        x, name, colour = radii.tolist(), literal(name_of(one)), PALETTE[number % 8]
+        bounds = [one.within(radius).interval for radius in x]
+        stairs, low, high = _stairs(x, x)[0], *(_stairs(x, [pair[side] for pair in bounds])[1] for side in (0, 1))
+        figure.add_scatter(x=[*stairs, *stairs[::-1]], y=[*high, *low[::-1]], fill="toself", fillcolor=_faint(colour),
+                           line={"width": 0}, mode="lines", hoverinfo="skip", showlegend=False)
+        figure.add_scatter(
+            x=[*x, x[-1]], y=[*shares.tolist(), 0.0], name=name, mode="lines",
+            line={"color": colour, "dash": DASHES[number % 8], "shape": "vh"},
+            customdata=[_linf(radius, entries) for radius in [*x, x[-1]]],
+            hovertemplate="within L2 %{x:.3g} (covers %{customdata}): %{y:.1%} for certain<extra>" + name + "</extra>")
+        figure.add_scatter(x=[0.0], y=[one.clean.rate], mode="markers", showlegend=False,
+                           marker={"symbol": "circle-open", "size": 10, "color": colour, "line": {"width": 2}},
+                           hovertemplate="without noise: %{y:.1%} correct<extra>" + name + "</extra>")
+    largest = max(float(one.found.radii.max(initial=0.0)) for one in found) or 0.1
+    ticks = _round_ticks(largest)
+    _layout(figure, {"title": "radius, L2 (and the epsilon that it covers)", "zeroline": False, "tickvals": ticks,
+                     "ticktext": [f"{tick:g}<br>{_linf(tick, entries)}" for tick in ticks],
+                     "range": [-0.03 * largest, 1.06 * largest], "showspikes": False}, "right for certain", 340)
+    return figure
+
+
+def _stairs(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
+    """The corners of a line that goes up or down first, and then on to the next point."""
+    return np.repeat(x, 2)[:-1].tolist(), np.repeat(y, 2)[1:].tolist()
+
+
+def _linf(radius: float, entries: int) -> str:
+    return NORMS["linf"].text(covered(radius, entries), ".2g")
+
+
+def _round_ticks(largest: float) -> list[float]:
+    """Some five round numbers from 0 to `largest`."""
+    rough = largest / 5
+    power = 10.0 ** np.floor(np.log10(rough))
+    step = next(lead * power for lead in (1, 2, 5, 10) if lead * power >= rough)
+    return [round(float(number * step), 10) for number in range(int(largest / step) + 1)]

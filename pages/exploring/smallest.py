@@ -31,11 +31,14 @@ def _bisection(searched: Minimal, scale: controls.Scale) -> None:
     if eps is None:
         st.markdown(f"The model held at every budget up to **{scale.text(searched.high * scale.factor)}**.")
     elif eps == 0:
-        st.markdown("There was nothing to break: the model is wrong about this picture as it is.")
+        st.markdown("There was nothing to break: the model is wrong about this picture as it is"
+                    f"{', or refuses it' if searched.spec.defenses else ''}.")
     else:
         st.markdown(f"The diagnosis flips from **{eps * scale.factor:.4g}{scale.unit}**, known to "
                     f"{scale.text(searched.tolerance * scale.factor)}, after {len(tries)} attacks. It is assumed "
                     "that no larger budget fails where a smaller one works.")
+    if refused := int(searched.refusals.sum()):
+        st.caption(f"The defense refused {refused:,} of the {int(searched.queries.sum()):,} queries.")
     if tries:
         charts.show(charts.bisection([t.eps * scale.factor for t in tries], [t.success for t in tries],
                                      scale.label), key=SCOPE.key("bisection"))

@@ -23,7 +23,7 @@ from pages.learning.scope import SCOPE
 from pages.ui import controls, sources
 from pages.ui.address import Address, travel
 from pages.ui.links import of_training
-from pages.ui.text import plain, source
+from pages.ui.text import capital, plain, source
 
 # What stands in the sidebar itself; everything else is among the advanced settings.
 _MAIN = ("limit", "epochs", "batch", "lr", "frozen_epochs", "augmentation", "balance", "patience", "seed")
@@ -98,8 +98,11 @@ def _defense(address: Address) -> TrainingDefense | None:
     chosen = TRAINING_DEFENSES[name]
     info = chosen.info
     st.caption(f"{plain(info.sentence)} {source(info.paper)}", help=f"${info.formula}$  \n{plain(info.ours)}")
-    return build(chosen, {p.name: controls.param(address, p, SCOPE.control(f"defense.{name}.{p.name}"),
-                                                 f"defense.{p.name}") for p in params_of(chosen)})
+    found = build(chosen, {p.name: controls.param(address, p, SCOPE.control(f"defense.{name}.{p.name}"),
+                                                  f"defense.{p.name}") for p in params_of(chosen)})
+    for line in found.cautions():
+        st.warning(plain(capital(line)))
+    return found
 
 
 def _suggested(good: Mapping[str, Value], decided: Mapping[str, Value], names: Sequence[str] = ()) -> list[Param]:

@@ -1,6 +1,6 @@
 """What stands in front of the model, as pages let choose it: defenses at inference time, who faces them, and draws."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -23,6 +23,8 @@ ONE_STACK, EACH, ALL = "row", "each", "all"
 YES, NO = "yes", "no"
 _ATTACKERS = {OBLIVIOUS: "does not know of it", ADAPTIVE: "knows it, and looks through it",
               BOTH: "both, side by side"}
+MOST = 8  # defenses at a time
+_AGAIN = "#"  # between a defense's name and a number from 2 on, where it is chosen more than once
 _MEANS = ("**Does not know of it** (oblivious): attacks the bare model, and is judged by the defended one.  \n"
           "**Knows it** (adaptive): takes gradients through the defense, or asks everything several times where it is "
           "random. A defense is worth what it keeps from this one.")
@@ -44,7 +46,7 @@ class Facing:
 
 def front(address: Address, attack: str) -> Front:
     """The controls of one front for one attack; raises EngineError."""
-    stack = written([_set(address, name) for name in _names(address)])
+    stack = written(_chosen(address))
     address.carry(ROW, BARE)
     found, = _faced(address, (stack,), [attack], [OBLIVIOUS, ADAPTIVE]).fronts(attack)
     return found
@@ -53,7 +55,7 @@ def front(address: Address, attack: str) -> Front:
 def several(address: Address, attacks: Sequence[str], first: Sequence[str] = ()) -> Facing:
     """The controls of several fronts side by side, for these attacks; at first these defenses, each on its own. Raises
     EngineError."""
-    chosen = [_set(address, name) for name in _names(address, first)]
+    chosen = _chosen(address, first)
     stacks, beside = [written(chosen)], False
     if len(chosen) > 1:
         how = controls.choice(address, ROW, "Together", (ONE_STACK, EACH, ALL), EACH if first else ONE_STACK,
@@ -75,35 +77,77 @@ def several(address: Address, attacks: Sequence[str], first: Sequence[str] = ())
     return _faced(address, (*([""] if beside else []), *stacks), attacks, [BOTH, OBLIVIOUS, ADAPTIVE])
 
 
-def _names(address: Address, first: Sequence[str] = ()) -> list[str]:
-    """Which defenses, in their order; those of `first` where nobody chose yet."""
+def _chosen(address: Address, first: Sequence[str] = ()) -> list[Defense]:
+    """The defenses in their order; those of `first` where nobody chose yet. Raises EngineError."""
+    places = _places(address, first)
+    return [_set(address, place, named) for place, named in zip(places, _numbered(map(_name, places)), strict=True)]
+
+
+def _places(address: Address, first: Sequence[str]) -> list[str]:
+    """Which defenses, in their order, each by what tells it from others of its name: "jpeg", "jpeg#2"."""
     key = address.scope.control(NAME)
 
     def read(text: str) -> list[str]:
         names = [name.strip() for name in text.split(",") if name.strip()]
+        if len(names) > MOST:
+            raise EngineError(f"at most {MOST} defenses can stand there")
         for name in names:
             if name not in DEFENSES:
                 raise UnknownName("defense", name, DEFENSES)
-        if len(set(names)) < len(names):
-            raise EngineError("each defense can stand there once")
-        return names
+            if DEFENSES[name].info.once and names.count(name) > 1:
+                raise EngineError(f"{DEFENSES[name].info.title} can stand before a model once only")
+        return _numbered(names)
 
-    seed = address.seed(NAME, key, read, list(first), lambda names: all(name in DEFENSES for name in names))
-    names: list[str] = st.multiselect(
-        "Defense in front of the model", list(DEFENSES), seed, key=key, placeholder="none",
-        format_func=lambda name: DEFENSES[name].info.title,
+    seed = address.seed(NAME, key, read, list(first), lambda places: all(_name(one) in DEFENSES for one in places))
+    places: list[str] = st.multiselect(
+        "Defense in front of the model", _offered(address.current(key) or ()), seed, key=key, placeholder="none",
+        format_func=_title, max_selections=MOST,
         help="It stands between whoever asks and the model, and sees every query. Of several the one chosen first sees "
-             "a picture first.")
-    address.note(NAME, ",".join(names) if names or first else None)
-    return names
+             "a picture first. One that is chosen is offered a second time, at the end of the list.")
+    address.note(NAME, ",".join(map(_name, places)) if places or first else None)
+    return places
 
 
-def _set(address: Address, name: str) -> Defense:
-    """A defense with its parameters, each a control."""
-    cls = DEFENSES[name]
-    st.caption(plain(f"{cls.info.title}: {cls.info.sentence}"))
-    values = {p.name: controls.param(address, p, address.scope.control(f"{NAME}.{name}.{p.name}"),
-                                     f"{NAME}.{name}.{p.name}") for p in params_of(cls)}
+def _offered(chosen: Sequence[str]) -> list[str]:
+    """Every defense, and of those that are chosen, and may stand there again, one more than there are."""
+    most = {name: max(_number(one) for one in chosen if _name(one) == name) for name in map(_name, chosen)}
+    return [*DEFENSES, *(f"{name}{_AGAIN}{number}" for name, last in most.items() if not DEFENSES[name].info.once
+                         for number in range(2, last + 2))]
+
+
+def _numbered(names: Iterable[str]) -> list[str]:
+    """Each with how often it has stood there by then, from the second time on."""
+    found: list[str] = []
+    for name in names:
+        times = 1 + sum(_name(one) == name for one in found)
+        found.append(name if times == 1 else f"{name}{_AGAIN}{times}")
+    return found
+
+
+def _name(place: str) -> str:
+    return place.partition(_AGAIN)[0]
+
+
+def _number(place: str) -> int:
+    return int(place.partition(_AGAIN)[2] or 1)
+
+
+def _title(place: str) -> str:
+    title = DEFENSES[_name(place)].info.title
+    return title if _number(place) == 1 else f"{title} ({_number(place)})"
+
+
+def _setting(named: str, setting: str) -> str:
+    """What the address calls a defense's parameter: "defense.jpeg.quality", "defense.jpeg.2.quality"."""
+    return f"{NAME}.{named.replace(_AGAIN, '.')}.{setting}"
+
+
+def _set(address: Address, place: str, named: str) -> Defense:
+    """A defense with its parameters, each a control; the address has them as those of the one `named` so."""
+    cls = DEFENSES[_name(place)]
+    st.caption(plain(f"{_title(place)}: {cls.info.sentence}"))
+    values = {p.name: controls.param(address, p, address.scope.control(_setting(place, p.name)),
+                                     _setting(named, p.name)) for p in params_of(cls)}
     chosen = cls(**values)
     for caution in cautions([chosen]):
         st.warning(plain(caution))
@@ -144,13 +188,14 @@ def texts(specs: Sequence[AttackSpec], several: bool = True) -> dict[str, str]:
     chosen = [list(defenses_from(read_stack(stack))) for stack in stacks]
     together = chosen[0] if len(chosen) == 1 else [one for stack in chosen for one in stack]
     names = [one.info.name for one in together]
-    if len(set(names)) < len(names) or (len(chosen) > 1 and len(names) > len(chosen)):
+    twice = any(one.info.once and names.count(one.info.name) > 1 for one in together)
+    if twice or len(names) > MOST or (len(chosen) > 1 and len(names) > len(chosen)):
         told = " and ".join(map(titled, stacks))
         raise EngineError(f"the page cannot set these defenses together ({told}); repeat it from the command line")
     found = {NAME: ",".join(names)}
-    for one in together:
+    for one, named in zip(together, _numbered(names), strict=True):
         declared = {p.name: p.default for p in params_of(type(one))}
-        found |= {f"{NAME}.{one.info.name}.{name}": str(value) for name, value in values_of(one).items()
+        found |= {_setting(named, name): str(value) for name, value in values_of(one).items()
                   if value != declared[name]}
     if several:
         found |= {ROW: EACH} if len(chosen) > 1 else {}

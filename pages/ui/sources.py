@@ -208,7 +208,7 @@ def _for_upload(info: DatasetInfo, kind: str) -> list[ModelEntry]:
     """All models, for a picture of that kind of imaging; where its file does not tell, it is taken to be the chosen
     data set's."""
     fit = [entry.name for entry in fitting(info)]
-    ordered = sorted(models(), key=lambda e: fit.index(e.name) if e.name in fit else len(fit))
+    ordered = sorted(models(), key=lambda e: (fit.index(e.name) if e.name in fit else len(fit), *_standing(e)))
     return suited.first(ordered, kind or imaging.of(info))
 
 
@@ -236,10 +236,17 @@ def is_path(name: object) -> bool:
 def fitting(info: DatasetInfo) -> list[ModelEntry]:
     """Models that know these classes by name; first those trained on this data set, then those with no other class,
     those that come with the program (of which there are examples) before one's own, small networks before large
-    ones."""
+    ones, undefended ones before defended ones, those that are oftener right before others."""
     fitting = [entry for entry in models() if fits(info.classes, entry.card.classes)]
     return sorted(fitting, key=lambda e: (e.card.dataset != info.name, len(e.card.classes) > len(info.classes),
-                                          not e.bundled, e.card.arch != "resnet18", e.name))
+                                          *_standing(e)))
+
+
+def _standing(entry: ModelEntry) -> tuple[bool, bool, bool, float, str]:
+    """What puts one model before another of the same classes."""
+    right = entry.card.evaluations.get("test", {}).get("accuracy", 0.0)
+    return (not entry.bundled, entry.card.arch != "resnet18", "defense" in entry.card.training, -float(right),
+            entry.name)
 
 
 def _no_model(info: DatasetInfo) -> str:

@@ -85,6 +85,8 @@ def test_a_stack_stands_beside_the_bare_model_before_both_attackers() -> None:
 @pytest.mark.parametrize("texts", [
     {}, {"defense": "rnd,jpeg", "defense.rnd.sigma": "0.05"},
     {"defense": "jpeg,rnd", "defense.as": "each", "defense.bare": "no", "draws": "1"},
+    {"defense": "jpeg,rnd,jpeg", "defense.jpeg.2.quality": "30", "draws": "2"},
+    {"defense": "rnd,rnd", "defense.rnd.sigma": "0.05", "defense.as": "each", "draws": "2"},
     {"defense": "jpeg", "attacker": "oblivious"}, {"defense": "rnd", "attacker": "adaptive", "draws": "3"}])
 def test_runs_lead_back_to_the_address_that_asked_for_them(texts: dict[str, str]) -> None:
     found = specs(**texts)
@@ -92,6 +94,17 @@ def test_runs_lead_back_to_the_address_that_asked_for_them(texts: dict[str, str]
     one = [spec for spec in found if spec.attack == "pgd"][-1]
     front = drawn(ONE, **defending.texts([one], several=False)).session_state["facing"]
     assert (front.defenses, front.attacker, front.draws) == (one.defenses, one.attacker, one.draws)
+
+
+def test_one_defense_can_be_chosen_twice_and_the_first_taken_away_again() -> None:
+    app = drawn(ONE, defense="jpeg", attacker="oblivious", **{"defense.jpeg.quality": "50"})
+    assert "JPEG (2)" in app.multiselect[0].options
+    app.multiselect[0].set_value(["jpeg", "jpeg#2"]).run()
+    assert app.session_state["facing"].defenses == "jpeg(quality=50), jpeg(quality=75)"
+    assert "JPEG (3)" in app.multiselect[0].options
+    app.multiselect[0].set_value(["jpeg#2"]).run()
+    assert app.session_state["facing"].defenses == "jpeg(quality=75)" and app.query_params["defense"] == "jpeg"
+    assert "Query limit (2)" not in drawn(ONE, defense="query-limit").multiselect[0].options
 
 
 def test_what_the_controls_cannot_say_is_told() -> None:
@@ -102,7 +115,9 @@ def test_what_the_controls_cannot_say_is_told() -> None:
 
 @pytest.mark.parametrize(("texts", "says"), [
     ({"defense": "<script>alert(1)</script>"}, "unknown defense"),
-    ({"defense": "rnd,rnd"}, "can stand there once"),
+    ({"defense": "query-limit,query-limit"}, "once only"),
+    ({"defense": ",".join(["rnd"] * 9)}, "at most 8"),
+    ({"defense": "rnd", "defense.rnd.2.sigma": "0.1"}, "unknown setting"),
     ({"defense": "rnd", "defense.rnd.sigma": "1e99"}, "sigma must lie between"),
     ({"defense": "rnd", "defense.rnd.up": "1"}, "unknown setting"),
     ({"defense": "rnd", "attacker": "nosy"}, "unknown attacker"),

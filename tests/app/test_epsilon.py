@@ -80,3 +80,11 @@ def test_the_address_repeats_the_page(shown: AppTest) -> None:
 def test_what_an_address_gets_wrong_is_one_line(name: str, value: str, line: str) -> None:
     app = opened("epsilon", **(SMALL | {name: value}))
     assert len(app.error) == 1 and line in app.error[0].value
+
+
+def test_a_certificate_of_too_few_draws_is_refused_in_words_and_one_of_enough_is_offered_with_its_price() -> None:
+    app = finished(opened("epsilon", **SMALL, certify="yes", **{"certify.draws": "9"}))
+    assert ["at least 10" in error.value for error in app.error] == [True] and not app.exception
+    app = finished(opened("epsilon", **SMALL, certify="yes", **{"certify.draws": "20", "certify.choosing": "5"}))
+    assert "25 copies of each of 4 images: 104 passes through the model" in texts(app) and not app.error
+    assert address(app)["certify"] == "yes" and "Prove it" in [button.label for button in app.button]

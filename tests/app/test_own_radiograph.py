@@ -44,4 +44,4 @@ def test_an_uploaded_radiograph_is_offered_the_real_ones_model_first(
 
 def test_another_kind_of_picture_is_offered_another_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERTURBSCOPE_DATA", str(tmp_path))
-    assert address(brought(dataset="phantom-ct"))["model"] == "covid-ct/densenet121"
+    assert address(brought(dataset="phantom-ct"))["model"] == "covid-ct/efficientnet_lite0"

@@ -121,7 +121,9 @@ def test_a_defense_is_chosen_applied_and_told_with_its_warnings(monkeypatch: pyt
 def test_the_address_of_a_training_names_its_defense() -> None:
     texts = of_training(applied(stripes.spec(defense="at:eps=8/255,attack=fgsm", select="robust")))
     app = opened("training", **texts)
-    assert not app.error and app.query_params["defense.eps"] == str(8 / 255)
+    assert not app.error and app.query_params["defense.eps"] == str(8 / 255) and not app.warning
+    app = opened("training", **{**texts, "defense.eps": "0.5"})
+    assert ["hardly anything" in one.value for one in app.warning] == [True]
 
 
 @pytest.mark.parametrize(("link", "says"), [

@@ -23,7 +23,7 @@ from tests.bench.timing import machine
 
 VISITORS, SECONDS = 20, 90.0
 THINKS = 8.0  # seconds between an answer and the next click, on average
-PAGES = ("", "evaluate", "epsilon", "transfer", "blackbox", "runs", "about")
+PAGES = ("", "evaluate", "epsilon", "transfer", "blackbox", "defend", "training", "data", "runs", "about")
 SWEEP = urlencode({"dataset": "phantom-cxr", "models": "phantom-cxr/resnet18", "attacks": "pgd", "images": "450",
                    "eps": "1/255,2/255,4/255"})
 WANTED = 1.0

@@ -14,8 +14,9 @@ from engine.data import phantom
 from engine.defenses.certifying import CHOOSING, COUNTING, votes
 from engine.errors import EngineError
 from engine.experiments.certifying import Certified
-from engine.experiments.epsilon.certified import steps
+from engine.experiments.epsilon.certified import covered, rows, sentence, steps, table
 from engine.metrics.certificate import ABSTAINED, Certificate, certificate, fewest_draws, least_share
+from pages.epsilons.figures import certified
 from tests import nets
 from tests.tiny import Slope, grey, some_images
 
@@ -77,12 +78,27 @@ def test_votes_depend_on_seed_image_and_purpose_alone() -> None:
 
 def test_certified_accuracy_falls_where_an_image_is_no_longer_proven() -> None:
     found = Certificate(np.array([0, 1, ABSTAINED, 1]), np.array([0.3, 0.1, 0.0, 0.2]), np.array([0.9, 0.8, 0.4, 0.8]))
-    one = Certified("m", 0.1, found, np.array([0, 1, 0, 0]))
+    one = Certified("m", 0.1, found, np.array([0, 1, 0, 1]), np.array([0, 1, 0, 0]))
     radii, shares = steps(one)
     assert radii.tolist() == [0, 0.1, 0.3] and shares.tolist() == [0.5, 0.5, 0.25]
     facts = one.facts([0.1, 0.2])
-    assert (facts["abstained"], facts["accuracy_smoothed"]["counted"]) == (1, 2)
+    assert (facts["abstained"], facts["accuracy_smoothed"]["counted"], facts["accuracy_clean"]["counted"]) == (1, 2, 3)
     assert [(at["radius"], at["counted"], at["of"]) for at in facts["certified"]] == [(0.1, 2, 4), (0.2, 1, 4)]
+
+
+def test_it_is_told_in_words_in_a_table_and_as_a_curve_of_its_own() -> None:
+    found = Certificate(np.array([0, 1, ABSTAINED, 1]), np.array([0.3, 0.1, 0.0, 0.2]), np.array([0.9, 0.8, 0.4, 0.8]))
+    one = Certified("m", 0.1, found, np.array([0, 1, 0, 1]), np.array([0, 1, 0, 1]))
+    assert one.median == pytest.approx(0.15) and covered(0.15, 225) == pytest.approx(0.01)
+    said = sentence(one, 225)
+    assert "right for certain about 3 of 4 images (75.0 %)" in said and "about 1 nothing is proven" in said
+    assert "at most 0.15: that is every pixel by 2.6/255, or a single value by 38/255" in said
+    frame = table([one], 225)
+    assert frame["radius_l2"].tolist() == [0, 0.1, 0.2, 0.3] and frame["counted"].tolist() == [3, 3, 2, 1]
+    assert rows([one], "abcd", ["x", "y"])["proven"].tolist() == ["x", "y", "", "y"]
+    band, line, clean = certified([one], 225).data
+    assert line.x == (0, 0.1, 0.2, 0.3, 0.3) and line.y == (0.75, 0.75, 0.5, 0.25, 0) and clean.y == (1.0,)
+    assert len(band.x) == 14 and line.customdata[1] == "1.7/255"
 
 
 def test_certify_counts_once_and_says_what_is_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

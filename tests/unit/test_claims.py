@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -33,9 +34,10 @@ from engine.experiments.claims.trials import Trial, trials
 from engine.experiments.sources import opened
 from engine.progress import Progress, to_the_end
 from engine.training import train as training
+from engine.training.defenses import defense_of
 from engine.work.kinds import Bench
 from engine.work.store import Store
-from engine.zoo.registry import load_model, trained_path
+from engine.zoo.registry import load_model, model_card, trained_path
 from tests import nets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,12 +156,15 @@ def test_what_is_declared_can_be_measured(name: str) -> None:
     labels = [one.label for one in claim.entries]
     assert len(set(labels)) == len(labels) and {label for pair in claim.contests for label in pair} <= set(labels)
     assert all(len(one.specs) == len(claim.budgets) for one in claim.entries) and claim.papers and claim.sentence
-    for network in (claim.target, claim.surrogate):
+    for network in (*claim.targets, claim.surrogate):
         if isinstance(network, Bundled):
             load_model(network.model)
         elif network is not None:
             trained_path(name_of(network, claim.dataset, 0))
-    assert claim.seeds == (1 if isinstance(claim.target, Bundled) else 3)
+            defense_of(network.defense)
+    assert claim.seeds == (1 if isinstance(claim.target, Bundled) else claim.networks)
+    comparisons = len(claim.contests) * len(claim.budgets)
+    assert Score(claim.pictures, 0).chance <= LEVEL / comparisons  # or nothing could ever be said
 
 
 def test_what_is_written_of_a_claim_stands_where_it_will_be_renewed() -> None:
@@ -252,6 +257,21 @@ def test_a_network_from_before_there_were_more_settings_is_taken_as_it_is(home: 
     card.write_text(json.dumps(facts))
     measured(claim, home)
     assert trained == []
+
+
+def test_a_defended_network_goes_on_from_the_undefended_one(home: Path, claim: Claim, trained: list[str]) -> None:
+    defended = Network("small-cnn", 2, "noise:sigma=0.05", cast(Network, claim.target))
+    own = replace(claim, entries=(STRONG, replace(WEAK, target=defended)))
+    for _ in range(2):
+        found = measured(own, home)
+    undefended, name = found[0].models
+    assert trained == [name] and name == f"{undefended}-noise"
+    card = model_card(name)
+    assert (card.training["start_from"], card.training["defense"]["written"]) == (undefended, "noise:sigma=0.05")
+    assert f"; trained on with `noise:sigma=0.05`, 2 epochs: accuracy {card.evaluations['test']['accuracy']:.1%}." in (
+        section(own, found))
+    measured(replace(own, entries=(STRONG, replace(WEAK, target=replace(defended, defense="noise")))), home)
+    assert trained == [name] * 2  # another sigma is another network
 
 
 def test_the_pictures_are_the_model_s_where_it_is_bundled(home: Path, claim: Claim, trained: list[str]) -> None:

@@ -52,7 +52,16 @@ def test_one_defense_stands_before_the_model_and_is_named(command: str, model: s
                                                           capsys: pytest.CaptureFixture[str]) -> None:
     facts = told(capsys, *asked(command, model, "--defense", "shift", "--attacker", "adaptive"))
     assert facts.keys() >= ADDED and (facts["defense"], facts["attacker"]) == (SHIFT, "adaptive")
+    assert facts["refused"] == 0
     assert not ADDED & told(capsys, *asked(command, model)).keys()
+
+
+def test_the_smallest_eps_counts_what_was_refused(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every third query of a client is refused, and each attack of the search is a client."""
+    facts = told(capsys, *asked("minimal", model, "--attack", "square", "--set", "queries=12", "--tolerance", "12/255",
+                                "--defense", NOISE))
+    asked_for = facts["queries_mean"] * facts["n"]
+    assert 0 < facts["refused"] <= asked_for / 3 + 1
 
 
 @pytest.mark.parametrize("command", SEVERAL)

@@ -333,6 +333,14 @@ def test_the_list_has_them_with_their_papers(capsys: pytest.CaptureFixture[str])
     assert next(p["unit"] for p in rows["at"]["params"] if p["name"] == "eps") == "/255"
 
 
+@pytest.mark.parametrize(("text", "says"), [
+    ("noise:sigma=0.8", "standard deviation 0.8 drowns the picture"), ("noise:mu=-0.9", "nearly black"),
+    ("ant:made=anew,sigma=0.9,eps=0.5", "127.5/255 leaves hardly anything"), ("at:eps=64/255", "near chance"),
+    ("trades:eps=0.3", "near chance")])
+def test_what_leaves_nothing_of_pictures_is_said_before_training(text: str, says: str) -> None:
+    assert says in " ".join(defense_of(text).cautions()) and not defense_of(text.partition(":")[0]).cautions()
+
+
 def test_what_a_defense_costs_is_told_before() -> None:
     data, counts = DATASETS["stripes"].load("train"), {"train": 1000, "validation": 10, "test": 10}
     measured = Payload({"seconds": 1.0, "bytes": 100.0, "weights": 0.0}, {})

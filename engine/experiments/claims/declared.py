@@ -17,10 +17,13 @@ SEEDS = 3
 
 @dataclass(frozen=True)
 class Network:
-    """A network of that architecture which is trained on the claim's data set, once for every seed."""
+    """A network of that architecture which is trained on the claim's data set, once for every seed: by the `defense` at
+    training time (as engine.training.defenses writes it), and from what `start` has learned, where these are given."""
 
     arch: str
     epochs: int
+    defense: str = ""
+    start: Network | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class Claim:
     Of `contests` each pair names the entry that is claimed to be the better by `measure`, and the other one, at every
     one of `budgets` (in words, one for each of an entry's specs). Attacked are up to `pictures` of the split, spread
     evenly over the classes, that every network involved reads correctly (or, with `misread`, any); the attacks are made
-    on the `surrogate` where there is one. `notes` is what a reader of the numbers must know, `because` why the claim
+    on the `surrogate` where there is one. Of each `Network` so many are trained as `networks` says, unless somebody
+    asks for another number. `notes` is what a reader of the numbers must know, `because` why the claim
     does not hold here, as far as that is known.
     """
 
@@ -73,13 +77,14 @@ class Claim:
     surrogate: Network | None = None
     split: str = "test"
     misread: bool = False
+    networks: int = SEEDS
     notes: str = ""
     because: str = ""
 
     @property
     def seeds(self) -> int:
-        """How many networks there are of each kind, unless somebody asks for another number."""
-        return self.seeds_of(SEEDS)
+        """How many networks there are of each kind where nobody asks for another number."""
+        return self.seeds_of(self.networks)
 
     def seeds_of(self, asked: int) -> int:
         """How many there are where so many are asked for."""

@@ -64,12 +64,24 @@ def _networks(claim: Claim, trials: Sequence[Trial]) -> str:
     if not isinstance(claim.target, Network):
         several = len(claim.targets) > 1
         return f"The {'models are' if several else 'model is'} {_listed(trials[0].models)}."
-    read = _listed([f"{_accuracy(trial.models[0], claim.split):.1%}" for trial in trials])
     text = (f"{len(trials)} network{'s' * (len(trials) > 1)} ({ARCHITECTURES[claim.target.arch].title}, trained on "
-            f"{claim.dataset}, {claim.target.epochs} epochs; accuracy {read})")
-    if claim.surrogate is None:
-        return f"{text}."
-    return f"{text}, attacked by way of as many others ({ARCHITECTURES[claim.surrogate.arch].title}, trained alike)."
+            f"{claim.dataset}, {claim.target.epochs} epochs; accuracy {_accuracies(claim, trials, 0)})")
+    if claim.surrogate is not None:
+        text += f", attacked by way of as many others ({ARCHITECTURES[claim.surrogate.arch].title}, trained alike)"
+    return f"{text}{''.join(_going_on(claim, trials))}."
+
+
+def _going_on(claim: Claim, trials: Sequence[Trial]) -> Iterable[str]:
+    """The claim's further networks."""
+    for place, network in enumerate(claim.targets[1:], start=1):
+        if isinstance(network, Network):
+            yield (f"; trained {'on ' * (network.start is not None)}with `{network.defense}`, {network.epochs} epochs: "
+                   f"accuracy {_accuracies(claim, trials, place)}")
+
+
+def _accuracies(claim: Claim, trials: Sequence[Trial], place: int) -> str:
+    """Of the networks at that place of every trial."""
+    return _listed([f"{_accuracy(trial.models[place], claim.split):.1%}" for trial in trials])
 
 
 def _accuracy(model: str, split: str) -> float:

@@ -61,7 +61,7 @@ class _Search:
         self._low, self._high = np.zeros(count), np.full(count, math.inf)
         self._tries: list[list[Try]] = [[] for _ in range(count)]
         self._adversarial = self._images.numpy().copy()
-        self._queries, self._gradients = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        self._queries, self._gradients, self._refusals = np.zeros((3, count), np.int64)
         self._seconds = 0.0
 
     def run(self, progress: Progress) -> Minimal:
@@ -74,7 +74,7 @@ class _Search:
         found = tuple(Found(int(label), float(high) if math.isfinite(high) else None, tuple(tries))
                       for label, high, tries in zip(self._labels, self._high, self._tries, strict=True))
         return Minimal(self._spec, self._highest, self._tolerance, self._model.name, found, self._adversarial,
-                       self._queries, self._gradients, self._seconds)
+                       self._queries, self._gradients, self._refusals, self._seconds)
 
     def _round(self, playing: np.ndarray, number: int, progress: Progress) -> None:
         """Try each image of `playing` half-way between what it resists and what fools it; first of all, at highest."""
@@ -98,6 +98,7 @@ class _Search:
     def _learn(self, which: np.ndarray, eps: float, result: AttackResult, *, first: bool) -> None:
         self._queries[which] += result.queries
         self._gradients[which] += result.gradients
+        self._refusals[which] += result.refusals
         self._seconds += result.seconds
         fooled, counts = which[result.success], which[result.attacked]
         self._adversarial[fooled] = result.adversarial[result.success]

@@ -42,7 +42,8 @@ class Found:
 @dataclass(frozen=True)
 class Minimal:
     """The search's outcome: `found` in the order of the images, `adversarial` the images at their smallest eps (the
-    clean image where there is none), float32 [N, C, H, W]."""
+    clean image where there is none), float32 [N, C, H, W]. Of an image's `queries` a defended model refused so many:
+    `refusals`."""
 
     spec: AttackSpec
     high: float
@@ -52,6 +53,7 @@ class Minimal:
     adversarial: np.ndarray
     queries: np.ndarray
     gradients: np.ndarray
+    refusals: np.ndarray
     seconds: float
 
     @property
@@ -111,7 +113,7 @@ def payload_of(minimal: Minimal) -> Payload:
              "model": minimal.model, "found": [asdict(found) for found in minimal.found],
              "seconds": minimal.seconds}
     return Payload(facts, {"adversarial": minimal.adversarial, "queries": minimal.queries,
-                           "gradients": minimal.gradients})
+                           "gradients": minimal.gradients, "refusals": minimal.refusals})
 
 
 def minimal_of(payload: Payload) -> Minimal:
@@ -122,7 +124,7 @@ def minimal_of(payload: Payload) -> Minimal:
                    seconds=facts["seconds"])
 
 
-@kind("minimal", Searching, reads=minimal_of)
+@kind("minimal", Searching, version=2, reads=minimal_of)
 def _minimal(search: Searching, bench: Bench) -> Payload:
     bench.progress.report(0.0, "loading PyTorch and the model")
     load_libraries()
@@ -138,4 +140,5 @@ def joined(pieces: Sequence[Minimal]) -> Minimal:
                    adversarial=first.adversarial[:0],
                    queries=np.concatenate([piece.queries for piece in pieces]),
                    gradients=np.concatenate([piece.gradients for piece in pieces]),
+                   refusals=np.concatenate([piece.refusals for piece in pieces]),
                    seconds=sum(piece.seconds for piece in pieces))
