@@ -12,16 +12,18 @@ from engine.attacks.spec import AttackSpec, make_spec
 from engine.experiments.defended import fronts, read_stack
 from engine.experiments.defending.facing import Face
 from engine.experiments.defending.judging import Checked, Defended, defend_task, payload_of, with_checks
+from engine.experiments.runs.repeating import _as_chosen, asked
 from engine.experiments.sweeps import sweep_of
 from engine.work.jobs import jobs
 from engine.work.specs import to_json
+from pages.ui.links import texts
 from tests.app.test_pages import address
 from tests.app.visits import opened
 from tests.rows import rows
 
 MODEL = "phantom-cxr/resnet18"
 IMAGES = (9, 160)
-ASKED = {"images": "#9 #160", "attacks": "pgd", "defense": "rnd,jpeg"}
+ASKED = {"images": "#9 #160", "attacks": "pgd", "eps": "2/255", "defense": "rnd,jpeg"}
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +85,12 @@ def test_what_cannot_be_judged_or_is_worth_nothing_is_said_before_it_runs(query:
     app = opened("defend", **{**ASKED, **query})
     assert says.lower() in said(app).lower()
     assert not [job for job in jobs()._jobs.values() if job.task.kind == "defend"]
+
+
+def test_a_run_leads_back_with_or_without_checks_as_it_was_made() -> None:
+    chosen = (make_spec("pgd", eps=2 / 255, norm="linf"),)
+    for attacks, checks in ((chosen, "no"), (with_checks(chosen), None)):
+        what = _as_chosen("defend", asked(sweep_of("phantom-cxr", "test", IMAGES, [MODEL], attacks)))
+        assert what is not None
+        named = texts(what, "auto", asks=True)
+        assert named.get("checks") == checks and (named["attacks"], named["eps"]) == ("pgd", "2/255")

@@ -157,7 +157,7 @@ def test_hidden_gradients_are_looked_for_in_attacks_of_who_knows_of_the_defense(
     named = {(sign["defense"], sign["check"]) for sign in tables.masking(found)}
     other = replace(run(9), provenance=replace(run(9).provenance, model="another/model"))
     assert {name for name, _ in words.warnings(told(*found.defended.known, other), EPS)} == {
-        f"{found.standings[1].defense} on {found.standings[0].model}"}, "of several models the sign's is named"
+        f"Noise on {found.standings[0].model}"}, "of several models the sign's is named"
     assert named == {(NOISE, "one step beats many"), (NOISE, "a huge budget does not reach 0")}
     assert found.budgets == [EPS], "what leaves nothing of a picture is a check, and no budget"
 
@@ -221,7 +221,8 @@ def test_what_detectors_catch_and_whom_they_refuse_wrongly_is_counted_kept_and_t
     assert one["auc"] == pytest.approx(below)
     assert one["false_alarms_low"] < 0.05 < one["false_alarms_high"] and one["false_alarms_chosen"] == 0.1
     line, = watched.sentences(watched.watches(back, EPS))
-    assert "within 2/255 it refuses 11 of 19, and of untouched pictures 1 of 20, as was chosen (10.0 %" in line
+    assert ("refuses 11 of 19 pictures attacked by PGD within 2/255, and 1 of 20 untouched ones, as was chosen "
+            "(10.0 %") in line
     line, = watched.crowd_sentences(back)
     assert "refuses 4 of 100 untouched pictures" in line
     assert len(roc(watched.watches(back, EPS)).axes) == 1 and not watched.watches(back, 2 * EPS)

@@ -96,9 +96,9 @@ def _sentence(name: str, own: Sequence[Watch]) -> str:
     some = [one for one in own if len(one.attacked)]
     worst, best = (pick(some, key=lambda one: one.caught.rate or 0.0) for pick in (min, max))
     alarms = worst.alarms
-    most = f"of {best.attack} it refuses {_of(best.caught)}" + (
-        f", of {worst.attack} {_of(worst.caught)}" if worst is not best else "")
-    return f"{name}: {most}, and of untouched pictures {_of(alarms)}, {_as_chosen(alarms, worst.scores.allowed)}"
+    least = f", but {_of(worst.caught)} by {worst.attack}" if worst is not best else ""
+    return (f"{name} refuses {_of(best.caught)} pictures attacked by {best.attack}{least}, and {_of(alarms)} untouched "
+            f"ones, {_as_chosen(alarms, worst.scores.allowed)}")
 
 
 def _of(share: Share) -> str:
