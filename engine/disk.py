@@ -114,11 +114,11 @@ MAX_JSON, MAX_DEPTH, MAX_AXES = 4 * 2**20, 64, 5
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
-def read_json(data: bytes) -> Any:
-    """The JSON in a file from anywhere; raises EngineError, saying what is wrong with it, for what is too long, too
-    deep or no JSON."""
-    if len(data) > MAX_JSON:
-        raise EngineError(f"it has {len(data) / 2**20:.0f} MiB, and at most {MAX_JSON // 2**20} are read")
+def read_json(data: bytes, most: int = MAX_JSON) -> Any:
+    """The JSON in a file from anywhere; raises EngineError, saying what is wrong with it, for what is too long (`most`
+    bytes), too deep or no JSON."""
+    if len(data) > most:
+        raise EngineError(f"it has {len(data) / 2**20:.0f} MiB, and at most {most // 2**20} are read")
     try:
         text = data.decode("utf-8-sig")
         # Before the parser sees it, which calls itself for every level.

@@ -103,10 +103,22 @@ class Goal:
 
     def margin(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
         """How far beyond the decision boundary each row lies, in logits: above 0 where the goal is reached. [R]."""
-        own = self.labels if self.targets is None else self.targets
-        own = (own if rows is None else own[rows])[:, None]
-        lead = logits.gather(1, own)[:, 0] - logits.scatter(1, own, float("-inf")).amax(dim=1)
+        own = self._own(rows)
+        lead = logits.gather(1, own)[:, 0] - _others(logits, own)
         return -lead if self.targets is None else lead
+
+    def held_back(self, logits: Tensor, rows: Tensor, by: Tensor) -> Tensor:
+        """The logits [R, K] with the margin of each row at most minus `by` [R]: its own class ahead of all others by so
+        much, or its target behind them."""
+        own = self._own(rows)
+        now, others = logits.gather(1, own)[:, 0], _others(logits, own)
+        held = now.maximum(others + by) if self.targets is None else now.minimum(others - by)
+        return logits.scatter(1, own, held[:, None])
+
+    def _own(self, rows: Tensor | None) -> Tensor:
+        """The class that each row is about, [R, 1]."""
+        own = self.labels if self.targets is None else self.targets
+        return (own if rows is None else own[rows])[:, None]
 
     def reached(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
         """Whether each row's prediction is where the attacker wants it, bool [R]."""
@@ -129,6 +141,11 @@ class Goal:
     def of(self, labels: Tensor) -> Goal:
         """The same goal for other images, of classes `labels`."""
         return Goal(labels, None if self.targets is None else self.targets[:1].expand(len(labels)))
+
+
+def _others(logits: Tensor, own: Tensor) -> Tensor:
+    """The highest logit of the classes but `own` [R, 1], [R]."""
+    return logits.scatter(1, own, float("-inf")).amax(dim=1)
 
 
 def decided(scores: Tensor) -> Tensor:

@@ -82,7 +82,8 @@ class _Drawing(ABC):
         """The weights of the generator, and what else is kept."""
 
         images, generator = run.others.images, run.generator()
-        oracle, goal = target.apart(len(images)), goal.of(run.others.labels)
+        goal = goal.of(run.others.labels)
+        oracle = target.apart(len(images)).aiming(goal)
 
         def normal(like: Tensor) -> Tensor:
             return sent(torch.randn(like.shape, generator=generator), like.device)

@@ -276,7 +276,7 @@ class _Sticker:
         with torch.enable_grad():
             leaf = patch.detach().requires_grad_(True)
             pasted = self._applied(leaf, images, placement)
-            ascent = model.gradient(pasted.detach(), aim.objective, _all(images))
+            ascent = model.aiming(aim).gradient(pasted.detach(), aim.objective, _all(images))
             (gradient,) = torch.autograd.grad(pasted, leaf, ascent.gradient / len(images))
         return gradient, ascent.value.mean(), aim.reached(ascent.logits).float().mean()
 

@@ -146,7 +146,7 @@ class Arena:
     @devices.exact()
     def run(self, progress: Progress | None = None, keep_steps: bool = False) -> AttackResult:
         """The attack; raises EngineError and Cancelled."""
-        setting = Setting(self.spec, self.attack, _target(self.spec, self.attack, self._served(self.asked)),
+        setting = Setting(self.spec, self.attack, self._target(),
                           self.others, self.device, keep_steps,
                           Learned(_learning(self.spec, self.source, self.others, self.device), self.memory),
                           None if self.share is None else self.share.looks)
@@ -160,8 +160,16 @@ class Arena:
         pieces = [_idle(part, len(self.model.classes)) for part in self.images.split(self.spec.batch)]
         return self._judged(pieces, Learned({}), time.perf_counter(), Progress())
 
-    def _served(self, model: Classifier) -> Served:
-        return Served(model, self.defenses, self.spec.seed)
+    def _target(self) -> Served:
+        """What the attack asks: the served model, or the classifier alone where the attacker takes that for all of it.
+        Before a model of his own an attacker puts defenses that have learned of that one."""
+        defenses = self.defenses
+        if has_gradients(self.attack.info.knowledge):
+            if self.spec.attacker == OBLIVIOUS:
+                defenses = ()
+            elif self.source is not self.model:
+                defenses = bound(defenses, self.source, self.resources.reference, self.spec.seed)
+        return Served(self.asked, defenses, self.spec.seed)
 
     def _judged(self, pieces: list[_Piece], learned: Learned, started: float, progress: Progress) -> AttackResult:
         """What has become of the images, and what the unmodified model says of them."""
@@ -172,7 +180,7 @@ class Arena:
         images, batches = self.images, tuple(len(p.adversarial) for p in pieces)
         adversarial = torch.cat([p.adversarial for p in pieces])
         rounded = (adversarial * 255).round() / 255
-        served = self._served(self.model)
+        served = Served(self.model, self.defenses, self.spec.seed)
         clean = self.clean or verdict(images, "clean")
         attacked, saved = verdict(adversarial, "adversarial"), verdict(rounded, "8 bit")
         return AttackResult(
@@ -335,10 +343,10 @@ def _in_batches(total: int, size: int, work: Callable[[int, int], T]) -> Iterato
 def _one_batch(setting: Setting, clean: Tensor, labels: Tensor, mask: Tensor | None, run: BatchRun) -> _Piece:
     spec, attack, oracle = setting.spec, asking(setting.attack, setting.spec.draws), run.oracle
     targets = None if spec.target is None else torch.full_like(labels, spec.target)
-    ball = Budget(spec.norm, spec.eps).around(clean, mask, patched=attack.info.patched)
-    adversarial = attack.run(oracle, clean, Goal(labels, targets), ball, run)
-    adversarial = ball.project_(adversarial.detach().clone())
+    goal, ball = Goal(labels, targets), Budget(spec.norm, spec.eps).around(clean, mask, patched=attack.info.patched)
     white = oracle if isinstance(oracle, WhiteBox) else None
+    adversarial = attack.run(white.aiming(goal) if white else oracle, clean, goal, ball, run)
+    adversarial = ball.project_(adversarial.detach().clone())
     return _Piece(
         adversarial=adversarial.cpu(),
         queries=oracle.queries.cpu().numpy(),
@@ -437,11 +445,6 @@ def _resource_digests(resources: Resources) -> dict[str, str]:
         "others_digest": "" if resources.others is None else digest.of_arrays(
             resources.others.images.cpu().numpy(), resources.others.labels.cpu().numpy()),
     }
-
-
-def _target(spec: AttackSpec, attack: Attack, served: Served) -> Served:
-    """What the attack asks: the served model, or the classifier alone where the attacker takes that for all of it."""
-    return served.bare if has_gradients(attack.info.knowledge) and spec.attacker == OBLIVIOUS else served
 
 
 def _others(resources: Resources, images: Tensor, labels: Tensor, attack: Attack, device: torch.device) -> Others:

@@ -33,7 +33,8 @@ class AttackSpec:
 
     Who sees only answers sees those of the defended model, and so does the verdict. Who has a whole model is an
     `attacker` that is oblivious, and takes the classifier for all there is, or adaptive, and looks through the defenses
-    (put before the surrogate where there is one), at each image `draws` times where one of them is random. Who sees
+    (put before the surrogate where there is one), at each image `draws` times where one of them is random, and aims
+    below the thresholds of detectors. Who sees
     only answers is adaptive where he asks every question `draws` times of a random defense, and takes the answers
     together; each is one of the queries that he has.
     """
@@ -58,9 +59,11 @@ class AttackSpec:
         not orphan what was computed before; so is the surrogate's name, whose weights count."""
         own = {p.name: p.default for p in params_of(ATTACKS[self.attack])}
         chosen = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("params", "surrogate")}
+        evaded = {defense.info.name: defense.info.evasion for defense in evaded_by(self)}
         return {name: value for name, value in chosen.items() if value != _DEFAULTS.get(name, _NEVER)} | {
             "version": ATTACKS[self.attack].info.version,
-            "params": {name: value for name, value in self.params.items() if value != own[name]}}
+            "params": {name: value for name, value in self.params.items() if value != own[name]}} | (
+            {"evaded": evaded} if evaded else {})
 
 
 def attack_of(spec: AttackSpec) -> Attack:
@@ -69,12 +72,19 @@ def attack_of(spec: AttackSpec) -> Attack:
 
 
 def cost_of(spec: AttackSpec) -> Cost:
-    """What the attack spends on an image at most: who looks through a random defense looks once a draw, and who has
-    only his queries has no more of them."""
-    cost = attack_of(spec).cost()
+    """What the attack spends on an image at most: who looks through a random defense looks once a draw, and who evades
+    a detector pays for its passes as well; who has only his queries has no more of them."""
+    cost, evaded = attack_of(spec).cost(), evaded_by(spec)
     if not has_gradients(ATTACKS[spec.attack].info.knowledge):
         return cost
-    return Cost(cost.gradients * spec.draws, cost.queries * spec.draws)
+    forwards = spec.draws * (1 + sum(defense.looks for defense in evaded))
+    return Cost(cost.gradients * (forwards + (spec.draws if evaded else 0)), cost.queries * forwards)
+
+
+def evaded_by(spec: AttackSpec) -> list[Defense]:
+    """The detectors whose thresholds the attacker stays below: those he knows of who has the model."""
+    knows = spec.attacker == ADAPTIVE and has_gradients(ATTACKS[spec.attack].info.knowledge)
+    return [defense for defense in defenses_from(spec.defenses) if defense.info.evasion] if knows else []
 
 
 def asking(attack: Attack, draws: int) -> Attack:
@@ -119,9 +129,6 @@ def make_spec(attack: str, *, eps: float | None = None, norm: str | None = None,
         raise EngineError(f"{info.title} cannot aim at a class; leave the target out")
     defenses = _defended(defenses, attacker, draws, info)
     asking(instance, draws)
-    if max_queries is not None and max_queries < (needed := _queries_needed(instance) * draws):
-        raise EngineError(f"{info.title} needs {needed} queries an image, more than the {max_queries} allowed; "
-                          "allow more, or take fewer steps")
     if surrogate and not has_gradients(info.knowledge):
         raise EngineError(f"{info.title} needs no gradients, so it takes no surrogate; leave it out")
     if mask:
@@ -134,9 +141,13 @@ def make_spec(attack: str, *, eps: float | None = None, norm: str | None = None,
         raise EngineError(f"seed must be a whole number from 0, not {seed}")
     if numerics not in NUMERICS:
         raise UnknownName("numerics", numerics, tuple(NUMERICS))
-    return AttackSpec(attack=attack, params=values_of(instance), norm=norm, eps=None if eps is None else float(eps),
+    spec = AttackSpec(attack=attack, params=values_of(instance), norm=norm, eps=None if eps is None else float(eps),
                       target=target, seed=seed, batch=batch, numerics=numerics, max_queries=max_queries,
                       surrogate=surrogate, mask=mask, defenses=defenses, attacker=attacker, draws=draws)
+    if max_queries is not None and max_queries < (needed := _queries_needed(spec)):
+        raise EngineError(f"{info.title} needs {needed} queries an image, more than the {max_queries} allowed; "
+                          "allow more, or take fewer steps")
+    return spec
 
 
 def _mask(name: str) -> str:
@@ -172,9 +183,9 @@ def adapts(info: AttackInfo, defenses: Sequence[Defense]) -> bool:
     return bool(defenses) and (has_gradients(info.knowledge) or is_random(defenses))
 
 
-def _queries_needed(attack: Attack) -> int:
+def _queries_needed(spec: AttackSpec) -> int:
     """The least a query budget must hold: a black-box attack stops where it ends, the others need all their passes."""
-    return attack.cost().queries if has_gradients(attack.info.knowledge) else 1
+    return cost_of(spec).queries if has_gradients(ATTACKS[spec.attack].info.knowledge) else spec.draws
 
 
 def has_gradients(knowledge: Knowledge) -> bool:

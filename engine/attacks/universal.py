@@ -35,6 +35,7 @@ class _Lesson:
         self.oracle, self.generator = target.apart(len(self.images)), run.generator()
         self.logits = self.oracle.logits(self.images)
         self.goal = goal.of(self.logits.argmax(dim=1))
+        self.oracle = self.oracle.aiming(self.goal)
         # Towards a class: those that the model takes for it anyway are no success.
         self.open = ~self.goal.reached(self.logits)
         self.pattern = self.images.new_zeros(1, *self.images.shape[1:])
@@ -130,7 +131,8 @@ class _Turns:
         if not lesson.oracle.far and not int(self._steps) and self._fooled(image, row):
             self.done = self.done + 1
             return
-        ascent = self._probes.gradient((image + self._way).expand(len(self._rivals), -1, -1, -1), self._lead(row))
+        probes = self._probes.aiming(lesson.goal.only(row.expand(len(self._rivals))))
+        ascent = probes.gradient((image + self._way).expand(len(self._rivals), -1, -1, -1), self._lead(row))
         reached = lesson.goal.reached(ascent.logits[:1], row)[0]
         way = self._way.where(reached, self._way + self._over(ascent))
         over = reached | (self._steps == BOUNDARY_STEPS - 1)

@@ -10,8 +10,8 @@ from engine.cli.output import remark
 _DEFENSE = "NAME[:KEY=VALUE,...][+NAME...]"
 _WHAT = ("defenses at inference time in front of the model, outermost first, such as rnd:sigma=0.02+jpeg:quality=75 "
          "(python -m engine list defenses)")
-_WHO = ("oblivious attacks the bare model and is judged by the defended one (default); adaptive knows the defenses and "
-        "looks through them")
+_WHO = ("oblivious attacks the bare model and is judged by the defended one (default); adaptive knows the defenses, "
+        "looks through them and aims below the thresholds of detectors")
 
 
 def add_defense_options(parser: argparse.ArgumentParser) -> None:

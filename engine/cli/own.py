@@ -49,7 +49,7 @@ def attack_image(arguments: argparse.Namespace, spec: AttackSpec) -> None:
     from engine.experiments.onepicture.explored import Explained, Explored
     from engine.experiments.onepicture.suited import reservations
     from engine.experiments.sources import Source, picture
-    from engine.explain.methods import CAMS, methods_for
+    from engine.explain.methods import CAMS, NO_HEATMAPS, methods_for
     from engine.zoo.registry import model_card
 
     for option in _OF_DATA_SETS:
@@ -60,7 +60,9 @@ def attack_image(arguments: argparse.Namespace, spec: AttackSpec) -> None:
                     arguments.window)
     chosen, task = picture(source), explore_task(source, arguments.model, spec, arguments.device)
     method, card = arguments.heatmap and CAMS[arguments.heatmap].name, model_card(arguments.model)
-    if method and method not in (known := methods_for(card.arch)):
+    if method and not (known := methods_for(card.arch)):
+        raise EngineError(f"{NO_HEATMAPS}; leave --heatmap out")
+    if method and method not in known:
         raise EngineError(f"{card.arch} has no {method}; choose one of: {', '.join(known)}")
     for line in reservations(card, chosen):
         remark(line)

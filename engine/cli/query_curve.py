@@ -151,6 +151,11 @@ def _print(dataset: str, sweep: Sweep, curves: list[QueryCurve]) -> None:
                   f"fooled {_share(point.found)}")
             for success in point.success:
                 print(f"                     {_share(success)} within {norm.text(success.within)}")
+        if curve.verified is not None:
+            print(f"  verified, the nearest asked about {curve.verified.times} times more:")
+            for served, bare in zip(curve.verified.served, curve.verified.bare, strict=True):
+                print(f"  {served.queries:8,} queries   median {_size(norm, served.median):>10}, on the bare model "
+                      f"{_size(norm, bare.median):>10}   holds {_share(served.found)}")
         for warning in curve.warnings:
             print(printable(f"  warning: {warning}"))
 
@@ -167,13 +172,14 @@ def _files(facts: dict[str, object], curves: list[QueryCurve], walks: list[Walks
            images: Sequence[str]) -> dict[str, Writer]:
     from engine.experiments.frames import write_parquet
     from engine.experiments.plots import FORMATS
-    from engine.experiments.queries.curves import as_latex, drawn, table
+    from engine.experiments.queries.curves import as_latex, drawn, table, verified_table
     from engine.experiments.queries.plots import curves as figure
 
-    points = table(curves)
+    points, held = table(curves), verified_table(curves)
     lines = [drawn(one, curve) for one, curve in zip(walks, curves, strict=True)]
     return {"query-curve.json": as_json(facts),
             "query-curve.csv": as_csv(points),
             "query-curve.tex": as_text(as_latex(points)),
+            **({"verified.csv": as_csv(held)} if len(held) else {}),
             **{f"query-curve.{form}": as_figure(lambda: figure(lines), form) for form in FORMATS},
             "rows.parquet": lambda file: write_parquet(walks, images, file)}

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from engine.zoo.classifier import Classifier
 
 OURS = ("The threshold is that score which so many of other clean images exceed as may be refused, and a refused image "
-        "gets no answer. An attacker who has the model is not refused at home, and does not aim below the threshold.")
+        "gets no answer. An attacker who has the model and knows of this aims below the threshold once the model is "
+        "fooled, along the score's gradient, less what would undo the mistake (after Bryniarski et al. 2021).")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +51,17 @@ class Detector(Defense):
         return replace(self, fit=fitted(self, classifier, reference))
 
     def refuses(self, images: Tensor, callers: Sequence[Caller]) -> Tensor:
+        return self._fit.scores(images) > self._fit.threshold
+
+    def suspicion(self, images: Tensor) -> Tensor:
+        return self._fit.suspicion(images)
+
+    @property
+    def _fit(self) -> Fit:
         if self.fit is None:
             raise EngineError(f"{self.info.title} has to be fitted on clean images before it can judge others; give "
                               "the defender's reference images")
-        return self.fit.scores(images) > self.fit.threshold
+        return self.fit
 
     def files(self) -> dict[str, str]:
         return {} if self.fit is None else {f"clean images of {self.info.name}": self.fit.digest}
@@ -70,6 +78,7 @@ class Squeeze(Detector):
         paper=SQUEEZING,
         kind=DETECTION,
         fitted=True,
+        evasion=1,
         formula=r"\max_s \lVert p(x) - p(s(x)) \rVert_1 > t: \text{ no answer}",
         cost="a forward pass for the image, and one for each coarser copy",
         ours=OURS,
@@ -106,6 +115,7 @@ class Mahalanobis(Detector):
                     "Adversarial Attacks", 2018, "https://arxiv.org/abs/1807.03888"),
         kind=DETECTION,
         fitted=True,
+        evasion=1,
         formula=r"\min_c \, (h(x) - \mu_c)^\top \Sigma^{-1} (h(x) - \mu_c) > t: \text{ no answer}",
         cost="a forward pass, and a distance for each class",
         ours="Of the last layer's features alone, means and the common covariance (Ledoit and Wolf's, as images are "
@@ -130,6 +140,7 @@ class Density(Detector):
                     "https://arxiv.org/abs/1703.00410"),
         kind=DETECTION,
         fitted=True,
+        evasion=1,
         formula=r"-\log \frac{1}{\lvert X_c \rvert} \sum_{z \in X_c} "
                 r"K_b\left(h(x) - h(z)\right) > t: \text{ no answer}, \quad c = f(x)",
         cost="a forward pass, and a distance to every clean image of a class",

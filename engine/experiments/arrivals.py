@@ -60,14 +60,15 @@ class Recognised(Result):
     outputs: int
     head: str = OWN
     channels: int = 3
+    size: int = 0
 
     @classmethod
     def told(cls, network: Variant) -> Self:
-        return cls(network.arch, network.outputs, network.head, network.channels)
+        return cls(network.arch, network.outputs, network.head, network.channels, network.size)
 
     @property
     def network(self) -> Variant:
-        return Variant(self.arch, self.outputs, self.head, self.channels)
+        return Variant(self.arch, self.outputs, self.head, self.channels, size=self.size)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from torch.nn import functional as F
 
 from engine.device import exact
 from engine.errors import EngineError, UnknownName
-from engine.explain.methods import CAMS
+from engine.explain.methods import CAMS, NO_HEATMAPS
 from engine.explain.rollout import rollout
 from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.classifier import Classifier
 from engine.zoo.hooks import Hook, hooked
+from engine.zoo.variants import EXPORTED
 
 __all__ = ["CAMS", "Heatmaps", "cam", "layers_for"]
 
@@ -70,6 +71,8 @@ def layers_for(classifier: Classifier, images: Tensor | None = None) -> tuple[st
     """
     if classifier.arch in ARCHITECTURES:
         return ARCHITECTURES[classifier.arch].cam_layers
+    if classifier.arch == EXPORTED:
+        raise EngineError(f"{NO_HEATMAPS}; take its state_dict() where you have its code, or another model")
     if images is None:
         images = torch.zeros(1, classifier.channels, PROBE_SIZE, PROBE_SIZE, dtype=classifier.mean.dtype)
     sizes = _feature_map_sizes(classifier, images)

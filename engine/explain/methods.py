@@ -12,6 +12,7 @@ import numpy as np
 
 from engine.registry import Registry
 from engine.zoo.architectures import ARCHITECTURES
+from engine.zoo.variants import EXPORTED
 
 Heat = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
 
@@ -35,10 +36,13 @@ class CamMethod:
 
 
 CAMS: Registry[CamMethod] = Registry("heatmap method")
+NO_HEATMAPS = "an exported program has no layers that could be looked into, so it has no heatmaps"
 
 
 def methods_for(arch: str) -> list[str]:
     """The names of the methods that a network of that architecture (or "", another) can be explained with."""
+    if arch == EXPORTED:
+        return []
     attends = arch in ARCHITECTURES and ARCHITECTURES[arch].attends
     return [method.name for method in CAMS.values() if attends or not method.rolls_out]
 

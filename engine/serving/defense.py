@@ -33,7 +33,9 @@ class DefenseInfo:
     `random`: it uses its draws, so that the same image is not always answered alike. `differentiable`: gradients come
     back through `incoming` and `outgoing`; where they do not, an adaptive attacker passes them on as they are
     (straight-through), so both must then return the shape that they were given. `once`: a second one in the same stack
-    would say nothing or something else. `fitted`: it first learns from clean images which the defender has.
+    would say nothing or something else. `fitted`: it first learns from clean images which the defender has. `evasion`:
+    the number of the way by which an attacker who has the model stays below its threshold, raised where that gives
+    other results than before; 0: there is none.
     """
 
     name: str
@@ -44,6 +46,7 @@ class DefenseInfo:
     differentiable: bool = True
     once: bool = False
     fitted: bool = False
+    evasion: int = 0
     kind: str = INFERENCE
     formula: str = ""
     cost: str = ""
@@ -114,6 +117,11 @@ class Defense(ABC):
     def refuses(self, images: Tensor, callers: Sequence[Caller]) -> Tensor | None:
         """Which of the images [R, C, H, W], sent by `callers` [R] in this order, get no answer, bool [R]; None: none
         ever. What the defenses in front refused does not arrive here."""
+        return None
+
+    def suspicion(self, images: Tensor) -> Tensor | None:
+        """How far above its threshold each of images [R, C, H, W] lies, float32 [R]: 0 at the threshold, above 0 where
+        it refuses, with a gradient. None: it has no such measure, or judges more than the image."""
         return None
 
     def incoming(self, images: Tensor, draws: Draws) -> Tensor:

@@ -106,6 +106,22 @@ class Served:
         return torch.zeros(len(images), dtype=torch.bool) if refused is None else refused.cpu()
 
     @property
+    def looks(self) -> int:
+        """How many images the classifiers of its detectors look at to judge one query."""
+        return sum(defense.looks for defense in self.defenses)
+
+    def suspicion(self, images: Tensor, queries: Sequence[Query]) -> Tensor:
+        """How far above its threshold each of images [R, C, H, W] lies for the detector that minds it most, [R], with a
+        gradient; asked only where there are detectors. The defenses in front of one draw what they drew for `answer`.
+        """
+        found: list[Tensor] = []
+        for defense, own in self._drawing(self._streams(queries), range(self._outer)):
+            if (one := defense.suspicion(images)) is not None:
+                found.append(one)
+            images = through(defense, defense.incoming, images, own)
+        return torch.stack(found).amax(dim=0)
+
+    @property
     def _outer(self) -> int:
         """How many defenses stand before the first that looks at several copies; all, where none does."""
         return next((place for place, defense in enumerate(self.defenses) if defense.copies > 1), len(self.defenses))
@@ -123,7 +139,7 @@ class Served:
         for place, (defense, own) in enumerate(defenses):
             if self._refusing:
                 refused = _refused(defense, place, images.detach(), queries, refused)
-            images = _through(defense, defense.incoming, images, own)
+            images = through(defense, defense.incoming, images, own)
         return images, refused
 
     def _inside(self, images: Tensor, streams: Sequence[Stream]) -> Tensor:
@@ -169,7 +185,7 @@ def _refused(defense: Defense, place: int, images: Tensor, queries: Sequence[Que
     return refused
 
 
-def _through(defense: Defense, hook: Callable[[Tensor, Draws], Tensor], values: Tensor, draws: Draws) -> Tensor:
+def through(defense: Defense, hook: Callable[[Tensor, Draws], Tensor], values: Tensor, draws: Draws) -> Tensor:
     """What the defense makes of `values`; where it has no gradient, that of what comes out is passed on as it is."""
     if defense.info.differentiable or not values.requires_grad:
         return hook(values, draws)
@@ -179,14 +195,14 @@ def _through(defense: Defense, hook: Callable[[Tensor, Draws], Tensor], values: 
 def _inwards(defenses: Sequence[_Drawing], images: Tensor) -> Tensor:
     """What the defenses, the first of which sees it first, let through."""
     for defense, own in defenses:
-        images = _through(defense, defense.incoming, images, own)
+        images = through(defense, defense.incoming, images, own)
     return images
 
 
 def _outwards(defenses: Sequence[_Drawing], logits: Tensor) -> Tensor:
     """What the defenses, the last of which hears it first, make of an answer."""
     for defense, own in reversed(defenses):
-        logits = _through(defense, defense.outgoing, logits, own)
+        logits = through(defense, defense.outgoing, logits, own)
     return logits
 
 

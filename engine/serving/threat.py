@@ -26,6 +26,7 @@ from torch import Tensor
 
 from engine.serving.crossing import Listed, sent
 from engine.serving.defense import Client
+from engine.serving.evading import Aim, aside, excess
 from engine.serving.served import Answer, Query, Served
 from engine.zoo.classifier import Classifier
 
@@ -126,6 +127,7 @@ class Oracle:
     """
 
     shows: ClassVar[int] = 0  # how much an answer tells, in the order of the threat models
+    _aim: Aim | None = None  # of one who has the model: there an image that would be refused reaches nothing
     _watch: Callable[[Tensor, Tensor], None] | None = None  # is shown logits [R, K] and rows [R] behind each answer
 
     def __init__(self, served: Served | Classifier, size: int, max_queries: int | None = None,
@@ -240,10 +242,33 @@ class Oracle:
 
     def _asked(self, images: Tensor, rows: Tensor, booked: Tensor) -> Answer:
         """The served model's answer to what is booked already."""
-        queries = self._queries(rows)
-        answers = [self._served.answer(some, own) for some, own in zip(
-            images.split(self.rows_at_once), _split(queries, len(images), self.rows_at_once), strict=True)]
+        size = self.rows_at_once
+        answers = [self._answer(some, of, own) for some, of, own in zip(
+            images.split(size), booked.split(size), _split(self._queries(rows), len(images), size), strict=True)]
         return self._noted(_joined(answers), booked)
+
+    def _answer(self, images: Tensor, booked: Tensor, queries: Sequence[Query]) -> Answer:
+        """The served model's answer, or what one who has the model makes of it."""
+        answer = self._served.answer(images, queries)
+        if self._aim is None or not self._served.looks:
+            return answer
+        return replace(answer, logits=self._wary(self._aim, answer.logits, images, booked, queries))
+
+    def _wary(self, aim: Aim, logits: Tensor, images: Tensor, booked: Tensor, queries: Sequence[Query]) -> Tensor:
+        """Logits in which an image reaches the aim no farther than it stays below the detectors' thresholds. They look
+        at those alone that reach it at all."""
+        margin = aim.margin(logits, booked)
+        rows = (margin > 0).nonzero()[:, 0]
+        if len(rows) == 0:
+            return logits
+        seen, reaching, looks = images[rows], booked[rows], self._served.looks
+        self._book.query(reaching, looks)
+        if logits.requires_grad:
+            (along,) = torch.autograd.grad(margin[rows].sum(), images, retain_graph=True)
+            self._book.gradients = _booked(self._book.gradients, reaching, looks + 1)
+            seen = aside(seen, along[rows])
+        suspicion = self._served.suspicion(seen, [queries[row] for row in rows.tolist()])
+        return logits.index_copy(0, rows, aim.held_back(logits[rows], reaching, excess(suspicion)))
 
     def _queries(self, rows: Tensor) -> list[Query]:
         """The next queries of the clients of `rows`; without defenses nobody asks for them, nor reads the rows."""
@@ -291,6 +316,11 @@ class WhiteBox(Oracle):
     """The attacker has the served model itself, defenses and all, and nobody refuses him anything at home: refusals are
     up to the verdict. (One who does not know of the defenses, or ignores them, has the classifier alone, Served.bare.)
 
+    Where there are detectors and he has told what he is after (`aiming`), what he sees at home is what the verdict will
+    make of it: an image that reaches the aim, but lies above a threshold, looks as if it missed the aim by as much.
+    Whatever attack goes on until it succeeds thereby goes on down the detector's score (engine.serving.evading). Each
+    image that reaches the aim costs the detectors' own passes, and with a gradient a backward pass more.
+
     Logits and gradients come through the defenses, straight through those that have no gradient. Where a defense is
     random they are the mean of `draws` answers (expectation over transformation), each of which is a gradient as well
     where one was asked for. `learning_counts` are what all oracles made by `apart` saw together: gradients,
@@ -309,8 +339,14 @@ class WhiteBox(Oracle):
 
     def apart(self, size: int) -> Self:
         other = super().apart(size)
-        other._learning = True
+        other._learning, other._aim = True, None
         return other
+
+    def aiming(self, aim: Aim) -> Self:
+        """The same, for one who is after `aim`: it knows the images by their numbers in the batch."""
+        view = self._view(type(self))
+        view._aim = aim
+        return view
 
     @property
     def _at_work(self) -> torch.device:
@@ -391,16 +427,17 @@ class WhiteBox(Oracle):
         """The gradient of one draw, of no more than `rows_at_once` rows at a time."""
         size = self.rows_at_once
         queries = _split(self._queries(rows), len(images), size)
-        pieces = [self._gradient(some, objective, of, own) for some, of, own in zip(
-            images.split(size), rows.split(size), queries, strict=True)]
+        pieces = [self._gradient(some, objective, of, known, own) for some, of, known, own in zip(
+            images.split(size), rows.split(size), booked.split(size), queries, strict=True)]
         whole = pieces[0] if len(pieces) == 1 else Ascent(
             torch.cat([p.gradient for p in pieces]), torch.cat([p.logits for p in pieces]),
             torch.cat([p.value for p in pieces]))
         return replace(whole, gradient=self._checked(whole.gradient, booked))
 
-    def _gradient(self, images: Tensor, objective: Objective, rows: Tensor, queries: Sequence[Query]) -> Ascent:
+    def _gradient(self, images: Tensor, objective: Objective, rows: Tensor, booked: Tensor,
+                  queries: Sequence[Query]) -> Ascent:
         images = images.detach().requires_grad_(True)
-        logits = self._served.answer(images, queries).logits
+        logits = self._answer(images, booked, queries).logits
         value = objective(logits, rows)
         (gradient,) = torch.autograd.grad(value.sum(), images)
         return Ascent(gradient.contiguous(), logits.detach(), value.detach())

@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.disk import advice
 from engine.errors import EngineError, UnknownName
 from engine.zoo.cards import Card, adopted_card_path, card_path, card_text, problem_of, write_card
-from engine.zoo.variants import Variant, as_many
+from engine.zoo.variants import EXPORTED, Variant, as_many
 from engine.zoo.xrayvision import FINDINGS, MEAN, SIZE, STD, is_xrayvision
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -71,8 +71,11 @@ def adopt(weights: Path, said: Said, dataset: str, known: Sequence[str]) -> Iter
     elif not said.classes:
         yield (f"its classes are taken to be those of {dataset}, in that order: {', '.join(named.classes)} "
                "(--classes A,B,...)")
-    usual = (MEAN, STD, SIZE) if package else (IMAGENET_MEAN, IMAGENET_STD, 0) if network.channels == 3 else \
-        (mean_of(IMAGENET_MEAN), mean_of(IMAGENET_STD), 0)
+    grey = (mean_of(IMAGENET_MEAN), mean_of(IMAGENET_STD), network.size)
+    usual = (MEAN, STD, SIZE) if package else grey if network.channels == 1 else (IMAGENET_MEAN, IMAGENET_STD,
+                                                                                  network.size)
+    if network.arch == EXPORTED:
+        yield f"pictures are brought to {network.size} x {network.size}, as it was exported for; it has no heatmaps"
     if not (said.mean and said.std):
         yield ("its outputs and pictures are taken to be TorchXRayVision's: from -1024 to 1024, "
                f"{SIZE} x {SIZE} (--mean and --std say otherwise)" if package else

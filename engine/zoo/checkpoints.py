@@ -18,8 +18,9 @@ from engine.disk import advice, replacing_all
 from engine.errors import EngineError, shortened
 from engine.zoo.architectures import ARCHITECTURES, THRESHOLDS
 from engine.zoo.cards import Card, card_path, card_text, read_card
-from engine.zoo.classifier import Classifier
-from engine.zoo.variants import HEADS, LAYERS, PAPERS, Variant, as_many
+from engine.zoo.classifier import Classifier, OneFinding
+from engine.zoo.exported import network as exported
+from engine.zoo.variants import EXPORTED, HEADS, LAYERS, PAPERS, Variant, as_many
 
 PICKLED = (".pt", ".pth", ".ckpt")
 # Where training frameworks put the weights in what they save.
@@ -46,7 +47,7 @@ def save(weights: Path, module: nn.Module, card: Card) -> None:
 
 
 def load(weights: Path) -> Classifier:
-    """The classifier in a checkpoint (.safetensors, or .pt/.pth/.ckpt with a state dict), its card beside it.
+    """The classifier in a checkpoint (.safetensors, .pt/.pth/.ckpt with a state dict, or .pt2), its card beside it.
 
     Raises EngineError, in one line, where a file is missing, broken, holds code, or does not fit its card.
     """
@@ -57,17 +58,13 @@ def load(weights: Path) -> Classifier:
 
 def load_as(weights: Path, card: Card) -> Classifier:
     """The same where the card is not beside it; raises EngineError."""
+    if card.arch == EXPORTED:
+        return _exported(weights, card)
     architecture, asked = ARCHITECTURES[card.arch], Variant(card.arch, len(card.classes), card.head, card.channels)
     stored = unpacked(_stored(weights))
     state = _own(stored, asked)
     variant = _sized(state, asked)
-    named, field = (card.findings, "findings") if card.findings else (card.classes, "classes")
-    if not as_many(variant.outputs, named):
-        raise EngineError(f"{weights.name} has {variant.outputs} outputs but its card names {len(named)} {field}; "
-                          f"correct '{field}' in the card")
-    if variant.channels != card.channels:
-        raise EngineError(f"{weights.name} takes pictures of {variant.channels} channel{'s' * (variant.channels > 1)}, "
-                          f"but its card says {card.channels}; correct 'channels' in the card")
+    _check_named(weights, variant, card)
     if card.findings:
         state, variant = _one_of(state, stored, variant, card)
     # On the meta device nothing is initialised: quicker, and no random numbers are used up.
@@ -78,6 +75,28 @@ def load_as(weights: Path, card: Card) -> Classifier:
     size = card.size or (architecture.size if architecture.fixed else 0)
     return Classifier(module, card.classes, mean=card.mean, std=card.std, channels=card.channels, name=card.name,
                       arch=card.arch, size=size)
+
+
+def _exported(weights: Path, card: Card) -> Classifier:
+    if not exported.holds_program(weights):
+        raise EngineError(f"{weights.name} holds no exported program; correct 'arch' in its card")
+    module, variant = exported.opened(weights)
+    _check_named(weights, variant, card)
+    network = OneFinding(module, card.findings.index(card.finding)) if card.findings else module
+    # Its layers cannot be told apart, so there is none to be merged with another.
+    return Classifier(network, card.classes, mean=card.mean, std=card.std, channels=card.channels, name=card.name,
+                      arch=EXPORTED, numerics="reference", size=variant.size)
+
+
+def _check_named(weights: Path, variant: Variant, card: Card) -> None:
+    """Raises EngineError where a card says otherwise than the network is."""
+    named, field = (card.findings, "findings") if card.findings else (card.classes, "classes")
+    if not as_many(variant.outputs, named):
+        raise EngineError(f"{weights.name} has {variant.outputs} outputs but its card names {len(named)} {field}; "
+                          f"correct '{field}' in the card")
+    if variant.channels != card.channels:
+        raise EngineError(f"{weights.name} takes pictures of {variant.channels} channel{'s' * (variant.channels > 1)}, "
+                          f"but its card says {card.channels}; correct 'channels' in the card")
 
 
 def _one_of(state: State, stored: State, variant: Variant, card: Card) -> tuple[State, Variant]:
@@ -101,8 +120,10 @@ def thresholds_in(state: State) -> Tensor:
 def recognised(weights: Path) -> Variant:
     """Which network a checkpoint without a card holds; raises EngineError.
 
-    It is told by the names and shapes of its tensors.
+    It is told by the names and shapes of its tensors, or is an exported program, which says what it computes.
     """
+    if exported.holds_program(weights):
+        return exported.opened(weights)[1]
     return _recognised(weights, unpacked(_stored(weights)))
 
 
@@ -111,19 +132,29 @@ def rewritten(weights: Path, to: Path) -> Variant:
 
     `to` is complete or not there. Raises EngineError.
     """
-    state = unpacked(_stored(weights))
-    variant = _recognised(weights, state)
-    own = _own(state, variant)
-    _check_values(weights, own, _skeleton(variant))
+    variant, tensors, beside = _program(weights) if exported.holds_program(weights) else _tensors(weights)
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         with replacing_all([to]) as (new,):
-            thresholds = thresholds_in(state)
-            save_file(packed({**own, THRESHOLDS: thresholds} if len(thresholds) else own, "float32"), new)
+            save_file(tensors, new, beside)
     except (OSError, SafetensorError) as error:
         why = advice(error) if isinstance(error, OSError) else f"({error})"
         raise EngineError(f"{weights.name} cannot be kept {why}") from None
     return variant
+
+
+def _program(weights: Path) -> tuple[Variant, dict[str, Tensor], dict[str, str] | None]:
+    module, variant = exported.opened(weights)
+    return variant, *exported.parts(module)
+
+
+def _tensors(weights: Path) -> tuple[Variant, dict[str, Tensor], dict[str, str] | None]:
+    state = unpacked(_stored(weights))
+    variant = _recognised(weights, state)
+    own = _own(state, variant)
+    _check_values(weights, own, _skeleton(variant))
+    thresholds = thresholds_in(state)
+    return variant, packed({**own, THRESHOLDS: thresholds} if len(thresholds) else own, "float32"), None
 
 
 def _recognised(weights: Path, state: State) -> Variant:

@@ -90,6 +90,11 @@ class Classifier(nn.Module):
 
         Raises EngineError where it has none.
         """
+        seen, logits = self.feature_map(images)
+        return seen.detach().clone(), logits
+
+    def feature_map(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, through which gradients go: to be left as it is."""
         last: list[Tensor] = []
 
         def note(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -101,7 +106,7 @@ class Classifier(nn.Module):
         if not last:
             raise EngineError(f"model '{self.name}' has no layer with a feature map; take a convolutional model, or an "
                               "attack that looks at images only")
-        return last[0].detach().clone(), logits
+        return last[0], logits
 
     def normalised(self, images: Tensor) -> Tensor:
         """What the network itself sees."""

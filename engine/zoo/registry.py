@@ -20,13 +20,10 @@ if TYPE_CHECKING:
 
 BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "checkpoints"
 STYLES = BUNDLED.parent / "style"
-SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".pt2")
 # What models are also kept in. They hold whole programs, or need another library, and are not opened here.
-FOREIGN = (".pt2", ".onnx", ".jit", ".bin", ".pkl", ".pickle", ".joblib", ".h5", ".hdf5", ".keras", ".pb", ".tflite",
+FOREIGN = (".onnx", ".jit", ".bin", ".pkl", ".pickle", ".joblib", ".h5", ".hdf5", ".keras", ".pb", ".tflite",
            ".mlmodel", ".engine", ".npz", ".tar", ".zip")
-# torch.export.load unpickles what such a file says is to be unpickled (constants, weights, example inputs), and hands
-# its symbolic sizes to SymPy, which evaluates them as Python; neither can be switched off.
-_REASONS = {".pt2": "PyTorch runs code that such a program may hold while it loads it"}
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 
 
@@ -118,8 +115,7 @@ def check_kind(file: str) -> None:
     """Raises EngineError for a file whose name does not end as those of checkpoints do."""
     suffix = Path(file).suffix
     if suffix not in SUFFIXES:
-        why = f": {_REASONS[suffix]}" if suffix in _REASONS else ""
-        raise EngineError(f"files of the kind {suffix or 'without an ending'} are not taken as models ({file}){why}; "
+        raise EngineError(f"files of the kind {suffix or 'without an ending'} are not taken as models ({file}); "
                           f"save the network's state_dict() in one of: {', '.join(SUFFIXES)}")
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 OWN, PAPERS = "own", "papers"
+EXPORTED = "exported program"  # of no architecture: it says itself what it computes (engine.zoo.exported)
 HEADS = (OWN, PAPERS)
 WIDTH = 256
 LAYERS = ("0", "1", "3")  # the names of the papers' head's norm and dense layers
@@ -24,7 +25,8 @@ class Variant:
     """A network of the architecture `arch` for pictures of so many `channels`.
 
     Its `head` is the architecture's own, or that of papers on medical pictures: average pool, flatten, batch norm, a
-    dense layer of `width` values with ReLU, and the last dense layer.
+    dense layer of `width` values with ReLU, and the last dense layer. An exported program takes pictures of `size`
+    (0: as the architecture says).
     """
 
     arch: str
@@ -32,6 +34,7 @@ class Variant:
     head: str = OWN
     channels: int = 3
     width: int = WIDTH
+    size: int = 0
 
     @property
     def top(self) -> str:

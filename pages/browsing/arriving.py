@@ -24,6 +24,7 @@ from engine.experiments.arrivals import (
     trying_task,
     uploaded,
 )
+from engine.explain.methods import NO_HEATMAPS
 from engine.work.jobs import State, jobs
 from engine.work.kinds import Task
 from engine.work.results import Result
@@ -32,6 +33,7 @@ from engine.zoo.adopting import NORMALISATIONS, NOTHING_SAID, Named, mean_of, na
 from engine.zoo.architectures import ARCHITECTURES
 from engine.zoo.cards import Card
 from engine.zoo.registry import SUFFIXES
+from engine.zoo.variants import EXPORTED
 from engine.zoo.xrayvision import FINDINGS, MEAN, SIZE, STD, is_xrayvision
 from pages.browsing.scope import SCOPE
 from pages.ui import consent, own, progress, sources
@@ -66,7 +68,8 @@ def _bring() -> None:
         st.file_uploader(f"A checkpoint ({', '.join(SUFFIXES)}), up to {size_text(MOST_MIB * 2**20)}", key=upload,
                          max_upload_size=MOST_MIB, on_change=_take, args=(upload, True),
                          help="The state_dict() of a network as torchvision builds it, also from DataParallel or "
-                              "Lightning. It stays on this machine; only tensors are read, and no code in it is run.")
+                              "Lightning, or any network as an exported program (torch.export.save, .pt2). It stays on "
+                              "this machine; only tensors and steps are read, and no code in it is run.")
     with right:
         st.text_input("Or the path of one on this machine", key=path, on_change=_take, args=(path, False),
                       placeholder="~/nets/resnet18.pth")
@@ -118,9 +121,7 @@ def _about(arrival: Arrival, address: Address) -> str | None:
     known = _done(recognising_task(arrival))
     if not isinstance(known, Recognised):
         return None
-    outputs = f"{known.outputs} output{'s' * (known.outputs > 1)}"
-    st.markdown(f"**{plain(arrival.named)}** was recognised as **{ARCHITECTURES[known.arch].title}** "
-                f"({plain(known.network.text)}) with {outputs}.")
+    st.markdown(_recognised(arrival, known))
     try:
         asked = _form(arrival, known, address)
     except EngineError as error:
@@ -131,6 +132,16 @@ def _about(arrival: Arrival, address: Address) -> str | None:
         return None
     _say(asked, tried)
     return _keep(arrival, asked, tried)
+
+
+def _recognised(arrival: Arrival, known: Recognised) -> str:
+    outputs = f"{known.outputs} output{'s' * (known.outputs > 1)}"
+    if known.arch == EXPORTED:
+        return (f"**{plain(arrival.named)}** is an **exported program** with {outputs}, for pictures of "
+                f"{known.size} x {known.size}: others are brought to that. {capital(NO_HEATMAPS)}; attacks work as on "
+                "any other network.")
+    return (f"**{plain(arrival.named)}** was recognised as **{ARCHITECTURES[known.arch].title}** "
+            f"({plain(known.network.text)}) with {outputs}.")
 
 
 def _form(arrival: Arrival, known: Recognised, address: Address) -> Trying:
@@ -163,8 +174,8 @@ def _form(arrival: Arrival, known: Recognised, address: Address) -> Trying:
     named = named_of(said, _finding(said, names, mark), names) if several else Named(said)
     if known.channels == 1 and len(mean) > 1:
         mean, std = mean_of(mean), mean_of(std)
-    card = Card(arch=known.arch, **vars(named), mean=mean, std=std, size=SIZE if package else 0, head=known.head,
-                channels=known.channels, limits=NOTHING_SAID)
+    card = Card(arch=known.arch, **vars(named), mean=mean, std=std, size=SIZE if package else known.size,
+                head=known.head, channels=known.channels, limits=NOTHING_SAID)
     return trying(arrival, known, card, dataset)
 
 

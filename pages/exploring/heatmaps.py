@@ -5,7 +5,7 @@ import streamlit as st
 
 from engine.experiments.onepicture.explore import heatmap_task
 from engine.experiments.onepicture.explored import Explained
-from engine.explain.methods import CAMS, methods_for
+from engine.explain.methods import CAMS, NO_HEATMAPS, methods_for
 from engine.explain.shift import CamShift
 from engine.work.jobs import State, jobs
 from engine.zoo.registry import model_card
@@ -15,14 +15,17 @@ from pages.ui import controls, pictures, progress
 from pages.ui.address import Address
 from pages.ui.pictures import Figure
 from pages.ui.shell import owner
-from pages.ui.text import plain
+from pages.ui.text import capital, plain
 
 
 def show(run: Run, address: Address) -> Explained | None:
+    known = methods_for(model_card(run.settings.model).arch)
+    if not known:
+        st.info(f"{capital(NO_HEATMAPS)}. Everything else here works as with other models.")
+        return None
     layers = run.explored.layers
     left, middle, right = st.columns([1, 1, 1], vertical_alignment="bottom")
     with left:
-        known = methods_for(model_card(run.settings.model).arch)
         method = controls.choice(address, "cam", "Method", known, known[0], format_func=lambda name: CAMS[name].title,
                                  help="  \n".join(f"**{CAMS[name].title}**: {CAMS[name].sentence}" for name in known))
     layer = None

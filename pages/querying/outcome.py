@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from engine.experiments.config import config_text
-from engine.experiments.queries.curves import WITHIN, QueryCurve, drawn, query_curve, table
+from engine.experiments.queries.curves import WITHIN, QueryCurve, drawn, query_curve, table, verified_table
 from engine.experiments.queries.walks import QUERIES, Walks, plan
 from engine.experiments.queries.words import names_of, readable, sentences
 from engine.experiments.sources import opened
@@ -75,11 +75,23 @@ def _figures(it: Shown) -> None:
                    "quartiles; dotted: the mean of those fooled so far.")
         figures.figure(SCOPE, plots.norm_against_queries(lines, asked), "norm-against-queries",
                        lambda: table(lines))
+        _verified(it)
     with right:
         st.markdown("###### Success against queries")
         st.caption("Share of these images fooled by a change of at most the size named; bars: 95 % intervals (Wilson).")
         figures.figure(SCOPE, plots.success_against_queries(lines, asked), "success-against-queries",
                        lambda: table(it.curves))
+
+
+def _verified(it: Shown) -> None:
+    """Which of the lines can be believed, where an attacker asked a random defense."""
+    if not any(curve.doubtful for curve in it.curves):
+        return
+    known = [curve for curve in it.curves if curve.verified is not None]
+    st.caption(plain(words.doubts(it.curves)))
+    if known:
+        with st.expander("Asked again: distances that hold"):
+            figures.table(SCOPE, verified_table(known), "verified")
 
 
 def _numbers(it: Shown) -> None:

@@ -26,3 +26,16 @@ def so_far(curves: Sequence[QueryCurve], images: int, share: float) -> str:
         return ""
     least = min(curve.n for curve in curves)
     return f"So far {least} of {counted(images, 'image')}: what you see is true of these."
+
+
+def doubts(curves: Sequence[QueryCurve]) -> str:
+    """What the lines of those who asked a random defense are worth."""
+    said = ("Whoever asks a random defense once may have been lucky: the solid lines behind one are what the attacker "
+            "believed, and are not verified.")
+    known = [curve.verified.times for curve in curves if curve.verified is not None]
+    if known:
+        said += (f" Diamonds are: the nearest picture so far was shown to the defended model {known[0]} times more, "
+                 "and only what fools most of these answers counts; with more queries it can only come nearer.")
+    if len(known) < sum(curve.doubtful for curve in curves):
+        said += " Some were computed before there was a second look, or are measured in a norm without one."
+    return said

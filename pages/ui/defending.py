@@ -26,8 +26,8 @@ _ATTACKERS = {OBLIVIOUS: "does not know of it", ADAPTIVE: "knows it, and looks t
 MOST = 8  # defenses at a time
 _AGAIN = "#"  # between a defense's name and a number from 2 on, where it is chosen more than once
 _MEANS = ("**Does not know of it** (oblivious): attacks the bare model, and is judged by the defended one.  \n"
-          "**Knows it** (adaptive): takes gradients through the defense, or asks everything several times where it is "
-          "random. A defense is worth what it keeps from this one.")
+          "**Knows it** (adaptive): takes gradients through the defense and aims below a detector's threshold, or asks "
+          "everything several times where it is random. A defense is worth what it keeps from this one.")
 
 
 @dataclass(frozen=True)

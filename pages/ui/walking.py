@@ -37,6 +37,14 @@ def norm_against_queries(curves: Sequence[QueryCurve], asked: Sequence[int]) -> 
                            line={"color": colour, "width": 1.5, "dash": "dot"}, legendgroup=group,
                            hovertemplate=f"%{{x:,}} queries: mean of those fooled %{{y:.3g}}{norm.unit}"
                                          f"<extra>{name}</extra>")
+        if curve.verified is not None:
+            held = curve.verified.served
+            figure.add_scatter(x=[p.queries for p in held], y=_sizes(held, "median", norm.factor),
+                               name=f"{name}, verified", mode="lines+markers", legendgroup=group,
+                               line={"color": colour, "width": 1.5, "dash": "dash"},
+                               marker={"color": colour, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
+                               hovertemplate=f"%{{x:,}} queries: median %{{y:.3g}}{norm.unit} holds when asked "
+                                             f"{curve.verified.times} times more<extra>{name}</extra>")
         marked = [point for point in curve.points if point.queries in asked]
         figure.add_scatter(x=[p.queries for p in marked], y=_sizes(marked, "median", norm.factor), mode="markers",
                            showlegend=False, legendgroup=group, hoverinfo="skip",

@@ -139,7 +139,7 @@ def test_a_link_reopens_the_same_view() -> None:
     ("index", "99999", "images 0 to"),
     ("index", "one", "whole number"),
     ("model", "phantom-cxr/resnet81", "did you mean: phantom-cxr/resnet18"),
-    ("model", "net.pt2", "files of the kind .pt2 are not taken"),
+    ("model", "net.onnx", "files of the kind .onnx are not taken"),
     ("model", "kermany/densenet121", "choose another model"),
     ("mask", "zzz", "there are: cam, drawn, lesion, lung, none"),
     ("surrogate", "zzz", "none, phantom-cxr/densenet121"),

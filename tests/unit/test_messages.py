@@ -99,7 +99,7 @@ def test_a_wrong_value_of_any_option_is_one_short_line(capsys, argv, option) -> 
 @pytest.mark.parametrize(("argv", "wrong", "says"), [
     (TRAIN, ("--arch", "resnet34"), "did you mean: resnet"),
     (TRAIN, ("--arch", "alexnet"), "unknown architecture 'alexnet'; there are: convnext_tiny, densenet121"),
-    (ATTACK, ("--model", "net.pt2"), "files of the kind .pt2 are not taken"),
+    (ATTACK, ("--model", "net.pt2"), "there is no checkpoint at net.pt2"),
     (ATTACK, ("--model", "net.onnx"), ".safetensors, .pt, .pth, .ckpt"),
     (ATTACK, ("--model", "net.ckpt"), "there is no checkpoint at net.ckpt"),
     (ATTACK, ("--mask", "brain"), "here are: cam, drawn, lesion, lung"),

@@ -1,7 +1,8 @@
 """Walks: how near an attack came after how many queries, by hand and on models so small that it can be run again."""
 
+import json
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from engine.attacks.runner import Resources, run_attack
 from engine.attacks.spec import make_spec
 from engine.data import phantom
 from engine.errors import EngineError
+from engine.experiments.defending.again import Again
 from engine.experiments.onepicture import pace
 from engine.experiments.queries import walks
-from engine.experiments.queries.curves import QueryCurve, grid, quantile, query_curve, table
+from engine.experiments.queries.curves import QueryCurve, grid, quantile, query_curve, table, verified_table
 from engine.experiments.queries.walks import (
     Film,
     Walks,
@@ -26,7 +28,9 @@ from engine.experiments.queries.walks import (
     finds_of,
     payload_of_walks,
     query_curve_task,
+    to_verify,
     together,
+    verifying,
     walk_task,
     walkers,
     walking,
@@ -228,6 +232,32 @@ def test_what_is_kept_of_walks_is_all_of_them() -> None:
     assert all(map(same, kept, (first, second)))
 
 
+RND = replace(HSJ, defenses="rnd(sigma=0.1)")
+
+
+def test_what_was_luck_before_a_random_defense_is_not_verified_and_what_holds_only_comes_nearer() -> None:
+    """Of two images, the first holds at both looks, the nearer one of the second at the first alone."""
+    far = np.array([[4.0, 6.0], [2.0, 3.0]])
+    again = Again(10, (10, 1000), np.array([[9, 10], [6, 5]]), np.array([[True, False], [True, True]]), far / 10, far)
+    walked = made_up([(10, 4.0, 0.4), (100, 2.0, 0.2)], [(10, 6.0, 0.6), (90, 3.0, 0.3)], spec=RND)
+    kept, bare = walks_of(payload_of_walks([replace(walked, verified=again), made_up([(10, 4.0, 0.4)])]))
+    assert kept.verified is not None and kept.verified.fooled.tolist() == again.fooled.tolist() and not bare.verified
+    joined = walks_joined([kept, kept]).verified
+    assert joined is not None and joined.linf.shape == (2, 4) and walks_joined([kept, walked]).verified is None
+    held = query_curve(kept, [50, 1000]).verified
+    assert held is not None and held.times == 10
+    assert [(point.queries, point.median, point.found.count) for point in held.served] == [(10, 5.0, 2), (1000, 4.0, 2)]
+    assert [point.median for point in held.bare] == [None, 2.5], "one of two holds there at first: infinitely far"
+    assert query_curve(kept, [1000]).points[0].median == 2.5, "what the attacker believed"
+    told = json.loads(json.dumps(query_curve(kept, [1000]).summary()))
+    assert told["verified"]["asked_again"] == 10 and len(told["verified"]["served"]) == 2
+    assert query_curve(walked, [1000]).summary()["verified"] is None and "verified" not in query_curve(
+        bare, [1000]).summary()
+    assert verified_table([query_curve(kept, [1000])])["served_median"].tolist() == [5.0, 4.0]
+    assert verifying(RND) == 11 * 6 and not verifying(HSJ) and not to_verify(
+        replace(HSJ, defenses="jpeg(quality=75)"))
+
+
 def test_other_results_are_no_walks() -> None:
     payload = payload_of_walks([made_up([(10, 4.0, 0.4)])])
     del payload.arrays["find_l2"]
@@ -267,6 +297,17 @@ def test_a_sweep_gives_what_its_units_give_and_grows(home: Path, model: str) -> 
     curve = query_curve(hopskipjump, [2, 130])
     assert curve.at(130).found.count >= curve.at(2).found.count
     assert pace.known(model, "cpu") is not None
+
+
+def test_who_asks_a_random_defense_is_asked_back(home: Path, model: str) -> None:
+    spec = walking(make_spec("hopskipjump", batch=2, defenses="rnd(sigma=0.05)"), 40)
+    sweep, at = sweep_of("phantom-cxr", "test", (160, 180), [model], [spec]), bench(home)
+    found, = walks_of(at.result(query_curve_task(sweep, "cpu")))
+    assert found.verified is not None and found.verified.queries == (10, 25, 40) and found.films
+    far = found.verified.distances("l2")
+    assert (far[1:] <= far[:-1]).all() and query_curve(found, [40]).verified is not None
+    alone, = walks_of(at.recall(walk_task(walks.plan(sweep, "cpu")[0][0], "cpu")))  # type: ignore[arg-type]
+    assert alone.verified is None and same(alone, found), "who asks for the walks alone has them"
 
 
 def test_no_attack_is_made_twice(home: Path, monkeypatch: pytest.MonkeyPatch, model: str) -> None:

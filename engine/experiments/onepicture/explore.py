@@ -68,6 +68,7 @@ def _explore(unit: Unit, bench: Bench) -> Payload:
     import torch
 
     from engine.explain.cam import layers_for
+    from engine.explain.methods import methods_for
     from engine.metrics.perturbation import measure
     from engine.metrics.survival import as_jpeg
     from engine.metrics.visibility import visibility
@@ -98,7 +99,7 @@ def _explore(unit: Unit, bench: Bench) -> Payload:
         walk=_way(result),
         learned=result.trace.learned,
         curves={name: tuple(values) for name, values in result.trace.curves.items()},
-        layers=layers_for(classifier),
+        layers=layers_for(classifier) if methods_for(classifier.arch) else (),
         clean=chosen.image,
         adversarial=adversarial,
         adversarial_8bit=result.adversarial_8bit[0],

@@ -208,7 +208,6 @@ class Explored(Result):
             each += [self.in_file.rounded, self.in_file.written]
         _must({len(values) for values in each} == {len(self.run.classes)}, "the probabilities and the classes")
         _must(0 <= self.label < len(self.run.classes), "the label and the classes")
-        _must(len(self.layers) > 0, "the network and its layers")
         _must(len(self.snapshots) == len(self.steps.shown), "the pictures and the steps")
         _must(len(self.film) == (len(self.walk.milestones) if self.walk else 0), "the film and the milestones")
         shapes = {image.shape for image in (self.clean, self.adversarial, self.adversarial_8bit)}

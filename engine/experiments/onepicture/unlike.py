@@ -24,6 +24,7 @@ from engine.work.kinds import Bench, Task, kind
 from engine.work.results import Result
 from engine.work.store import Payload
 from engine.zoo.registry import model_card, model_digest
+from engine.zoo.variants import EXPORTED
 
 if TYPE_CHECKING:
     from engine.zoo.classifier import Classifier
@@ -86,7 +87,7 @@ def learning_task(model: str, device: str = "auto") -> Task | None:
     """The job whose payload `Usual.of` reads; None where what the model was trained on is not here, or not known."""
     card = model_card(model)
     info = trained_on(card)
-    if info is None or info.name != card.dataset or card.split not in info.splits:
+    if info is None or card.arch == EXPORTED or info.name != card.dataset or card.split not in info.splits:
         return None
     held_out = next((name for name in _others(card.split) if name in info.splits), "")
     try:

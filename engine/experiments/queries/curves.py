@@ -13,7 +13,7 @@ from engine.attacks import ATTACKS
 from engine.errors import EngineError
 from engine.experiments import spreadsheets
 from engine.experiments.defended import facts, front_title
-from engine.experiments.queries.walks import Walks
+from engine.experiments.queries.walks import Walks, to_verify
 from engine.metrics.rates import interval
 
 if TYPE_CHECKING:
@@ -64,9 +64,26 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Verified:
+    """Where an attack stands by images that hold: the nearest so far, asked about `times` more. `served` counts what
+    fools most of these answers of the defended model, `bare` what fools the model without the defense; with more
+    queries neither is ever further off."""
+
+    times: int
+    served: tuple[Point, ...]
+    bare: tuple[Point, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {"asked_again": self.times, **{side: [point.summary() for point in getattr(self, side)]
+                                              for side in ("served", "bare")}}
+
+
+@dataclass(frozen=True)
 class QueryCurve:
     """One run as a curve in `norm`, whatever that of the run was: of `n` images, the `attacked` count, those classified
-    correctly before."""
+    correctly before. `doubtful`: the attacker asked a random defense, and what he found may have been luck; what holds
+    is `verified`, where it is known."""
 
     model: str
     attack: str
@@ -81,6 +98,8 @@ class QueryCurve:
     warnings: tuple[str, ...]
     front: str = ""
     defended: Mapping[str, Any] = field(default_factory=dict)
+    doubtful: bool = False
+    verified: Verified | None = None
 
     def at(self, queries: int) -> Point:
         """The point at that number of queries, which is among those asked for."""
@@ -91,7 +110,8 @@ class QueryCurve:
         return {"model": self.model, "attack": self.attack, "seed": self.seed, "eps": self.eps,
                 "run_norm": self.run_norm, "norm": self.norm, "limit": self.limit, "n": self.n,
                 "attacked": self.attacked, "points": [point.summary() for point in self.points],
-                "warnings": list(self.warnings), **self.defended}
+                "warnings": list(self.warnings), **self.defended,
+                **({"verified": None if self.verified is None else self.verified.summary()} if self.doubtful else {})}
 
 
 def query_curve(walks: Walks, counts: Sequence[int], within: Sequence[float] | None = None,
@@ -108,7 +128,17 @@ def query_curve(walks: Walks, counts: Sequence[int], within: Sequence[float] | N
     points = tuple(_point(queries, values, sizes) for queries, values in zip(counts, distances, strict=True))
     return QueryCurve(walks.provenance.model, spec.attack, spec.seed, spec.eps, spec.norm, norm, walks.limit,
                       len(walks.labels), int(walks.attacked.sum()), points, tuple(_warnings(walks)),
-                      front_title(spec) if spec.defenses else "", facts(walks))
+                      front_title(spec) if spec.defenses else "", facts(walks), to_verify(spec),
+                      _verified(walks, norm, sizes))
+
+
+def _verified(walks: Walks, norm: str, sizes: Sequence[float]) -> Verified | None:
+    again = walks.verified
+    if again is None or norm not in ("linf", "l2"):
+        return None
+    sides = [tuple(_point(queries, values, sizes) for queries, values in zip(
+        again.queries, again.distances(norm, bare)[:, walks.attacked], strict=True)) for bare in (False, True)]
+    return Verified(again.times, *sides)
 
 
 def _point(queries: int, distances: np.ndarray, sizes: Sequence[float]) -> Point:
@@ -169,6 +199,22 @@ def table(curves: Sequence[QueryCurve]) -> pandas.DataFrame:
     import pandas
 
     return pandas.DataFrame([_line(curve, point) for curve in curves for point in curve.points])
+
+
+def verified_table(curves: Sequence[QueryCurve]) -> pandas.DataFrame:
+    """One row a look at the nearest image: the size of what holds, on the defended model as it is served and on the
+    bare one; infinite (not that many hold) as inf."""
+    import pandas
+
+    return pandas.DataFrame([
+        {**{name: line[name] for name in ("model", "attack", "eps", "seed", "norm", "queries", "images", "defense",
+                                          "attacker") if name in line},
+         "asked_again": curve.verified.times,
+         **{f"{side}_{name}": line[name] for side, line in (("served", line), ("bare", _line(curve, bare)))
+            for name in ("median", "mean", "found")}}
+        for curve in curves if curve.verified is not None
+        for served, bare in zip(curve.verified.served, curve.verified.bare, strict=True)
+        for line in [_line(curve, served)]])
 
 
 def as_latex(lines: pandas.DataFrame) -> str:

@@ -39,10 +39,15 @@ def _norm_against_queries(axes: Axes, named: Sequence[Named]) -> None:
 
         axes.plot(queries, sizes("median"), color=colour, label=plots.shown(name))
         axes.plot(queries, sizes("mean"), color=colour, linestyle=":", linewidth=1)
+        if curve.verified is not None:
+            held = [(point.queries, point.median * norm.factor) for point in curve.verified.served if point.median]
+            axes.plot([at for at, _ in held], [size for _, size in held], color=colour, marker="D", linestyle="--",
+                      markersize=5, label=plots.shown(f"{name}, verified"))
         axes.fill_between(queries, sizes("q25"), sizes("q75"), color=colour, alpha=0.2, linewidth=0)
     plots.logarithmic(axes, upright=True)
     axes.set(xlabel="queries an image", ylabel=NORMS[named[0][0].norm].noun,
-             title="median, quartiles; dotted: mean of those found")
+             title="median, quartiles; dotted: mean of those found" + (
+                 "; diamonds: verified" if any(curve.verified is not None for curve, _, _ in named) else ""))
     plots.legend(axes, 1)
 
 

@@ -1,6 +1,7 @@
 """Walks: black-box attacks, and how near they had come to each image after how many queries. Does not import torch.
 
 A walk is made once, to the largest number of queries asked for; how far it was at any smaller number is read from it.
+Whoever asks a random defense may have been lucky: the nearest images of such a walk are asked about again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from engine.attacks.base import Cost, Knowledge
 from engine.attacks.result import FRAMES, Finds
 from engine.attacks.rows import Rows, joined, sizes
 from engine.attacks.spec import AttackSpec, asking, attack_of, has_gradients
+from engine.defenses.base import defenses_from
 from engine.errors import EngineError
+from engine.experiments.defending.again import ARRAYS, TIMES, Again
 from engine.experiments.gathered import payload_of_runs, runs_of
 from engine.experiments.onepicture import pace
 from engine.experiments.sweeps import Step, Sweep, performed
@@ -34,6 +37,7 @@ from engine.experiments.units import (
     units_of,
 )
 from engine.params import params_of
+from engine.serving.defense import is_random
 from engine.work.kinds import Bench, Task, kind
 from engine.work.store import Payload
 
@@ -44,7 +48,7 @@ MOST_FILMS = 4  # of one run
 QUERIES = "queries"  # what every black-box attack calls the queries that it may spend on an image
 AT_ONCE = 250  # about so many queries a unit on a CPU: a few seconds, after which others have their turn
 FEWEST = 2  # images of a unit
-_FIND, _FILM = "find_", "film_"
+_FIND, _FILM, _VERIFIED = "find_", "film_", "verified_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +64,8 @@ class Film:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Walks(Rows):
-    """One run on N images (Rows), its `finds` on the way, and `films` of a few images.
+    """One run on N images (Rows), its `finds` on the way, `films` of a few images, and its nearest images asked about
+    again, where they were: `verified`.
 
     An attack that sees decisions alone has found something from its first image on that fools the model, and then ever
     nearer ones; what it returns lies a thousandth further out than the last, where another rounding changes nothing.
@@ -69,11 +74,13 @@ class Walks(Rows):
 
     finds: Finds
     films: tuple[Film, ...] = ()
+    verified: Again | None = None
 
     @classmethod
-    def of(cls, rows: Rows, finds: Finds, films: tuple[Film, ...] = ()) -> Walks:
+    def of(cls, rows: Rows, finds: Finds, films: tuple[Film, ...] = (), verified: Again | None = None) -> Walks:
         """The walks whose rows are those."""
-        return cls(**{f.name: getattr(rows, f.name) for f in fields(Rows)}, finds=finds, films=films)
+        return cls(**{f.name: getattr(rows, f.name) for f in fields(Rows)}, finds=finds, films=films,
+                   verified=verified)
 
     @property
     def limit(self) -> int:
@@ -99,8 +106,10 @@ class Walks(Rows):
 
 def walks_joined(pieces: Sequence[Walks]) -> Walks:
     """A run that was made in `pieces`, in their order; the same as if it had been made in one, but for the films."""
+    again = [piece.verified for piece in pieces]
     return Walks.of(joined(pieces), Finds.joined([(piece.finds, len(piece.labels)) for piece in pieces]),
-                    tuple(film for piece in pieces for film in piece.films)[:MOST_FILMS])
+                    tuple(film for piece in pieces for film in piece.films)[:MOST_FILMS],
+                    None if None in again else Again.joined(cast(list[Again], again)))
 
 
 def payload_of_walks(walks: Sequence[Walks]) -> Payload:
@@ -111,8 +120,11 @@ def payload_of_walks(walks: Sequence[Walks]) -> Payload:
              for run, one in enumerate(walks) for film in one.films]
     frames = {f"{_FILM}{number}": film.frames
               for number, film in enumerate(film for one in walks for film in one.films)}
-    return Payload({**kept.facts, "finds": [len(one.finds.image) for one in walks], "films": films},
-                   {**kept.arrays, **finds, **frames})
+    again = {number: one.verified for number, one in enumerate(walks) if one.verified is not None}
+    looks = {str(number): {"times": one.times, "queries": list(one.queries)} for number, one in again.items()}
+    answers = {f"{_VERIFIED}{number}_{name}": getattr(one, name) for number, one in again.items() for name in ARRAYS}
+    return Payload({**kept.facts, "finds": [len(one.finds.image) for one in walks], "films": films,
+                    **({"verified": looks} if looks else {})}, {**kept.arrays, **finds, **frames, **answers})
 
 
 def walks_of(payload: Payload) -> list[Walks]:
@@ -124,8 +136,12 @@ def walks_of(payload: Payload) -> list[Walks]:
         ends = np.cumsum([0, *counts]).tolist()
         pictures = [Film(film["index"], tuple(film["queries"]), tuple(film["sizes"]),
                          payload.arrays[f"{_FILM}{number}"]) for number, film in enumerate(films)]
+        again = {int(run): Again(looks["times"], tuple(looks["queries"]),
+                                 *(payload.arrays[f"{_VERIFIED}{run}_{name}"] for name in ARRAYS))
+                 for run, looks in payload.facts.get("verified", {}).items()}
         return [Walks.of(rows, Finds(**{name: values[start:end] for name, values in columns.items()}),
-                         tuple(picture for film, picture in zip(films, pictures, strict=True) if film["run"] == run))
+                         tuple(picture for film, picture in zip(films, pictures, strict=True) if film["run"] == run),
+                         again.get(run))
                 for run, (rows, (start, end)) in enumerate(zip(runs, pairwise(ends), strict=True))]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise EngineError(f"these are no walks ({type(error).__name__})") from None
@@ -154,6 +170,18 @@ def walking(spec: AttackSpec, queries: int) -> AttackSpec:
     walked = replace(spec, params={**spec.params, QUERIES: allowed}, max_queries=None)
     asking(attack_of(walked), walked.draws)
     return walked
+
+
+def to_verify(spec: AttackSpec) -> bool:
+    """Whether what the attack finds on its way may be luck, and is asked about again: a decision-based one's, whose
+    every answer comes from a random defense. One that sees more ends with its find, of which the verdict is another
+    answer."""
+    return ATTACKS[spec.attack].info.knowledge is Knowledge.DECISION and is_random(defenses_from(spec.defenses))
+
+
+def verifying(spec: AttackSpec) -> int:
+    """The queries an image that this takes, at most."""
+    return (TIMES + 1) * (1 + sum(frame < limit_of(spec) for frame in FRAMES)) if to_verify(spec) else 0
 
 
 def together(spec: AttackSpec, device: str) -> int:
@@ -195,6 +223,24 @@ def kept_walk(unit: Unit, result: AttackResult, bench: Bench) -> Payload:
     return payload_of_walks([Walks.of(result, finds_of(result), _films(unit, result))])
 
 
+def verified_task(unit: Unit, device: str = "auto") -> Task:
+    """The same with the nearest images asked about again."""
+    return Task("verified walk", unit, f"{unit.title}, {limit_of(unit.attack):,} queries, asked again", device)
+
+
+@kind("verified walk", Unit, reads=walks_of)
+def _verified_walk(unit: Unit, bench: Bench) -> Payload:
+    """The walks are kept as if they alone had been asked for."""
+    result = attacked(unit, bench.part(0.0, 0.9), keep_steps=True)
+    walked = kept_walk(unit, result, bench)
+    bench.keep(walk_task(unit, bench.device), walked)
+    bench.progress.report(0.9, "asking again")
+    from engine.experiments.defending.asking import asked_again
+
+    walks, = walks_of(walked)
+    return payload_of_walks([replace(walks, verified=asked_again(unit, result, bench.device))])
+
+
 def finds_of(result: AttackResult) -> Finds:
     """What a run found on its way. Where an attack ends as soon as the model is fooled, that is its end."""
     walk = result.trace.walk
@@ -227,7 +273,8 @@ def _query_curve(sweep: Sweep, bench: Bench) -> Generator[None, None, Payload]:
     bench.progress.report(0.0, "planning")
     runs = plan(sweep.unchanged(), bench.device)
     # Places are those of the first images: the units of one run may be larger than those of another.
-    steps = [Step(walk_task(unit, bench.device), (run,), place, walks_of) for run, units in enumerate(runs)
+    steps = [Step((verified_task if to_verify(unit.attack) else walk_task)(unit, bench.device), (run,), place, walks_of)
+             for run, units in enumerate(runs)
              for unit, place in zip(units, accumulate((len(unit.indices) for unit in units), initial=0), strict=False)]
     found = yield from performed(steps, bench, walks_joined)
     return payload_of_walks(cast(list[Walks], found))
@@ -247,7 +294,7 @@ class Estimate:
 def estimate(images: int, models: Sequence[str], attacks: Iterable[AttackSpec], device: str) -> Estimate:
     """Before anything is walked: an upper bound where attacks end early."""
     specs = list(attacks)
-    each = [limit_of(spec) for spec in specs]
+    each = [limit_of(spec) + verifying(spec) for spec in specs]
     paces = [pace.known(model, device) for model in models]
     seconds = None if None in paces else sum(
         at.estimate(Cost(0, queries)) for at in paces if at is not None for queries in each) * images

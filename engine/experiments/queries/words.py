@@ -60,7 +60,8 @@ def sentence(curve: QueryCurve, name: str, entries: int) -> str:
     if not curve.attacked:
         return f"{asked} had nothing to do: no image was classified correctly before."
     if not point.found.count:
-        return f"{asked} had changed the model's mind on none of the {curve.attacked} images it read correctly."
+        return (f"{asked} had changed the model's mind on none of the {counted(curve.attacked, 'image')} it read "
+                "correctly.")
     had = (f"{asked} had changed the model's mind on {point.found.count} of the "
            f"{counted(curve.attacked, 'image')} it read correctly ({percent(point.found.share)})")
     return f"{had}{_half(curve, point, entries)}. {SEES[ATTACKS[curve.attack].info.knowledge]}"

@@ -28,6 +28,7 @@ from engine.attacks.rows import COLUMNS, Rows
 from engine.attacks.spec import AttackSpec, spec_from_facts
 from engine.disk import MAX_JSON, read_array, read_json
 from engine.errors import EngineError, shortened
+from engine.experiments.defending.again import Again
 from engine.experiments.defending.judging import Defended, defended_of
 from engine.experiments.gathered import runs_of
 from engine.experiments.queries.walks import walks_of
@@ -338,6 +339,7 @@ def _check_walks(kind: str, payload: Payload, runs: list[Rows]) -> None:
         _check_defended(defended_of(payload))
     for walks in walks_of(payload):
         finds, films = walks.finds, walks.films
+        _check_again(walks.verified, len(walks.labels))
         columns = [getattr(finds, field.name) for field in fields(finds)]
         _fit(all(column.shape == finds.image.shape == (len(column),) and column.dtype.kind in "iuf"
                  and bool(np.isfinite(column).all()) and column.min(initial=0) >= 0 for column in columns), "finds")
@@ -349,6 +351,19 @@ def _check_walks(kind: str, payload: Payload, runs: list[Rows]) -> None:
                  and len(film.frames) == len(film.queries) == len(film.sizes)
                  and all(isinstance(count, int) and count >= 0 for count in film.queries)
                  and all(isinstance(size, int | float) and math.isfinite(size) for size in film.sizes), "films")
+
+
+def _check_again(again: Again | None, images: int) -> None:
+    """What was answered about the nearest images, where they were asked about again."""
+    if again is None:
+        return
+    shape = len(again.queries), images
+    _fit(isinstance(again.times, int) and again.times > 0
+         and all(isinstance(count, int) and count > 0 for count in again.queries)
+         and again.fooled.shape == again.bare.shape == again.linf.shape == again.l2.shape == shape
+         and again.fooled.dtype.kind in "iu" and again.bare.dtype.kind == "b"
+         and all(far.dtype.kind == "f" and bool(np.isfinite(far).all()) for far in (again.linf, again.l2)),
+         "images asked again")
 
 
 def _check_defended(found: Defended) -> None:
@@ -364,14 +379,7 @@ def _check_defended(found: Defended) -> None:
                 and all(scores.shape == run.labels.shape and scores.dtype.kind == "f"
                         and bool(np.isfinite(scores).all()) for scores in (one.clean, one.attacked)),
                 "detector's scores")
-        if (again := run.again) is not None:
-            shape = len(again.queries), len(run.labels)
-            _fit(isinstance(again.times, int) and again.times > 0
-                 and all(isinstance(count, int) and count > 0 for count in again.queries)
-                 and again.fooled.shape == again.bare.shape == again.linf.shape == again.l2.shape == shape
-                 and again.fooled.dtype.kind in "iu" and again.bare.dtype.kind == "b"
-                 and all(far.dtype.kind == "f" and bool(np.isfinite(far).all()) for far in (again.linf, again.l2)),
-                 "images asked again")
+        _check_again(run.again, len(run.labels))
     for face in found.faces:
         _fit(isinstance(face.model, str) and isinstance(face.defenses, str)
              and all(isinstance(name, str) for name in face.identities)
