@@ -1,6 +1,8 @@
 """How long work tells its watcher how far it is, and learns that it should stop."""
 
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -53,9 +55,56 @@ class Progress:
         return Progress(lambda fraction, text: self.report(start + (end - start) * fraction, text), self._cancel,
                         self._on_preview)
 
+    def saying(self, words: Callable[[str], str]) -> "Progress":
+        """The same, with what `words` makes of each line."""
+        return Progress(lambda fraction, text: self.report(fraction, words(text)), self._cancel, self._on_preview)
+
     def unseen(self) -> "Progress":
         """The same, without looks at what there is so far."""
         return Progress(self.report, self._cancel)
+
+
+class Pace:
+    """How fast something grows that is to reach `whole`, since it first got on: what went before, such as loading
+    libraries, says nothing of the rest. The later half of the time counts: what was kept from before a crash is there
+    in no time, and what follows is not."""
+
+    _LEAST = 15.0  # seconds that count where there are as many
+    _ENOUGH_TIME, _ENOUGH_DONE = 1.0, 0.005  # seconds and share of the whole from which there is something to go by
+
+    def __init__(self, whole: float = 1.0) -> None:
+        self._whole, self._done = whole, 0.0
+        self._began: float | None = None
+        self._marks: deque[tuple[float, float]] = deque()
+
+    def mark(self, done: float) -> None:
+        """So much is done now."""
+        now = time.monotonic()
+        self._done = done
+        if done <= 0:
+            return
+        if self._began is None:
+            self._began = now
+        if not self._marks or now - self._marks[-1][0] >= self._ENOUGH_TIME:
+            self._marks.append((now, done))
+        since = now - max(self._LEAST, (now - self._began) / 2)
+        while len(self._marks) > 1 and self._marks[1][0] <= since:
+            self._marks.popleft()
+
+    def rate(self) -> float | None:
+        """How much a second; None while there is too little to go by."""
+        elapsed, done = self._lately()
+        return done / elapsed if elapsed >= self._ENOUGH_TIME and done > 0 else None
+
+    def left(self) -> float | None:
+        """Seconds until all is done; None as `rate`, and before a small share of it is."""
+        rate, (_, done) = self.rate(), self._lately()
+        return None if rate is None or done < self._ENOUGH_DONE * self._whole else (self._whole - self._done) / rate
+
+    def _lately(self) -> tuple[float, float]:
+        """The seconds that count, and what was done in them."""
+        since, before = self._marks[0] if self._marks else (time.monotonic(), self._done)
+        return time.monotonic() - since, self._done - before
 
 
 def to_the_end(steps: Generator[None, None, T]) -> T:

@@ -13,3 +13,10 @@ def percent(value: float) -> str:
     if 0 < value < 0.0005:
         return "< 0.1 %"
     return f"{value:.1%}".replace("%", " %")
+
+
+def duration(seconds: float) -> str:
+    """A rough time for people."""
+    if seconds < 1:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -144,7 +144,7 @@ def _pictures(known: Known, matrix: Matrix, clicked: Cell | None) -> None:
     thumbs.show(SCOPE, cells_of(known, matrix, cells[place], which), "pair", known.task.device)
 
 
-def cells_of(known: Known, matrix: Matrix, cell: Cell, which: str) -> list[thumbs.Cell]:
+def cells_of(known: Known, matrix: Matrix, cell: Cell, which: str) -> thumbs.Cells:
     """The pictures of a pair that fool the target, or do not though they count, or fool every target."""
     asked: Transfer = known.task.spec
     attack, source = asked.attacks.index(matrix.attack), asked.sources.index(cell.source)
@@ -162,7 +162,7 @@ def _numbers(known: Known, found: list[Matrix]) -> None:
     st.markdown("##### Every pair")
     figures.table(SCOPE, long(found), "pairs", column_config=dict.fromkeys(
         ("success", "low", "high", "success_both_right"), st.column_config.NumberColumn(format="percent")))
-    figures.rows_downloads(SCOPE, known.runs, asked.images, "transfer")
+    figures.rows_downloads(SCOPE, known.runs, lambda: asked.images, "transfer")
     st.download_button("sweep.toml", lambda: config_text("transfer", settings_of_transfer(asked)),
                        file_name="sweep.toml", on_click="ignore", type="tertiary", key=SCOPE.key("sweep file"),
                        help="Repeats this: python -m engine transfer --config sweep.toml --out transfer")

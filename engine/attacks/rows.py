@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ class Rows:
     it got no wrong answer; a refused clean one is not classified correctly, so nothing is attacked there; and none
     counts as accurate. `refusals` [N] counts, of the attack's `queries`, those that were refused. `success` counts only
     where the clean prediction was right (`attacked`). Norms are in [0,1] intensity; `l0` counts pixels that differ,
-    whatever the number of channels. Arrays are read-only.
+    whatever the number of channels. Arrays are read-only; what is counted from them is counted once.
     """
 
     spec: AttackSpec
@@ -80,34 +81,34 @@ class Rows:
     def __post_init__(self) -> None:
         lock(self)
 
-    @property
+    @cached_property
     def predicted_clean(self) -> np.ndarray:
-        return predicted(self.logits_clean, self.refused_clean)
+        return _locked(predicted(self.logits_clean, self.refused_clean))
 
-    @property
+    @cached_property
     def predicted_adversarial(self) -> np.ndarray:
-        return predicted(self.logits_adversarial, self.refused_adversarial)
+        return _locked(predicted(self.logits_adversarial, self.refused_adversarial))
 
-    @property
+    @cached_property
     def predicted_8bit(self) -> np.ndarray:
-        return predicted(self.logits_8bit, self.refused_8bit)
+        return _locked(predicted(self.logits_8bit, self.refused_8bit))
 
-    @property
+    @cached_property
     def attacked(self) -> np.ndarray:
         """The images that count: classified correctly before, and not of the target class already. Bool [N]."""
         right = self.predicted_clean == self.labels
-        return right if self.spec.target is None else right & (self.labels != self.spec.target)
+        return _locked(right if self.spec.target is None else right & (self.labels != self.spec.target))
 
     def _reached(self, predicted: np.ndarray) -> np.ndarray:
         moved = predicted != self.labels if self.spec.target is None else predicted == self.spec.target
-        return self.attacked & moved & (predicted >= 0)
+        return _locked(self.attacked & moved & (predicted >= 0))
 
-    @property
+    @cached_property
     def success(self) -> np.ndarray:
         """Whether the attack reached its goal, bool [N]; False where `attacked` is False."""
         return self._reached(self.predicted_adversarial)
 
-    @property
+    @cached_property
     def success_8bit(self) -> np.ndarray:
         return self._reached(self.predicted_8bit)
 
@@ -254,6 +255,11 @@ def troubles(total: int, zero: int, bad: int, when: str = "") -> Iterator[str]:
 def predicted(logits: np.ndarray, refused: np.ndarray) -> np.ndarray:
     """The classes [N] of logits [N, K]; -1 where the model refused to answer."""
     return np.where(refused, -1, logits.argmax(axis=1))
+
+
+def _locked(values: np.ndarray) -> np.ndarray:
+    values.setflags(write=False)
+    return values
 
 
 def lock(instance: object) -> None:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Self, TypeVar
 
@@ -467,6 +468,11 @@ def _learning(spec: AttackSpec, model: Classifier, others: Others, device: torch
 
 def versions() -> dict[str, str]:
     """The libraries whose version can change a result."""
+    return dict(_versions())
+
+
+@lru_cache(maxsize=1)  # each asks for a file to be parsed, and every unit of a long sweep has them
+def _versions() -> dict[str, str]:
     found: dict[str, str] = {"python": platform.python_version()}
     for package in ("torch", "torchvision", "numpy"):
         try:

@@ -93,7 +93,7 @@ def _print(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any]) -> None:
 def _files(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any], repeats: str) -> dict[str, Writer]:
     from engine.experiments.evaluation import plots
     from engine.experiments.evaluation import tables as tabled
-    from engine.experiments.evaluation.evaluate import subgroups
+    from engine.experiments.evaluation.evaluate import standings, subgroups
     from engine.experiments.frames import write_parquet
     from engine.experiments.plots import FORMATS
     from engine.experiments.sources import opened
@@ -102,7 +102,8 @@ def _files(sweep: Sweep, runs: Sequence[Rows], facts: dict[str, Any], repeats: s
     known = subgroups(opened(sweep.dataset, sweep.split), sweep.indices)
     tables = {"overview": tabled.overview(runs), "scores": tabled.scores_table(runs),
               "confusion": tabled.confusion_table(runs),
-              "images": tabled.standings_table(runs, dict(zip(runs[0].identities, sweep.images, strict=True)))}
+              "images": tabled.standings_table(
+                  standings(runs), dict(zip(runs[0].identities, sweep.images, strict=True)))}
     if known:
         tables["subgroups"] = tabled.groups_table(runs, known)
     figures: dict[str, Callable[[], Figure]] = {"accuracy": lambda: plots.accuracies(runs)}

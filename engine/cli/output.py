@@ -15,7 +15,8 @@ import numpy as np
 
 from engine import disk
 from engine.errors import EngineError
-from engine.progress import Progress
+from engine.progress import Pace, Progress
+from engine.wording import duration
 
 if TYPE_CHECKING:
     import pandas
@@ -25,14 +26,17 @@ Writer = Callable[[IO[bytes]], object]
 
 
 def shown_progress() -> Progress:
-    """One line on standard error a percent, rewritten in place on a terminal."""
-    shown = [-1]
+    """One line on standard error a percent, rewritten in place on a terminal: how far it is, and how long it takes."""
+    shown, pace = [-1], Pace()
     end = "\r" if sys.stderr.isatty() else "\n"
 
     def show(fraction: float, text: str) -> None:
+        pace.mark(fraction)
         if int(fraction * 100) > shown[0]:
             shown[0] = int(fraction * 100)
-            print(f"{fraction:4.0%} {text:60}", end=end, file=sys.stderr, flush=True)
+            left = pace.left() if fraction < 1 else None
+            line = text if left is None else f"{text}, about {duration(left)} left"
+            print(f"{fraction:4.0%} {line:60}", end=end, file=sys.stderr, flush=True)
 
     return Progress(show)
 

@@ -3,7 +3,7 @@ since somebody read all of them."""
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,9 +23,19 @@ DELIMITER = b"\xfe\xff\xdd\xe0"  # what ends their frames
 
 def fault(path: Path) -> str | None:
     """Why a file cannot be a whole picture, or None: it may still be damaged inside. Raises nothing."""
+    return faults([path])[0]
+
+
+def faults(paths: Sequence[Path]) -> list[str | None]:
+    """The same of each."""
+    kept = _kept()
+    return [_found(str(path), kept) for path in paths]
+
+
+def _found(path: str, kept: Mapping[str, str]) -> str | None:
     try:
-        facts = path.stat()
-        return _fault(path, facts.st_mtime_ns, facts.st_size) or _kept().get(_key(path, facts))
+        facts = os.stat(path)
+        return _fault(path, facts.st_mtime_ns, facts.st_size) or (kept.get(_key(path, facts)) if kept else None)
     except OSError:  # whoever reads it says what is wrong
         return None
 
@@ -51,7 +61,7 @@ def _place() -> Path:
     return home() / "damaged.json"
 
 
-def _key(path: Path, facts: os.stat_result) -> str:
+def _key(path: str | Path, facts: os.stat_result) -> str:
     return f"{facts.st_mtime_ns} {facts.st_size} {os.path.abspath(path)}"
 
 
@@ -74,17 +84,17 @@ def _read(place: Path, modified: int, size: int) -> Mapping[str, str]:
 
 
 @lru_cache(maxsize=50_000)
-def _fault(path: Path, modified: int, size: int) -> str | None:
+def _fault(path: str, modified: int, size: int) -> str | None:
     if not size:
         return "it is empty"
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         head = file.read(HEAD)
         file.seek(max(0, size - TAIL), os.SEEK_SET)
         tail = file.read(TAIL)
-    if path.suffix.lower() == ".dcm":
+    if path.lower().endswith(".dcm"):
         return "it is cut off" if COMPRESSED in head and DELIMITER not in tail else None
     ending = next((end for start, end in ENDS.items() if head.startswith(start)), b"")
-    return None if head.startswith(STARTS) and ending in tail else _why(path)
+    return None if head.startswith(STARTS) and ending in tail else _why(Path(path))
 
 
 def _why(path: Path) -> str | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from engine import digest
 from engine.data.base import SIZE, Damaged, Dataset, DatasetInfo, Gaps, Header, Stored, StoredUnits, eight_bit
-from engine.data.damage import fault, remember
+from engine.data.damage import fault, faults, remember
 from engine.data.header import DICOM, header
 from engine.data.raster import enough_memory, grey, open_raster, resized, to_array
 from engine.data.scan import Frame
@@ -120,8 +120,8 @@ class FileDataset(Dataset):
 
     def __init__(self, info: DatasetInfo, split: str, paths: Sequence[Path], labels: Sequence[int], root: Path,
                  colour: bool = False, patients: Sequence[str] | None = None, gaps: Gaps | None = None) -> None:
-        faults = [fault(path) for path in paths]
-        whole = [i for i, reason in enumerate(faults) if reason is None]
+        found = faults(paths)
+        whole = [i for i, reason in enumerate(found) if reason is None]
         super().__init__(info, split, np.asarray([labels[i] for i in whole], dtype=np.int64))
         self.paths = [paths[i] for i in whole]
         self.root = root
@@ -129,7 +129,7 @@ class FileDataset(Dataset):
         self.patients = None if patients is None else [patients[i] for i in whole]
         before = gaps or Gaps()
         self.gaps = replace(before, damaged=(*before.damaged, *(
-            Damaged(self._name(path), reason) for path, reason in zip(paths, faults, strict=True) if reason)))
+            Damaged(self._name(path), reason) for path, reason in zip(paths, found, strict=True) if reason)))
         if not whole and paths:
             raise EngineError(f"all {len(paths)} pictures of {info.name}/{split} are damaged, first of all "
                               f"{self.gaps.damaged[0].name}: {self.gaps.damaged[0].reason}")

@@ -2,8 +2,10 @@
 
 import os
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ DRAWN = {
     "test": "10 % of each class, drawn at random by file.",
 }
 
+SETTLED = 2.0  # seconds after which a further file shows in a folder's time of change
 LED_OUT = "it is a link that leads out of the folder"
 
 # File names that tell more than the class: BreaKHis (Spanhol et al. 2016) says slide and magnification.
@@ -53,6 +56,26 @@ def entry(path: str) -> DatasetEntry:
     # Unlike Path.is_dir this raises nothing, whatever the path: too long, a loop of links, bytes that no name has.
     if not path or not os.path.isdir(root):
         raise EngineError(f"there is no folder '{path}'; give folder:PATH with one folder of pictures a class")
+    return _entry(path, root, _state(root))
+
+
+def _state(root: Path) -> tuple[float, ...]:
+    """Changes with what lies in the folder and in those of splits and classes below it: pages ask at every click, and
+    tens of thousands of files take long to list. What was changed just now, or cannot be looked at, is always new."""
+    now = time.time()
+    folders = [root, *(within for d in _folders(root)
+                       for within in (d, *(_folders(d) if d.name.lower() in SPLIT_OF else ())))]
+    try:
+        facts = [os.stat(folder) for folder in folders]
+    except OSError:
+        return (now,)
+    latest = max(max(one.st_mtime, one.st_ctime) for one in facts)
+    return (*(when for one in facts for when in (one.st_mtime_ns, one.st_ctime_ns)),
+            *((now,) if now - latest < SETTLED else ()))
+
+
+@lru_cache(maxsize=8)
+def _entry(path: str, root: Path, state: tuple[float, ...]) -> DatasetEntry:
     published = [d for d in _folders(root) if d.name.lower() in SPLIT_OF]
     files = [f for d in published for f in _in_classes(d, SPLIT_OF[d.name.lower()])] or _in_classes(root, "")
     classless = sum(len(image_files(d)) for d in (root, *published))

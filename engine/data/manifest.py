@@ -98,7 +98,12 @@ def entry(path: str) -> DatasetEntry:
         facts = file.stat()
     except OSError as error:
         raise EngineError(f"'{path}' cannot be read ({error.strerror})") from None
-    lines = _lines(file, facts.st_mtime_ns, facts.st_size)
+    return _entry(path, file, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=8)
+def _entry(path: str, file: Path, modified: int, size: int) -> DatasetEntry:
+    lines = _lines(file, modified, size)
     classes = tuple(sorted({line.label for line in lines if line.label}))
     if len(classes) < 2:
         found = f"only '{classes[0]}'" if classes else "none"

@@ -131,10 +131,16 @@ class MedMnist(Dataset):
                               f"{self._images.shape}, not (N, {', '.join(map(str, shape))}); download it again")
         super().__init__(info, split, _labels(path, self._truth, len(self._images), facts))
         self._path = path
+        self._origins: dict[int, str] = {}  # of pictures that stay as they are for as long as this is open
 
     def image(self, index: int) -> np.ndarray:
         pixels = np.asarray(self._images[index], np.float32) / np.float32(255)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if pixels.ndim == 3 else pixels[None]
+
+    def origin(self, index: int) -> str:
+        if index not in self._origins:
+            self._origins[index] = super().origin(index)
+        return self._origins[index]
 
     def item_name(self, index: int) -> str:
         return f"{self.split}/{index}"

@@ -15,6 +15,7 @@ from engine.errors import EngineError
 from engine.experiments.gathered import Gathered, Join, payload_of_runs, runs_of
 from engine.experiments.sources import opened, seen
 from engine.experiments.units import Unit, common_of, further_of, images_task, rows_of, rows_task, units_of
+from engine.progress import Pace
 from engine.work.executors import Here
 from engine.work.kinds import Bench, Task, kind
 from engine.work.specs import canonical
@@ -155,10 +156,19 @@ def performed(steps: Sequence[Step], bench: Bench, join: Join = joined) -> Gener
     found = Gathered(1 + max(run for step in steps for run in step.runs), len(steps), join)
     bench.publish(found)
     ordered = sorted(steps, key=lambda step: rank[step.place])
-    executor = bench.executor or Here()
-    for number, payload in executor.results([(*step.before, step.task) for step in ordered], bench):
+    executor, pace, rows = bench.executor or Here(), Pace(), 0
+
+    def at_what_pace(text: str) -> str:
+        rate = pace.rate()
+        return text if rate is None else f"{text}, {rate:,.{0 if rate >= 10 else 1}f} attacked images a second"
+
+    telling = replace(bench, progress=bench.progress.saying(at_what_pace))
+    for number, payload in executor.results([(*step.before, step.task) for step in ordered], telling):
         step = ordered[number]
-        found.add(step.runs, step.place, step.read(payload))
+        pieces = step.read(payload)
+        found.add(step.runs, step.place, pieces)
+        rows += sum(len(piece.labels) for piece in pieces)
+        pace.mark(rows)
         yield
     return found.whole()
 

@@ -14,6 +14,7 @@ from engine.serving.fold import folded
 from engine.zoo.classifier import Classifier
 from engine.zoo.ensemble import Ensemble, MeanOfLogits, Reordered
 from engine.zoo.numerics import NUMERICS
+from engine.zoo.variants import EXPORTED
 
 _KEPT = 4
 
@@ -89,6 +90,8 @@ def prepare(classifier: Classifier, device: torch.device | str = "cpu", *, draft
     With `draft` it computes in bfloat16. A network that cannot be rearranged comes back unchanged, `note` saying why.
     """
     classifier = placed(classifier, device)
+    if classifier.arch == EXPORTED:
+        return Prepared(classifier, None, "reference", "an exported program is computed as it stands")
     if classifier.numerics == "reference":
         return Prepared(classifier, None, "reference", "the model was wrapped with reference numerics")
     if isinstance(classifier, Ensemble):

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from engine import device as devices
 from engine.errors import Cancelled, EngineError
 from engine.home import home
-from engine.progress import Preview, Progress
+from engine.progress import Pace, Preview, Progress
 from engine.work.examples import Examples
 from engine.work.executors import executor_named
 from engine.work.journal import Accepted, Journal
@@ -28,7 +28,6 @@ from engine.work.turns import Turns
 EXECUTOR = "PERTURBSCOPE_EXECUTOR"  # where whoever runs the dashboard says what does the pieces of long work
 PRESENT = 5.0  # seconds after which someone who no longer looks at a job has left (closed or reloaded the page)
 BETWEEN_PREVIEWS = 1.0  # seconds
-_ENOUGH_TIME, _ENOUGH_DONE = 1.0, 0.005  # seconds and share of the work from which the rest is foretold
 _REMEMBERED = 24  # jobs over and still in memory; a payload can weigh 10 MB
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -72,7 +71,7 @@ class Job:
     found: Any = None
     example: float | None = None
     key: str = ""
-    _first_mark: tuple[float, float] | None = None  # when the work first said that it had got on, and how far
+    _pace: Pace = field(default_factory=Pace)
     _next_preview: float = 0.0
     _read: dict[Callable[[Payload], Any], Any] = field(default_factory=dict)
 
@@ -109,17 +108,11 @@ class Job:
     def advance(self, fraction: float, text: str) -> None:
         """The work says how far it is."""
         self.fraction, self.text = fraction, text
-        if self._first_mark is None and fraction > 0:
-            self._first_mark = time.monotonic(), fraction
+        self._pace.mark(fraction)
 
     def left(self) -> float | None:
-        """Seconds until the work is done, at the pace since it first got on: what went before, such as loading
-        libraries, says nothing of the rest. None while there is too little to go by."""
-        if self._first_mark is None or self.state is not State.RUNNING:
-            return None
-        since, at = self._first_mark
-        elapsed, done = time.monotonic() - since, self.fraction - at
-        return elapsed * (1 - self.fraction) / done if elapsed >= _ENOUGH_TIME and done >= _ENOUGH_DONE else None
+        """Seconds until the work is done, as `Pace` foretells them; None while there is too little to go by."""
+        return self._pace.left() if self.state is State.RUNNING else None
 
     def remark(self, line: str) -> None:
         """The work has something to say besides its result."""

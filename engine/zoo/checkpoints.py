@@ -83,9 +83,8 @@ def _exported(weights: Path, card: Card) -> Classifier:
     module, variant = exported.opened(weights)
     _check_named(weights, variant, card)
     network = OneFinding(module, card.findings.index(card.finding)) if card.findings else module
-    # Its layers cannot be told apart, so there is none to be merged with another.
     return Classifier(network, card.classes, mean=card.mean, std=card.std, channels=card.channels, name=card.name,
-                      arch=EXPORTED, numerics="reference", size=variant.size)
+                      arch=EXPORTED, size=variant.size)
 
 
 def _check_named(weights: Path, variant: Variant, card: Card) -> None:

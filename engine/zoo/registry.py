@@ -138,7 +138,7 @@ def _entries(root: Path, bundled: bool) -> list[ModelEntry]:
 
 
 def _title(name: str, card: Card) -> str:
-    arch = ARCHITECTURES[card.arch].title if card.arch in ARCHITECTURES else card.arch
+    arch = ARCHITECTURES[card.arch].title if card.arch in ARCHITECTURES else card.arch.capitalize()
     defense = card.training.get("defense", {}).get("name", "")
     # In front, as a narrow control cuts off what stands behind.
     return f"{arch}{f' ({defense})' if defense else ''}, {card.dataset or name}"

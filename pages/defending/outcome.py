@@ -29,7 +29,7 @@ from pages.ui.charts import counted
 from pages.ui.options import settings_of_sweep
 from pages.ui.sweeping import Known
 from pages.ui.text import plain
-from pages.ui.thumbs import Cell
+from pages.ui.thumbs import Cell, Cells
 
 BUDGET, LOOKED_AT = "budget", "looked at"
 CHECKED = """
@@ -193,11 +193,16 @@ def _facing(found: Judged, one: Standing) -> list[Checked]:
     return sorted(found.runs_of(one), key=lambda run: -int(fooled_within(run, found.norm, one.eps).sum()))
 
 
-def cells(known: Known, run: Checked, chosen: Sequence[int]) -> list[Cell]:
+def cells(known: Known, run: Checked, chosen: Sequence[int]) -> Cells:
     """The pictures of those rows of a run, each with those that it was attacked together with."""
     sweep, number = cast(Sweep, known.task.spec), known.found.known.index(run)
-    places = [(unit, place) for unit in plan(sweep, known.task.device)[number] for place in range(len(unit.indices))]
-    return [Cell(*places[row], run, row, sweep.model_of(run)) for row in chosen]
+
+    def make(some: Sequence[int]) -> list[Cell]:
+        units = plan(sweep, known.task.device)[number]
+        places = [(unit, place) for unit in units for place in range(len(unit.indices))]
+        return [Cell(*places[row], run, row, sweep.model_of(run)) for row in some]
+
+    return Cells(chosen, make)
 
 
 # ---- to be taken away
@@ -205,7 +210,7 @@ def cells(known: Known, run: Checked, chosen: Sequence[int]) -> list[Cell]:
 
 def _take_away(known: Known, found: Judged) -> None:
     sweep = cast(Sweep, known.task.spec)
-    figures.rows_downloads(SCOPE, found.defended.known, sweep.images, "defend")
+    figures.rows_downloads(SCOPE, found.defended.known, lambda: sweep.images, "defend")
     st.download_button("sweep.toml", lambda: repeats(sweep), file_name="sweep.toml", on_click="ignore", type="tertiary",
                        key=SCOPE.key("sweep file"), help="Repeats this from the command line: python -m engine defend "
                                                          "--config sweep.toml --out defend")

@@ -20,11 +20,11 @@ from engine.work.jobs import State, jobs
 from pages.epsilons import figures, options, samples
 from pages.epsilons.scope import SCOPE
 from pages.ui import figures as shared
-from pages.ui import shell, thumbs
+from pages.ui import progress, shell, thumbs
 from pages.ui.charts import counted, percent
 from pages.ui.sweeping import Known
 from pages.ui.text import plain
-from pages.ui.thumbs import Cell
+from pages.ui.thumbs import PATIENCE, Cell, Cells
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ def show(known: Known, view: View) -> None:
         st.caption("The first rows come in a moment.")
         return
     worst = by_reading.get(WORST, [])
-    zones = [_zone(curves, line, known.complete) for line in worst]
+    eye = _eye(curves, known.complete) if any(line.norm.name == "linf" for line in worst) else None
+    zones = [zone_of(line.runs, eye) if eye is not None and line.norm.name == "linf" else None for line in worst]
     _words(worst or by_reading.get(INDEPENDENT, []), zones, known)
     _curves(by_reading, view)
     for line, zone in zip(worst, zones, strict=True):
@@ -62,18 +63,16 @@ def split(curves: Curves, found: Sequence[Rows | None]) -> dict[str, list[Rows]]
             for place, reading in enumerate(curves.readings)}
 
 
-def _zone(curves: Curves, line: Line, complete: bool) -> Zone | None:
-    """Of a line all of whose images are known; the eye is asked as soon as the page is."""
-    if line.norm.name != "linf":
-        return None
+def _eye(curves: Curves, complete: bool) -> np.ndarray | None:
+    """The eye's eps of every image, once it and all runs are known; it is asked as soon as the page is."""
     sweep = curves.sweep
     task = eyes_task(sweep.dataset, sweep.split, sweep.indices)
     job = jobs().find(task)
     if job is None or job.state is State.CANCELLED:
         job = jobs().submit(task, shell.owner())
-    if not complete or not job.wait(3).state.over or job.payload is None:
+    if not complete or not progress.finished(job, PATIENCE) or job.payload is None:
         return None
-    return zone_of(line.runs, eyes_of(job.payload))
+    return eyes_of(job.payload)
 
 
 def _words(shown: Sequence[Line], zones: Sequence[Zone | None], known: Known) -> None:
@@ -176,19 +175,19 @@ def _behind(curves: Curves, by_reading: dict[str, list[Line]], device: str) -> N
             thumbs.show(SCOPE, cells, "behind", device)
 
 
-def behind(curves: Curves, line: Line, place: int, reading: str) -> list[Cell]:
+def behind(curves: Curves, line: Line, place: int, reading: str) -> Cells:
     """The flipped images at a point, each with the run that flipped it: in the worst case that of the smallest eps, in
     the company in which it was tried there."""
     sweep, point = curves.sweep, line.runs[place]
     halved = reading == WORST and INDEPENDENT not in curves.readings and by_halving([point])
     model = sweep.models[climbs_of(sweep)[line.number][0] // len(sweep.attacks)]
-    return [_cell(sweep, model, point if reading == INDEPENDENT else _first(line, row), row, halved)
-            for row in np.flatnonzero(point.success).tolist()]
+    flipped = np.array([rows.success for rows in line.runs])
 
+    def make(some: Sequence[int]) -> list[Cell]:
+        runs = [point if reading == INDEPENDENT else line.runs[int(flipped[:, row].argmax())] for row in some]
+        return [_cell(sweep, model, run, row, halved) for run, row in zip(runs, some, strict=True)]
 
-def _first(line: Line, row: int) -> Rows:
-    """The run at the smallest eps that flipped an image."""
-    return next(rows for rows in line.runs if rows.success[row])
+    return Cells(np.flatnonzero(flipped[place]).tolist(), make)
 
 
 def _cell(sweep: Sweep, model: str, run: Rows, row: int, halved: bool) -> Cell:
@@ -204,4 +203,4 @@ def _cell(sweep: Sweep, model: str, run: Rows, row: int, halved: bool) -> Cell:
 def _files(curves: Curves, runs: Sequence[Rows]) -> None:
     """Everything to be taken away."""
     st.subheader("To take away")
-    shared.rows_downloads(SCOPE, runs, curves.sweep.images, "epsilon")
+    shared.rows_downloads(SCOPE, runs, lambda: curves.sweep.images, "epsilon")

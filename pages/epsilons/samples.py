@@ -17,7 +17,7 @@ from engine.experiments.epsilon.ladder import (
     WORST,
     Curves,
     Ladder,
-    ladders_of,
+    first_ladder,
     pictures_of,
     pictures_task,
 )
@@ -62,7 +62,7 @@ def within(clean: np.ndarray, first: np.ndarray, runs: Sequence[Rows], row: int,
 
 def show(curves: Curves, line: Line, climb: Sequence[int], reading: str, device: str, by_itself: bool) -> None:
     """The slider and the pictures; those that are not kept are made when asked for, or `by_itself`."""
-    ladder = ladders_of(curves, climb, reading)[0]
+    ladder = first_ladder(curves, climb, reading)
     task = pictures_task(ladder, device)
     job = jobs().find(task)
     if job is None and by_itself:

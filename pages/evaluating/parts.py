@@ -1,6 +1,7 @@
 """What the Evaluate page shows of runs, from the clinician's sentence down to the rows."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from engine.experiments.evaluation.evaluate import (
     BEFORE,
     SIDES,
     TITLES,
+    Standing,
     Success,
     cell,
     confidence,
@@ -40,6 +42,7 @@ from pages.ui.address import force
 from pages.ui.charts import counted, percent
 from pages.ui.matrices import FORMS, matrices
 from pages.ui.options import settings_of_sweep
+from pages.ui.remembered import remembered
 from pages.ui.sweeping import Known
 from pages.ui.text import plain
 
@@ -108,11 +111,18 @@ def _words(runs: Sequence[Rows], rows: Rows) -> None:
                                 for place, line in enumerate(lines)))
     if rows.spec.defenses:
         st.caption(plain(f"The model stands {told(rows.spec)}."))
-    if lines := [*misleading(runs), *rows.warnings]:
+    hidden, doubts = _remarks(runs)
+    if lines := [*hidden, *rows.warnings]:
         st.warning(_listed(lines))
-    if lines := uncertain(runs):
+    if lines := doubts:
         with st.expander(f"How far these numbers can be trusted ({len(lines)})"):
             st.markdown(_listed(lines))
+
+
+@remembered
+def _remarks(runs: Sequence[Rows]) -> tuple[list[str], list[str]]:
+    """What accuracies hide, and what is uncertain of them."""
+    return misleading(runs), uncertain(runs)
 
 
 def _listed(lines: Sequence[str]) -> str:
@@ -279,30 +289,45 @@ def _flows(rows: Rows) -> None:
 
 
 def _standings(known: Known, rows: Rows, details: Details) -> None:
-    sweep, runs = known.task.spec, known.runs
-    found = standings(runs)
+    sweep, runs = cast(Sweep, known.task.spec), known.runs
+    found = _ranked(runs)
     if not found:
         return
     over = f"over {counted(len(runs), 'run')}" if len(runs) > 1 else "in this run"
     st.subheader("Most and least robust images", divider="gray", help="By the share of runs that fooled them, and then "
                  "by how far the true class stayed ahead of the others.")
-    from engine.experiments.evaluation.tables import standings_table
-
-    images = dict(zip(runs[0].identities, sweep.images, strict=True))
     with _narrow():
         which = details.choice("ends", f"Images {over}", ["least", "most"], "least",
                                {"least": "least robust", "most": "most robust"}.__getitem__)
     ends = found[::-1][:thumbs.PAGE] if which == "least" else found[:thumbs.PAGE]
-    st.caption(plain("; ".join(f"{images[one.image]}: fooled in {one.fooled} of {one.attacked}" for one in ends)))
     places = {image: place for place, image in enumerate(rows.identities)}
+    data = opened(sweep.dataset, sweep.split)
+    st.caption(plain("; ".join(f"{data.item_name(sweep.indices[places[one.image]])}: fooled in {one.fooled} of "
+                               f"{one.attacked}" for one in ends)))
     _pictures(known, rows, [places[one.image] for one in ends], f"ends {which}")
     with st.expander("All images"):
-        shared.table(SCOPE, standings_table(runs, images), "images")
+        shared.table(SCOPE, _all_images(runs, sweep), "images")
+
+
+@remembered
+def _ranked(runs: Sequence[Rows]) -> list[Standing]:
+    return standings(runs)
+
+
+@remembered
+def _all_images(runs: Sequence[Rows], sweep: Sweep) -> pd.DataFrame:
+    from engine.experiments.evaluation.tables import standings_table
+
+    return standings_table(_ranked(runs), dict(zip(runs[0].identities, sweep.images, strict=True)))
+
+
+@remembered
+def _grouped(sweep: Sweep) -> dict[str, tuple[str, ...]]:
+    return subgroups_of(opened(sweep.dataset, sweep.split), sweep.indices)
 
 
 def _subgroups(known: Known, rows: Rows) -> None:
-    sweep = known.task.spec
-    names = subgroups_of(opened(sweep.dataset, sweep.split), sweep.indices)
+    names = _grouped(known.task.spec)
     if not names:
         return
     st.subheader("By subgroup", divider="gray", help="Whether the attack strikes some of the images more than others, "
@@ -321,7 +346,7 @@ def _take_away(known: Known) -> None:
     from engine.experiments.evaluation.tables import scores_table
 
     sweep: Sweep = known.task.spec
-    shared.rows_downloads(SCOPE, known.runs, sweep.images, "evaluation")
+    shared.rows_downloads(SCOPE, known.runs, lambda: sweep.images, "evaluation")
     st.caption("Every score of every attack and model:")
     shared.downloads(SCOPE, lambda: scores_table(known.runs), "scores-of-all-runs")
     st.caption("What repeats it on the command line:")

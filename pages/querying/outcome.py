@@ -10,7 +10,7 @@ import streamlit as st
 from engine.experiments.config import config_text
 from engine.experiments.queries.curves import WITHIN, QueryCurve, drawn, query_curve, table, verified_table
 from engine.experiments.queries.walks import QUERIES, Walks, plan
-from engine.experiments.queries.words import names_of, readable, sentences
+from engine.experiments.queries.words import names_of, readable, sentences, verified_readable
 from engine.experiments.sources import opened
 from engine.experiments.sweeps import Sweep
 from pages.querying import films, words
@@ -22,7 +22,7 @@ from pages.ui.charts import counted
 from pages.ui.options import settings_of_sweep
 from pages.ui.sweeping import Known
 from pages.ui.text import plain
-from pages.ui.thumbs import Cell
+from pages.ui.thumbs import Cell, Cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +75,12 @@ def _figures(it: Shown) -> None:
                    "quartiles; dotted: the mean of those fooled so far.")
         figures.figure(SCOPE, plots.norm_against_queries(lines, asked), "norm-against-queries",
                        lambda: table(lines))
-        _verified(it)
     with right:
         st.markdown("###### Success against queries")
         st.caption("Share of these images fooled by a change of at most the size named; bars: 95 % intervals (Wilson).")
         figures.figure(SCOPE, plots.success_against_queries(lines, asked), "success-against-queries",
                        lambda: table(it.curves))
+    _verified(it)
 
 
 def _verified(it: Shown) -> None:
@@ -91,7 +91,8 @@ def _verified(it: Shown) -> None:
     st.caption(plain(words.doubts(it.curves)))
     if known:
         with st.expander("Asked again: distances that hold"):
-            figures.table(SCOPE, verified_table(known), "verified")
+            st.dataframe(verified_readable(known), hide_index=True, key=SCOPE.key("table verified"))
+            figures.downloads(SCOPE, lambda: verified_table(known), "verified")
 
 
 def _numbers(it: Shown) -> None:
@@ -108,7 +109,7 @@ def _numbers(it: Shown) -> None:
         st.caption("Click on a line of the table to see the pictures behind it.")
     else:
         _pictures(it, line)
-    figures.rows_downloads(SCOPE, it.walks, it.sweep.images, "black-box")
+    figures.rows_downloads(SCOPE, it.walks, lambda: it.sweep.images, "black-box")
     st.download_button("sweep.toml", lambda: repeats(it), file_name="sweep.toml", on_click="ignore", type="tertiary",
                        key=SCOPE.key("sweep file"), help="Repeats this from the command line: python -m engine "
                                                          "query-curve --config sweep.toml --out black-box")
@@ -127,10 +128,14 @@ def _pictures(it: Shown, line: int) -> None:
     thumbs.show(SCOPE, _cells(it, run, found.tolist()), f"fooled {line}", it.known.task.device)
 
 
-def _cells(it: Shown, run: int, chosen: Sequence[int]) -> list[Cell]:
+def _cells(it: Shown, run: int, chosen: Sequence[int]) -> Cells:
     """The pictures of those rows of a run, each with those that it was attacked together with."""
-    places = [(unit, place) for unit in plan(it.sweep, it.known.task.device)[run] for place in range(len(unit.indices))]
-    return [Cell(*places[row], it.walks[run], row) for row in chosen]
+    def make(some: Sequence[int]) -> list[Cell]:
+        units = plan(it.sweep, it.known.task.device)[run]
+        places = [(unit, place) for unit in units for place in range(len(unit.indices))]
+        return [Cell(*places[row], it.walks[run], row) for row in some]
+
+    return Cells(chosen, make)
 
 
 def repeats(it: Shown) -> str:

@@ -34,8 +34,9 @@ def doubts(curves: Sequence[QueryCurve]) -> str:
             "believed, and are not verified.")
     known = [curve.verified.times for curve in curves if curve.verified is not None]
     if known:
-        said += (f" Diamonds are: the nearest picture so far was shown to the defended model {known[0]} times more, "
-                 "and only what fools most of these answers counts; with more queries it can only come nearer.")
+        said += (" Diamonds are (large: the median; small: the mean of those that hold): the nearest picture so far "
+                 f"was shown to the defended model {known[0]} times more, and only what fools most of these answers "
+                 "counts; with more queries it can only come nearer.")
     if len(known) < sum(curve.doubtful for curve in curves):
         said += " Some were computed before there was a second look, or are measured in a norm without one."
     return said

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from engine.wording import counted as counted
+from engine.wording import duration as duration
 from engine.wording import percent as percent
 from pages.ui.remembered import remembered
 from pages.ui.text import literal
@@ -129,10 +130,3 @@ def learning(curves: Mapping[str, Sequence[float]]) -> go.Figure:
         yaxis2={"title": "pictures fooled", "overlaying": "y", "side": "right", "range": [0, 1.02],
                 "tickmode": "array", "tickvals": [0, 0.5, 1], "tickformat": ".0%", "showgrid": False})
     return figure
-
-
-def duration(seconds: float) -> str:
-    """A rough time for people."""
-    if seconds < 1:
-        return f"{seconds:.1f} s"
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -42,12 +42,12 @@ def downloads(scope: Scope, shown: Table, name: str) -> None:
                 "For LaTeX with the package booktabs.")
 
 
-def rows_downloads(scope: Scope, runs: Sequence[Rows], images: Sequence[str], stem: str) -> None:
-    """The rows behind everything: a row an image, attack and budget; `images` are the images' names."""
+def rows_downloads(scope: Scope, runs: Sequence[Rows], images: Callable[[], Sequence[str]], stem: str) -> None:
+    """The rows behind everything: a row an image, attack and budget; `images` gives the images' names."""
     with st.container(horizontal=True):
-        _button(scope, f"{stem}-rows.parquet", "Rows, Parquet", lambda: as_parquet(runs, images),
+        _button(scope, f"{stem}-rows.parquet", "Rows, Parquet", lambda: as_parquet(runs, images()),
                 "Every image's row, for pandas, R or Polars.")
-        _button(scope, f"{stem}-rows.csv", "Rows, CSV", lambda: as_csv(frame(runs, images)),
+        _button(scope, f"{stem}-rows.csv", "Rows, CSV", lambda: as_csv(frame(runs, images())),
                 "Every image's row, with commas between them.")
 
 

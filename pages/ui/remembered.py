@@ -14,8 +14,8 @@ from engine.attacks.rows import Rows
 
 P = ParamSpec("P")
 T = TypeVar("T")
-# Figures of all visitors together, and rows that are kept with them (each counted with every figure): those that were
-# asked for last stay. A sweep that grows while one looks leaves many.
+# Figures of all visitors together, and rows that are kept with them: those that were asked for last stay. A sweep that
+# grows while one looks leaves many.
 MOST, MOST_ROWS = 200, 1_000_000
 
 _lock = threading.Lock()
@@ -42,15 +42,17 @@ def remembered(make: Callable[P, T]) -> Callable[P, T]:
         new = make(*args, **named)
         with _lock:
             _kept[key] = contents.themselves, new
-            while len(_kept) > MOST or (len(_kept) > 1 and sum(map(_rows, _kept.values())) > MOST_ROWS):
+            while len(_kept) > MOST or (len(_kept) > 1 and _rows() > MOST_ROWS):
                 _kept.popitem(last=False)
         return new
 
     return made
 
 
-def _rows(entry: tuple[list[object], Any]) -> int:
-    return sum(len(one.labels) for one in entry[0] if isinstance(one, Rows))
+def _rows() -> int:
+    """How many rows are kept, those of several figures once."""
+    kept = {id(one): one for themselves, _ in _kept.values() for one in themselves if isinstance(one, Rows)}
+    return sum(len(one.labels) for one in kept.values())
 
 
 class _Contents(pickle.Pickler):

@@ -1,27 +1,31 @@
 """The pictures behind a number: before, after, the difference, what the model says of each; and the way to Explore."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 import streamlit as st
 
 from engine.attacks.rows import Rows
 from engine.attacks.spec import AttackSpec
+from engine.data.base import eight_bit
 from engine.errors import EngineError
 from engine.experiments.sources import Source
 from engine.experiments.sweeps import Sweep
 from engine.experiments.units import Unit, images_of, images_task
 from engine.work.jobs import State, jobs
 from engine.work.kinds import Task
+from engine.work.store import Payload
 from pages.ui import pictures, progress, runs, shell
 from pages.ui.charts import percent
 from pages.ui.pictures import Figure
 from pages.ui.scope import Scope
 from pages.ui.text import capital, plain
-from pages.ui.viewer import amplified, auto_gain, strongest_channel
+from pages.ui.viewer import amplified, auto_gain, difference_colours, strongest_channel
 
 PAGE = 6
+PATIENCE = 0.3  # seconds: what stands below the pictures must not wait for them, as it is why a visitor clicked
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,18 +44,42 @@ class Cell:
         return Source(self.unit.dataset, self.unit.split, self.unit.indices[self.place])
 
 
-def cells_of(sweep: Sweep, rows: Rows, chosen: Sequence[int]) -> list[Cell]:
+@dataclass(frozen=True, eq=False)
+class Cells(Sequence[Cell]):
+    """The pictures of the rows numbered `chosen`, which may be thousands: each is made when it is asked for."""
+
+    chosen: Sequence[int]
+    make: Callable[[Sequence[int]], list[Cell]]
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @overload
+    def __getitem__(self, place: int) -> Cell: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Cell]: ...
+
+    def __getitem__(self, place: int | slice) -> Cell | list[Cell]:
+        if isinstance(place, slice):
+            return self.make(self.chosen[place])
+        return self.make([self.chosen[place]])[0]
+
+
+def cells_of(sweep: Sweep, rows: Rows, chosen: Sequence[int]) -> Cells:
     """The pictures of the rows numbered `chosen` of a run of the sweep, all of whose rows are known."""
     model = sweep.model_of(rows)
     return cells_made(sweep, model, rows.spec, rows, chosen, model)
 
 
-def cells_made(sweep: Sweep, maker: str, attack: AttackSpec, rows: Rows, chosen: Sequence[int], model: str
-               ) -> list[Cell]:
+def cells_made(sweep: Sweep, maker: str, attack: AttackSpec, rows: Rows, chosen: Sequence[int], model: str) -> Cells:
     """The same where the sweep has made them by this attack on the model `maker`, and the rows are of `model`."""
-    places = sorted({int(row) // attack.batch for row in chosen})
-    units = dict(zip(places, sweep.units(maker, attack, places), strict=True))
-    return [Cell(units[row // attack.batch], row % attack.batch, rows, row, model) for row in map(int, chosen)]
+    def make(some: Sequence[int]) -> list[Cell]:
+        places = sorted({int(row) // attack.batch for row in some})
+        units = dict(zip(places, sweep.units(maker, attack, places), strict=True))
+        return [Cell(units[row // attack.batch], row % attack.batch, rows, row, model) for row in map(int, some)]
+
+    return Cells(chosen, make)
 
 
 def show(scope: Scope, cells: Sequence[Cell], name: str, device: str = "auto") -> None:
@@ -63,7 +91,7 @@ def show(scope: Scope, cells: Sequence[Cell], name: str, device: str = "auto") -
     pages = -(-len(cells) // PAGE)
     page = 0
     if pages > 1:
-        page = int(st.number_input(f"Six of {len(cells)} pictures; page", 1, pages, 1, key=scope.key(f"page {name}"),
+        page = int(st.number_input(f"Six of {len(cells):,} pictures; page", 1, pages, 1, key=scope.key(f"page {name}"),
                                    width=220)) - 1
     shown = cells[page * PAGE:(page + 1) * PAGE]
     tasks = [images_task(cell.unit, device) for cell in shown]
@@ -82,7 +110,7 @@ def _there(task: Task) -> bool:
     job = jobs().find(task)
     if job is None or job.state is State.CANCELLED:
         job = jobs().submit(task, shell.owner())
-    if not progress.finished(job):
+    if not progress.finished(job, PATIENCE):
         return False
     if job.state is not State.DONE:
         st.error(plain(job.error or "the pictures could not be made; press Run again"))
@@ -96,15 +124,11 @@ def _card(cell: Cell, task: Task) -> None:
         st.caption("This picture is not kept any more.")
         return
     data, source = cell.unit.seen, cell.source
-    clean, adversarial = data.image(source.index), images_of(job.payload)[0][cell.place]
-    change = strongest_channel(adversarial - clean)
-    gain, key = auto_gain(change), f"{task.key} {cell.place}"
     badge = "SYNTHETIC" if data.info.synthetic else ""
     before, after = _says(cell, cell.rows.logits_clean), _says(cell, cell.rows.logits_adversarial)
-    pictures.row([Figure("Original", before, pictures.image_png(clean, f"{key} clean"), badge),
-                  Figure("Perturbed", after, pictures.image_png(adversarial, f"{key} adversarial"), badge),
-                  Figure("Difference", amplified(change, gain),
-                         pictures.difference_png(adversarial - clean, gain, f"{key} difference"))], columns=3)
+    clean, adversarial, difference, how = _drawn(cell, job.payload, f"{task.key} {cell.place}")
+    pictures.row([Figure("Original", before, clean, badge), Figure("Perturbed", after, adversarial, badge),
+                  Figure("Difference", how, difference)], columns=3)
     with st.container(horizontal=True, vertical_alignment="center"):
         try:
             st.page_link(shell.file("explore"), label="Open in Explore", query_params=_texts(cell),
@@ -113,6 +137,16 @@ def _card(cell: Cell, task: Task) -> None:
             st.caption(plain(capital(error)))
         truth = cell.rows.classes[cell.rows.labels[cell.row]]
         st.caption(plain(f"{data.item_name(source.index)}, true class {truth}"))
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _drawn(_cell: Cell, _payload: Payload, key: str) -> tuple[bytes, bytes, bytes, str]:
+    """Original, perturbed and difference as PNG, and how the last is amplified; `key` says of which picture."""
+    clean, adversarial = _cell.unit.seen.image(_cell.source.index), images_of(_payload)[0][_cell.place]
+    change = strongest_channel(adversarial - clean)
+    gain = auto_gain(change)
+    return (pictures.encode(eight_bit(clean)), pictures.encode(eight_bit(adversarial)),
+            pictures.encode(difference_colours(change, gain)), amplified(change, gain))
 
 
 def _says(cell: Cell, logits: np.ndarray) -> str:

@@ -45,6 +45,12 @@ def norm_against_queries(curves: Sequence[QueryCurve], asked: Sequence[int]) -> 
                                marker={"color": colour, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
                                hovertemplate=f"%{{x:,}} queries: median %{{y:.3g}}{norm.unit} holds when asked "
                                              f"{curve.verified.times} times more<extra>{name}</extra>")
+            figure.add_scatter(x=[p.queries for p in held], y=_sizes(held, "mean", norm.factor), showlegend=False,
+                               mode="lines+markers", legendgroup=group,
+                               line={"color": colour, "width": 1, "dash": "dot"},
+                               marker={"color": colour, "size": 6, "symbol": "diamond-open"},
+                               hovertemplate=f"%{{x:,}} queries: mean of those that hold %{{y:.3g}}{norm.unit}"
+                                             f"<extra>{name}</extra>")
         marked = [point for point in curve.points if point.queries in asked]
         figure.add_scatter(x=[p.queries for p in marked], y=_sizes(marked, "median", norm.factor), mode="markers",
                            showlegend=False, legendgroup=group, hoverinfo="skip",

@@ -81,7 +81,7 @@ def _sweep(pictures: str, count: int) -> dict[str, float]:
 def _page(pictures: str, count: int) -> dict[str, float]:
     from tests.app.visits import opened
 
-    opened("about")  # libraries are loaded, and the server is warm
+    opened("evaluate")  # libraries are loaded, and the server is warm
     started = time.perf_counter()
     app = opened("evaluate", dataset=f"folder:{pictures}", models=MODEL, attacks=",".join(ATTACKS),
                  eps=",".join(EPSILONS), images=str(count), numerics="reference")

@@ -24,4 +24,12 @@ def test_it_opens_with_an_example_and_a_click_on_a_number_leads_to_its_pictures(
     page.mouse.click(box["x"] + box["width"] / 3, box["y"] + 2.5 * LINE)  # the second line, anywhere
     page.get_by_text("fooled within 40 queries, as they were in the end").wait_for()
     # Made in their batch, which takes as long as PyTorch takes to load.
-    page.get_by_role("link", name="Open in Explore").or_(page.get_by_role("progressbar")).first.wait_for()
+    page.get_by_role("link", name="Open in Explore").first.wait_for()
+    page.get_by_alt_text("Perturbed: ").first.wait_for()
+
+
+def test_what_was_started_can_be_cancelled(page: "Page", url: str) -> None:
+    page.goto(url + "/blackbox?queries=20000")
+    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Cancel").click()  # once there is something to be cancelled
+    page.get_by_text("Cancelled. What was computed is kept").wait_for()

@@ -1,6 +1,9 @@
 """Data sets: what is in which split stays there for ever, and no patient is in two parts."""
 
 import hashlib
+import itertools
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +12,8 @@ import pytest
 from PIL import Image
 
 import engine.data
-from engine.data import covid_ct, kermany, phantom, splits
+from engine.data import covid_ct, files, kermany, phantom, splits
+from engine.data import folder as folders
 from engine.data.base import Dataset
 from engine.errors import EngineError
 
@@ -151,6 +155,26 @@ def test_a_folder_of_classes(tmp_path: Path) -> None:
     parts = [engine.data.load(f"folder:{tmp_path}", part) for part in PARTS]
     names = [{d.item_name(i) for i in range(len(d))} for d in parts]
     assert [len(n) for n in names] == [40, 5, 5] and len(set.union(*names)) == 50
+
+
+def test_a_folder_is_listed_once_until_something_in_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split, name in itertools.product(("train", "test"), ("a", "b")):
+        fill(tmp_path / split / name, 2)
+    monkeypatch.setattr(folders, "SETTLED", 0.0)
+    listed: list[Path] = []
+    monkeypatch.setattr(folders, "image_files", lambda at: listed.append(at) or files.image_files(at))
+
+    def pictures() -> int:
+        listed.clear()
+        return len(engine.data.load(f"folder:{tmp_path}", "test"))
+
+    assert pictures() == 4 and listed
+    assert pictures() == 4 and not listed
+    time.sleep(0.02)  # finer than this no time of change is kept
+    shutil.copy(tmp_path / "test" / "b" / "0.png", tmp_path / "test" / "b" / "2.png")
+    assert pictures() == 5 and listed
+    monkeypatch.setattr(folders, "SETTLED", 60.0)
+    assert pictures() == 5 and listed, "what was changed just now may change again within the same moment"
 
 
 def test_a_folder_with_train_and_test(tmp_path: Path) -> None:

@@ -326,3 +326,10 @@ def test_the_pictures_behind_a_checkpoints_numbers_are_found_by_its_path(home: P
         cell, = thumbs.cells_of(sweep, rows, [3])
         assert (cell.unit.model, cell.unit.indices[cell.place], cell.model) == (model, INDICES[3], model)
         assert [batch.task.spec.model for batch in batches_of(kept, run)] == [model] * 3
+
+
+def test_of_thousands_of_pictures_only_those_are_made_that_are_shown() -> None:
+    made: list[int] = []
+    cells = thumbs.Cells(range(10_000), lambda some: made.extend(some) or list(some))  # type: ignore[arg-type, func-returns-value]
+    assert len(cells) == 10_000 and not made
+    assert cells[6:12] == list(range(6, 12)) and cells[-1] == 9_999 and len(made) == 7

@@ -37,6 +37,7 @@ from engine.experiments.queries.walks import (
     walks_joined,
     walks_of,
 )
+from engine.experiments.queries.words import verified_readable
 from engine.experiments.sources import opened
 from engine.experiments.sweeps import sweep_of
 from engine.experiments.units import rows_of, rows_task, units_of
@@ -254,6 +255,7 @@ def test_what_was_luck_before_a_random_defense_is_not_verified_and_what_holds_on
     assert query_curve(walked, [1000]).summary()["verified"] is None and "verified" not in query_curve(
         bare, [1000]).summary()
     assert verified_table([query_curve(kept, [1000])])["served_median"].tolist() == [5.0, 4.0]
+    assert verified_readable([query_curve(kept, [1000])])["median, without the defense"].tolist() == ["-", "2.5"]
     assert verifying(RND) == 11 * 6 and not verifying(HSJ) and not to_verify(
         replace(HSJ, defenses="jpeg(quality=75)"))
 

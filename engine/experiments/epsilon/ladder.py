@@ -16,7 +16,7 @@ from engine.device import load_libraries
 from engine.errors import EngineError, UnknownName
 from engine.experiments.gathered import payload_of_runs, runs_of
 from engine.experiments.sweeps import Step, Sweep, performed
-from engine.experiments.units import Unit, rows_task, units_of
+from engine.experiments.units import Unit, rows_task
 from engine.work.kinds import Bench, Task, kind
 from engine.work.specs import canonical
 from engine.work.store import Payload
@@ -182,10 +182,18 @@ def _spec(sweep: Sweep, run: int) -> AttackSpec:
 
 def ladders_of(curves: Curves, climb: Sequence[int], reading: str) -> list[Ladder]:
     """The ladders of one climb, a batch of images each."""
+    return list(_ladders(curves, climb, reading))
+
+
+def first_ladder(curves: Curves, climb: Sequence[int], reading: str) -> Ladder:
+    """The one whose pictures are kept, without a look at the images of the others."""
+    return next(_ladders(curves, climb, reading))
+
+
+def _ladders(curves: Curves, climb: Sequence[int], reading: str) -> Iterator[Ladder]:
     sweep, rungs = curves.sweep, [_spec(curves.sweep, run).eps or 0.0 for run in climb]
-    units = units_of(sweep.dataset, sweep.split, sweep.indices, sweep.models[climb[0] // len(sweep.attacks)],
-                     _spec(sweep, climb[-1]), sweep.names, sweep.further)
-    return [ladder_of(unit, rungs, reading, curves.pictures and place == 0) for place, unit in enumerate(units)]
+    units = sweep.units(sweep.models[climb[0] // len(sweep.attacks)], _spec(sweep, climb[-1]))
+    return (ladder_of(unit, rungs, reading, curves.pictures and place == 0) for place, unit in enumerate(units))
 
 
 def curve_steps(curves: Curves, device: str = "auto") -> list[Step]:

@@ -60,7 +60,7 @@ def _of_class(rows: Rows, smaller: Sequence[Rows], k: int) -> str:
     name = rows.classes[k]
     known, one, many = _HEALTHY_WORDS if healthy(name) else _FINDING_WORDS
     low, high = interval(lost, total)
-    where = ", ".join(f"{count} called {rows.classes[other]}" for other, count in _called(rows, found, k))
+    where = ", ".join(f"{count:,} called {rows.classes[other]}" for other, count in _called(rows, found, k))
     spread = f"{lost / total:.0%}, 95 % interval {low:.0%} to {high:.0%}".replace("%", " %").replace("  %", " %")
     count = f"none is now {one}" if not lost else f"1 is now {one}" if lost == 1 else f"{lost:,} are now {many}"
     return (f"Of {counted(total, 'image')} of {name} {known} before, {count} ({spread}{f'; {where}' if where else ''})"
@@ -94,7 +94,7 @@ def _earlier(rows: Rows, smaller: Sequence[Rows], k: int) -> str:
 
 
 def already(count: int) -> str:
-    return f"already {count}" if count else "none"
+    return f"already {count:,}" if count else "none"
 
 
 def unseen(rows: Rows) -> bool:

@@ -11,11 +11,11 @@ from engine.experiments.evaluation.evaluate import (
     BEFORE,
     SIDES,
     TITLES,
+    Standing,
     accuracy,
     groups,
     matrix,
     scores,
-    standings,
     success,
 )
 from engine.metrics.rates import Estimate
@@ -100,10 +100,11 @@ def groups_table(runs: Sequence[Rows], subgroups: Mapping[str, Sequence[str]]) -
         for rows in runs for name, names in subgroups.items() for one in groups(rows, names)])
 
 
-def standings_table(runs: Sequence[Rows], images: Mapping[str, str]) -> pandas.DataFrame:
-    """A row an image, the most robust first: in how many runs it was attacked, and fooled. `images` are the images'
-    names by their identities."""
+def standings_table(ranked: Sequence[Standing], images: Mapping[str, str]) -> pandas.DataFrame:
+    """A row an image, in the order of `standings`: in how many runs it was attacked, and fooled. `images` are the
+    images' names by their identities."""
     import pandas
 
-    return pandas.DataFrame([{"image": images[one.image], "attacked": one.attacked, "fooled": one.fooled,
-                              "margin": one.margin} for one in standings(runs)])
+    return pandas.DataFrame({"image": [images[one.image] for one in ranked],
+                             **{name: [getattr(one, name) for one in ranked]
+                                for name in ("attacked", "fooled", "margin")}})

@@ -95,3 +95,19 @@ def readable(curves: Sequence[QueryCurve]) -> pandas.DataFrame:
                 **{f"at most {norm.text(one.within, '.4g')}": f"{one.share:.0%} ({one.low:.0%} to {one.high:.0%})"
                    for one in point.success}})
     return pandas.DataFrame(lines)
+
+
+def verified_readable(curves: Sequence[QueryCurve]) -> pandas.DataFrame:
+    """What holds at each look, of curves that are verified, as people read it."""
+    import pandas
+
+    lines = []
+    for name, curve in zip(names_of(curves), curves, strict=True):
+        norm, held = NORMS[curve.norm], curve.verified
+        for served, bare in () if held is None else zip(held.served, held.bare, strict=True):
+            line: dict[str, object] = {"attack": name, "queries": served.queries}
+            for side, point in (("as served", served), ("without the defense", bare)):
+                line[f"median, {side}"] = "-" if point.median is None else norm.text(point.median, ".3g")
+                line[f"holds, {side}"] = f"{point.found.count} of {curve.attacked}"
+            lines.append(line)
+    return pandas.DataFrame(lines)

@@ -126,12 +126,14 @@ def _number(one: Estimate) -> str:
 
 
 def _ends(given: Given) -> Iterator[Block]:
+    from engine.experiments.evaluation.evaluate import standings
     from engine.experiments.evaluation.tables import standings_table
 
     if len({rows.identities for rows in given.runs}) > 1:
         return
     first = given.runs[0]
-    table = standings_table(given.runs, dict(zip(first.identities, image_names(given.kept, first), strict=True)))
+    names = dict(zip(first.identities, image_names(given.kept, first), strict=True))
+    table = standings_table(standings(given.runs), names)
     if len(table):
         yield Heading("Most and least robust images")
         ends = table if len(table) <= 2 * ENDS else table.iloc[[*range(ENDS), *range(-ENDS, 0)]]
