@@ -65,7 +65,7 @@ TRANSFER = Opening(images=12, attacks=("fgsm",), budgets=(4,), models=2)
 # One attacker that sees probabilities and one that sees the diagnosis alone.
 BLACKBOX = Opening(images=4, attacks=("square", "hopskipjump"), budgets=(8,))
 QUERIES = (20, 40, 80)
-# A budget within which who does not know of these is stopped, and who knows of them is not.
+# Two filters, before the smallest change that a picture of 8 bits can show.
 DEFEND = Opening(images=12, attacks=("pgd",), budgets=(1,), defenses=("jpeg", "median"))
 DEFENDED_QUERIES = 100
 # Explore's sample of the split: at the budget that its slider begins with, and at others for the curve.
