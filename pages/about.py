@@ -8,8 +8,11 @@ import streamlit as st
 from engine.attacks import ATTACKS
 from engine.attacks.base import AttackInfo, Knowledge
 from engine.data import DATASETS
+from engine.defenses import DEFENSES
 from engine.explain.methods import CAMS
 from engine.params import Param, params_of
+from engine.serving.defense import DETECTION, INFERENCE, DefenseInfo
+from engine.training.defenses import TRAINING_DEFENSES, TrainingDefenseInfo
 from engine.zoo.registry import ModelEntry, models
 from pages.ui import shell
 from pages.ui.charts import percent
@@ -40,11 +43,21 @@ WORDS = {
                "classified correctly before; always read it beside the accuracy over all pictures.",
     "robust accuracy": "Accuracy on attacked pictures: an upper bound, for a stronger attack may lower it still.",
     "logits": "The numbers a model computes for the classes before they become probabilities.",
+    "defense": "What is meant to keep a model from being fooled: a way of training it, or something in front of it.",
+    "oblivious, adaptive": "An attacker who does not know of a defense, and one who does and acts accordingly. What a "
+                           "defense is worth shows against the second.",
     "query": "One forward pass of one picture through the model.",
     "target model, surrogate model": "The model under attack, and another one on which an attack is prepared.",
     "heatmap (CAM)": "A map of the places that speak for the class which the model names.",
     "8-bit PNG, JPEG 90": "Attacks are computed in fine steps; saving a picture rounds them. An attack that does not "
                           "survive saving exists in the computer's memory only.",
+}
+
+# By kind of defense, when it acts.
+DEFENDED = {
+    TrainingDefenseInfo.kind: "**In training** (a model of its own comes of it: see the Training page)",
+    INFERENCE: "**In front of a model** (changes what is asked or answered)",
+    DETECTION: "**In front of a model** (tells attacks from other pictures or queries, and refuses them)",
 }
 
 
@@ -55,9 +68,24 @@ def attack(info: AttackInfo, declared: Sequence[Param]) -> None:
         st.markdown(source(info.paper))
         if info.builds_on:
             st.markdown("Builds on: " + " ".join(source(paper) for paper in info.builds_on))
-        if declared:
-            rows = [f"| {p.title} (`{p.name}`) | {with_unit(p, p.default)} | {p.help} |" for p in declared]
-            st.markdown("\n".join(["| Setting | Default | Meaning |", "|:--|:--|:--|", *rows]))
+        settings(declared)
+
+
+def defense(info: DefenseInfo | TrainingDefenseInfo, declared: Sequence[Param]) -> None:
+    with st.expander(f"**{info.title}**: {info.sentence}"):
+        st.latex(info.formula)
+        if isinstance(info, DefenseInfo) and info.cost:
+            st.markdown(f"A query costs {info.cost}.")
+        if info.ours:
+            st.markdown(f"**Here.** {info.ours}")
+        st.markdown(source(info.paper))
+        settings(declared)
+
+
+def settings(declared: Sequence[Param]) -> None:
+    if declared:
+        rows = [f"| {p.title} (`{p.name}`) | {with_unit(p, p.default)} | {p.help} |" for p in declared]
+        st.markdown("\n".join(["| Setting | Default | Meaning |", "|:--|:--|:--|", *rows]))
 
 
 def model(entry: ModelEntry) -> None:
@@ -95,7 +123,7 @@ def dataset(name: str) -> None:
 
 
 def page() -> None:
-    """Introduction, glossary, attacks, models, data sets, heatmaps."""
+    """Introduction, glossary, attacks, defenses, models, data sets, heatmaps."""
     with st.container(width=1100):
         contents()
 
@@ -113,6 +141,13 @@ def contents() -> None:
             st.markdown(f"**{knowledge.value}** ({KNOWN_AS[knowledge]})")
         for cls in group:
             attack(cls.info, params_of(cls))
+    st.subheader("Defenses", divider="gray")
+    every = (*TRAINING_DEFENSES.values(), *DEFENSES.values())
+    for kind, words in DEFENDED.items():
+        st.markdown(words)
+        for one in every:
+            if one.info.kind == kind:
+                defense(one.info, params_of(one))
     st.subheader("Models", divider="gray")
     for entry in models():
         model(entry)

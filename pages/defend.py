@@ -12,8 +12,8 @@ from pages.ui.address import Address
 from pages.ui.choosing import Wants
 from pages.ui.text import capital
 
-INTRODUCTION = ("Protection costs something: accuracy, time, false alarms. What is it worth, against an attacker who "
-                "does not know of it, and against one who does?")
+INTRODUCTION = ("A protection (defense) costs something: pictures read wrongly, time, honest pictures refused. What is "
+                "it worth, against an attacker who does not know of it, and against one who does?")
 WANTS = Wants(DEFEND, models_help="Several are compared: add one that was trained to withstand attacks. The first, "
                                   "without a defense, is what all others are compared with.", without=("queries",))
 COSTS_LITTLE = 400  # passes up to which a freshly opened page computes by itself

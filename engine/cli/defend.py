@@ -85,6 +85,7 @@ def _sweep(arguments: argparse.Namespace) -> Sweep:
 
 def _facts(sweep: Sweep, found: Judged) -> dict[str, Any]:
     from engine.experiments.defended import facts as front
+    from engine.experiments.defending import watched
     from engine.experiments.defending.tables import masking, summaries
     from engine.experiments.defending.words import doubts, verdict
     from engine.experiments.evaluation.evaluate import summary
@@ -92,13 +93,15 @@ def _facts(sweep: Sweep, found: Judged) -> dict[str, Any]:
     last = found.budgets[-1]
     return {"dataset": sweep.dataset, "split": sweep.split, "indices": list(sweep.indices),
             "defenses": summaries(found), "verdict": verdict(found, last), "masking": masking(found),
-            "doubts": list(doubts(found, last)),
+            "doubts": list(doubts(found, last)), "detectors": watched.summaries(found),
+            "one_client": watched.crowd_summaries(found),
             "runs": [{**summary(run), "warnings": list(run.warnings), **front(run)} for run in found.defended.known]}
 
 
 def _print(sweep: Sweep, found: Judged, facts: dict[str, Any]) -> None:
     from engine.attacks.norms import NORMS
-    from engine.experiments.defending.words import readable
+    from engine.experiments.defending import watched
+    from engine.experiments.defending.words import readable, warnings
 
     print(printable(f"{len(sweep.indices)} images of {sweep.dataset}/{sweep.split}"))
     for eps in found.budgets:
@@ -108,14 +111,15 @@ def _print(sweep: Sweep, found: Judged, facts: dict[str, Any]) -> None:
             print(printable(f"  {line['defense']}"))
             for name, value in list(line.items())[1:]:
                 print(printable(f"    {name:38} {value}"))
-    for line in (*facts["verdict"], *facts["doubts"]):
+    seen = watched.watches(found, found.budgets[-1])
+    for line in (*facts["verdict"], *watched.sentences(seen), *watched.crowd_sentences(found), *facts["doubts"]):
         print(printable(line))
-    for sign in facts["masking"]:
-        remark(f"hidden gradients? {sign['defense'] or 'no defense'}: {sign['check']}: {sign['says']}")
+    for name, sign in warnings(found, found.budgets[-1]):
+        remark(f"hidden gradients? {name}: {sign.name}: {sign.sentence}")
 
 
 def _files(sweep: Sweep, found: Judged, facts: dict[str, Any], repeats: str) -> dict[str, Writer]:
-    from engine.experiments.defending import plots
+    from engine.experiments.defending import plots, watched
     from engine.experiments.defending.tables import again, overview
     from engine.experiments.frames import write_parquet
     from engine.experiments.plots import FORMATS
@@ -124,12 +128,15 @@ def _files(sweep: Sweep, found: Judged, facts: dict[str, Any], repeats: str) -> 
     tables = {"defenses": overview(found)}
     if len(verified := again(found)):
         tables["asked-again"] = verified
+    drawings = {"trade-off": lambda: plots.trade_off(found.at(found.budgets[-1]))}
+    if seen := watched.watches(found, found.budgets[-1]):
+        tables["detectors"] = watched.overview(found)
+        drawings["detectors-roc"] = lambda: plots.roc(seen)
     return {
         "rows.parquet": lambda file: write_parquet(found.defended.known, sweep.images, file),
         "defend.json": as_json(facts),
         "sweep.toml": as_text(repeats),
         **{f"{name}.csv": as_csv(table) for name, table in tables.items()},
         **{f"{name}.tex": as_text(as_latex(table)) for name, table in tables.items()},
-        **{f"trade-off.{form}": as_figure(lambda: plots.trade_off(found.at(found.budgets[-1])), form)
-           for form in FORMATS},
+        **{f"{name}.{form}": as_figure(draw, form) for name, draw in drawings.items() for form in FORMATS},
     }

@@ -22,6 +22,11 @@ def titled(text: str) -> str:
     return _told(text, one, ", then ")
 
 
+def short(text: str) -> str:
+    """The same without what is set of them, "RND, then JPEG"."""
+    return _told(text, lambda defense: defense.info.title, ", then ")
+
+
 def spelled(text: str) -> str:
     """The same as the command line takes it, "rnd:sigma=0.02+jpeg:quality=75"; NONE where there are none."""
     def one(defense: Defense) -> str:

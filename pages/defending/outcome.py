@@ -15,12 +15,12 @@ from engine.experiments.config import config_text
 from engine.experiments.defending import tables
 from engine.experiments.defending.judged import Judged, Standing, fooled_within, judged
 from engine.experiments.defending.judging import Checked, Defended, without_checks
-from engine.experiments.defending.words import doubts, names_of, readable, verdict, warnings
+from engine.experiments.defending.words import budget_words, doubts, names_of, readable, verdict, warnings
 from engine.experiments.queries.curves import drawn, query_curve, table
 from engine.experiments.queries.walks import plan
 from engine.experiments.sweeps import Sweep
 from pages.defending import figures as plots
-from pages.defending import seeing
+from pages.defending import seeing, watching
 from pages.defending.scope import SCOPE
 from pages.defending.words import who
 from pages.ui import figures, thumbs, walking
@@ -32,11 +32,24 @@ from pages.ui.text import plain
 from pages.ui.thumbs import Cell, Cells
 
 BUDGET, LOOKED_AT = "budget", "looked at"
+CHECKED = """
+A defense may merely hide the direction that an attacker follows (the gradient). Then weak attacks do better than strong
+ones:
+- One step must not do better than many.
+- Who may only ask must not do better than who has the model.
+- Random noise must not fool where attacks fail.
+- Who may change a picture beyond recognition must always succeed.
+- Another random start (seed) must not change much.
+- Gradients must not be 0.
+- Who may change more must not fool fewer.
+
+After Athalye et al. 2018, Carlini et al. 2019, and AutoAttack (Croce, Hein 2020).
+"""
 
 
 def show(known: Known) -> None:
     """All of it."""
-    if not known.there:
+    if not known.found:  # nothing, or no rows yet
         st.caption("First each defended model is asked without an attack; the first numbers come with the first "
                    "images.")
         return
@@ -54,6 +67,7 @@ def show(known: Known) -> None:
     with right:
         _signs(found, eps)
     _table(found, standings)
+    watching.show(found, eps)
     _walks(found)
     if known.complete:
         _pictures(known, found, standings)
@@ -77,13 +91,15 @@ def _words(found: Judged, eps: float | None) -> None:
         st.markdown(f"**{plain(first)}**")
         if rest:
             st.markdown("\n".join(f"- {plain(line)}" for line in rest))
+        if said := budget_words(found.norm, eps):
+            st.caption(plain(said))
 
 
 def _trade_off(standings: Sequence[Standing]) -> None:
     st.markdown("###### What it costs, and what it is worth")
-    st.caption("To the right: reads more pictures correctly. Upwards: keeps more of them under attack. Filled: the "
-               "attacker knows of the defense, which is what counts; hollow: he does not. Click a point for its "
-               "pictures.")
+    st.caption("A good protection stands far up (pictures stay correct under attack) and not further left than *no "
+               "defense* (untouched ones are still read). Filled: the attacker knows of it, which is what counts; "
+               "hollow: he does not. Click a point for its pictures.")
     figures.figure(SCOPE, plots.trade_off(standings), "trade-off", on_select=_clicked, selection_mode="points")
 
 
@@ -97,22 +113,19 @@ def _clicked() -> None:
 def _signs(found: Judged, eps: float | None) -> None:
     """What shows hidden gradients, and what else one must know."""
     st.markdown("###### Can these numbers be trusted?")
-    lines = [f"**{plain(one.defense)}** – {plain(sign.name)}: {plain(sign.sentence)}"
-             f"{'' if sign.sure else ' (too few to be sure)'}" for one, sign in warnings(found, eps)]
+    lines = [f"**{plain(name)}** – {plain(sign.name)}: {plain(sign.sentence)}"
+             f"{'' if sign.sure else ' (too few to be sure)'}" for name, sign in warnings(found, eps)]
     notes = [plain(line) for line in (*doubts(found, eps), *_cautions(found.at(eps)))]
     if lines:
-        st.warning("These defenses may only hide the way, and an attacker with more patience would find it:\n\n"
+        st.warning("These may only look robust: an attack that ought to do better did not, so a cleverer one may "
+                   "get through.\n\n"
                    + "\n".join(f"- {line}" for line in lines))
     if notes:
         st.info("\n".join(f"- {line}" for line in notes))
     if not lines and not notes:
-        st.success("No sign that a defense only hides its gradients, as far as these attacks show.")
+        st.success("No sign that a cleverer attacker would get further, as far as these checks show.")
     with st.expander("What is checked"):
-        st.markdown("- One step must not beat many steps.\n- Who only asks must not beat who has the model.\n"
-                    "- Random noise must not find what gradients miss.\n- A budget that leaves nothing of the picture "
-                    "must fool every time.\n- More starts (seeds) must not change much.\n- Gradients must not be 0.\n"
-                    "- A larger budget must not fool fewer.\n\nAfter Athalye et al. 2018, Carlini et al. 2019, and "
-                    "AutoAttack (Croce, Hein 2020).")
+        st.markdown(CHECKED)
 
 
 def _cautions(standings: Sequence[Standing]) -> list[str]:
@@ -121,9 +134,9 @@ def _cautions(standings: Sequence[Standing]) -> list[str]:
 
 def _table(found: Judged, standings: Sequence[Standing]) -> None:
     st.markdown("###### Price and worth")
-    st.caption("Shares of all images, with 95 % intervals. An image holds only where it is read correctly and no "
-               "attack changes that; who knows of a defense may also do what others do. False alarms: untouched "
-               "images that got no answer.")
+    st.caption("In percent of all pictures, with 95 % intervals. Under attack a picture counts only where it was read "
+               "correctly and none of the attacks changes that; who knows of a defense may also do what others do. A "
+               "refused picture gets no answer: it is not correct, and nobody is fooled.")
     figures.table(SCOPE, readable(standings), "defenses")
     st.caption("Every number at every budget, with who is compared with whom:")
     figures.downloads(SCOPE, lambda: tables.overview(found), "all-numbers")

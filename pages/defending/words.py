@@ -9,5 +9,5 @@ from engine.experiments.defending.judging import Checked
 def who(run: Checked) -> str:
     """An attack and its attacker."""
     eps = "" if run.spec.eps is None else f" within {NORMS[run.spec.norm].text(run.spec.eps, '.3g')}"
-    knows = ", by who knows of it" if run.spec.attacker == ADAPTIVE else ""
+    knows = ", attacker knows of it" if run.spec.attacker == ADAPTIVE else ""
     return f"{title(run.spec)}{eps}{knows}"

@@ -35,6 +35,8 @@ def texts(what: Asked, device: str, asks: bool = False) -> dict[str, str]:
     own = QUERIES if asks and what.queries is not None else ""
     if own:
         named["queries"] = str(what.queries)
+    if not what.checks:
+        named["checks"] = "no"
     named |= defending.texts(what.attacks)
     return named | {f"set.{attack}.{name}": str(value) for attack, settings in what.changed(own).items()
                     for name, value in settings.items()}

@@ -12,16 +12,18 @@ from engine.attacks.spec import AttackSpec, make_spec
 from engine.experiments.defended import fronts, read_stack
 from engine.experiments.defending.facing import Face
 from engine.experiments.defending.judging import Checked, Defended, defend_task, payload_of, with_checks
+from engine.experiments.runs.repeating import _as_chosen, asked
 from engine.experiments.sweeps import sweep_of
 from engine.work.jobs import jobs
 from engine.work.specs import to_json
+from pages.ui.links import texts
 from tests.app.test_pages import address
 from tests.app.visits import opened
 from tests.rows import rows
 
 MODEL = "phantom-cxr/resnet18"
 IMAGES = (9, 160)
-ASKED = {"images": "#9 #160", "attacks": "pgd", "defense": "rnd,jpeg"}
+ASKED = {"images": "#9 #160", "attacks": "pgd", "eps": "2/255", "defense": "rnd,jpeg"}
 
 
 @pytest.fixture(autouse=True)
@@ -61,13 +63,14 @@ def test_what_was_judged_is_told_drawn_and_in_the_table_with_its_price() -> None
     kept()
     app = opened("defend", **ASKED)
     text = said(app)
-    assert not app.error and "None of these protections can be told from no defense" in text
-    assert "RND (sigma 0.02" in text and "an answer takes 2 times as long" in text
+    assert not app.error and "None of these protections is seen to be worth its price" in text
+    assert "RND: it costs no accuracy" in text and "an answer takes 2 times as long" in text
     assert len(app.get("plotly_chart")) == 1
     table = app.dataframe[0].value
     assert table["defense"].str.split().str[0].tolist() == ["no", "RND", "JPEG"]
-    assert table["attacker does not know of it"].str.startswith("100").tolist() == [False, True, True]
-    assert table["attacker knows of it"].str.startswith("0.0").all() and table["time a query"].str.contains("2 ×").all()
+    assert table["correct, attacker does not know of it"].str.startswith("100").tolist() == [False, True, True]
+    assert table["correct, attacker knows of it"].str.startswith("0.0").all()
+    assert table["time an answer"].str.contains("2 ×").all()
     assert address(app)["defense"] == "rnd,jpeg"
 
 
@@ -82,3 +85,12 @@ def test_what_cannot_be_judged_or_is_worth_nothing_is_said_before_it_runs(query:
     app = opened("defend", **{**ASKED, **query})
     assert says.lower() in said(app).lower()
     assert not [job for job in jobs()._jobs.values() if job.task.kind == "defend"]
+
+
+def test_a_run_leads_back_with_or_without_checks_as_it_was_made() -> None:
+    chosen = (make_spec("pgd", eps=2 / 255, norm="linf"),)
+    for attacks, checks in ((chosen, "no"), (with_checks(chosen), None)):
+        what = _as_chosen("defend", asked(sweep_of("phantom-cxr", "test", IMAGES, [MODEL], attacks)))
+        assert what is not None
+        named = texts(what, "auto", asks=True)
+        assert named.get("checks") == checks and (named["attacks"], named["eps"]) == ("pgd", "2/255")

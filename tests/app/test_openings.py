@@ -10,7 +10,7 @@ from engine.experiments.runs.kept import run_kinds
 from engine.work.jobs import jobs
 from tests.app.visits import opened
 
-PLOTS = {"evaluate": 6, "epsilon": 6, "transfer": 2, "blackbox": 2, "defend": 2}
+PLOTS = {"evaluate": 6, "epsilon": 6, "transfer": 2, "blackbox": 2, "defend": 1}
 
 
 @pytest.fixture(autouse=True)

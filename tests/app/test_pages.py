@@ -12,10 +12,12 @@ from streamlit.testing.v1.element_tree import Button
 
 from engine.attacks import ATTACKS
 from engine.attacks.spec import make_spec
+from engine.defenses import DEFENSES
 from engine.experiments.onepicture import pace
 from engine.experiments.onepicture.explore import explore_task, warm_task
 from engine.experiments.sources import Source, picture
 from engine.params import params_of
+from engine.training.defenses import TRAINING_DEFENSES
 from engine.work.jobs import Job, State, jobs
 from pages.exploring import against_eps, following
 from pages.exploring.run import Run
@@ -283,7 +285,8 @@ def test_about_explains_everything_that_is_registered() -> None:
     app.switch_page("pages/about.py").run()
     assert not app.exception
     labels = " ".join(expander.label for expander in app.expander)
-    assert all(cls.info.title in labels for cls in ATTACKS.values())
+    assert all(cls.info.title in labels
+               for cls in (*ATTACKS.values(), *DEFENSES.values(), *TRAINING_DEFENSES.values()))
     assert "phantom-cxr/resnet18" in labels
     assert any("not for diagnosis" in block.value for block in app.markdown)
 

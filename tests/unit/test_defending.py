@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
 from engine.attacks.spec import AttackSpec, make_spec
 from engine.cli import main
 from engine.data import phantom
-from engine.experiments.defending import tables, words
+from engine.experiments import further
+from engine.experiments.defending import tables, watched, watching, words
 from engine.experiments.defending.again import Again
 from engine.experiments.defending.facing import Face
 from engine.experiments.defending.judged import Judged, judged
@@ -25,12 +28,15 @@ from engine.experiments.defending.judging import (
     with_checks,
     without_checks,
 )
-from engine.experiments.defending.plots import trade_off
+from engine.experiments.defending.plots import roc, trade_off
+from engine.experiments.defending.watching import Crowd, Scores
 from tests import nets
 from tests.defended import registered
 from tests.rows import rows
+from tests.tiny import attack, grey
 from tests.walked import made_up
 
+DETECTOR = "mahalanobis(alarms=0.1)"
 NOISE, SHIFT = "noise(sigma=0.02, every=0)", "shift(by=0.05, bias=0.0)"
 EPS, N = 2 / 255, 20
 PLAIN = make_spec("pgd", eps=EPS)
@@ -107,7 +113,7 @@ def test_a_refused_picture_is_a_false_alarm_if_clean_and_no_success_if_attacked(
 
 
 def test_one_model_alone_is_compared_with_nothing() -> None:
-    assert "Choose a defense" in words.verdict(told(run(5)), EPS)[0]
+    assert "nothing to compare it with" in words.verdict(told(run(5)), EPS)[0]
 
 
 def verdict(*runs: Checked, ratio: float = 1.5) -> tuple[str, str]:
@@ -118,17 +124,20 @@ def verdict(*runs: Checked, ratio: float = 1.5) -> tuple[str, str]:
 
 def test_the_verdict_says_whom_a_defense_stops_and_what_it_costs() -> None:
     first, line = verdict(run(15, right=19, defenses=NOISE), run(3, right=19, **KNOWN))
-    assert first == ("None of these protections can be told from no defense once the attacker knows of it (20 images "
-                     "tell large differences only).")
-    assert "it costs 5.0 points of clean accuracy (20 against 19 of 20, which chance explains)" in line
+    assert first == ("None of these protections is seen to be worth its price: once the attacker knows of it, it "
+                     "keeps no more pictures correct within 2/255 than no defense, as far as 20 pictures show.")
+    assert ("it costs 5.0 points of accuracy on untouched pictures (19 of 20 right instead of 20, which chance "
+            "explains)") in line
     assert "an answer takes 1.5 times as long" in line
-    assert "it stops an attacker who does not know of it (2 against 15 of 20), not one who knows of it" in line
-    assert "averaging 5 draws: 2 against 3 of 20" in line
+    assert ("it stops an attacker who does not know of it (15 of 20 stay correct instead of 2), not one who knows of "
+            "it") in line
+    assert "averaging 5 draws: 3 of 20 stay correct instead of 2" in line
     first, line = verdict(run(15, defenses=NOISE), run(14, **KNOWN))
-    assert "is worth most: against an attacker who knows of it 14 of 20 images hold within 2/255, 2 with" in first
-    assert "it holds even against who knows of it within 2/255 (2 against 14 of 20)" in line
+    assert ("is worth most: against an attacker who knows of it 14 of 20 pictures stay correct within 2/255, 2 "
+            "with") in first
+    assert "it holds even against who knows of it within 2/255 (14 of 20 stay correct instead of 2)" in line
     _, line = verdict(run(3, defenses=NOISE), run(3, **KNOWN))
-    assert "no difference in what holds within 2/255 can be told (2 against 3 of 20)" in line
+    assert "it is not seen to stop anybody within 2/255 (3 of 20 stay correct instead of 2)" in line
     _, line = verdict(run(0, right=0, refused=N, defenses=SHIFT))
     assert line.endswith("refuses every image, sick or healthy: nobody is served.")
 
@@ -136,7 +145,8 @@ def test_the_verdict_says_whom_a_defense_stops_and_what_it_costs() -> None:
 def test_an_accuracy_that_chance_has_as_well_is_said_to_protect_nothing() -> None:
     half = Checked.of_rows(rows([0, 1] * 10, [0] * 20, [0] * 20, spec=spec(defenses=NOISE)))
     good = Checked.of_rows(rows([0, 1] * 10, [0, 1] * 10, [0] * 20, spec=spec()))
-    line, = words.doubts(told(good, half), EPS)
+    watching, line = words.doubts(told(good, half), EPS)
+    assert watching.startswith("Noise watches who asks what, and none of these attackers asks")
     assert "unattacked it is right on 50.0 %, and who always says the most frequent class on 50.0 %" in line
 
 
@@ -145,6 +155,9 @@ def test_hidden_gradients_are_looked_for_in_attacks_of_who_knows_of_the_defense(
     found = told(run(9), run(1, defenses=NOISE), run(15, **KNOWN),
                  replace(run(10, **KNOWN), spec=one_step), replace(run(6, **KNOWN), spec=spec(eps=VAST, **KNOWN)))
     named = {(sign["defense"], sign["check"]) for sign in tables.masking(found)}
+    other = replace(run(9), provenance=replace(run(9).provenance, model="another/model"))
+    assert {name for name, _ in words.warnings(told(*found.defended.known, other), EPS)} == {
+        f"Noise on {found.standings[0].model}"}, "of several models the sign's is named"
     assert named == {(NOISE, "one step beats many"), (NOISE, "a huge budget does not reach 0")}
     assert found.budgets == [EPS], "what leaves nothing of a picture is a check, and no budget"
 
@@ -176,7 +189,7 @@ def test_what_is_kept_comes_back_and_is_drawn() -> None:
     found = Defended((run(5), run(9, defenses=NOISE), run(7, **KNOWN)), (face(), face(NOISE, 2.0)))
     back = defended_of(payload_of(found))
     assert tables.summaries(judged(back)) == tables.summaries(judged(found)) and back.faces[1].ratio == 2.0
-    assert len(trade_off(judged(back).standings).axes) == 1
+    assert len(trade_off(judged(back).standings).axes) == 1 and not back.crowds
     kept = defended_of(payload_of(Defended((walk,), ()))).known[0]
     assert kept.again is not None and kept.again.fooled.tolist() == [[7]] and kept.again.queries == (10,)
 
@@ -186,8 +199,57 @@ def test_checks_are_added_to_who_has_the_model_and_knows_of_the_defense_and_take
     chosen = [spec(), spec(defenses=NOISE), spec(**KNOWN), hsj]
     whole = with_checks(chosen)
     assert [(one.attack, one.eps, one.attacker) for one in whole[4:]] == [
-        ("pgd", VAST, "oblivious"), ("fgsm", EPS, "oblivious"), ("pgd", VAST, "adaptive"), ("fgsm", EPS, "adaptive")]
+        ("bim", VAST, "oblivious"), ("fgsm", EPS, "oblivious"), ("bim", VAST, "adaptive"), ("fgsm", EPS, "adaptive")]
+    assert with_checks([spec(), spec("mifgsm")])[2:] == whole[4:6], "one of each for all attacks on a front"
     assert without_checks(whole) == (tuple(chosen), True) and without_checks(chosen) == (tuple(chosen), False)
+
+
+def watched_run() -> Checked:
+    """Ten untouched pictures score 0 to 9, of which the last is refused; of ten the attack moved all but one."""
+    attacked = run(2, defenses=DETECTOR)
+    scores = Scores(DETECTOR, 0.1, 18.5, np.arange(20.0), np.arange(20.0) + 10)
+    return replace(attacked, linf=np.float32([0, *[EPS] * 19]), scores=(scores,))
+
+
+def test_what_detectors_catch_and_whom_they_refuse_wrongly_is_counted_kept_and_told() -> None:
+    found = Defended((run(2), watched_run()), (), (Crowd("some/model", "stateful", np.arange(100) < 4),))
+    back = judged(defended_of(payload_of(found)))
+    one, = watched.summaries(back)
+    assert (one["n_clean"], one["n_attacked"]) == (20, 19), "what the attack left as it was is no attacked picture"
+    assert (one["false_alarms"], one["attacked_refused"]) == (1 / 20, 11 / 19)
+    below = sum((clean < hit) + (clean == hit) / 2 for clean in range(20) for hit in range(11, 30)) / (20 * 19)
+    assert one["auc"] == pytest.approx(below)
+    assert one["false_alarms_low"] < 0.05 < one["false_alarms_high"] and one["false_alarms_chosen"] == 0.1
+    line, = watched.sentences(watched.watches(back, EPS))
+    assert ("refuses 11 of 19 pictures attacked by PGD within 2/255, and 1 of 20 untouched ones, as was chosen "
+            "(10.0 %") in line
+    line, = watched.crowd_sentences(back)
+    assert "refuses 4 of 100 untouched pictures" in line
+    assert len(roc(watched.watches(back, EPS)).axes) == 1 and not watched.watches(back, 2 * EPS)
+
+
+class Terraces(nn.Module):
+    """A linear model that looks at pictures in steps of 1/255, so that its gradient is 0, if not `let_through`."""
+
+    def __init__(self, let_through: bool) -> None:
+        super().__init__()
+        self.let_through = let_through
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        rounded = (images * 255).round() / 255
+        seen = images + (rounded - images).detach() if self.let_through else rounded
+        dark = 40 * (seen.mean(dim=(1, 2, 3)) - 0.5)
+        return torch.stack([dark, -dark], dim=1)
+
+
+@pytest.mark.parametrize(("let_through", "strikes"), [(True, False), (False, True)])
+def test_the_huge_budget_reaches_whom_it_can_and_strikes_who_hides_gradients(let_through: bool, strikes: bool) -> None:
+    vast = next(one for one in with_checks([spec()]) if one.eps == VAST)
+    model = grey(Terraces(let_through))
+    images = 0.6 + 0.1 * torch.arange(4).view(4, 1, 1, 1).expand(4, 1, 4, 4)
+    result = attack(vast.attack, model, images, torch.zeros(4, dtype=torch.long), eps=VAST, **vast.params)
+    found = told(Checked.of_rows(result.rows))
+    assert ("a huge budget does not reach 0" in {sign.name for _, sign in words.warnings(found, VAST)}) is strikes
 
 
 def test_from_end_to_end_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -218,3 +280,27 @@ def test_from_end_to_end_on_the_command_line(tmp_path: Path, monkeypatch: pytest
     assert main(["defend", "--config", str(out / "sweep.toml"), "--json"]) == 0
     again_facts = json.loads(capsys.readouterr().out)
     assert again_facts["defenses"] == facts["defenses"], "a second time something else was found"
+
+
+def test_detectors_and_who_remembers_are_watched_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    """What is counted of scores is what the defended model itself refused."""
+    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(further, "REFERENCE_EACH", 4)
+    monkeypatch.setattr(watching, "CROWD", 3)
+    nets.register(monkeypatch)
+    path, out = tmp_path / "net.safetensors", tmp_path / "out"
+    nets.kept(path, classes=phantom.CLASSES, mean=(0.4,) * 3, std=(0.2,) * 3)
+    assert main(["defend", "--dataset", "phantom-cxr", "--model", str(path), "--attack", "fgsm", "--eps", "8/255",
+                 "--limit", "3", "--no-checks", "--defense", "shift+squeeze:smooth=false,alarms=0.4+stateful", "rnd",
+                 "--attacker", "oblivious", "--json", "--out", str(out)]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    one, = facts["detectors"]
+    table = pd.read_parquet(out / "rows.parquet")
+    refused = table[table["defense"].str.contains("squeeze")]["predicted_adversarial"].isna()
+    assert (one["n_clean"], one["n_attacked"], one["false_alarms_chosen"]) == (3, 3, 0.4)
+    assert one["attacked_refused"] == pytest.approx(refused.mean()) and 0 <= one["auc"] <= 1
+    assert one["false_alarms"] == pytest.approx(facts["defenses"][1]["false_alarms"])
+    crowd, = facts["one_client"]
+    assert (crowd["n"], crowd["refused"]) == (3, 0) and "stateful" in crowd["defense"]
+    assert (out / "detectors.csv").exists() and (out / "detectors-roc.svg").exists()

@@ -231,9 +231,9 @@ def test_a_fingerprint_is_of_contents_not_of_places() -> None:
 def test_false_alarms_are_counted_for_one_client_or_for_each_alone() -> None:
     images = some_images(2, 1, 16)[[0, 1, 0]]
     chosen = defenses_from("rnd:sigma=0+stateful")
-    assert false_alarms(small_net(), chosen, images).tolist() == [False, False, True]
-    assert false_alarms(small_net(), chosen, images, one_client=False).tolist() == [False] * 3
-    assert not false_alarms(small_net(), [], images).any()
+    assert false_alarms(small_net(), chosen, images.split(2)).tolist() == [False, False, True]
+    assert false_alarms(small_net(), chosen, images.split(2), one_client=False).tolist() == [False] * 3
+    assert not false_alarms(small_net(), [], [images]).any()
 
 
 @pytest.mark.parametrize(("text", "says"), [

@@ -1,4 +1,5 @@
-"""Defended models asked without an attack: how long it takes, what they say of noise, and of pictures once more."""
+"""Defended models asked without an attack: how long it takes, what they say of noise and of pictures once more, and
+what their detectors make of pictures."""
 
 from __future__ import annotations
 
@@ -15,9 +16,14 @@ from engine import digest
 from engine.attacks.batch import image_seed
 from engine.attacks.result import FRAMES, AttackResult
 from engine.attacks.spec import AttackSpec
+from engine.defenses.alarms import false_alarms
+from engine.defenses.base import defenses_from, written
+from engine.defenses.detecting import Fit
+from engine.defenses.detectors import Detector
 from engine.experiments.defending.again import TIMES, Again
 from engine.experiments.defending.facing import Face, Facing
 from engine.experiments.defending.seeing import Through
+from engine.experiments.defending.watching import Scores
 from engine.experiments.queries.walks import limit_of
 from engine.experiments.resources import served_behind
 from engine.experiments.sources import seen
@@ -137,3 +143,41 @@ def seen_through(unit: Unit, adversarial: np.ndarray, device: str) -> Through:
         classes = model(arrived).argmax(dim=1).tolist()
     maps = cam(model, arrived, classes).maps
     return Through(sent.cpu().numpy(), arrived.cpu().numpy(), np.asarray(maps), (classes[0], classes[1]))
+
+
+# ---- what defenses that refuse make of pictures
+
+
+@devices.exact()
+@torch.no_grad()
+def scored(unit: Unit, adversarial: np.ndarray, device: str) -> list[Scores]:
+    """The scores that each detector in front of the unit's model gives its images before and after the attack, as the
+    defenses before it let them through; raises EngineError."""
+    model = placed(load_model(unit.model), devices.choose(device))
+    served = served_behind(unit.attack.defenses, unit.attack.seed, model, unit.seen)
+    clean = unit.seen.images(unit.indices)
+    names = [digest.of_arrays(image) for image in clean]
+    return [Scores(written([defense]), defense.alarms, defense.fit.threshold,
+                   *(_scores(defense.fit, Served(model, served.defenses[:place], unit.attack.seed), images, names, when)
+                     for images, when in ((clean, "clean"), (adversarial, "adversarial"))))
+            for place, defense in enumerate(served.defenses) if isinstance(defense, Detector) and defense.fit]
+
+
+def _scores(fit: Fit, before: Served, images: np.ndarray, names: Sequence[str], session: str) -> np.ndarray:
+    """What a detector makes of images, float64 [N], behind the defenses `before` it."""
+    found = []
+    for start in range(0, len(images), BATCH):
+        some = torch.from_numpy(images[start:start + BATCH]).to(before.device)
+        clients = [Client(name, session) for name in names[start:start + BATCH]]
+        found.append(fit.scores(before.behind(some, before.queries(clients, range(len(some))))).numpy())
+    return np.concatenate(found)
+
+
+@devices.exact()
+def refused_of_one_client(spec: Facing, device: str) -> np.ndarray:
+    """Which of the honest images get no answer where one client sends them all, bool [N]; raises EngineError."""
+    data = seen(spec.dataset, spec.split, spec.model, spec.names)
+    model = placed(load_model(spec.model), devices.choose(device))
+    pieces = (torch.from_numpy(data.images(spec.indices[start:start + BATCH]))
+              for start in range(0, len(spec.indices), BATCH))
+    return false_alarms(model, defenses_from(spec.defenses), pieces, seed=spec.seed).numpy()

@@ -15,7 +15,7 @@ from engine.attacks.base import Knowledge
 from engine.attacks.norms import NORMS
 from engine.attacks.spec import ADAPTIVE, OBLIVIOUS, AttackSpec, adapts, attack_of, has_gradients
 from engine.defenses.base import defenses_from
-from engine.defenses.words import titled
+from engine.defenses.words import short, titled
 from engine.experiments.defending.facing import Face
 from engine.experiments.defending.judging import Checked, Defended
 from engine.experiments.queries.curves import ROUNDING, quantile
@@ -76,6 +76,11 @@ class Standing:
     def defense(self) -> str:
         """For people."""
         return titled(self.defenses) if self.defenses else BARE
+
+    @property
+    def short(self) -> str:
+        """The same without what is set of it."""
+        return short(self.defenses) if self.defenses else BARE
 
     @property
     def worth(self) -> Faced | None:

@@ -18,6 +18,18 @@ from engine.errors import EngineError
 from engine.experiments.defended import stacks_of
 from engine.experiments.defending.again import ARRAYS, TIMES, Again
 from engine.experiments.defending.facing import Face, Facing, face_of, facing, facing_task
+from engine.experiments.defending.watching import (
+    Crowd,
+    Scores,
+    crowd_task,
+    crowds,
+    facts_of_crowds,
+    has_detectors,
+    payload_of_scores,
+    refused_of,
+    scores_of,
+    scores_task,
+)
 from engine.experiments.gathered import Gathered
 from engine.experiments.queries.walks import (
     Walks,
@@ -29,26 +41,29 @@ from engine.experiments.queries.walks import (
     walks_of,
 )
 from engine.experiments.sweeps import Step, Sweep, performed
-from engine.experiments.units import Unit, attacked, rows_of, rows_task
+from engine.experiments.units import Unit, attacked, images_task, rows_of, rows_task
 from engine.metrics.masking import HUGE
 from engine.work.kinds import Bench, Task, kind
 from engine.work.store import Payload
+from engine.zoo.registry import label_of
 
 VAST = 128 / 255  # the budget at which an attacker with gradients must always succeed
+VAST_STEPS = 20  # in which he goes there: each short enough for whoever is flat nearby
 FACED = 16  # images that a defended model is asked about at a time, before any attack
-_SHARE = 0.05  # of the progress, which that takes
+_SHARE, _LAST = 0.05, 0.95  # of the progress: when that is done, and when detectors and crowds begin
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checked(Walks):
-    """One run: its rows, what it found on its way, and, where it asked a defended model alone, its best images asked
-    about `again`."""
+    """One run: its rows, what it found on its way, where it asked a defended model alone, its best images asked about
+    `again`, and the `scores` of every detector that the model stands behind."""
 
     again: Again | None = None
+    scores: tuple[Scores, ...] = ()
 
     @staticmethod
-    def of_walks(walks: Walks, again: Again | None = None) -> Checked:
-        return Checked(**{f.name: getattr(walks, f.name) for f in fields(Walks)}, again=again)
+    def of_walks(walks: Walks, again: Again | None = None, scores: tuple[Scores, ...] = ()) -> Checked:
+        return Checked(**{f.name: getattr(walks, f.name) for f in fields(Walks)}, again=again, scores=scores)
 
     @staticmethod
     def of_rows(rows: Rows) -> Checked:
@@ -68,10 +83,12 @@ def checked_joined(pieces: Sequence[Checked]) -> Checked:
 
 @dataclass(frozen=True, eq=False)
 class Defended:
-    """What is known of a sweep: its runs (None: nothing yet), and what each defended model is like without attacks."""
+    """What is known of a sweep: its runs (None: nothing yet), what each defended model is like without attacks, and
+    what becomes of a crowd of honest pictures where a defense remembers who asked what."""
 
     runs: tuple[Checked | None, ...]
     faces: tuple[Face, ...]
+    crowds: tuple[Crowd, ...] = ()
 
     def __iter__(self) -> Iterator[Checked | None]:
         return iter(self.runs)
@@ -107,22 +124,36 @@ def payload_of(found: Defended) -> Payload:
     arrays = {f"again_{number}_{name}": getattr(run.again, name) for number, run in enumerate(runs)
               if run.again is not None for name in ARRAYS}
     faces = [face.payload() for face in found.faces]
-    return Payload({**kept.facts, "again": again, "faces": [face.facts for face in faces]},
-                   {**kept.arrays, **arrays, **{f"face_{n}": face.arrays["noisy"] for n, face in enumerate(faces)}})
+    scores = {number: payload_of_scores(run.scores) for number, run in enumerate(runs) if run.scores}
+    return Payload(
+        {**kept.facts, "again": again, "faces": [face.facts for face in faces],
+         "crowds": facts_of_crowds(found.crowds), "scores": {str(number): one.facts for number, one in scores.items()}},
+        {**kept.arrays, **arrays, **{f"face_{n}": face.arrays["noisy"] for n, face in enumerate(faces)},
+         **{f"crowd_{n}": crowd.refused for n, crowd in enumerate(found.crowds)},
+         **{f"scores_{n}_{name}": values for n, one in scores.items() for name, values in one.arrays.items()}})
 
 
 def defended_of(payload: Payload) -> Defended:
     """What `payload_of` wrote; raises EngineError for what is no such result."""
-    walks = walks_of(payload)
+    walks, facts = walks_of(payload), payload.facts
     try:
-        again = {int(number): Again(facts["times"], tuple(facts["queries"]),
+        again = {int(number): Again(known["times"], tuple(known["queries"]),
                                     *(payload.arrays[f"again_{number}_{name}"] for name in ARRAYS))
-                 for number, facts in payload.facts["again"].items()}
-        faces = tuple(face_of(facts, payload.arrays[f"face_{number}"])
-                      for number, facts in enumerate(payload.facts["faces"]))
-    except (KeyError, TypeError, ValueError) as error:
+                 for number, known in facts["again"].items()}
+        scores = {int(number): scores_of(Payload(known, _begun(payload, f"scores_{number}_")))
+                  for number, known in facts.get("scores", {}).items()}
+        faces = tuple(face_of(known, payload.arrays[f"face_{number}"]) for number, known in enumerate(facts["faces"]))
+        crowds = tuple(Crowd(known["model"], known["defenses"], payload.arrays[f"crowd_{number}"])
+                       for number, known in enumerate(facts.get("crowds", [])))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise EngineError(f"this is no judgement of defenses ({type(error).__name__})") from None
-    return Defended(tuple(Checked.of_walks(one, again.get(number)) for number, one in enumerate(walks)), faces)
+    return Defended(tuple(Checked.of_walks(one, again.get(number), scores.get(number, ()))
+                          for number, one in enumerate(walks)), faces, crowds)
+
+
+def _begun(payload: Payload, name: str) -> dict[str, np.ndarray]:
+    """The arrays whose names begin so, by the rest of their names."""
+    return {one.removeprefix(name): values for one, values in payload.arrays.items() if one.startswith(name)}
 
 
 # ---- kinds of work
@@ -151,7 +182,7 @@ def defend_task(sweep: Sweep, device: str = "auto") -> Task:
     return Task("defend", sweep, f"defenses: {sweep.title}", device)
 
 
-@kind("defend", Sweep, reads=defended_of)
+@kind("defend", Sweep, version=2, reads=defended_of)
 def _defend(sweep: Sweep, bench: Bench) -> Generator[None, None, Payload]:
     bench.progress.report(0.0, "planning")
     runs = plan(sweep.unchanged(), bench.device)
@@ -160,9 +191,34 @@ def _defend(sweep: Sweep, bench: Bench) -> Generator[None, None, Payload]:
     # Places are those of the first images: the units of one run may be larger than those of another.
     steps = [_step(unit, run, place, bench.device) for run, units in enumerate(runs) for unit, place in zip(
         units, accumulate((len(unit.indices) for unit in units), initial=0), strict=False)]
-    growing = replace(bench.part(_SHARE, 1.0), publish=lambda rows: bench.publish(Growing(faces, rows)))
-    found = yield from performed(steps, growing, checked_joined)
-    return payload_of(Defended(tuple(cast(list[Checked], found)), tuple(faces)))
+    growing = replace(bench.part(_SHARE, _LAST), publish=lambda rows: bench.publish(Growing(faces, rows)))
+    found = cast(list[Checked], (yield from performed(steps, growing, checked_joined)))
+    watched = yield from _watched(found, runs, bench.part(_LAST, 1.0))
+    honest = yield from _crowds(sweep, bench.part(1.0, 1.0))
+    return payload_of(Defended(tuple(watched), tuple(faces), tuple(honest)))
+
+
+def _watched(found: Sequence[Checked], runs: Sequence[Sequence[Unit]], bench: Bench
+             ) -> Generator[None, None, list[Checked]]:
+    """The same runs with the scores of their detectors."""
+    watched = []
+    for number, (run, units) in enumerate(zip(found, runs, strict=True)):
+        pieces = []
+        for unit in units if has_detectors(run.spec) else ():
+            task = scores_task(unit, bench.device)
+            pieces.append(scores_of(bench.piece(number, len(runs)).result(task)))
+            yield
+        watched.append(replace(run, scores=tuple(map(Scores.joined, zip(*pieces, strict=True)))))
+    return watched
+
+
+def _crowds(sweep: Sweep, bench: Bench) -> Generator[None, None, list[Crowd]]:
+    found = []
+    for model, stack, asked in crowds(sweep):
+        refused = refused_of(bench.result(crowd_task(asked, bench.device)))
+        found.append(Crowd(label_of(model), stack, refused))
+        yield
+    return found
 
 
 def _faces(sweep: Sweep, bench: Bench) -> Generator[None, None, list[Face]]:
@@ -199,7 +255,10 @@ def _step(unit: Unit, run: int, place: int, device: str) -> Step:
     """A unit's task, and how its run is read: who has a model is judged by rows, who has none by his walk."""
     spec = unit.attack
     if has_gradients(ATTACKS[spec.attack].info.knowledge):
-        return Step(rows_task(unit, device), (run,), place, lambda payload: (Checked.of_rows(rows_of(payload)),))
+        # What detectors make of the images is asked later; to make them again would take as long. Walks keep them.
+        before = (images_task(unit, device),) if has_detectors(spec) else ()
+        return Step(rows_task(unit, device), (run,), place, lambda payload: (Checked.of_rows(rows_of(payload)),),
+                    before)
     if spec.defenses and ATTACKS[spec.attack].info.knowledge is Knowledge.DECISION:
         return Step(again_task(unit, device), (run,), place, lambda payload: defended_of(payload).known)
     return Step(walk_task(unit, device), (run,), place,
@@ -211,13 +270,13 @@ def _step(unit: Unit, run: int, place: int, device: str) -> Step:
 
 def with_checks(specs: Sequence[AttackSpec]) -> tuple[AttackSpec, ...]:
     """The same and what shows hidden gradients, for every front of an attack with gradients and many steps: one step at
-    its largest budget, and itself at one that leaves nothing of a picture."""
+    its largest budget, and short steps within one that leaves nothing of a picture."""
     found = list(specs)
     largest = max(budgets_of(specs), default=0.0)
     for spec in specs:
         if spec.norm == "linf" and spec.eps == largest and _iterates(spec) and (
                 spec.attacker == ADAPTIVE or not spec.defenses):
-            found += [one for one in (replace(spec, eps=VAST), _one_step(spec)) if one not in found]
+            found += [one for one in (_vast(spec), _check(spec, "fgsm", spec.eps)) if one not in found]
     return tuple(found)
 
 
@@ -231,10 +290,17 @@ def without_checks(specs: Sequence[AttackSpec]) -> tuple[tuple[AttackSpec, ...],
     return tuple(specs), False
 
 
-def _one_step(spec: AttackSpec) -> AttackSpec:
-    return make_spec("fgsm", eps=spec.eps, norm=spec.norm, target=spec.target, seed=spec.seed, batch=spec.batch,
-                     numerics=spec.numerics, mask=spec.mask, defenses=spec.defenses, attacker=spec.attacker,
-                     draws=spec.draws)
+def _vast(spec: AttackSpec) -> AttackSpec:
+    """From the picture itself: a random start so far out is none any more, and there networks are sure of one class and
+    their gradients lead nowhere, however robust they are nearby."""
+    return _check(spec, "bim", VAST, steps=VAST_STEPS)
+
+
+def _check(spec: AttackSpec, attack: str, eps: float, **params: object) -> AttackSpec:
+    """Another attack on the same front."""
+    return make_spec(attack, eps=eps, norm=spec.norm, params=params, target=spec.target, seed=spec.seed,
+                     batch=spec.batch, numerics=spec.numerics, mask=spec.mask, defenses=spec.defenses,
+                     attacker=spec.attacker, draws=spec.draws)
 
 
 def _iterates(spec: AttackSpec) -> bool:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from engine.attacks.norms import NORMS
 from engine.experiments import plots
 from engine.experiments.defending.judged import Standing
+from engine.experiments.defending.watched import Watch, by_detector
 from engine.experiments.defending.words import names_of
 from engine.metrics.rates import Share
 
@@ -43,3 +44,25 @@ def _bars(share: Share) -> tuple[float, float]:
     low, high = share.interval
     rate = share.rate or 0.0
     return max(0.0, rate - low), max(0.0, high - rate)
+
+
+def roc(found: Sequence[Watch]) -> Figure:
+    """The ROC curves of every detector, one an attack: how many attacked pictures are refused at how many false alarms.
+    A mark is where its threshold lies, the dotted line where it was meant to lie."""
+    detectors = by_detector(found)
+    figure, axes = plots.panels(len(detectors), size=(1.0 + 3.6 * len(detectors), 4.4))
+    for own, (name, watches) in zip(axes[0], detectors.items(), strict=True):
+        own.plot([0, 1], [0, 1], color=plots.FAINT, linewidth=0.8)
+        own.axvline(watches[0].scores.allowed, color=plots.FAINT, linestyle=":")
+        for number, one in enumerate(watches):
+            if one.detection is None:
+                continue
+            colour = plots.COLOURS[number % 8]
+            own.plot(one.detection.false_alarms, one.detection.caught, color=colour,
+                     linestyle=plots.DASHES[number % 4], label=plots.shown(f"{one.attack}: {one.detection.area:.2f}"))
+            own.plot([one.alarms.rate], [one.caught.rate], color=colour, marker=plots.MARKS[number % 8], markersize=8)
+        plots.shares(own)
+        plots.shares(own, across=True)
+        own.set(xlabel="untouched pictures refused", ylabel="attacked pictures refused", title=plots.shown(name))
+        plots.legend(own, 1)
+    return figure

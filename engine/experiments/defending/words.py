@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from engine.attacks import ATTACKS
 from engine.attacks.norms import NORMS
+from engine.attacks.spec import has_gradients
+from engine.defenses.base import defenses_from
 from engine.experiments.defending.judged import Faced, Judged, Standing, signs, title
+from engine.experiments.defending.watching import remembers
 from engine.metrics.masking import Sign
 from engine.metrics.pairs import Paired
 from engine.metrics.rates import Share
@@ -20,9 +24,21 @@ CHANCE = 0.05  # by which an accuracy is above that of saying the most frequent 
 
 
 def names_of(standings: Sequence[Standing]) -> list[str]:
-    """What tells each from the others: its defense, and the model where there are several."""
+    """What tells each from the others: its defense, with what is set of it where there are several alike, and the model
+    where there are several."""
+    of_model = [(one.model, one.short) for one in standings]
+    return _on_models(standings, [one.defense if of_model.count((one.model, one.short)) > 1 else one.short
+                                  for one in standings])
+
+
+def full_names_of(standings: Sequence[Standing]) -> list[str]:
+    """The same with all that is set."""
+    return _on_models(standings, [one.defense for one in standings])
+
+
+def _on_models(standings: Sequence[Standing], defenses: Sequence[str]) -> list[str]:
     several = len({one.model for one in standings}) > 1
-    return [f"{one.defense} on {one.model}" if several else one.defense for one in standings]
+    return [f"{name} on {one.model}" if several else name for one, name in zip(standings, defenses, strict=True)]
 
 
 def verdict(found: Judged, eps: float | None) -> list[str]:
@@ -36,14 +52,14 @@ def verdict(found: Judged, eps: float | None) -> list[str]:
 
 
 def _alone(one: Standing) -> str:
-    return f"{_capital(_kept(one))}. Choose a defense to compare it with."
+    return f"{_capital(_kept(one))}. There is nothing to compare it with yet."
 
 
 def _kept(one: Standing) -> str:
     """What is left of a model's accuracy."""
     held = one.worth
     left = "nobody attacked it" if held is None else f"under attack{_within(one)} it keeps {_percent(held.robust)}"
-    return f"without an attack {_percent(one.clean)} of the images are read correctly; {left}"
+    return f"without an attack {_percent(one.clean)} of the pictures are read correctly; {left}"
 
 
 def _winner(standings: Sequence[Standing], names: Sequence[str]) -> str:
@@ -55,19 +71,14 @@ def _winner(standings: Sequence[Standing], names: Sequence[str]) -> str:
     worth = [(one, name) for one, name in known if one.adaptive is not None and _gain(base.worth, one.adaptive).told
              and one.adaptive.robust.counted > base.worth.robust.counted and not _useless(one)]
     if not worth:
-        return (f"None of these protections can be told from {names[0]} once the attacker knows of it"
-                f"{_enough(base)}.")
+        return (f"None of these protections is seen to be worth its price: once the attacker knows of it, it keeps no "
+                f"more pictures correct{_within(base)} than {names[0]}, as far as {len(base.right):,} pictures show.")
     best, name = max(worth, key=lambda pair: pair[0].adaptive.robust.counted if pair[0].adaptive else 0)
     assert best.adaptive is not None
     price = Paired.of(base.right, best.right)
     return (f"{_capital(name)} is worth most: against an attacker who knows of it {best.adaptive.robust.counted} of "
-            f"{counted(best.adaptive.robust.of, 'image')} hold{_within(best)}, "
-            f"{base.worth.robust.counted} with {names[0]}. {_price(price, best)}.")
-
-
-def _enough(base: Standing) -> str:
-    """That few images tell little."""
-    return f" ({counted(len(base.right), 'image')} tell large differences only)" if len(base.right) < 50 else ""
+            f"{counted(best.adaptive.robust.of, 'picture')} stay correct{_within(best)}, {base.worth.robust.counted} "
+            f"with {names[0]}. Its price: {_price(price, best)}.")
 
 
 def _useless(one: Standing) -> bool:
@@ -84,10 +95,10 @@ def _line(base: Standing, one: Standing, name: str) -> str:
 def _price(paired: Paired, one: Standing) -> str:
     before, after = paired.counts
     points = 100 * (before - after) / paired.n
-    accuracy = ("it costs no clean accuracy" if before == after else
-                f"it {'costs' if points > 0 else 'gains'} {abs(points):.1f} points of clean accuracy ({before} against "
-                f"{after} of {paired.n}{'' if paired.told else ', which chance explains'})")
-    alarms = f", refuses {_percent(one.alarms)} of clean images" if one.alarms.counted else ""
+    accuracy = ("it costs no accuracy on untouched pictures" if before == after else
+                f"it {'costs' if points > 0 else 'gains'} {abs(points):.1f} points of accuracy on untouched pictures "
+                f"({after} of {paired.n} right instead of {before}{'' if paired.told else ', which chance explains'})")
+    alarms = f", refuses {_percent(one.alarms)} of them" if one.alarms.counted else ""
     return f"{accuracy}{alarms}{_time(one)}"
 
 
@@ -117,7 +128,7 @@ def _stops(base: Standing, one: Standing) -> str:
         return "nobody attacked it"
     if shown.told:
         return f"it makes things worse{_within(one)} ({_figures(shown)})"
-    return f"no difference in what holds{_within(one)} can be told ({_figures(shown)})"
+    return f"it is not seen to stop anybody{_within(one)} ({_figures(shown)})"
 
 
 def _gain(base: Faced, one: Faced) -> Paired:
@@ -129,7 +140,8 @@ def _better(pair: Paired) -> bool:
 
 
 def _figures(pair: Paired) -> str:
-    return "{} against {} of {}".format(*pair.counts, pair.n)
+    before, after = pair.counts
+    return f"{after} of {pair.n} stay correct instead of {before}"
 
 
 def _worst(faced: Faced | None) -> str:
@@ -140,16 +152,31 @@ def _within(one: Standing) -> str:
     return "" if one.eps is None else f" within {NORMS[one.norm].text(one.eps, '.3g')}"
 
 
-def warnings(found: Judged, eps: float | None) -> Iterator[tuple[Standing, Sign]]:
-    """Signs of hidden gradients of each standing, whatever the budget."""
-    for one in found.at(eps):
+def budget_words(norm: str, eps: float | None) -> str:
+    """What a budget allows, for people; "" for one that limits nothing."""
+    if eps is None or norm not in _ALLOWS:
+        return ""
+    return f"Within {NORMS[norm].text(eps, '.3g')}: {_ALLOWS[norm].format(NORMS[norm].text(eps, '.3g').split('/')[0])}."
+
+
+_ALLOWS = {"linf": "no pixel becomes brighter or darker by more than {} of 255 grey steps",
+           "l2": "the root of the sum of all pixels' squared changes, where black is 0 and white 1, is {} at most"}
+
+
+def warnings(found: Judged, eps: float | None) -> Iterator[tuple[str, Sign]]:
+    """Signs of hidden gradients, whatever the budget, and of which defense, by name."""
+    standings = found.at(eps)
+    for one, name in zip(standings, names_of(standings), strict=True):
         for sign in signs(found, one):
-            yield one, sign
+            yield name, sign
 
 
 def doubts(found: Judged, eps: float | None) -> Iterator[str]:
     """What else a reader must know: accuracies that are worth nothing, and images that held only once."""
     for one, name in zip(found.at(eps), names_of(found.at(eps)), strict=True):
+        asked = any(not has_gradients(ATTACKS[run.spec.attack].info.knowledge) for run in found.runs_of(one))
+        if not asked and any(map(remembers, defenses_from(one.defenses))):
+            yield f"{_capital(name)} watches who asks what, and none of these attackers asks: try HopSkipJump"
         most = _majority(found, one)
         if one.clean.rate is not None and not one.refused.all() and one.clean.rate <= most + CHANCE:
             yield (f"{_capital(name)}: unattacked it is right on {_percent(one.clean)}, and who always says the most "
@@ -175,7 +202,7 @@ def readable(standings: Sequence[Standing]) -> pandas.DataFrame:
 
     asking = any(faced is not None and faced.asking for one in standings for faced in (one.oblivious, one.adaptive))
     return pandas.DataFrame([_readable(one, name, asking)
-                             for one, name in zip(standings, names_of(standings), strict=True)])
+                             for one, name in zip(standings, full_names_of(standings), strict=True)])
 
 
 def _readable(one: Standing, name: str, asking: bool) -> dict[str, str]:
@@ -187,10 +214,10 @@ def _readable(one: Standing, name: str, asking: bool) -> dict[str, str]:
                                          lambda size: norm.text(size, ".3g")))
               for who, faced in both} if asking else {}
     return {
-        "defense": name, "unattacked": _spread(one.clean),
-        **{f"attacker {who}": "not tried" if faced is None else _spread(faced.robust) for who, faced in both},
-        "false alarms": _percent(one.alarms),
-        "time a query": "–" if one.face is None else f"{1000 * one.face.defended:.3g} ms ({one.face.ratio:.2g} ×)",
+        "defense": name, "correct, no attack": _spread(one.clean),
+        **{f"correct, attacker {who}": "not tried" if faced is None else _spread(faced.robust) for who, faced in both},
+        "untouched, refused": _percent(one.alarms),
+        "time an answer": "–" if one.face is None else f"{1000 * one.face.defended:.3g} ms ({one.face.ratio:.2g} ×)",
         **walked}
 
 

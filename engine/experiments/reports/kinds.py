@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.attacks.rows import Rows
 from engine.data import Dataset
+from engine.experiments.defending import watched
 from engine.experiments.defending import words as defending
 from engine.experiments.epsilon import lines
 from engine.experiments.epsilon.curve import eps_of
@@ -314,14 +315,16 @@ def in_rows(strips: Sequence[tuple[Photo, ...]]) -> tuple[tuple[Photo, ...], ...
 def _defense_words(given: Given) -> Iterator[str]:
     if (found := given.defenses) is not None:
         yield from defending.verdict(found, found.budgets[-1])
+        yield from watched.sentences(watched.watches(found, found.budgets[-1]))
+        yield from watched.crowd_sentences(found)
 
 
 def _defense_remarks(given: Given) -> Iterator[str]:
     if (found := given.defenses) is None:
         return
     yield from defending.doubts(found, found.budgets[-1])
-    for one, sign in defending.warnings(found, found.budgets[-1]):
-        yield f"{one.defense} may only hide its gradients; {sign.name}: {sign.sentence}"
+    for name, sign in defending.warnings(found, found.budgets[-1]):
+        yield f"{name} may only hide its gradients; {sign.name}: {sign.sentence}"
 
 
 def _defenses(given: Given) -> Iterator[Block]:
@@ -333,6 +336,10 @@ def _defenses(given: Given) -> Iterator[Block]:
         yield Drawing(f"trade-off-{number:02}", "What defenses cost, and what they are worth",
                       partial(plots.trade_off, found.at(eps)), 0.8)
         yield from table_of(defending.readable(found.at(eps)))
+        if seen := watched.watches(found, eps):
+            yield Drawing(f"detectors-roc-{number:02}", "Attacked pictures that detectors refuse, against false alarms",
+                          partial(plots.roc, seen), 0.8)
+            yield from table_of(watched.readable(seen))
 
 
 _PARTS = {

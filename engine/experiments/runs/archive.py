@@ -367,8 +367,18 @@ def _check_again(again: Again | None, images: int) -> None:
 
 
 def _check_defended(found: Defended) -> None:
-    """What a judgement of defenses has besides walks: best images asked again, and what models are like unattacked."""
+    """What a judgement of defenses has besides walks: best images asked again, what models are like unattacked, what
+    detectors make of the images, and crowds of honest ones."""
+    for crowd in found.crowds:
+        _fit(isinstance(crowd.model, str) and isinstance(crowd.defenses, str) and crowd.refused.dtype.kind == "b"
+             and crowd.refused.ndim == 1, "honest pictures")
     for run in found.known:
+        for one in run.scores:
+            _fit(isinstance(one.detector, str) and all(
+                isinstance(value, int | float) and math.isfinite(value) for value in (one.allowed, one.threshold))
+                and all(scores.shape == run.labels.shape and scores.dtype.kind == "f"
+                        and bool(np.isfinite(scores).all()) for scores in (one.clean, one.attacked)),
+                "detector's scores")
         _check_again(run.again, len(run.labels))
     for face in found.faces:
         _fit(isinstance(face.model, str) and isinstance(face.defenses, str)

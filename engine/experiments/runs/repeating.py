@@ -31,7 +31,8 @@ _CHECKING = "defend"  # the kind whose command adds attacks of its own, unless i
 
 @dataclass(frozen=True)
 class Asked:
-    """What long work was asked for, whatever its kind."""
+    """What long work was asked for, whatever its kind; `checks`: with the attacks that its command adds of its own,
+    where it adds any."""
 
     dataset: str
     split: str
@@ -39,6 +40,7 @@ class Asked:
     models: tuple[str, ...]
     sources: tuple[str, ...]
     attacks: tuple[AttackSpec, ...]
+    checks: bool = True
 
     @property
     def names(self) -> list[str]:
@@ -84,17 +86,17 @@ def asked(spec: Any) -> Asked | None:
 def asked_of(kept: Kept) -> Asked | None:
     """What a run was asked for; None where this version does not know it, or it is about no sweep."""
     try:
-        return _as_chosen(kept.entry.kind, asked(spec_of(kept)))[0]
+        return _as_chosen(kept.entry.kind, asked(spec_of(kept)))
     except EngineError:
         return None
 
 
-def _as_chosen(kind: str, what: Asked | None) -> tuple[Asked | None, bool]:
-    """The same as somebody chose it, without the attacks that the command adds; and whether there are such."""
+def _as_chosen(kind: str, what: Asked | None) -> Asked | None:
+    """The same as somebody chose it, without the attacks that the command adds."""
     if what is None or kind != _CHECKING:
-        return what, True
+        return what
     chosen, checks = without_checks(what.attacks)
-    return replace(what, attacks=chosen), checks
+    return replace(what, attacks=chosen, checks=checks)
 
 
 def split_of(kept: Kept) -> Dataset | None:
@@ -126,7 +128,7 @@ def chosen(what: Asked) -> Selection:
 def command(kind: str, spec: Any, classes: Sequence[str], device: str = "auto") -> str:
     """The command that repeats a run, or the commands, a line each; "" where there is none. Options that have their
     default are left out."""
-    what, checks = _as_chosen(kind, asked(spec))
+    what = _as_chosen(kind, asked(spec))
     if what is None or kind not in COMMANDS:
         return ""
     first = what.attacks[0]
@@ -155,7 +157,7 @@ def command(kind: str, spec: Any, classes: Sequence[str], device: str = "auto") 
     if own:
         options["queries"] = str(what.queries)
     words = [f"--{name} {shlex.quote(value)}" for name, value in options.items()]
-    words += [*defended.words(what.attacks), *([] if checks else ["--no-checks"])]
+    words += [*defended.words(what.attacks), *([] if what.checks else ["--no-checks"])]
     line = " ".join([f"python -m engine {COMMANDS[kind]}", *words, *_images(chosen(what)),
                      *_settings(what.changed(own)), f"--seed {','.join(map(str, what.seeds))}"])
     # A command reads a curve in one way.
