@@ -59,11 +59,13 @@ class AttackSpec:
         not orphan what was computed before; so is the surrogate's name, whose weights count."""
         own = {p.name: p.default for p in params_of(ATTACKS[self.attack])}
         chosen = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("params", "surrogate")}
-        evaded = {defense.info.name: defense.info.evasion for defense in evaded_by(self)}
+        known = _known_by(self)
+        ways = {"evaded": {one.info.name: one.info.evasion for one in known if one.info.evasion},
+                "gradients": {one.info.name: one.info.gradient for one in known if one.info.gradient > 1}}
         return {name: value for name, value in chosen.items() if value != _DEFAULTS.get(name, _NEVER)} | {
             "version": ATTACKS[self.attack].info.version,
-            "params": {name: value for name, value in self.params.items() if value != own[name]}} | (
-            {"evaded": evaded} if evaded else {})
+            "params": {name: value for name, value in self.params.items() if value != own[name]},
+            **{name: value for name, value in ways.items() if value}}
 
 
 def attack_of(spec: AttackSpec) -> Attack:
@@ -83,8 +85,13 @@ def cost_of(spec: AttackSpec) -> Cost:
 
 def evaded_by(spec: AttackSpec) -> list[Defense]:
     """The detectors whose thresholds the attacker stays below: those he knows of who has the model."""
+    return [defense for defense in _known_by(spec) if defense.info.evasion]
+
+
+def _known_by(spec: AttackSpec) -> Sequence[Defense]:
+    """The defenses that an attacker looks through."""
     knows = spec.attacker == ADAPTIVE and has_gradients(ATTACKS[spec.attack].info.knowledge)
-    return [defense for defense in defenses_from(spec.defenses) if defense.info.evasion] if knows else []
+    return defenses_from(spec.defenses) if knows else ()
 
 
 def asking(attack: Attack, draws: int) -> Attack:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, ClassVar
 
 from engine.defenses.base import register
@@ -76,9 +77,9 @@ class Median(Defense):
         sentence="Puts the median of its neighbourhood in every pixel's place, which removes single odd pixels and "
                  "keeps edges.",
         paper=SQUEEZING,
-        differentiable=False,
         formula=r"f\left(\mathrm{median}_{k \times k}(x)\right)",
         cost="a median for every pixel, on the CPU",
+        gradient=2,
     )
 
     size: int = param(3, title="Size", low=2, high=15, step=1, unit=" pixels",
@@ -87,7 +88,24 @@ class Median(Defense):
     def incoming(self, images: Tensor, draws: Draws) -> Tensor:
         from scipy.ndimage import median_filter
 
-        return _on_host(images, median_filter(_array(images), size=(1, 1, self.size, self.size), mode="reflect"))
+        found = _on_host(images, median_filter(_array(images), size=(1, 1, self.size, self.size), mode="reflect"))
+        return self._led_back(images, found) if images.requires_grad else found
+
+    def _led_back(self, images: Tensor, found: Tensor) -> Tensor:
+        """The same medians, each with the gradient of the pixel that it is (the first of several alike)."""
+        import numpy as np
+        import torch
+
+        before, after = self.size // 2, self.size - 1 - self.size // 2
+        rows, columns = (torch.from_numpy(np.pad(np.arange(side), (before, after), "symmetric")).to(images.device)
+                         for side in images.shape[-2:])
+        padded = images[..., rows, :][..., columns]
+        medians, open_ = torch.zeros_like(found), torch.ones_like(found, dtype=torch.bool)
+        for row, column in product(range(self.size), repeat=2):
+            neighbours = padded[..., row:row + found.shape[-2], column:column + found.shape[-1]]
+            hit = open_ & (neighbours.detach() == found)
+            medians, open_ = medians + neighbours * hit, open_ & ~hit
+        return medians
 
 
 @register

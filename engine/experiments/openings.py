@@ -66,7 +66,7 @@ TRANSFER = Opening(images=12, attacks=("fgsm",), budgets=(4,), models=2)
 BLACKBOX = Opening(images=4, attacks=("square", "hopskipjump"), budgets=(8,))
 QUERIES = (20, 40, 80)
 # Two filters, before the smallest change that a picture of 8 bits can show.
-DEFEND = Opening(images=12, attacks=("pgd",), budgets=(1,), defenses=("jpeg", "median"))
+DEFEND = Opening(images=12, attacks=("pgd",), defenses=("jpeg", "median"))
 DEFENDED_QUERIES = 100
 # Explore's sample of the split: at the budget that its slider begins with, and at others for the curve.
 EXPLORE = Opening(attacks=("pgd",), budgets=(2,))

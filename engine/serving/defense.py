@@ -35,7 +35,8 @@ class DefenseInfo:
     (straight-through), so both must then return the shape that they were given. `once`: a second one in the same stack
     would say nothing or something else. `fitted`: it first learns from clean images which the defender has. `evasion`:
     the number of the way by which an attacker who has the model stays below its threshold, raised where that gives
-    other results than before; 0: there is none.
+    other results than before; 0: there is none. `gradient`: the number of the way by which gradients come back through
+    it, raised likewise.
     """
 
     name: str
@@ -47,6 +48,7 @@ class DefenseInfo:
     once: bool = False
     fitted: bool = False
     evasion: int = 0
+    gradient: int = 1
     kind: str = INFERENCE
     formula: str = ""
     cost: str = ""

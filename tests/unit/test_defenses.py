@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.attacks.spec import make_spec
+from engine.attacks.spec import ADAPTIVE, ATTACKERS, OBLIVIOUS, make_spec
 from engine.defenses import DEFENSES
 from engine.defenses.alarms import false_alarms
 from engine.defenses.base import cautions, defenses_from, passes, written
@@ -146,7 +146,7 @@ def _second(logits: Tensor, rows: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("text", "slope"), [
     # Of 3x0 - 4x1: as it is where a defense has no gradient; blurred, each pixel counts for what is smeared into it.
-    ("jpeg", (3.0, -4.0)), ("bits", (3.0, -4.0)), ("median", (3.0, -4.0)), ("nlm", (3.0, -4.0)),
+    ("jpeg", (3.0, -4.0)), ("bits", (3.0, -4.0)), ("nlm", (3.0, -4.0)), ("median:size=3", None),
     ("rnd", (3.0, -4.0)), ("dnd", (3.0, -4.0)), ("gaussian:sigma=0.1", (3.0, -4.0)),
     ("gaussian:sigma=10", None), ("resize-pad:shrink=0.5", None),
 ])
@@ -158,6 +158,25 @@ def test_gradients_come_through_every_defense(text: str, slope: tuple[float, flo
         assert gradient != [3.0, -4.0] and any(gradient)
     else:
         assert gradient == pytest.approx(slope)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_a_median_has_the_gradient_of_the_pixel_that_it_is(size: int) -> None:
+    """By differences of images in which no two pixels are alike."""
+    images = torch.randperm(2 * 9 * 7, generator=torch.Generator().manual_seed(0)).double().view(1, 2, 9, 7)
+    wanted, way = torch.randn(2, *images.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    leaf = images.clone().requires_grad_(True)
+    through = let_through(f"median:size={size}", leaf)
+    before, after = (let_through(f"median:size={size}", images + step * way) for step in (0.0, 0.01))
+    assert torch.equal(through.detach(), before)
+    gradient, = torch.autograd.grad((through * wanted).sum(), leaf)
+    assert float((gradient * way).sum()) == pytest.approx(float(((after - before) * wanted).sum()) / 0.01)
+
+
+def test_results_are_told_from_those_of_another_gradient() -> None:
+    who = {attacker: make_spec("pgd", eps=0.01, defenses="median", attacker=attacker) for attacker in ATTACKERS}
+    assert who[ADAPTIVE].canonical()["gradients"] == {"median": 2} and "gradients" not in who[OBLIVIOUS].canonical()
+    assert "gradients" not in make_spec("pgd", eps=0.01, defenses="jpeg", attacker=ADAPTIVE).canonical()
 
 
 # ---- said before anything runs -------------------------------------------------------------------------------------
