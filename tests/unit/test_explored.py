@@ -143,7 +143,7 @@ def with_array(name: str, **arrays: np.ndarray) -> Payload:
 
 
 @pytest.mark.parametrize("other", [
-    lambda: with_fact("steps", label=3), lambda: with_fact("steps", layers=[]), lambda: with_fact("steps", steps=None),
+    lambda: with_fact("steps", label=3), lambda: with_fact("steps", steps=None),
     lambda: with_fact("steps", visibility={**done("steps").facts["visibility"], "level": "somehow"}),
     lambda: with_fact("steps", steps={**done("steps").facts["steps"], "shown": [0, 1, 2, 9]}),
     lambda: with_fact("steps", steps={**done("steps").facts["steps"], "loss": [1.0]}),

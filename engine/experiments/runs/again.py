@@ -104,7 +104,11 @@ def repetitions(store: Store, kept: Kept) -> list[tuple[float, Repeated]]:
     """How the run came out each time that it was computed once more, and when, the first first."""
     found: list[tuple[float, Repeated]] = []
     while (payload := (task := repeating_task(kept, len(found))).kept(store)) is not None:
-        found.append((store.entry(task.key).created, repeated_of(payload)))
+        try:
+            created = store.entry(task.key).created
+        except EngineError:
+            break  # its file is there, and the list does not name it yet
+        found.append((created, repeated_of(payload)))
     return found
 
 
