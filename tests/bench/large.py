@@ -1,6 +1,6 @@
 """A sweep of 10,000 images, 12 epsilons and 3 attacks: memory, rate, and how soon its 360,000 rows are on the page.
 
-The network is tiny, so that what is seen is what the project adds to it, and the pictures are of 28 x 28. Each part is
+The network is tiny, so that what is seen is what the project adds to it, and the pictures are of 64 x 64. Each part is
 a process of its own (`python -m tests.bench.large`), which alone knows its largest memory.
 """
 
@@ -22,7 +22,7 @@ from PIL import Image
 from tests import nets, serving
 from tests.bench.timing import machine
 
-IMAGES, SIZE = 10_000, 28
+IMAGES, SIZE = 10_000, 64
 ATTACKS = ("fgsm", "fgnm", "mifgsm")
 EPSILONS = tuple(f"{level}/255" for level in (0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4, 8, 16, 32))
 CLASSES = ("ill", "well")
@@ -67,16 +67,11 @@ def _part(name: str, pictures: Path, count: int, home: Path) -> dict[str, float]
     return found
 
 
-def _named(pictures: str) -> str:
-    """The data set, at the size that its pictures have."""
-    return f"folder:{pictures}@{SIZE}"
-
-
 def _sweep(pictures: str, count: int) -> dict[str, float]:
     from engine.cli import main
 
     started = time.perf_counter()
-    status = main(["evaluate", "--dataset", _named(pictures), "--model", MODEL, "--attack", ",".join(ATTACKS),
+    status = main(["evaluate", "--dataset", f"folder:{pictures}", "--model", MODEL, "--attack", ",".join(ATTACKS),
                    "--eps", ",".join(EPSILONS), "--limit", str(count), "--numerics", "reference"])
     assert status == 0
     return {"seconds": time.perf_counter() - started,
@@ -88,7 +83,7 @@ def _page(pictures: str, count: int) -> dict[str, float]:
 
     opened("evaluate")  # libraries are loaded, and the server is warm
     started = time.perf_counter()
-    app = opened("evaluate", dataset=_named(pictures), models=MODEL, attacks=",".join(ATTACKS),
+    app = opened("evaluate", dataset=f"folder:{pictures}", models=MODEL, attacks=",".join(ATTACKS),
                  eps=",".join(EPSILONS), images=str(count), numerics="reference")
     next(button for button in app.button if button.label == "Open it").click().run()
     seconds = time.perf_counter() - started
