@@ -44,7 +44,9 @@ def show(found: Judged, eps: float | None) -> None:
 def roc(found: Sequence[Watch]) -> go.Figure:
     """The ROC curves of the first detectors, side by side, a line an attack, with the threshold in use marked."""
     detectors = dict(list(by_detector(found).items())[:MOST])
-    figure = make_subplots(1, len(detectors), subplot_titles=[literal(name) for name in detectors],
+    # Long names of models would run out of the picture.
+    titles = [literal(name).replace(" on ", "<br>on ", 1) for name in detectors]
+    figure = make_subplots(1, len(detectors), subplot_titles=titles,
                            horizontal_spacing=0.08)
     attacks = list(dict.fromkeys(one.attack for own in detectors.values() for one in own))
     named: set[str] = set()
@@ -59,7 +61,9 @@ def roc(found: Sequence[Watch]) -> go.Figure:
     figure.update_xaxes(title="untouched pictures refused", range=[-0.03, 1.03], tickformat=".0%")
     figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%")
     figure.update_yaxes(title="attacked pictures refused", row=1, col=1)
-    figure.update_layout(height=360, margin={"l": 0, "r": 8, "t": 28, "b": 0},
+    figure.update_annotations(font={"size": 13})
+    top = 48 if any("<br>" in title for title in titles) else 28
+    figure.update_layout(height=360, margin={"l": 0, "r": 8, "t": top, "b": 0},
                          legend={"orientation": "h", "y": -0.22, "yanchor": "top", "x": 0})
     return figure
 
