@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from engine.defenses.filters import BitDepth, Median, NonLocalMeans
 from engine.errors import EngineError
-from engine.metrics.detection import Detection, detection
 from engine.serving.defense import Reference
 from engine.serving.draws import Draws
 from engine.serving.served import through
@@ -86,12 +85,6 @@ def _halves(reference: Reference) -> tuple[Reference, Reference]:
         first += (reference.labels == label).nonzero()[::2, 0].tolist()
     others = sorted(set(range(len(reference.labels))) - set(first))
     return reference.only(sorted(first)), reference.only(others)
-
-
-def roc(fit: Fit, clean: Tensor, attacked: Tensor) -> Detection:
-    """How well a fitted detector tells attacked images [M, C, H, W] from clean ones [N, C, H, W], none of which it
-    learned from; raises EngineError."""
-    return detection(fit.scores(clean).numpy(), fit.scores(attacked).numpy())
 
 
 # ---- feature squeezing

@@ -249,8 +249,8 @@ class Growing:
 
     def payload(self) -> Payload:
         """What is kept of them, all being there."""
-        votes = {f"{name}_{curve}": getattr(Votes.joined([pieces[part] for part in sorted(pieces)]), name)
-                 for curve, pieces in enumerate(self._pieces) for name in _ARRAYS}
+        whole = [Votes.joined([pieces[part] for part in sorted(pieces)]) for pieces in self._pieces]
+        votes = {f"{name}_{curve}": getattr(one, name) for curve, one in enumerate(whole) for name in _ARRAYS}
         return Payload({"alpha": self._asked.alpha, "curves": [list(curve) for curve in self._asked.curves]},
                        votes | {f"labels_{curve}": labels for curve, labels in enumerate(self._labels)})
 

@@ -97,7 +97,7 @@ def test_what_has_no_budget_counts_only_within_it_and_by_the_queries_it_took() -
     assert one.worth.worst == "HopSkipJump"
     sizes = np.array([[0.5, 0.2, 0.1]])
     twice = Again(10, (100,), np.array([[10, 9, 0]]), sizes > 0, sizes, sizes)
-    one, = told(bounded, replace(checked, again=twice)).standings
+    one, = told(bounded, replace(checked, verified=twice)).standings
     assert one.worth is not None and one.worth.distance == pytest.approx(0.35), "what was asked again counts"
 
 
@@ -184,14 +184,15 @@ def test_a_distance_that_holds_never_rises_with_the_number_of_queries() -> None:
 
 
 def test_what_is_kept_comes_back_and_is_drawn() -> None:
-    walk = Checked.of_walks(made_up([(10, 1.0, 0.1)], spec=make_spec("hopskipjump", norm="linf", defenses=NOISE)),
-                            again([7], sizes=[1.0]))
+    walk = Checked.of_walks(replace(
+        made_up([(10, 1.0, 0.1)], spec=make_spec("hopskipjump", norm="linf", defenses=NOISE)),
+        verified=again([7], sizes=[1.0])))
     found = Defended((run(5), run(9, defenses=NOISE), run(7, **KNOWN)), (face(), face(NOISE, 2.0)))
     back = defended_of(payload_of(found))
     assert tables.summaries(judged(back)) == tables.summaries(judged(found)) and back.faces[1].ratio == 2.0
     assert len(trade_off(judged(back).standings).axes) == 1 and not back.crowds
     kept = defended_of(payload_of(Defended((walk,), ()))).known[0]
-    assert kept.again is not None and kept.again.fooled.tolist() == [[7]] and kept.again.queries == (10,)
+    assert kept.verified is not None and kept.verified.fooled.tolist() == [[7]] and kept.verified.queries == (10,)
 
 
 def test_checks_are_added_to_who_has_the_model_and_knows_of_the_defense_and_taken_off_again() -> None:

@@ -181,8 +181,8 @@ def fooled_within(run: Checked, norm: str, eps: float | None) -> np.ndarray:
 
 def _distances(run: Checked, norm: str) -> np.ndarray:
     """How far the nearest image lies that fools, and holds where it was asked about again; infinite where none does."""
-    if run.again is not None and norm in ("linf", "l2"):
-        return run.again.distances(norm)[-1]
+    if run.verified is not None and norm in ("linf", "l2"):
+        return run.verified.distances(norm)[-1]
     return run.distances(norm, [run.limit])[0]
 
 

@@ -16,7 +16,7 @@ from engine.attacks.spec import ADAPTIVE, AttackSpec, attack_of, has_gradients, 
 from engine.device import load_libraries
 from engine.errors import EngineError
 from engine.experiments.defended import stacks_of
-from engine.experiments.defending.again import ARRAYS, TIMES, Again
+from engine.experiments.defending.again import ARRAYS, Again
 from engine.experiments.defending.facing import Face, Facing, face_of, facing, facing_task
 from engine.experiments.defending.watching import (
     Crowd,
@@ -33,15 +33,15 @@ from engine.experiments.defending.watching import (
 from engine.experiments.gathered import Gathered
 from engine.experiments.queries.walks import (
     Walks,
-    kept_walk,
     payload_of_walks,
     plan,
+    verified_task,
     walk_task,
     walks_joined,
     walks_of,
 )
 from engine.experiments.sweeps import Step, Sweep, performed
-from engine.experiments.units import Unit, attacked, images_task, rows_of, rows_task
+from engine.experiments.units import Unit, images_task, rows_of, rows_task
 from engine.metrics.masking import HUGE
 from engine.work.kinds import Bench, Task, kind
 from engine.work.store import Payload
@@ -55,15 +55,14 @@ _SHARE, _LAST = 0.05, 0.95  # of the progress: when that is done, and when detec
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checked(Walks):
-    """One run: its rows, what it found on its way, where it asked a defended model alone, its best images asked about
-    `again`, and the `scores` of every detector that the model stands behind."""
+    """One run: its rows, what it found on its way, where it asked a defended model alone, its best images `verified`,
+    and the `scores` of every detector that the model stands behind."""
 
-    again: Again | None = None
     scores: tuple[Scores, ...] = ()
 
     @staticmethod
-    def of_walks(walks: Walks, again: Again | None = None, scores: tuple[Scores, ...] = ()) -> Checked:
-        return Checked(**{f.name: getattr(walks, f.name) for f in fields(Walks)}, again=again, scores=scores)
+    def of_walks(walks: Walks, scores: tuple[Scores, ...] = ()) -> Checked:
+        return Checked(**{f.name: getattr(walks, f.name) for f in fields(Walks)}, scores=scores)
 
     @staticmethod
     def of_rows(rows: Rows) -> Checked:
@@ -77,8 +76,7 @@ class Checked(Walks):
 
 def checked_joined(pieces: Sequence[Checked]) -> Checked:
     """A run that was made in `pieces`, in their order."""
-    again = [piece.again for piece in pieces]
-    return Checked.of_walks(walks_joined(pieces), None if None in again else Again.joined(cast(list[Again], again)))
+    return Checked.of_walks(walks_joined(pieces))
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,12 +115,11 @@ class Growing:
 
 def payload_of(found: Defended) -> Payload:
     """What is kept of it; its runs are complete. Films are not kept: the pages about walks have them."""
-    runs = [replace(run, films=()) for run in found.known]
-    kept = payload_of_walks(runs)
-    again = {str(number): {"times": run.again.times, "queries": list(run.again.queries)}
-             for number, run in enumerate(runs) if run.again is not None}
-    arrays = {f"again_{number}_{name}": getattr(run.again, name) for number, run in enumerate(runs)
-              if run.again is not None for name in ARRAYS}
+    runs = found.known
+    kept = payload_of_walks([replace(run, films=(), verified=None) for run in runs])
+    verified = {number: run.verified for number, run in enumerate(runs) if run.verified is not None}
+    again = {str(number): {"times": one.times, "queries": list(one.queries)} for number, one in verified.items()}
+    arrays = {f"again_{number}_{name}": getattr(one, name) for number, one in verified.items() for name in ARRAYS}
     faces = [face.payload() for face in found.faces]
     scores = {number: payload_of_scores(run.scores) for number, run in enumerate(runs) if run.scores}
     return Payload(
@@ -147,7 +144,7 @@ def defended_of(payload: Payload) -> Defended:
                        for number, known in enumerate(facts.get("crowds", [])))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise EngineError(f"this is no judgement of defenses ({type(error).__name__})") from None
-    return Defended(tuple(Checked.of_walks(one, again.get(number), scores.get(number, ()))
+    return Defended(tuple(Checked.of_walks(replace(one, verified=again.get(number)), scores.get(number, ()))
                           for number, one in enumerate(walks)), faces, crowds)
 
 
@@ -157,24 +154,6 @@ def _begun(payload: Payload, name: str) -> dict[str, np.ndarray]:
 
 
 # ---- kinds of work
-
-
-def again_task(unit: Unit, device: str = "auto") -> Task:
-    """The job that walks a unit and asks about its best images again."""
-    return Task("again", unit, f"{unit.title}, asked again {TIMES} times", device)
-
-
-@kind("again", Unit, reads=defended_of)
-def _again(unit: Unit, bench: Bench) -> Payload:
-    """The walks are kept as if they alone had been asked for."""
-    result = attacked(unit, bench.part(0.0, 0.9), keep_steps=True)
-    walked = kept_walk(unit, result, bench)
-    bench.keep(walk_task(unit, bench.device), walked)
-    bench.progress.report(0.9, "asking again")
-    from engine.experiments.defending.asking import asked_again
-
-    walks, = walks_of(walked)
-    return payload_of(Defended((Checked.of_walks(walks, asked_again(unit, result, bench.device)),), ()))
 
 
 def defend_task(sweep: Sweep, device: str = "auto") -> Task:
@@ -259,9 +238,8 @@ def _step(unit: Unit, run: int, place: int, device: str) -> Step:
         before = (images_task(unit, device),) if has_detectors(spec) else ()
         return Step(rows_task(unit, device), (run,), place, lambda payload: (Checked.of_rows(rows_of(payload)),),
                     before)
-    if spec.defenses and ATTACKS[spec.attack].info.knowledge is Knowledge.DECISION:
-        return Step(again_task(unit, device), (run,), place, lambda payload: defended_of(payload).known)
-    return Step(walk_task(unit, device), (run,), place,
+    verifies = spec.defenses and ATTACKS[spec.attack].info.knowledge is Knowledge.DECISION
+    return Step((verified_task if verifies else walk_task)(unit, device), (run,), place,
                 lambda payload: [Checked.of_walks(one) for one in walks_of(payload)])
 
 

@@ -71,10 +71,10 @@ def again(found: Judged) -> pandas.DataFrame:
     return pandas.DataFrame([
         {"model": run.provenance.model, "defense": run.spec.defenses, "attack": run.spec.attack,
          "attacker": run.spec.attacker, "draws": run.spec.draws, "seed": run.spec.seed, "norm": found.norm,
-         "queries": queries, "asked_again": run.again.times,
+         "queries": queries, "asked_again": run.verified.times,
          **{f"{what}_{side}": float(read(values[:, run.attacked][place])) if run.attacked.any() else None
-            for side, values in (("defended", run.again.distances(found.norm)),
-                                 ("bare", run.again.distances(found.norm, bare=True)))
+            for side, values in (("defended", run.verified.distances(found.norm)),
+                                 ("bare", run.verified.distances(found.norm, bare=True)))
             for what, read in (("median", np.median), ("mean", np.mean))}}
-        for run in found.defended.known if run.again is not None and found.norm in ("linf", "l2")
-        for place, queries in enumerate(run.again.queries)])
+        for run in found.defended.known if run.verified is not None and found.norm in ("linf", "l2")
+        for place, queries in enumerate(run.verified.queries)])

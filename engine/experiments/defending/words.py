@@ -182,12 +182,12 @@ def doubts(found: Judged, eps: float | None) -> Iterator[str]:
             yield (f"{_capital(name)}: unattacked it is right on {_percent(one.clean)}, and who always says the most "
                    f"frequent class on {percent(most)}: nothing is left to protect")
         for run in found.runs_of(one):
-            if run.again is None:
+            if run.verified is None:
                 continue
-            fooled, lost = int(run.success.sum()), int((run.success & ~run.again.holds()[-1]).sum())
+            fooled, lost = int(run.success.sum()), int((run.success & ~run.verified.holds()[-1]).sum())
             if lost:
                 yield (f"{_capital(name)}: of {counted(fooled, 'image')} that {title(run.spec)} fooled once, {lost} "
-                       f"{'does' if lost == 1 else 'do'} not when it is asked {run.again.times} times more; what it "
+                       f"{'does' if lost == 1 else 'do'} not when it is asked {run.verified.times} times more; what it "
                        "answers is a matter of luck there")
 
 

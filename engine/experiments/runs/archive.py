@@ -379,7 +379,7 @@ def _check_defended(found: Defended) -> None:
                 and all(scores.shape == run.labels.shape and scores.dtype.kind == "f"
                         and bool(np.isfinite(scores).all()) for scores in (one.clean, one.attacked)),
                 "detector's scores")
-        _check_again(run.again, len(run.labels))
+        _check_again(run.verified, len(run.labels))
     for face in found.faces:
         _fit(isinstance(face.model, str) and isinstance(face.defenses, str)
              and all(isinstance(name, str) for name in face.identities)
