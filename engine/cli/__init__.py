@@ -3,6 +3,7 @@
 Results go to standard output, progress to standard error.
 """
 
+import os
 import sys
 
 from engine.cli import (
@@ -42,12 +43,16 @@ def _parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit status (2: bad input, 130: interrupted)."""
+    """Run one command; returns the exit status (2: bad input, 130: interrupted, 141: nobody reads on, as after head)."""
     arguments = _parser().parse_args(argv)
     try:
         if hasattr(arguments, "classes"):
             adopt_models(arguments)
         arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
+        return 141
     except EngineError as error:
         print(f"python -m engine: {error}", file=sys.stderr)
         return 2

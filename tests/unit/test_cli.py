@@ -325,3 +325,12 @@ def test_nothing_drawn_and_no_lungs_are_one_line(capsys, folder, checkpoint):
     argv = ["attack", "--dataset", f"folder:{folder}", "--model", str(checkpoint), "--attack", "fgsm", "--limit", "1"]
     assert "nothing is marked" in fails(capsys, *argv, "--mask", "drawn")
     assert "nobody marked the lungs" in fails(capsys, *argv, "--mask", "lung")
+
+
+def test_who_reads_only_the_beginning_sees_no_traceback() -> None:
+    run = subprocess.Popen([sys.executable, "-m", "engine", "list", "attacks", "--json"], cwd=ROOT,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert run.stdout is not None and run.stderr is not None
+    run.stdout.close()
+    assert (run.stderr.read(), run.wait()) == (b"", 141)
+    run.stderr.close()

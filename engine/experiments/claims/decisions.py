@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from engine.experiments.claims.declared import Bundled, Claim, Network, declare, entry
 from engine.experiments.claims.measures import NEARNESS
 
-BATCH = 20  # all pictures of a claim at once: a GPU then waits least
+QUERIES = (1_000, 5_000, 10_000)
+PICTURES = 10  # of fewer the sign test could say nothing at so many comparisons, even if all agreed
+BATCH = 128  # images that a network sees together: of ten, reading its weights takes longer than the arithmetic
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class Setting:
     queries: tuple[int, ...]
 
 
-SMALL = Setting("", "32 x 32", "@32", 20, (1_000, 5_000, 10_000))
-WHOLE = Setting("-whole", "whole pictures", "", 10, (250, 500, 1_000))
+SMALL = Setting("", "32 x 32", "@32", PICTURES, QUERIES)
+WHOLE = Setting("-whole", "whole pictures", "", PICTURES, (250, 500, 1_000))
 LONG = Setting("-long", "whole pictures, many queries", "", 8, (10_000,))
 
 

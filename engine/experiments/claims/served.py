@@ -9,14 +9,13 @@ from dataclasses import asdict
 
 from engine.attacks import ATTACKS
 from engine.attacks.spec import ADAPTIVE
+from engine.experiments.claims.decisions import BATCH, PICTURES, QUERIES
 from engine.experiments.claims.declared import Claim, Entry, Network, declare, entry
 from engine.experiments.claims.measures import FARNESS
 from engine.experiments.defended import Front
 from engine.papers import thesis_of_li_yang
 
-QUERIES = (1_000, 5_000, 10_000)
 REPEATS = 5
-PICTURES = 10  # of fewer the sign test could say nothing at so many comparisons, even if all agreed
 PUBLISHED = {
     "kermany": "GBBA, mean L2 at 1k, 5k and 10k queries: undefended 29.35, 11.05, 4.74; RND 39.09, 36.47, 33.69; DND "
                "39.83, 39.59, 39.35",
@@ -36,7 +35,7 @@ def _label(attack: str, front: str) -> str:
 
 def _entry(attack: str, front: str) -> Entry:
     """The attack at every number of queries."""
-    budgets = [{"norm": "l2", "batch": PICTURES, "params": {"queries": queries}, **asdict(FRONTS[front])}
+    budgets = [{"norm": "l2", "batch": BATCH, "params": {"queries": queries}, **asdict(FRONTS[front])}
                for queries in QUERIES]
     return entry(attack, budgets, _label(attack, front), thesis_of_li_yang(6))
 
