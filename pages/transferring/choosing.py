@@ -53,10 +53,10 @@ def _sources(address: Address, chosen: Chosen) -> list[str]:
     def valid(names: Sequence[str]) -> bool:
         return all(name in options for name in names)
 
-    key = address.scope.control("sources")
+    key = address.scope.control_of("sources", chosen.name)
     seed = address.seed("sources", key, read, [], valid)
-    names: list[str] = st.multiselect("The attacker has", options, seed, key=key, placeholder="the same models",
-                                      format_func=lambda name: titles.get(name, name),
+    names: list[str] = st.multiselect("The attacker has", options, controls.kept(options, seed), key=key,
+                                      placeholder="the same models", format_func=lambda name: titles.get(name, name),
                                       help="The models that the images are made on, one after another. Empty: each of "
                                            "the models above.")
     address.note("sources", ",".join(names) or None)

@@ -74,6 +74,14 @@ class Address:
         """The value of a seeded control, drawn already or not."""
         return st.session_state.get(key, self._memory("seeds", dict).get(key))
 
+    def noted(self, name: str) -> str | None:
+        """What a control that was drawn in this run says as `name`."""
+        return self._now.get(name)
+
+    def left(self, name: str) -> str:
+        """What the page's controls said as `name` before this run; "" where a link says all there is to say."""
+        return "" if self._linked else self.said(name)
+
     def said(self, name: str) -> str:
         """What the address, or the page's memory of it, says about `name`, unread: it may be anything."""
         return self._texts.get(name, "")
@@ -134,6 +142,10 @@ class Address:
             self._names.add(name)
             if name in self._texts and name not in self._noted:
                 self._now[name] = self._texts[name]
+
+    def give_up(self, *names: str) -> None:
+        """What the page's controls said as these is not meant any more: those that are new begin with their default."""
+        self._texts = {name: text for name, text in self._texts.items() if name not in names}
 
     def check_names(self) -> None:
         """Complain about settings in the address that no control has asked for."""

@@ -3,6 +3,7 @@
 All of it is in the address.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ from engine.experiments.selection import Selection
 from engine.experiments.sweeps import Sweep, sweep_of
 from engine.params import Value, params_of
 from pages.ui import controls, defending, sources
-from pages.ui.address import Address
+from pages.ui.address import Address, force
 from pages.ui.charts import CAMERA, counted, duration
 from pages.ui.controls import KNOWN_AS, SCALES, Scale
 from pages.ui.defending import Facing
@@ -29,6 +30,8 @@ from pages.ui.defending import Facing
 MOST_SEEDS = 20
 IMAGES = ("12", "24", "48", "96", "200", "500", "all", "each 10", "each 50")
 _EACH, _ALL, _NUMBERED = "each ", "all", "#"
+# What images are called on the page, and what that is the title of, whatever the split.
+_TITLES = {r"([\d,]+) of every class": f"{_EACH}{{}}", r"all [\d,]+ of the split": _ALL, r"([\d,]+) of [\d,]+": "{}"}
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,8 @@ def choose(address: Address, wants: Wants) -> Chosen:
 
 
 def selection_of(text: str) -> Selection:
-    """Which images "48", "each 10", "all" or "#3 #17" are; raises EngineError."""
-    words = text.strip()
+    """Which images "48", "each 10", "all" or "#3 #17" are, or their titles, "48 of 450"; raises EngineError."""
+    words = _meant(text)
     try:
         if words == _ALL:
             return Selection()
@@ -147,7 +150,7 @@ def selection_of(text: str) -> Selection:
 
 
 def _images(address: Address, data: Dataset, wants: Wants) -> tuple[str, tuple[int, ...]]:
-    key = address.scope.control("images")
+    key, total = address.scope.control_of("images", len(data)), len(data)
 
     def read(text: str) -> str:
         selection_of(text).of(data)
@@ -155,13 +158,28 @@ def _images(address: Address, data: Dataset, wants: Wants) -> tuple[str, tuple[i
 
     first = str(wants.first.images)
     seed = address.seed("images", key, read, first, lambda text: isinstance(text, str))
-    options = list(dict.fromkeys([first, *IMAGES, address.current(key)]))
-    text: str = st.selectbox("Images", options, controls.place(options, seed), key=key, accept_new_options=True,
-                             format_func=lambda text: _images_title(text, len(data)),
-                             help="How many images of the split, spread evenly over it. Or type another number, "
-                                  "'each 10' for ten of every class, or the numbers of images: #3 #17.")
+    # By what they are called: in a small split several numbers are all there are.
+    options = list({_images_title(text, total): text for text in (first, *IMAGES, address.current(key))}.values())
+    text: str = st.selectbox("Images (or type a number)", options, controls.place(options, seed), key=key,
+                             accept_new_options=True, on_change=_typed, args=(key,),
+                             format_func=lambda text: _images_title(text, total),
+                             help="How many images of the split, spread evenly over it. Any number can be typed, such "
+                                  "as 8, or 'each 10' for ten of every class, or the numbers of images: #3 #17.")
     address.note("images", text)
     return text, selection_of(text).of(data)
+
+
+def _typed(key: str) -> None:
+    """In a callback: a title that was typed, "12 of 450", may be one of another split, and means 12 of this one."""
+    force(key, _meant(st.session_state[key]))
+
+
+def _meant(text: str) -> str:
+    """What a title stands for; any other text as it is."""
+    for title, meant in _TITLES.items():
+        if found := re.fullmatch(title, text.strip()):
+            return meant.format(*(number.replace(",", "") for number in found.groups()))
+    return text.strip()
 
 
 def _images_title(text: str, total: int) -> str:
@@ -169,7 +187,7 @@ def _images_title(text: str, total: int) -> str:
         return f"all {total:,} of the split"
     if text.startswith(_EACH):
         return f"{text.removeprefix(_EACH)} of every class"
-    return text if text.startswith(_NUMBERED) else f"{text} of {total:,}"
+    return f"{min(int(text), total):,} of {total:,}" if text.isdecimal() else text
 
 
 def _attackers(address: Address, wants: Wants) -> tuple[str, tuple[Attacker, ...]]:
@@ -193,7 +211,8 @@ def _attackers(address: Address, wants: Wants) -> tuple[str, tuple[Attacker, ...
 
     first = [name for name in wants.first.attacks if name in fitting] or fitting[:1]
     seed = address.seed("attacks", key, read, first, lambda names: all(name in fitting for name in names))
-    names = st.multiselect("Attacks", fitting, seed, key=key, format_func=_attack_title, help="Type to search.")
+    names = st.multiselect("Attacks", fitting, controls.kept(fitting, seed), key=key, format_func=_attack_title,
+                           help="Type to search.")
     address.note("attacks", ",".join(names))
     if not names:
         raise EngineError("choose at least one attack")
@@ -224,7 +243,7 @@ def _budgets(address: Address, scale: Scale, wants: Wants) -> tuple[float, ...]:
     default = [scale.text(shown) for shown in (wants.first.budgets if scale.norm == "linf" else (scale.default,))]
     seed = address.seed(name, key, read, default, lambda texts: isinstance(texts, list))
     shown = list(dict.fromkeys([*map(scale.text, scale.offered), *address.current(key)]))
-    texts = st.multiselect(scale.label, shown, seed, key=key, accept_new_options=True,
+    texts = st.multiselect(scale.label, shown, controls.kept(shown, seed), key=key, accept_new_options=True,
                            help=f"{scale.help} Several may be chosen; or type another, such as "
                                 f"{scale.text(scale.default)}.")
     address.note(name, ",".join(texts))

@@ -106,6 +106,12 @@ def place(options: Sequence[Any], seed: object) -> int:
     return list(options).index(seed) if seed in options else 0
 
 
+def kept(options: Sequence[T], seed: Sequence[T] | None) -> list[T] | None:
+    """What of the seed of a control for several is among its options: they may have changed since it was drawn first.
+    """
+    return None if seed is None else [one for one in seed if one in options]
+
+
 def choice(address: Address, name: str, label: str, options: Sequence[str], default: str, *,
            format_func: Callable[[str], str] = str, help: str | None = None, kind: str | None = None,
            read: Callable[[str], str] | None = None, always: bool = False) -> str:
@@ -307,7 +313,7 @@ def surrogate(address: Address, models: Mapping[str, str]) -> str:
     """Whose gradients are used: the model's own, another's of `models` (name to title), or those of an ensemble that a
     link asks for, in which the attacked model may be, too."""
     own, one = "", one_of("model", ["", *models])
-    known = {*models, address.current(address.scope.control("model"))}
+    known = {*models, address.noted("model")}
 
     def read(text: str) -> str:
         return text if _together(text, known) else one(text)

@@ -99,8 +99,9 @@ def _places(address: Address, first: Sequence[str]) -> list[str]:
         return _numbered(names)
 
     seed = address.seed(NAME, key, read, list(first), lambda places: all(_name(one) in DEFENSES for one in places))
+    offered = _offered(address.current(key) or ())
     places: list[str] = st.multiselect(
-        "Defense in front of the model", _offered(address.current(key) or ()), seed, key=key, placeholder="none",
+        "Defense in front of the model", offered, controls.kept(offered, seed), key=key, placeholder="none",
         format_func=_title, max_selections=MOST,
         help="It stands between whoever asks and the model, and sees every query. Of several the one chosen first sees "
              "a picture first. One that is chosen is offered a second time, at the end of the list.")

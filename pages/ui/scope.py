@@ -14,6 +14,11 @@ class Scope:
         """The key of a control, or of what stands for one."""
         return f"{self.page}.{name}"
 
+    def control_of(self, name: str, of: object) -> str:
+        """The key of a control that is another one for every `of`, such as a data set: the browser sends back the words
+        that it shows, and those of one mean nothing, or something else, to another."""
+        return self.control(f"{name} {of}")
+
     def key(self, name: str) -> str:
         """The key of anything else: what the session remembers, buttons, plots."""
         return f"{self.page} {name}"

@@ -2,7 +2,7 @@
 
 import random
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
 import streamlit as st
@@ -19,11 +19,13 @@ from engine.zoo.registry import ModelEntry, model_card, model_digest, models, re
 from pages.ui import consent, renaming, runs, views
 from pages.ui.address import Address, force, forget, travel
 from pages.ui.charts import percent
-from pages.ui.controls import choice, place
+from pages.ui.controls import choice, kept, place
 from pages.ui.picker import picker, sprite
 from pages.ui.scope import Scope
 from pages.ui.text import capital, plain
 
+MODELS = ("model", "models", "sources")  # as addresses call what is chosen of them
+FAR = (True, 9)  # from a data set that a model does not fit
 PAGE = 8
 THUMBNAIL = 96
 # What is no widget's: which picture, which upload, which page of thumbnails, what an upload did wrong.
@@ -43,6 +45,7 @@ def dataset(address: Address, preferred: str = "") -> tuple[Dataset, str]:
     _dataset_name(name)
     entry = find(name)
     address.note("dataset", name)
+    _let_go(address, name, entry.info)
     renaming.offer_back(address, name)
     if (reason := entry.missing()) is not None:
         raise EngineError(reason)
@@ -52,6 +55,18 @@ def dataset(address: Address, preferred: str = "") -> tuple[Dataset, str]:
     split = choice(address, "split", "Split", list(info.splits), first, always=True,
                    help="  \n".join(f"**{split}**: {sentence}" for split, sentence in info.splits.items()))
     return opened(name, split), split
+
+
+def _let_go(address: Address, name: str, info: DatasetInfo) -> None:
+    """Where another data set was chosen, models that were chosen before are not meant for it, unless one of them suits
+    it as well as that which is offered first."""
+    if address.left("dataset") in ("", name) or not (known := fitting(info)):
+        return
+    distances = {entry.name: suited.distance(entry.card, info) for entry in known}
+    for control in MODELS:
+        chosen = address.left(control).split(",")
+        if not any(is_path(one) or distances.get(one, FAR) <= distances[known[0].name] for one in chosen):
+            address.give_up(control)
 
 
 def _finding(address: Address, dataset: str, info: DatasetInfo) -> None:
@@ -141,7 +156,7 @@ def model(address: Address, info: DatasetInfo, upload: Picture | None = None) ->
     """The chosen model among those that know this data set's classes, or of all models for a picture that belongs to
     no data set, those first that have seen its like; raises EngineError where there is none."""
     known = _known(address, info, "model") if upload is None else {e.name: e for e in _for_upload(info, upload.imaging)}
-    key = address.scope.control("model")
+    key = address.scope.control_of("model", info.name)
     names = list(known)
     seed = address.seed("model", key, lambda text: _read_model(info, text, upload is not None), names[0],
                         lambda name: name in names or is_path(name))
@@ -168,7 +183,7 @@ def several_models(address: Address, info: DatasetInfo, name: str, label: str, f
     """Some of the models that know this data set's classes, by default the `first` few that tell the same ones apart;
     raises EngineError where there is none, or none was chosen."""
     known = _known(address, info, name)
-    key, names = address.scope.control(name), list(known)
+    key, names = address.scope.control_of(name, info.name), list(known)
 
     def read(text: str) -> list[str]:
         return [_read_model(info, one.strip()) for one in text.split(",") if one.strip()]
@@ -179,7 +194,7 @@ def several_models(address: Address, info: DatasetInfo, name: str, label: str, f
     alike = [one for one in names if len(known[one].card.classes) == len(known[names[0]].card.classes)]
     seed = address.seed(name, key, read, alike[:first], valid)
     options = list(dict.fromkeys([*names, *address.current(key)]))
-    chosen: list[str] = st.multiselect(label, options, seed, key=key, accept_new_options=True,
+    chosen: list[str] = st.multiselect(label, options, kept(options, seed), key=key, accept_new_options=True,
                                        on_change=_typed_several, args=(key,),
                                        format_func=lambda n: _model_title(known, n),
                                        help=f"Models that know this data set's classes; or type the path of a "
@@ -191,7 +206,18 @@ def several_models(address: Address, info: DatasetInfo, name: str, label: str, f
         model_digest(one)
     if not chosen:
         raise EngineError("choose at least one model")
+    _reserve({one: _model_title(known, one) for one in chosen}, info)
     return tuple(chosen)
+
+
+def _reserve(chosen: Mapping[str, str], info: DatasetInfo) -> None:
+    """What is to be known of models (name to title) that have not seen such pictures as these, each line once."""
+    lines: dict[str, list[str]] = {}
+    for name, title in chosen.items():
+        for line in suited.reservations(model_card(name), info):
+            lines.setdefault(line, []).append(title)
+    for line, titles in lines.items():
+        st.warning(plain(f"{'; '.join(titles)}: {line}."))
 
 
 def _known(address: Address, info: DatasetInfo, control: str) -> dict[str, ModelEntry]:

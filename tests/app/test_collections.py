@@ -25,7 +25,7 @@ def test_tiles_in_colour_are_attacked_in_colour(home: Path) -> None:
     nets.kept(home / "home" / "models" / "tiles.safetensors", outputs=2, classes=("Benign", "Malignant"),
               dataset="breakhis", name="tiles")
     app = opened(dataset="breakhis-400x", split="all", index="3", model="tiles", attack="pgd", eps="16/255")
-    assert not app.error and app.selectbox(key="explore.model").value == "tiles"
+    assert not app.error and visits.model(app).value == "tiles"
     settled(app)
     assert ("Benign" in verdict(app) or "Malignant" in verdict(app)) and not app.error
 
@@ -56,4 +56,4 @@ def test_one_finding_among_several_is_chosen_and_attacked(home: Path) -> None:
     assert not app.exception and app.query_params["dataset"] == "finding:effusion:chestmnist"
     app = opened(dataset=app.query_params["dataset"], split="test", index="4", attack="fgsm", eps="16/255")
     settled(app)
-    assert not app.error and app.selectbox(key="explore.model").value == "water" and "ffusion" in verdict(app)
+    assert not app.error and visits.model(app).value == "water" and "ffusion" in verdict(app)

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button
 
 from engine.zoo.registry import BUNDLED
+from tests.app.visits import model
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 SECONDS = 120
@@ -110,10 +111,10 @@ def test_a_linked_manifest_is_asked_for_and_opens_its_own_folder_only(folder: Pa
 def test_a_linked_checkpoint_is_asked_for(checkpoint: Path, looked: list[str]) -> None:
     app = link(model=str(checkpoint), attack="fgsm", eps="3/255")
     assert str(checkpoint) in questions(app)[0] and not app.error
-    assert looked == [] and app.selectbox(key="explore.model").value == "phantom-cxr/resnet18"
+    assert looked == [] and model(app).value == "phantom-cxr/resnet18"
     opener(app, checkpoint).click().run()
     assert not questions(app) and not app.error
-    assert app.selectbox(key="explore.model").value == str(checkpoint)
+    assert model(app).value == str(checkpoint)
     assert app.selectbox(key="explore.attack").value == "fgsm"
     assert app.select_slider(key="explore.eps").value == pytest.approx(3)
 
@@ -154,7 +155,7 @@ def test_folders_that_are_named_in_a_setting_are_opened(
         folder: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERTURBSCOPE_FOLDERS", os.pathsep.join([str(folder.parent / "elsewhere"), str(folder)]))
     assert not questions(link(dataset=f"folder:{folder}"))
-    assert link(model=str(checkpoint)).selectbox(key="explore.model").value == str(checkpoint)
+    assert model(link(model=str(checkpoint))).value == str(checkpoint)
     assert questions(link(dataset=f"folder:{folder}/../other"))
 
 

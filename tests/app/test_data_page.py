@@ -18,7 +18,7 @@ from engine.experiments.sources import Source, picture
 from engine.work.jobs import jobs
 from pages.ui import own, sources
 from tests import collected, nets
-from tests.app.visits import opened
+from tests.app.visits import model, opened
 from tests.dicoms import dicom, gradient
 from tests.shelf import Shelf, served
 
@@ -213,7 +213,7 @@ def test_models_stand_side_by_side_and_ones_own_are_renamed_deleted_and_had_back
 def test_explore_opens_on_the_phantom_that_was_made(home: Path) -> None:
     name = "made:phantom-cxr,shows=Pneumonia,anatomy=8,disease=8,exposure=8,size=1.5"
     app = opened("explore", dataset=name, split="test", index="0", attack="jsma")  # which does not run by itself
-    assert not app.error and app.selectbox(key="explore.model").value.startswith("phantom-cxr/")
+    assert not app.error and model(app).value.startswith("phantom-cxr/")
     assert app.query_params["dataset"] == name and "Pneumonia" not in app.selectbox(key="explore.target").options
 
 
@@ -241,7 +241,7 @@ def test_a_model_is_brought_along_and_is_at_once_on_every_page(home: Path, monke
     assert table(app, "trained on")[-1] == "not said" and "recognised" not in said(app)
     app = opened("explore", dataset=folder, split="all", attack="jsma")
     assert not app.error, [one.value for one in app.error]
-    assert app.selectbox(key="explore.model").value == "my/my-net"
+    assert model(app).value == "my/my-net"
     monkeypatch.setenv(own.SHARED, "1")
     assert not opened("data", view="models").file_uploader
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from engine.data import load, phantom
 from tests.app.test_pages import opened, settled, verdict
+from tests.app.visits import model
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,7 @@ def filled(root: Path, names: dict[str, str]) -> Path:
 def test_folders_in_another_order_and_spelling_are_attacked_with_the_models_names(tmp_path: Path) -> None:
     folder = filled(tmp_path, {"COVID-19": "covid_19", "Normal": "normal"})  # sorted, the first is the model's last
     app = opened(dataset=f"folder:{folder}", split="all", index="0", attack="fgsm", eps="0/255")
-    models = app.selectbox(key="explore.model")
+    models = model(app)
     assert any("resnet18" in str(option).lower() or "ResNet-18" in str(option) for option in models.options)
     assert models.value == "phantom-cxr/resnet18"
     goals = " ".join(app.selectbox(key="explore.target").options)
@@ -40,7 +41,7 @@ def test_folders_in_another_order_and_spelling_are_attacked_with_the_models_name
 
 def test_the_model_with_no_other_class_comes_first_and_one_with_more_is_offered(tmp_path: Path) -> None:
     folder = filled(tmp_path, {"Pneumonia": "PNEUMONIA", "Normal": "NORMAL"})
-    models = opened(dataset=f"folder:{folder}", attack="jsma").selectbox(key="explore.model")
+    models = model(opened(dataset=f"folder:{folder}", attack="jsma"))
     assert models.value == "kermany/densenet121"
     assert len(set(models.options)) == len(models.options) > 3
 
@@ -67,7 +68,7 @@ def test_classes_that_no_model_knows_are_said_to_be_a_models_and_the_run_says_so
     for label, name in (("virus=new", "COVID-19"), ("healthy, no finding", "Normal")):
         next(one for one in app.selectbox if one.label == label).set_value(name).run()
     next(one for one in app.button if one.label == "Use these names").click().run()
-    assert not app.error and app.selectbox(key="explore.model").value == "phantom-cxr/resnet18"
+    assert not app.error and model(app).value == "phantom-cxr/resnet18"
     name = f"map:healthy%2C no finding=Normal,virus%3Dnew=COVID-19:folder:{folder}"
     assert app.query_params["dataset"] == name and load(name, "all").classes == ("Normal", "COVID-19")
     settled(app)

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests import collected
 from tests.app.test_pages import address, opened
+from tests.app.visits import model
 
 
 def brought(**query: str) -> AppTest:
@@ -30,7 +31,7 @@ def test_an_uploaded_radiograph_is_offered_the_real_ones_model_first(
             collected.save(tmp_path / "chest_xray" / part / kind / f"person{number}_x.jpeg", collected.noise(number))
     monkeypatch.setenv("PERTURBSCOPE_DATA", str(tmp_path))
     app = brought()
-    control = app.selectbox(key="explore.model")
+    control = model(app)
     assert address(app)["model"] == control.value == "kermany/densenet121"
     # Beside where the verdict will stand.
     assert "children only" in " ".join(one.value for one in app.caption)

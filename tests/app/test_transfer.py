@@ -92,4 +92,4 @@ def test_a_path_that_a_link_names_is_not_opened_without_a_question() -> None:
 def test_a_data_set_with_one_model_says_how_to_come_by_another(data_home: Path) -> None:
     app = opened("transfer", dataset="covid-ct", models="covid-ct/densenet121")
     assert any("choose another, or train one" in error.value for error in app.error)
-    assert app.multiselect(key="transfer.models").value == ["covid-ct/densenet121"]
+    assert app.multiselect(key="transfer.models covid-ct").value == ["covid-ct/densenet121"]

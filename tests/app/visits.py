@@ -1,6 +1,9 @@
 """Visits to the pages about whole data sets, without a browser."""
 
+from collections.abc import Mapping
+
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Selectbox
 
 from engine.work.jobs import State, jobs
 from tests.app.test_pages import APP, SECONDS
@@ -24,4 +27,26 @@ def finished(app: AppTest) -> AppTest:
             assert job.wait(3 * SECONDS).state in (State.DONE, State.CANCELLED), job.error  # others run beside it
         app.run()
         assert not app.exception, app.exception
+    return app
+
+
+def model(app: AppTest) -> Selectbox[str]:
+    """Explore's box for the model."""
+    return next(box for box in app.selectbox if box.label == "Model")
+
+
+def words(app: AppTest) -> dict[str, str]:
+    """What a browser shows in every box for one choice, by the box's id."""
+    return {state.id: state.string_value for state in app._tree.get_widget_states().widgets
+            if state.WhichOneof("value") == "string_value"}
+
+
+def sent(app: AppTest, held: Mapping[str, str]) -> AppTest:
+    """The page once more with the words that a browser `held` in those boxes that are still there."""
+    states = app._tree.get_widget_states()
+    for state in states.widgets:
+        if state.id in held:
+            state.string_value = held[state.id]
+    app._run(states)
+    assert not app.exception, app.exception
     return app

@@ -43,21 +43,27 @@ def first(entries: Sequence[ModelEntry], kind: str) -> list[ModelEntry]:
     return list(entries) if not kind else sorted(entries, key=lambda entry: rank(entry.card, kind))
 
 
-def reservations(card: Card, picture: Picture) -> Iterator[str]:
-    """What is to be known of the model's verdict on that picture, each in a line."""
-    info = trained_on(card)
+def distance(card: Card, info: DatasetInfo) -> tuple[bool, int]:
+    """How far from a data set's pictures those are that a model has seen: the less, the better it suits them."""
+    kind = imaging.of(info)
+    return card.dataset != info.name, rank(card, kind) if kind else 0
+
+
+def reservations(card: Card, shown: Picture | DatasetInfo) -> Iterator[str]:
+    """What is to be known of the model's verdict on that picture, or on those of a data set, each in a line."""
+    info, looks_at = trained_on(card), imaging.of(shown) if isinstance(shown, DatasetInfo) else shown.imaging
     if info is None:
         if not card.dataset:
             yield "nobody said what this model was trained on: whether it has seen such pictures is not known"
         return
     kind = imaging.of(info)
-    if picture.imaging and kind and not imaging.alike(kind, picture.imaging):
-        yield (f"this model has seen pictures of another kind only ({kind}), and this is one of {picture.imaging}: "
-               "what it says of it means nothing")
-    elif info.synthetic and not picture.synthetic:
+    if looks_at and kind and not imaging.alike(kind, looks_at):
+        yield (f"this model has seen pictures of another kind only ({kind}), and none of {looks_at}: what it says "
+               "here means nothing")
+    elif info.synthetic and not shown.synthetic:
         yield ("this model has seen synthetic pictures only, and of patients it knows nothing; choose another one, "
                "trained on real pictures, on the left")
-    elif picture.synthetic and not info.synthetic:
-        yield "this model has seen real pictures only, and this one is synthetic"
-    if info.population and not picture.synthetic and picture.population != info.population:
+    elif shown.synthetic and not info.synthetic:
+        yield "this model has seen real pictures only, and none that are synthetic, as here"
+    if info.population and not shown.synthetic and shown.population != info.population:
         yield f"this model has seen pictures of {info.population} only"
