@@ -169,12 +169,22 @@ def in_words(names: Iterable[str]) -> dict[str, str]:
     return {name: title if list(titles.values()).count(title) == 1 else name for name, title in titles.items()}
 
 
+def trained_to_withstand(name: str) -> bool:
+    """Whether the model that results speak of is known to have been trained with a defense."""
+    card = _known_card(name)
+    return card is not None and bool(trained_how(card))
+
+
 def _called(name: str) -> str:
+    card = _known_card(name)
+    return name if card is None else " ".join(filter(None, (_arch(card), trained_how(card))))
+
+
+def _known_card(name: str) -> Card | None:
     try:
-        card = model_card(name)
+        return model_card(name)
     except EngineError:
-        return name
-    return " ".join(filter(None, (_arch(card), trained_how(card))))
+        return None
 
 
 def _located(name: str) -> tuple[Path, str]:

@@ -13,7 +13,7 @@ from pages.ui.text import literal
 
 _SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "star", "hexagon", "pentagon")
 _SIZE, _FIRST = 13, 19  # the first is larger, so that what lies on it does not hide it
-_BESIDE = 0.035  # between points that would lie on each other
+_BESIDE = 0.05  # between points that would lie on each other
 _LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 _BELOW = {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0}
 _HEIGHT, _LINE, _GREY = 380, 24, "#888888"

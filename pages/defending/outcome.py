@@ -105,7 +105,7 @@ def _head(known: Known, what: str) -> None:
     if known.earlier:
         st.warning(f"Of an earlier choice, not of what the sidebar says now: **{plain(what)}**.")
     else:
-        st.markdown(f"###### {plain(what)}")
+        st.markdown(plain(what))
 
 
 def _words(found: Judged, eps: float | None) -> None:
@@ -115,7 +115,8 @@ def _words(found: Judged, eps: float | None) -> None:
         if len(each) <= LINES:
             _grouped(each)
         else:
-            best, worst = (pick(each, key=lambda line: (not line.doubted, line.holds)) for pick in (max, min))
+            best = max(each, key=lambda line: (not line.doubted, line.holds))
+            worst = min(each, key=lambda line: (line.holds, not line.doubted))
             st.markdown(f"- Keeps most: {plain(best.text)}\n- Keeps least: {plain(worst.text)}")
             with st.expander(f"All {len(each)} one by one"):
                 _grouped(each)
@@ -181,10 +182,10 @@ def _table(found: Judged, standings: Sequence[Standing]) -> None:
     refusing = ("A refused picture is not read, but holds as well: nobody is fooled by it. "
                 if "refused, attacked" in shown else "")
     st.caption("In brackets 95 % intervals. *Holds*: pictures that were read correctly before, and that no attack "
-               "makes the model read otherwise; an attacker who knows of a defense may also do what one does who knows "
-               f"nothing of it. {refusing}*Time*: of an answer without a defense, and how many times as long one takes "
-               "with it.")
-    figures.table(SCOPE, shown, "defenses")
+               "makes the model read otherwise. *Unaware* attackers do not know of the defense; *aware* ones do, and "
+               f"may also do what the unaware would. {refusing}*Time*: of an answer without a defense, and how many "
+               "times as long one takes with it.")
+    figures.grouped_table(SCOPE, shown, "defenses", "model")
     st.caption("All numbers at every budget, to the last digit:")
     figures.downloads(SCOPE, lambda: tables.overview(found), "all-numbers")
 

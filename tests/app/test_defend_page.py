@@ -70,8 +70,8 @@ def test_what_was_judged_is_told_drawn_and_in_the_table_with_its_price() -> None
     assert len(app.get("plotly_chart")) == 1
     table = app.dataframe[0].value
     assert table["defense"].tolist() == ["no defense", "RND", "JPEG"]
-    assert table["holds, attacker does not know"].str.startswith("100").tolist() == [False, True, True]
-    assert table["holds, attacker knows"].str.startswith("0 %").all()
+    assert table["holds, attacker unaware"].str.startswith("100").tolist() == [False, True, True]
+    assert table["holds, attacker aware"].str.startswith("0 %").all()
     assert table["time"].tolist() == ["20 ms", "2 ×", "2 ×"]
     assert address(app)["defense"] == "rnd,jpeg"
 

@@ -180,7 +180,7 @@ def test_of_a_detector_what_is_read_refused_and_read_wrongly_is_told_apart() -> 
             in words.verdict(found, EPS)[1])
     table = words.readable(found.standings)
     assert table["refused, attacked"].tolist() == ["0 %", "45 %"]
-    assert table["holds, attacker does not know"].str.split().str[0].tolist() == ["0", "65"]
+    assert table["holds, attacker unaware"].str.split().str[0].tolist() == ["0", "65"]
     turned = run(4, right=16, refused=3, defenses=SHIFT)
     assert "it turns away 3 of 20 untouched ones" in words.verdict(told(run(0), turned), EPS)[1]
 
@@ -213,7 +213,7 @@ def test_models_are_named_in_words_and_how_they_were_trained() -> None:
     found = told(*runs)
     called = "MobileNetV3 small trained on attacked pictures (AT)"
     assert words.names_of(found.standings) == ["MobileNetV3 small, no defense", "Noise on MobileNetV3 small",
-                                               f"{called}, no defense", f"Noise on {called}"]
+                                               f"{called}, no filter", f"Noise on {called}"]
     assert words.heading(found, EPS, "Chest X-rays") == (f"Chest X-rays, MobileNetV3 small and {called}, 20 pictures, "
                                                          "within 2/255")
     assert set(TRAINED_HOW) == set(TRAINING_DEFENSES), "a defense at training time is not said in words"

@@ -148,9 +148,9 @@ def readable(found: Sequence[Watch]) -> pandas.DataFrame:
 
     return pandas.DataFrame([{
         "detector": name, "attack": one.attack,
-        "area under the curve": "–" if one.detection is None else f"{one.detection.area:.3f}",
-        "attacked pictures refused": _spread(one.caught),
-        "false alarms": _spread(one.alarms), "false alarms chosen": percent(one.scores.allowed),
+        "ROC area": "–" if one.detection is None else f"{one.detection.area:.3f}",
+        "attacked, refused": _spread(one.caught),
+        "untouched, refused": _spread(one.alarms), "false alarms chosen": percent(one.scores.allowed),
         "untouched, attacked": f"{one.alarms.of:,}, {one.caught.of:,}"}
         for name, own in by_detector(found).items() for one in own])
 

@@ -16,7 +16,7 @@ from engine.metrics.masking import Sign
 from engine.metrics.pairs import Paired
 from engine.metrics.rates import Share
 from engine.wording import counted, percent
-from engine.zoo.registry import in_words
+from engine.zoo.registry import in_words, trained_to_withstand
 
 if TYPE_CHECKING:
     import pandas
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LONGER = 1.1  # times as long, below which a difference is that of two measurements
 CHANCE = 0.05  # by which an accuracy is above that of saying the most frequent class, below which it is worth nothing
 MANY = 200  # pictures, from which on a tenth of a percent is worth showing
+NO_FILTER = "no filter"
 FEW = "too few pictures to tell"
 
 
@@ -54,7 +55,13 @@ def names_of(standings: Sequence[Standing]) -> list[str]:
 def defenses_of(standings: Sequence[Standing]) -> list[str]:
     """The same without the model."""
     of_model = [(one.model, one.short) for one in standings]
-    return [one.defense if of_model.count((one.model, one.short)) > 1 else one.short for one in standings]
+    return [_full(one) if not one.defenses or of_model.count((one.model, one.short)) > 1 else one.short
+            for one in standings]
+
+
+def _full(one: Standing) -> str:
+    """A defense with all that is set of it. How a model was trained is one as well: then it has no filter in front."""
+    return NO_FILTER if not one.defenses and trained_to_withstand(one.model) else one.defense
 
 
 def models_of(standings: Sequence[Standing]) -> dict[str, str]:
@@ -362,7 +369,7 @@ def readable(standings: Sequence[Standing], settings: bool = True) -> pandas.Dat
     refusing = any(one.alarms.counted or any(faced is not None and faced.refused.any() for faced in
                                              (one.oblivious, one.adaptive)) for one in standings)
     models = models_of(standings)
-    defenses = [one.defense for one in standings] if settings else defenses_of(standings)
+    defenses = [_full(one) for one in standings] if settings else defenses_of(standings)
     return pandas.DataFrame([{**({"model": models[one.model]} if len(models) > 1 else {}),
                               **_readable(one, name, asking, refusing)}
                              for one, name in zip(standings, defenses, strict=True)])
@@ -370,8 +377,8 @@ def readable(standings: Sequence[Standing], settings: bool = True) -> pandas.Dat
 
 def _readable(one: Standing, name: str, asking: bool, refusing: bool) -> dict[str, str]:
     norm = NORMS[one.norm]
-    both = (("does not know", one.oblivious), ("knows", one.adaptive))
-    walked = {f"{what}, {who}": "–" if faced is None or value(faced) is None else text(value(faced))
+    both = (("unaware", one.oblivious), ("aware", one.adaptive))
+    walked = {f"{what}, attacker {who}": "–" if faced is None or value(faced) is None else text(value(faced))
               for what, value, text in (("queries to fool half", lambda it: it.queries, lambda n: f"{n:,.0f}"),
                                         ("distance to fool half", lambda it: it.distance,
                                          lambda size: norm.text(size, ".3g")))
