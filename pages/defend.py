@@ -1,4 +1,4 @@
-"""Defend: which protection is worth its price, against attackers who know of it and who do not."""
+"""Defend: which defense is worth its price, against attackers who know of it and who do not."""
 
 import streamlit as st
 
@@ -12,10 +12,12 @@ from pages.ui.address import Address
 from pages.ui.choosing import Wants
 from pages.ui.text import capital
 
-INTRODUCTION = ("A protection (defense) costs something: pictures read wrongly, time, honest pictures refused. What is "
-                "it worth, against an attacker who does not know of it, and against one who does?")
-WANTS = Wants(DEFEND, models_help="Several are compared: add one that was trained to withstand attacks. The first, "
-                                  "without a defense, is what all others are compared with.", without=("queries",))
+INTRODUCTION = ("A defense protects a model from pictures that were changed to fool it. It costs something: pictures "
+                "read wrongly, time, honest pictures refused. What is it worth, against an attacker who does not know "
+                "of it, and against one who does?")
+WANTS = Wants(DEFEND, models_help="Several are compared. To be trained on attacked pictures (AT), on noisy ones, or on "
+                                  "both (ANT) is a defense, too: add such a model. The first, without a defense, is "
+                                  "what all others are compared with.", without=("queries",))
 COSTS_LITTLE = 400  # passes up to which a freshly opened page computes by itself
 
 

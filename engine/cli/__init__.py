@@ -43,7 +43,7 @@ def _parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit status (2: bad input, 130: interrupted, 141: nobody reads on, as after head)."""
+    """Run one command; returns the exit status (2: bad input, 130: interrupted, 141: nobody reads on)."""
     arguments = _parser().parse_args(argv)
     try:
         if hasattr(arguments, "classes"):

@@ -108,8 +108,10 @@ def _print(sweep: Sweep, found: Judged, facts: dict[str, Any]) -> None:
         if eps is not None:
             print(f"within {NORMS[found.norm].text(eps)}")
         for _, line in readable(found.at(eps)).iterrows():
-            print(printable(f"  {line['defense']}"))
-            for name, value in list(line.items())[1:]:
+            numbers = dict(line)
+            where = numbers.pop("model", "")
+            print(printable(f"  {numbers.pop('defense')}{where and f' on {where}'}"))
+            for name, value in numbers.items():
                 print(printable(f"    {name:38} {value}"))
     seen = watched.watches(found, found.budgets[-1])
     for line in (*facts["verdict"], *watched.sentences(seen), *watched.crowd_sentences(found), *facts["doubts"]):

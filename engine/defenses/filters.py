@@ -31,19 +31,22 @@ class Jpeg(Defense):
         sentence="Saves every image as JPEG and reads it again, which throws away fine changes that no eye sees.",
         paper=Paper("Dziugaite, Ghahramani, Roy", "A Study of the Effect of JPG Compression on Adversarial Images",
                     2016, "https://arxiv.org/abs/1608.00853"),
-        differentiable=False,
         formula=r"f\left(\mathrm{JPEG}_q(x)\right)",
         cost="writing and reading a JPEG file in memory, on the CPU",
-        ours="Colours are saved at half resolution (4:2:0), as is usual in files.",
+        ours="Colours are saved at half resolution (4:2:0), as is usual in files. Who knows of it takes gradients "
+             "through the file's own rounding (Shin, Song, 2017).",
+        gradient=2,
     )
 
     quality: int = param(75, title="Quality", low=1, high=95, step=1,
                          help="As JPEG counts it: 95 keeps nearly everything, 75 is usual, below 30 blocks are seen.")
 
     def incoming(self, images: Tensor, draws: Draws) -> Tensor:
+        from engine.defenses.soft_jpeg import soft_jpeg
         from engine.metrics.survival import HALF_COLOUR, as_jpeg
 
-        return as_jpeg(images, self.quality, HALF_COLOUR)
+        found = as_jpeg(images, self.quality, HALF_COLOUR)
+        return _with_gradient_of(soft_jpeg(images, self.quality), found) if images.requires_grad else found
 
 
 @register
@@ -165,6 +168,11 @@ class NonLocalMeans(Defense):
                                     channel_axis=-1).reshape(image.shape)
                    for image in _array(images).transpose(0, 2, 3, 1)]
         return _on_host(images, np.stack(cleaned).transpose(0, 3, 1, 2)).clamp(0, 1)
+
+
+def _with_gradient_of(near: Tensor, found: Tensor) -> Tensor:
+    """`found`, to the bit, with the gradient of what is near it."""
+    return found + (near - near.detach())
 
 
 def _array(images: Tensor) -> np.ndarray:

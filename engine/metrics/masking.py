@@ -132,7 +132,8 @@ def zero_gradients(trials: Sequence[Trial]) -> Iterator[Sign]:
     """A gradient that is 0 everywhere says nothing."""
     taken, zero = sum(one.gradients for one in trials), sum(one.zero for one in trials)
     if taken and zero / taken >= ZERO:
-        yield Sign("zero gradients", f"{zero:,} of {taken:,} gradients were 0 everywhere")
+        yield Sign("zero gradients", f"{zero:,} of {taken:,} gradients were 0 everywhere: there the attacker did not "
+                   "know which way to go")
 
 
 def rises_with_budget(trials: Sequence[Trial]) -> Iterator[Sign]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,11 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".pt2")
 # What models are also kept in. They hold whole programs, or need another library, and are not opened here.
 FOREIGN = (".onnx", ".jit", ".bin", ".pkl", ".pickle", ".joblib", ".h5", ".hdf5", ".keras", ".pb", ".tflite",
            ".mlmodel", ".engine", ".npz", ".tar", ".zip")
+# Defenses at training time by what they are called on cards.
+TRAINED_HOW = {
+    "at": "trained on attacked pictures (AT)", "trades": "trained on clean and attacked pictures (TRADES)",
+    "ant": "trained on attacked, noisy pictures (ANT)", "noise": "trained on noisy pictures",
+    "augment": "trained on varied pictures"}
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 
 
@@ -138,10 +144,47 @@ def _entries(root: Path, bundled: bool) -> list[ModelEntry]:
 
 
 def _title(name: str, card: Card) -> str:
-    arch = ARCHITECTURES[card.arch].title if card.arch in ARCHITECTURES else card.arch.capitalize()
-    defense = card.training.get("defense", {}).get("name", "")
+    how = trained_how(card)
     # In front, as a narrow control cuts off what stands behind.
-    return f"{arch}{f' ({defense})' if defense else ''}, {card.dataset or name}"
+    return f"{f'{how[:1].upper()}{how[1:]}: ' if how else ''}{_arch(card)}, {card.dataset or name}"
+
+
+def _arch(card: Card) -> str:
+    return ARCHITECTURES[card.arch].title if card.arch in ARCHITECTURES else card.arch.capitalize()
+
+
+def trained_how(card: Card) -> str:
+    """With which defense a model was trained, in words: "trained on noisy pictures"; "" where with none."""
+    defense = card.training.get("defense")
+    if not isinstance(defense, Mapping):
+        return ""
+    name = str(defense.get("name", ""))
+    return TRAINED_HOW.get(name) or f"trained with {shortened(str(defense.get('title') or name))}"
+
+
+def in_words(names: Iterable[str]) -> dict[str, str]:
+    """Models that results speak of, each as its kind of network and how it was trained; by its name alone where that
+    does not tell it from the others, or there is no such model any more."""
+    titles = {name: _called(name) for name in dict.fromkeys(names)}
+    return {name: title if list(titles.values()).count(title) == 1 else name for name, title in titles.items()}
+
+
+def trained_to_withstand(name: str) -> bool:
+    """Whether the model that results speak of is known to have been trained with a defense."""
+    card = _known_card(name)
+    return card is not None and bool(trained_how(card))
+
+
+def _called(name: str) -> str:
+    card = _known_card(name)
+    return name if card is None else " ".join(filter(None, (_arch(card), trained_how(card))))
+
+
+def _known_card(name: str) -> Card | None:
+    try:
+        return model_card(name)
+    except EngineError:
+        return None
 
 
 def _located(name: str) -> tuple[Path, str]:

@@ -77,10 +77,11 @@ def _queries(address: Address, chosen: Chosen) -> int | None:
 def _checks(address: Address) -> bool:
     key = address.scope.control("checks")
     seed = address.seed("checks", key, lambda text: controls.one_of("checks", (YES, NO))(text) == YES, True)
-    checks = st.toggle("Check for hidden gradients", bool(seed), key=key,
-                       help="Some defenses only make it hard to find the attack that works. Two more attacks show "
-                            "that: one step where many were made, which must do worse, and a budget that leaves "
-                            "nothing of the picture, which must always do.")
+    checks = st.toggle("Check whether a defense only looks good", bool(seed), key=key,
+                       help="Some defenses only make it hard to find the attack that works: they hide the gradient, "
+                            "the direction in which an attacker changes the picture. Two more attacks show that: one "
+                            "step where many were made, which must do worse, and a change that leaves nothing of the "
+                            "picture, which must always do.")
     address.note("checks", None if checks else NO)
     return checks
 
@@ -108,8 +109,8 @@ def price(sweep: Sweep, device: str) -> str:
     each = len(sweep.indices) * len(sweep.models)
     spent = [counted(each * gradients, "gradient")] if gradients else []
     spent += [counted(each * queries, "query", "queries")] if queries else []
-    time = "" if seconds is None else f", about {duration(seconds)} here"
-    return f"{counted(len(sweep.attacks), 'attack')}: at most {' and '.join(spent) or 'nothing'}{time}."
+    work = f"{counted(len(sweep.attacks), 'attack')}, at most {' and '.join(spent) or 'nothing'}"
+    return f"{work}." if seconds is None else f"At most about {duration(seconds)} here ({work})."
 
 
 def checked(sweep: Sweep) -> None:

@@ -6,49 +6,81 @@ import plotly.graph_objects as go
 
 from engine.attacks.norms import NORMS
 from engine.experiments.defending.judged import Faced, Standing
-from engine.experiments.defending.words import names_of
+from engine.experiments.defending.words import defenses_of, models_of, names_of
 from pages.ui.charts import PALETTE, percent
 from pages.ui.remembered import remembered
 from pages.ui.text import literal
 
 _SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "star", "hexagon", "pentagon")
 _SIZE, _FIRST = 13, 19  # the first is larger, so that what lies on it does not hide it
+_BESIDE = 0.05  # between points that would lie on each other
 _LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+_BELOW = {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0}
+_HEIGHT, _LINE, _GREY = 380, 24, "#888888"
 
 
 @remembered
 def trade_off(standings: Sequence[Standing]) -> go.Figure:
     """Accuracy unattacked against what holds under attack: filled, where the attacker knows of the defense, lighter and
-    joined to it, where he does not; bars are 95 % intervals. A point says which standing it is."""
+    joined to it, where he does not; bars are 95 % intervals. A point says which standing it is. Of several models each
+    has its symbol, and each defense its colour."""
     figure = go.Figure()
+    stacks, models = (list(dict.fromkeys(getattr(one, name) for one in standings)) for name in ("defenses", "model"))
+    taken: list[tuple[float, float]] = []
     for number, (one, name) in enumerate(zip(standings, map(literal, names_of(standings)), strict=True)):
-        colour, symbol = PALETTE[number % 8], _SYMBOLS[number % 8]
+        colour = PALETTE[stacks.index(one.defenses) % 8]
+        symbol = _SYMBOLS[(models.index(one.model) if len(models) > 1 else number) % 8]
         points = _points(one)
         clean = one.clean.rate or 0.0
+        at = _free(clean, points, taken)
         if len(points) > 1:
-            figure.add_scatter(x=[clean] * 2, y=[faced.robust.rate for faced, _, _ in points], mode="lines",
+            figure.add_scatter(x=[at] * 2, y=[faced.robust.rate for faced, _, _ in points], mode="lines",
                                line={"color": colour, "width": 1.5}, showlegend=False, hoverinfo="skip", opacity=0.6)
         for place, (faced, who, opacity) in enumerate(points):
             low, high = faced.robust.interval
             rate = faced.robust.rate or 0.0
             figure.add_scatter(
-                x=[clean], y=[rate], mode="markers", name=name, legendgroup=name, showlegend=not place,
+                x=[at], y=[rate], mode="markers", name=name, legendgroup=name,
+                showlegend=not place and len(models) == 1,
                 customdata=[[number]], opacity=opacity,
                 marker={"color": colour, "symbol": symbol if opacity == 1 else f"{symbol}-open",
                         "size": _SIZE if number else _FIRST,
                         "line": {"color": colour, "width": 2}},
                 error_y={"array": [max(0.0, high - rate)], "arrayminus": [max(0.0, rate - low)], "symmetric": False,
                          "thickness": 1, "width": 4},
-                hovertemplate=f"{name}<br>unattacked %{{x:.1%}}<br>attacker {who}: {percent(rate)} hold"
+                hovertemplate=f"{name}<br>unattacked {percent(clean)}<br>attacker {who}: {percent(rate)} hold"
                               f"<br>worst: {literal(faced.worst)}<extra></extra>")
+    entries = _legend(figure, standings) if len(models) > 1 else 0
     first = standings[0]
     within = "" if first.eps is None else f" within {NORMS[first.norm].text(first.eps, '.3g')}"
     figure.update_layout(
-        height=380, margin={"l": 0, "r": 12, "t": 28, "b": 0}, legend=_LEGEND, showlegend=True,
-        clickmode="event+select",
+        height=_HEIGHT + _LINE * entries, margin={"l": 0, "r": 12, "t": 12 if entries else 28, "b": 0},
+        legend=_BELOW if entries else _LEGEND, showlegend=True, clickmode="event+select",
         xaxis={"title": "read correctly, unattacked", "range": [-0.04, 1.04], "tickformat": ".0%"},
-        yaxis={"title": f"still correct under attack{within}", "range": [-0.04, 1.04], "tickformat": ".0%"})
+        yaxis={"title": f"hold under attack{within}", "range": [-0.04, 1.04], "tickformat": ".0%"})
     return figure
+
+
+def _free(clean: float, points: Sequence[tuple[Faced, str, float]], taken: list[tuple[float, float]]) -> float:
+    """Where the points stand across, so that none hides one that was `taken`: beside their place if need be."""
+    rates = [faced.robust.rate or 0.0 for faced, _, _ in points]
+    step, at = -_BESIDE if clean > 0.5 else _BESIDE, clean
+    while any(abs(at - x) < _BESIDE / 2 and abs(rate - y) < _BESIDE for x, y in taken for rate in rates):
+        at += step
+    taken += [(at, rate) for rate in rates]
+    return at
+
+
+def _legend(figure: go.Figure, standings: Sequence[Standing]) -> int:
+    """Which colour is which defense, and which symbol which model; how many there are of both."""
+    defenses = dict(zip([one.defenses for one in standings], defenses_of(standings), strict=True))
+    models = models_of(standings)
+    marks = [*((name, PALETTE[number % 8], "circle") for number, name in enumerate(defenses.values())),
+             *((name, _GREY, f"{_SYMBOLS[number % 8]}-open") for number, name in enumerate(models.values()))]
+    for name, colour, symbol in marks:
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=literal(name), hoverinfo="skip",
+                           marker={"color": colour, "symbol": symbol, "size": 11, "line": {"width": 2}})
+    return len(marks)
 
 
 def _points(one: Standing) -> list[tuple[Faced, str, float]]:

@@ -15,7 +15,17 @@ from engine.experiments.config import config_text
 from engine.experiments.defending import tables
 from engine.experiments.defending.judged import Judged, Standing, fooled_within, judged
 from engine.experiments.defending.judging import Checked, Defended, without_checks
-from engine.experiments.defending.words import budget_words, doubts, names_of, readable, verdict, warnings
+from engine.experiments.defending.words import (
+    Line,
+    budget_words,
+    doubts,
+    heading,
+    headline,
+    lines,
+    names_of,
+    readable,
+    warnings,
+)
 from engine.experiments.queries.curves import drawn, query_curve, table
 from engine.experiments.queries.walks import plan
 from engine.experiments.sweeps import Sweep
@@ -23,25 +33,28 @@ from pages.defending import figures as plots
 from pages.defending import seeing, watching
 from pages.defending.scope import SCOPE
 from pages.defending.words import who
-from pages.ui import figures, thumbs, walking
+from pages.ui import figures, sources, thumbs, walking
 from pages.ui.address import force
 from pages.ui.charts import counted
 from pages.ui.options import settings_of_sweep
 from pages.ui.sweeping import Known
-from pages.ui.text import plain
+from pages.ui.text import capital, plain
 from pages.ui.thumbs import Cell, Cells
 
 BUDGET, LOOKED_AT = "budget", "looked at"
+LINES = 4  # defenses up to which each has its line in sight
 CHECKED = """
-A defense may merely hide the direction that an attacker follows (the gradient). Then weak attacks do better than strong
-ones:
-- One step must not do better than many.
-- Who may only ask must not do better than who has the model.
-- Random noise must not fool where attacks fail.
-- Who may change a picture beyond recognition must always succeed.
-- Another random start (seed) must not change much.
-- Gradients must not be 0.
-- Who may change more must not fool fewer.
+A defense may merely hide the direction in which an attacker changes the picture (the gradient). Then strong attacks
+fail where weak ones succeed, and somebody who finds another way still gets through. Each check looks for that; its name
+is what a warning says where it struck.
+- *One step beats many*: an attack in one step must not do better than one in many.
+- *Black box beats white box*: an attacker who can only ask must not do better than one who has the model.
+- *Noise wins where gradients fail*: random noise must not fool where attacks fail.
+- *A huge budget does not reach 0*: an attacker who may change a picture beyond recognition must always succeed. That is
+  tried with the attack BIM within 128/255, whatever was chosen.
+- *Random restarts change much*: another random start (seed) must not change much.
+- *Zero gradients*: where the gradient is 0 everywhere, the attacker does not know which way to go.
+- *More budget fools fewer*: an attacker who may change more must not fool fewer.
 
 After Athalye et al. 2018, Carlini et al. 2019, and AutoAttack (Croce, Hein 2020).
 """
@@ -56,16 +69,18 @@ def show(known: Known) -> None:
     sweep = cast(Sweep, known.task.spec)
     found = judged(cast(Defended, known.found))
     if not known.complete:
-        st.caption(f"So far {len(found.standings[0].right)} of {counted(len(sweep.indices), 'image')}, and attacks "
-                   "that have begun: true of these, and sharpened as more come.")
+        st.caption(f"So far {len(found.standings[0].right)} of {counted(len(sweep.indices), 'picture')} and "
+                   f"{len(found.defended.known)} of {counted(len(sweep.attacks) * len(sweep.models), 'attack')}: these "
+                   "numbers will still change.")
     eps = _budget(found)
     standings = found.at(eps)
+    _head(known, heading(found, eps, sources.title(sweep.dataset)))
     _words(found, eps)
     left, right = st.columns([1.15, 1], gap="medium")
     with left:
         _trade_off(standings)
     with right:
-        _signs(found, eps)
+        _signs(known, found, eps)
     _table(found, standings)
     watching.show(found, eps)
     _walks(found)
@@ -85,21 +100,45 @@ def _budget(found: Judged) -> float | None:
     return texts[cast(str, chosen)]
 
 
+def _head(known: Known, what: str) -> None:
+    """Of what data set and model all below is."""
+    if known.earlier:
+        st.warning(f"Of an earlier choice, not of what the sidebar says now: **{plain(what)}**.")
+    else:
+        st.markdown(plain(what))
+
+
 def _words(found: Judged, eps: float | None) -> None:
-    first, *rest = verdict(found, eps)
     with st.container(key="defend-words"):
-        st.markdown(f"**{plain(first)}**")
-        if rest:
-            st.markdown("\n".join(f"- {plain(line)}" for line in rest))
+        st.markdown(f"**{plain(headline(found, eps))}**")
+        each = lines(found, eps)
+        if len(each) <= LINES:
+            _grouped(each)
+        else:
+            best = max(each, key=lambda line: (not line.doubted, line.holds))
+            worst = min(each, key=lambda line: (line.holds, not line.doubted))
+            st.markdown(f"- Keeps most: {plain(best.text)}\n- Keeps least: {plain(worst.text)}")
+            with st.expander(f"All {len(each)} one by one"):
+                _grouped(each)
         if said := budget_words(found.norm, eps):
             st.caption(plain(said))
 
 
+def _grouped(each: Sequence[Line]) -> None:
+    """A line each, below their models where there are several."""
+    models = list(dict.fromkeys(line.model for line in each))
+    for model in models:
+        if len(models) > 1:
+            st.markdown(f"**{plain(model)}**")
+        st.markdown("\n".join(f"- {plain(capital(f'{line.defense}: {line.said}'))}" for line in each
+                              if line.model == model))
+
+
 def _trade_off(standings: Sequence[Standing]) -> None:
-    st.markdown("###### What it costs, and what it is worth")
-    st.caption("A good protection stands far up (pictures stay correct under attack) and not further left than *no "
-               "defense* (untouched ones are still read). Filled: the attacker knows of it, which is what counts; "
-               "hollow: he does not. Click a point for its pictures.")
+    st.markdown("###### At a glance")
+    st.caption("A good defense stands far up (pictures hold under attack) and not further left than *no defense* "
+               "(untouched ones are still read). Filled: the attacker knows of it, which is what counts; hollow: he "
+               "does not. Points that would hide each other stand side by side. Click a point for its pictures.")
     figures.figure(SCOPE, plots.trade_off(standings), "trade-off", on_select=_clicked, selection_mode="points")
 
 
@@ -110,19 +149,24 @@ def _clicked() -> None:
         force(SCOPE.control(LOOKED_AT), int(points[-1]["customdata"][0]))
 
 
-def _signs(found: Judged, eps: float | None) -> None:
+def _signs(known: Known, found: Judged, eps: float | None) -> None:
     """What shows hidden gradients, and what else one must know."""
     st.markdown("###### Can these numbers be trusted?")
-    lines = [f"**{plain(name)}** – {plain(sign.name)}: {plain(sign.sentence)}"
+    if not known.complete:
+        st.caption("Not checked yet: that takes all attacks.")
+        return
+    struck = [f"**{plain(name)}** – {plain(sign.name)}: {plain(sign.sentence)}"
              f"{'' if sign.sure else ' (too few to be sure)'}" for name, sign in warnings(found, eps)]
     notes = [plain(line) for line in (*doubts(found, eps), *_cautions(found.at(eps)))]
-    if lines:
+    if struck:
         st.warning("These may only look robust: an attack that ought to do better did not, so a cleverer one may "
                    "get through.\n\n"
-                   + "\n".join(f"- {line}" for line in lines))
+                   + "\n".join(f"- {line}" for line in struck))
     if notes:
         st.info("\n".join(f"- {line}" for line in notes))
-    if not lines and not notes:
+    if not without_checks(cast(Sweep, known.task.spec).attacks)[1]:
+        st.info("Not all was checked: the attacks that show whether a defense only looks good were switched off.")
+    elif not struck and not notes:
         st.success("No sign that a cleverer attacker would get further, as far as these checks show.")
     with st.expander("What is checked"):
         st.markdown(CHECKED)
@@ -133,12 +177,16 @@ def _cautions(standings: Sequence[Standing]) -> list[str]:
 
 
 def _table(found: Judged, standings: Sequence[Standing]) -> None:
-    st.markdown("###### Price and worth")
-    st.caption("In percent of all pictures, with 95 % intervals. Under attack a picture counts only where it was read "
-               "correctly and none of the attacks changes that; who knows of a defense may also do what others do. A "
-               "refused picture gets no answer: it is not correct, and nobody is fooled.")
-    figures.table(SCOPE, readable(standings), "defenses")
-    st.caption("Every number at every budget, with who is compared with whom:")
+    shown = readable(standings, settings=False)
+    st.markdown("###### The numbers")
+    refusing = ("A refused picture is not read, but holds as well: nobody is fooled by it. "
+                if "refused, attacked" in shown else "")
+    st.caption("In brackets 95 % intervals. *Holds*: pictures that were read correctly before, and that no attack "
+               "makes the model read otherwise. *Unaware* attackers do not know of the defense; *aware* ones do, and "
+               f"may also do what the unaware would. {refusing}*Time*: of an answer without a defense, and how many "
+               "times as long one takes with it.")
+    figures.grouped_table(SCOPE, shown, "defenses", "model")
+    st.caption("All numbers at every budget, to the last digit:")
     figures.downloads(SCOPE, lambda: tables.overview(found), "all-numbers")
 
 

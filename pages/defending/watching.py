@@ -37,7 +37,7 @@ def show(found: Judged, eps: float | None) -> None:
                "corner is a good detector, one on the diagonal a coin. The mark is the threshold in use; dotted, the "
                "false alarms that were chosen. None of these pictures was used to set it.")
     figures.figure(SCOPE, roc(seen[:8 * MOST]), "detectors-roc")
-    figures.table(SCOPE, watched.readable(seen), "detectors")
+    figures.grouped_table(SCOPE, watched.readable(seen), "detectors", "detector")
 
 
 @remembered

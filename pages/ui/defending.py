@@ -9,6 +9,7 @@ from engine.attacks import ATTACKS
 from engine.attacks.spec import ADAPTIVE, ATTACKERS, MOST_DRAWS, OBLIVIOUS, AttackSpec, adapts, is_random
 from engine.defenses import DEFENSES
 from engine.defenses.base import cautions, defenses_from, written
+from engine.defenses.detectors import Detector
 from engine.defenses.words import titled
 from engine.errors import EngineError, UnknownName
 from engine.experiments.defended import BOTH, DRAWS, Front, attackers_of, draws_of, fronts, read_stack, stacks_of
@@ -58,7 +59,8 @@ def several(address: Address, attacks: Sequence[str], first: Sequence[str] = ())
     chosen = _chosen(address, first)
     stacks, beside = [written(chosen)], False
     if len(chosen) > 1:
-        how = controls.choice(address, ROW, "Together", (ONE_STACK, EACH, ALL), EACH if first else ONE_STACK,
+        how = controls.choice(address, ROW, "Several defenses stand", (ONE_STACK, EACH, ALL),
+                              EACH if first else ONE_STACK,
                               format_func={ONE_STACK: "in a row, one behind the other",
                                            EACH: "each on its own, side by side",
                                            ALL: "each on its own, and all in a row"}.__getitem__,
@@ -69,8 +71,8 @@ def several(address: Address, attacks: Sequence[str], first: Sequence[str] = ())
     if chosen:
         key = address.scope.control(BARE)
         seed = address.seed(BARE, key, lambda text: controls.one_of(BARE, (YES, NO))(text) == YES, True)
-        beside = st.toggle("Beside the bare model", bool(seed), key=key,
-                           help="Also attacks the model without a defense: what protection is worth is the difference.")
+        beside = st.toggle("Compare with no defense", bool(seed), key=key,
+                           help="Also attacks the model without a defense: what a defense is worth is the difference.")
         address.note(BARE, None if beside else NO)
     else:
         address.carry(BARE)
@@ -104,7 +106,8 @@ def _places(address: Address, first: Sequence[str]) -> list[str]:
         "Defense in front of the model", offered, controls.kept(offered, seed), key=key, placeholder="none",
         format_func=_title, max_selections=MOST,
         help="It stands between whoever asks and the model, and sees every query. Of several the one chosen first sees "
-             "a picture first. One that is chosen is offered a second time, at the end of the list.")
+             "a picture first. A detector refuses pictures that look attacked to it; all others change what they let "
+             "through. One that is chosen is offered a second time, at the end of the list.")
     address.note(NAME, ",".join(map(_name, places)) if places or first else None)
     return places
 
@@ -134,7 +137,8 @@ def _number(place: str) -> int:
 
 
 def _title(place: str) -> str:
-    title = DEFENSES[_name(place)].info.title
+    cls = DEFENSES[_name(place)]
+    title = f"{'Detector: ' if issubclass(cls, Detector) else ''}{cls.info.title}"
     return title if _number(place) == 1 else f"{title} ({_number(place)})"
 
 

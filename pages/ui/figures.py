@@ -12,6 +12,7 @@ from engine.experiments import spreadsheets
 from engine.experiments.frames import frame
 from pages.ui import charts
 from pages.ui.scope import Scope
+from pages.ui.text import plain
 
 Table = Callable[[], pd.DataFrame]  # one that is made when it is asked for
 
@@ -32,6 +33,18 @@ def table(scope: Scope, shown: pd.DataFrame, name: str, **options: object) -> ob
     event = st.dataframe(shown, hide_index=True, key=scope.key(f"table {name}"), **options)  # type: ignore[arg-type]
     downloads(scope, lambda: shown, name)
     return event
+
+
+def grouped_table(scope: Scope, shown: pd.DataFrame, name: str, by: str) -> None:
+    """The same as a table for each that the column `by` names, where there is one: long names stand above, and leave
+    the numbers their room."""
+    if by not in shown:
+        table(scope, shown, name)
+        return
+    for number, (title, own) in enumerate(shown.groupby(by, sort=False)):
+        st.markdown(f"**{plain(title)}**")
+        st.dataframe(own.drop(columns=by), hide_index=True, key=scope.key(f"table {name} {number}"))
+    downloads(scope, lambda: shown, name)
 
 
 def downloads(scope: Scope, shown: Table, name: str) -> None:

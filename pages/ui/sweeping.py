@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
@@ -25,12 +25,14 @@ _SHOWN, _DRAWN = "shown task", "drawn"
 @dataclass(frozen=True)
 class Known:
     """What is known of long work: `found` is its result, or what there is of it so far (None: nothing yet), of which
-    `share` is done. `example` is when it was computed (seconds since 1970) where it came with the program."""
+    `share` is done. `example` is when it was computed (seconds since 1970) where it came with the program. `earlier`:
+    the sidebar says something else by now."""
 
     task: Task
     found: Any
     share: float = 1.0
     example: float | None = None
+    earlier: bool = False
 
     @property
     def complete(self) -> bool:
@@ -78,6 +80,8 @@ def show(scope: Scope, task: Task | None, body: Callable[[Known], None], *, pric
     shown: Task | None = session.get(scope.key(_SHOWN))
     if shown is None:
         return
+    if task is None or task.key != shown.key:
+        body = _of_earlier(body)
     known = jobs().find(shown)
     if known is not None and not known.state.over:
         _growing(known, body, so_far)
@@ -87,6 +91,11 @@ def show(scope: Scope, task: Task | None, body: Callable[[Known], None], *, pric
         body(partly)
     elif (example := jobs().kept(shown)) is not None and example.payload is not None:  # the run of it was cancelled
         _whole(example, body, read, _HERE)
+
+
+def _of_earlier(body: Callable[[Known], None]) -> Callable[[Known], None]:
+    """The same, told that the sidebar says something else by now."""
+    return lambda known: body(replace(known, earlier=True))
 
 
 def inline(scope: Scope, name: str, task: Task, body: Callable[[Known], None], *, explained: str, label: str,

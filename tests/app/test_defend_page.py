@@ -17,6 +17,7 @@ from engine.experiments.sweeps import sweep_of
 from engine.work.jobs import jobs
 from engine.work.specs import to_json
 from pages.ui.links import texts
+from pages.ui.sweeping import Known
 from tests.app.test_pages import address
 from tests.app.visits import opened
 from tests.rows import rows
@@ -63,15 +64,44 @@ def test_what_was_judged_is_told_drawn_and_in_the_table_with_its_price() -> None
     kept()
     app = opened("defend", **ASKED)
     text = said(app)
-    assert not app.error and "None of these protections is seen to be worth its price" in text
-    assert "RND: it costs no accuracy" in text and "an answer takes 2 times as long" in text
+    assert not app.error and "None of these defenses is seen to be worth its price" in text
+    assert "ResNet-18, 2 pictures, within 2/255" in text
+    assert "Its price: none in accuracy" in text and "an answer takes 2 times as long" in text
     assert len(app.get("plotly_chart")) == 1
     table = app.dataframe[0].value
-    assert table["defense"].str.split().str[0].tolist() == ["no", "RND", "JPEG"]
-    assert table["correct, attacker does not know of it"].str.startswith("100").tolist() == [False, True, True]
-    assert table["correct, attacker knows of it"].str.startswith("0.0").all()
-    assert table["time an answer"].str.contains("2 ×").all()
+    assert table["defense"].tolist() == ["no defense", "RND", "JPEG"]
+    assert table["holds, attacker unaware"].str.startswith("100").tolist() == [False, True, True]
+    assert table["holds, attacker aware"].str.startswith("0 %").all()
+    assert table["time"].tolist() == ["20 ms", "2 ×", "2 ×"]
     assert address(app)["defense"] == "rnd,jpeg"
+
+
+def test_what_was_shown_before_is_said_to_be_of_an_earlier_choice() -> None:
+    kept()
+    app = opened("defend", **ASKED)
+    head = "Phantom chest X-rays"
+    assert not any(head in one.value for one in app.warning)
+    next(one for one in app.multiselect if one.label.startswith("Epsilon")).set_value(["4/255"]).run()
+    line = next(one.value for one in app.warning if head in one.value)
+    assert line.startswith("Of an earlier choice") and "ResNet-18, 2 pictures, within 2/255" in line
+
+
+def shown(share: float, checks: bool = True) -> str:
+    """What is said of results when so much is done."""
+    made = [spec for spec in specs() if checks or (spec.attack, spec.eps) == ("pgd", 2 / 255)]
+    sweep = sweep_of("phantom-cxr", "test", IMAGES, [MODEL], made)
+    found = Defended(tuple(Checked.of_rows(run(spec)) for spec in made), ())
+
+    app = AppTest.from_string("import streamlit as st\nfrom pages.defending import outcome\n"
+                              "outcome.show(st.session_state['known'])", default_timeout=20)
+    app.session_state["known"] = Known(defend_task(sweep), found, share)
+    return said(app.run())
+
+
+def test_nothing_is_said_of_checks_before_they_are_made() -> None:
+    assert "Not checked yet" in shown(0.5) and "No sign that" not in shown(0.5)
+    assert "Not checked yet" not in shown(1.0)
+    assert "Not all was checked" in shown(1.0, checks=False) and "No sign that" not in shown(1.0, checks=False)
 
 
 @pytest.mark.parametrize(("query", "says"), [

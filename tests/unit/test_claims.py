@@ -27,7 +27,7 @@ from engine.experiments import attacking
 from engine.experiments.claims import CLAIMS, Claim
 from engine.experiments.claims.contests import CHANCE, CONTRARY, EQUAL, HOLDS, LEVEL, Score, contests
 from engine.experiments.claims.declared import Bundled, Network, entry
-from engine.experiments.claims.measures import FOOLED, NEARNESS
+from engine.experiments.claims.measures import FARNESS, FOOLED, NEARNESS
 from engine.experiments.claims.networks import name_of, ready
 from engine.experiments.claims.report import section
 from engine.experiments.claims.trials import Trial, trials
@@ -317,6 +317,10 @@ def test_the_nearer_is_better_and_nothing_found_is_farthest(home: Path, claim: C
     assert not trial.rows["hasty"][1].success.all() and alike.verdict == EQUAL  # infinite distances are equal
     assert apart.verdict == HOLDS and apart.score.worse == 0
     assert "inf" in section(far, found)
+    seen = trial.rows["hasty"][1]
+    ends = FARNESS.cell([seen])
+    assert ends == f"{seen.l2.mean():.3f} / {np.median(seen.l2):.3f} ({seen.success.sum()} of {len(seen.l2)})"
+    assert np.isinf(FARNESS.values(seen)).sum() == (~seen.success).sum()
 
 
 @pytest.mark.parametrize(("better", "worse", "says"), [

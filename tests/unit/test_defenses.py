@@ -12,10 +12,13 @@ from torch import Tensor
 
 from engine.attacks.spec import ADAPTIVE, ATTACKERS, OBLIVIOUS, make_spec
 from engine.defenses import DEFENSES
+from engine.defenses import soft_jpeg as soft_jpeg_module
 from engine.defenses.alarms import false_alarms
 from engine.defenses.base import cautions, defenses_from, passes, written
 from engine.defenses.fingerprints import fingerprints
+from engine.defenses.soft_jpeg import soft_jpeg, tables
 from engine.errors import EngineError
+from engine.metrics.survival import HALF_COLOUR, as_jpeg
 from engine.serving.defense import DETECTION, INFERENCE, Client
 from engine.serving.draws import Draws, Stream, key_of
 from engine.serving.served import Served
@@ -146,7 +149,7 @@ def _second(logits: Tensor, rows: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("text", "slope"), [
     # Of 3x0 - 4x1: as it is where a defense has no gradient; blurred, each pixel counts for what is smeared into it.
-    ("jpeg", (3.0, -4.0)), ("bits", (3.0, -4.0)), ("nlm", (3.0, -4.0)), ("median:size=3", None),
+    ("bits", (3.0, -4.0)), ("nlm", (3.0, -4.0)), ("median:size=3", None), ("jpeg", None),
     ("rnd", (3.0, -4.0)), ("dnd", (3.0, -4.0)), ("gaussian:sigma=0.1", (3.0, -4.0)),
     ("gaussian:sigma=10", None), ("resize-pad:shrink=0.5", None),
 ])
@@ -173,10 +176,33 @@ def test_a_median_has_the_gradient_of_the_pixel_that_it_is(size: int) -> None:
     assert float((gradient * way).sum()) == pytest.approx(float(((after - before) * wanted).sum()) / 0.01)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_jpeg_is_to_the_bit_the_files_and_its_arithmetic_nearly(channels: int, monkeypatch) -> None:
+    random = torch.Generator().manual_seed(0)
+    images = torch.nn.functional.interpolate(torch.rand(4, channels, 9, 8, generator=random), size=(45, 37),
+                                             mode="bicubic").clamp(0.1, 0.9).mul(255).round() / 255
+    file = as_jpeg(images, 40, HALF_COLOUR)
+    assert torch.equal(let_through("jpeg:quality=40", images.clone().requires_grad_(True)).detach(), file)
+    monkeypatch.setattr(soft_jpeg_module, "_rounded", torch.round)
+    near, lost = (float((found - file).abs().mean()) for found in (soft_jpeg(images, 40), images))
+    assert near < 0.15 * lost
+
+
+def test_a_jpegs_gradient_is_large_where_little_changes_the_file() -> None:
+    """Of a flat block there is one coefficient, which at quality 75 is how many levels its pixels lie above 128: that
+    is rounded, and the slope is that of a cubic. All finer changes are forgotten."""
+    assert tables(75)[0][0, 0] == 8
+    for above, slope in ((0.0, 0.0), (0.25, 3 / 16), (3.4, 0.48)):
+        leaf = torch.full((1, 1, 8, 8), (128 + above) / 255, dtype=torch.float64, requires_grad=True)
+        wanted = torch.arange(64.0, dtype=torch.float64).view(1, 1, 8, 8)
+        gradient, = torch.autograd.grad((soft_jpeg(leaf, 75) * wanted).sum(), leaf)
+        torch.testing.assert_close(gradient, torch.full_like(leaf, slope * float(wanted.mean())), atol=1e-9, rtol=1e-5)
+
+
 def test_results_are_told_from_those_of_another_gradient() -> None:
     who = {attacker: make_spec("pgd", eps=0.01, defenses="median", attacker=attacker) for attacker in ATTACKERS}
     assert who[ADAPTIVE].canonical()["gradients"] == {"median": 2} and "gradients" not in who[OBLIVIOUS].canonical()
-    assert "gradients" not in make_spec("pgd", eps=0.01, defenses="jpeg", attacker=ADAPTIVE).canonical()
+    assert "gradients" not in make_spec("pgd", eps=0.01, defenses="bits", attacker=ADAPTIVE).canonical()
 
 
 # ---- said before anything runs -------------------------------------------------------------------------------------

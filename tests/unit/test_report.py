@@ -162,7 +162,7 @@ SHOWN = {
                  ["matrix-01", "alignment"]),
     "query-curve": (["After at most 1,000 questions an image, HopSkipJump had changed the model's mind on 4 of the 4",
                      "at most 1", "On the way: HopSkipJump", "after 9 queries: L2 distance 2"], ["query-curves"]),
-    "defend": (["None of these protections is seen to be worth its price: once the attacker knows of it",
+    "defend": (["None of these defenses is seen to be worth its price: once the attacker knows of it",
                 "Median filter"], ["trade-off-01"]),
 }
 

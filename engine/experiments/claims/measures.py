@@ -16,7 +16,7 @@ class Measure:
     """`values` [N] of N attacked pictures, of which the greater is the better.
 
     `table` says what stands in a table's cells, which `pooled` writes of all networks' values together, and `own` of
-    one network's.
+    one network's; or of what is `shown` [N, ...] of the pictures, where the values do not tell enough.
     """
 
     table: str
@@ -24,9 +24,11 @@ class Measure:
     values: Callable[[Rows], np.ndarray]
     pooled: Callable[[np.ndarray], str]
     own: Callable[[np.ndarray], str]
+    shown: Callable[[Rows], np.ndarray] | None = None
 
-    def cell(self, parts: list[np.ndarray]) -> str:
-        """All networks' values, together and one by one."""
+    def cell(self, networks: list[Rows]) -> str:
+        """What came out with all networks, together and one by one."""
+        parts = list(map(self.shown or self.values, networks))
         together = self.pooled(np.concatenate(parts))
         return together if len(parts) == 1 else f"{together}: {', '.join(map(self.own, parts))}"
 
@@ -65,10 +67,17 @@ RIGHT = Measure(
     own=lambda right: f"{right.mean():.0%}",
 )
 
+# Behind noise most images at which an attacker ends do not fool: their distances tell what he believes he has reached.
 FARNESS = Measure(
-    table="mean / median L2 distance of what fools the model as it is served (inf: nothing does)",
+    table="mean / median L2 distance of the image at which the attacker ends, and with how many he fools the model as "
+          "it is served; compared is the distance of what fools, which is infinite where nothing does",
     better="is kept farther away",
     values=lambda rows: -_nearness(rows),
-    pooled=lambda distance: f"{distance.mean():.3f} / {np.median(distance):.3f}",
-    own=lambda distance: f"{np.median(distance):.3f}",
+    pooled=lambda ends: f"{_middle(ends)} ({ends[:, 1].sum():.0f} of {len(ends)})",
+    own=lambda ends: f"{np.median(ends[:, 0]):.3f}",
+    shown=lambda rows: np.stack([rows.l2, rows.success], axis=1),
 )
+
+
+def _middle(ends: np.ndarray) -> str:
+    return f"{ends[:, 0].mean():.3f} / {np.median(ends[:, 0]):.3f}"

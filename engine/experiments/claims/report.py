@@ -94,8 +94,8 @@ def _several(trials: Sequence[Trial]) -> str:
 
 def _measured(claim: Claim, trials: Sequence[Trial]) -> Iterable[tuple[str, ...]]:
     for entry in claim.entries:
-        yield entry.label, *(claim.measure.cell([claim.measure.values(trial.rows[entry.label][place])
-                                                 for trial in trials]) for place in range(len(claim.budgets)))
+        yield entry.label, *(claim.measure.cell([trial.rows[entry.label][place] for trial in trials])
+                            for place in range(len(claim.budgets)))
 
 
 def _method(claim: Claim, found: Sequence[Contest]) -> str:

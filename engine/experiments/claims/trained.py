@@ -60,6 +60,7 @@ def _trained(name: str, dataset: str, twins: Twins, pictures: int) -> Claim:
         contests=tuple((_label(better, attack), _label(other, attack)) for better, other, attack in contests),
         measure=RIGHT,
         misread=True,
+        networks=1,
         notes=f"{PUBLISHED[name]} (percent right, of a DenseNet-121; the source gives neither eps nor noise).",
     )
 
@@ -80,6 +81,7 @@ def _last_word(name: str, dataset: str, twins: Twins, pictures: int) -> Claim:
                        for better, other in ((AT, UNDEFENDED), (ANT, AT))),
         measure=RIGHT,
         misread=True,
+        networks=1,
         notes=f"AutoAttack takes {settings['steps']} steps and {settings['queries']} queries here; the source does not "
               "ask it.",
     )

@@ -29,12 +29,14 @@ BARE = "no defense"
 @dataclass(frozen=True, eq=False)
 class Faced:
     """What attackers of one kind achieve within a budget: on which of the images the model holds, `held` bool [N], is
-    right and stays so (who gets no answer is not fooled); `worst` is the attack that took most. Of `asking` attackers,
-    who have no model: the median number of queries until half of the images are fooled within the budget, and the
-    median `distance` of the nearest that fools, after `limit` queries (behind a defense, of the nearest that fools
-    most times when it is asked about again); None: not half of them are."""
+    right and is never made to say anything else (who gets no answer is not fooled), and which, fooled by none, some
+    attack makes it refuse, `refused` bool [N]; `worst` is the attack that took most. Of `asking` attackers, who have no
+    model: the median number of queries until half of the images are fooled within the budget, and the median `distance`
+    of the nearest that fools, after `limit` queries (behind a defense, of the nearest that fools most times when it is
+    asked about again); None: not half of them are."""
 
     held: np.ndarray
+    refused: np.ndarray
     worst: str
     asking: bool
     queries: float | None
@@ -45,13 +47,24 @@ class Faced:
     def robust(self) -> Share:
         return Share(int(self.held.sum()), len(self.held))
 
+    @property
+    def read(self) -> int:
+        """How many are answered, and rightly, whatever the attack."""
+        return int((self.held & ~self.refused).sum())
+
+    @property
+    def silent(self) -> Share:
+        """Attacked images that get no answer."""
+        return Share(int(self.refused.sum()), len(self.refused))
+
 
 @dataclass(frozen=True, eq=False)
 class Standing:
     """A model behind one stack of defenses ("": none) at one budget (None: whatever the size of the change): which
     images it reads correctly unattacked (`right`, bool [N]) and which it `refused`; what becomes of them before an
     attacker who does not know of the defenses (`oblivious`) and at the hands of one who does, and does whatever works
-    best (`adaptive`; None: nobody tried). `face` is what it is like without attacks."""
+    best (`adaptive`; None: nobody tried). `face` is what it is like without attacks. `most` of the images are of one
+    class."""
 
     model: str
     defenses: str
@@ -59,6 +72,7 @@ class Standing:
     eps: float | None
     right: np.ndarray
     refused: np.ndarray
+    most: int
     oblivious: Faced | None
     adaptive: Faced | None
     face: Face | None
@@ -156,27 +170,36 @@ def _standing(model: str, defenses: str, norm: str, eps: float | None, runs: Seq
     same = not any(adapts(ATTACKS[run.spec.attack].info, defenses_from(defenses)) for run in facing)
     oblivious = _faced(blind, norm, eps, right, images) if blind else None
     adaptive = _faced(facing, norm, eps, right, images) if aware and facing else oblivious if same else None
-    return Standing(model, defenses, norm, eps, right, first.refused_clean[places], oblivious, adaptive, face)
+    most = int(np.bincount(first.labels[places]).max(initial=0))
+    return Standing(model, defenses, norm, eps, right, first.refused_clean[places], most, oblivious, adaptive, face)
 
 
 def _faced(runs: Sequence[Checked], norm: str, eps: float | None, right: np.ndarray, images: Sequence[str]) -> Faced:
     """The minimum over the attacks, image by image."""
     fooled = [fooled_within(run, norm, eps)[_places(run, images)] for run in runs]
+    held = right & ~np.any(fooled, axis=0)
+    refused = ~np.any(fooled, axis=0) & np.any([_refused_within(run, norm, eps)[_places(run, images)] for run in runs],
+                                               axis=0)
     most = max(range(len(runs)), key=lambda number: int(fooled[number].sum()))
     asking = [run for run in runs if not has_gradients(ATTACKS[run.spec.attack].info.knowledge)]
     if not asking:
-        return Faced(right & ~np.any(fooled, axis=0), title(runs[most].spec), False, None, None, 0)
+        return Faced(held, refused, title(runs[most].spec), False, None, None, 0)
     limit = max(run.limit for run in asking)
     far = [_distances(run, norm)[_places(run, images)] for run in asking]
     needed = [_needed(run, norm, eps)[_places(run, images)] for run in asking]
     queries, distance = (_middle(np.min(values, axis=0)[right]) for values in (needed, far))
-    return Faced(right & ~np.any(fooled, axis=0), title(runs[most].spec), True, queries, distance, limit)
+    return Faced(held, refused, title(runs[most].spec), True, queries, distance, limit)
 
 
 def fooled_within(run: Checked, norm: str, eps: float | None) -> np.ndarray:
     """Which images the attack fooled by a change within the budget, bool [N]: who has no budget may go further."""
     sizes = getattr(run, norm)
     return run.success if eps is None else run.success & (sizes <= eps + ROUNDING)
+
+
+def _refused_within(run: Checked, norm: str, eps: float | None) -> np.ndarray:
+    """Which images got no answer after a change within the budget, bool [N]."""
+    return run.refused_adversarial if eps is None else run.refused_adversarial & (getattr(run, norm) <= eps + ROUNDING)
 
 
 def _distances(run: Checked, norm: str) -> np.ndarray:

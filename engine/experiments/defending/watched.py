@@ -17,6 +17,7 @@ from engine.experiments.defending.watching import Crowd, Scores
 from engine.metrics.detection import Detection, detection
 from engine.metrics.rates import Share
 from engine.wording import percent
+from engine.zoo.registry import in_words
 
 if TYPE_CHECKING:
     import pandas
@@ -57,7 +58,7 @@ class Watch:
     def attack(self) -> str:
         """For people."""
         within = "" if self.spec.eps is None else f" within {NORMS[self.spec.norm].text(self.spec.eps, '.3g')}"
-        return f"{title(self.spec)}{within}{', attacker knows of it' if self.spec.attacker == ADAPTIVE else ''}"
+        return f"{title(self.spec)}{within}{' (attacker knows of it)' if self.spec.attacker == ADAPTIVE else ''}"
 
 
 def _above(scores: np.ndarray, threshold: float) -> Share:
@@ -79,9 +80,10 @@ def by_detector(found: Sequence[Watch]) -> dict[str, list[Watch]]:
 
 def _named(place: tuple[str, str, str], places: Sequence[tuple[str, str, str]]) -> str:
     model, stack, detector = place
+    models = in_words(one[0] for one in places)
     alike = [place for place in places if place[0] == model and short(place[2]) == short(detector)]
     name = titled(stack) if len(alike) > 1 else short(detector)
-    return f"{name} on {model}" if len({one[0] for one in places}) > 1 else name
+    return f"{name} on {models[model]}" if len(models) > 1 else name
 
 
 # ---- in words and tables
@@ -97,8 +99,8 @@ def _sentence(name: str, own: Sequence[Watch]) -> str:
     worst, best = (pick(some, key=lambda one: one.caught.rate or 0.0) for pick in (min, max))
     alarms = worst.alarms
     least = f", but {_of(worst.caught)} by {worst.attack}" if worst is not best else ""
-    return (f"{name} refuses {_of(best.caught)} pictures attacked by {best.attack}{least}, and {_of(alarms)} untouched "
-            f"ones, {_as_chosen(alarms, worst.scores.allowed)}")
+    return (f"{name} refuses {_of(best.caught)} pictures attacked by {best.attack}{least}; and {_of(alarms)} untouched "
+            f"ones: {_as_chosen(alarms, worst.scores.allowed)}")
 
 
 def _of(share: Share) -> str:
@@ -107,18 +109,21 @@ def _of(share: Share) -> str:
 
 def _as_chosen(alarms: Share, allowed: float) -> str:
     low, high = alarms.interval
-    fits = low <= allowed <= high
-    return (f"{'as' if fits else 'not as'} was chosen ({percent(allowed)}; measured between {percent(low)} and "
-            f"{percent(high)})")
+    agrees = "agrees" if low <= allowed <= high else "does not agree"
+    return (f"its threshold was set to refuse {percent(allowed)} of these, which {agrees} with what was measured (95 % "
+            f"interval {_bound(low)} to {_bound(high)} %)")
 
 
 def crowd_sentences(found: Judged) -> list[str]:
     """What becomes of honest pictures where a defense remembers who asked what."""
-    crowds = found.defended.crowds
-    several = len({one.model for one in crowds}) > 1
-    return [f"{short(one.defenses)}{f' on {one.model}' if several else ''} refuses {_of(_crowd(one))} untouched "
-            f"pictures of the split that one client sends one after the other ({_spread(_crowd(one))})"
-            for one in crowds]
+    models = in_words(one.model for one in found.defended.crowds)
+    return [_crowd_sentence(one, f" on {models[one.model]}" if len(models) > 1 else "")
+            for one in found.defended.crowds]
+
+
+def _crowd_sentence(one: Crowd, where: str) -> str:
+    return (f"{short(one.defenses)}{where} refuses {_of(_crowd(one))} untouched pictures of the split that one client "
+            f"sends one after the other ({_spread(_crowd(one))})")
 
 
 def _crowd(one: Crowd) -> Share:
@@ -129,7 +134,12 @@ def _spread(share: Share) -> str:
     if share.rate is None:
         return "–"
     low, high = share.interval
-    return f"{percent(share.rate)}, {100 * low:.2g} – {100 * high:.2g}"
+    return f"{percent(share.rate)}, {_bound(low)} – {_bound(high)}"
+
+
+def _bound(value: float) -> str:
+    """An interval's end in percent: two digits, or all before the point."""
+    return f"{100 * value:.0f}" if value >= 0.1 else f"{100 * value:.2g}"
 
 
 def readable(found: Sequence[Watch]) -> pandas.DataFrame:
@@ -138,9 +148,9 @@ def readable(found: Sequence[Watch]) -> pandas.DataFrame:
 
     return pandas.DataFrame([{
         "detector": name, "attack": one.attack,
-        "area under the curve": "–" if one.detection is None else f"{one.detection.area:.3f}",
-        "attacked pictures refused": _spread(one.caught),
-        "false alarms": _spread(one.alarms), "false alarms chosen": percent(one.scores.allowed),
+        "ROC area": "–" if one.detection is None else f"{one.detection.area:.3f}",
+        "attacked, refused": _spread(one.caught),
+        "untouched, refused": _spread(one.alarms), "false alarms chosen": percent(one.scores.allowed),
         "untouched, attacked": f"{one.alarms.of:,}, {one.caught.of:,}"}
         for name, own in by_detector(found).items() for one in own])
 
