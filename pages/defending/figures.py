@@ -22,7 +22,8 @@ _HEIGHT, _LINE, _GREY = 380, 24, "#888888"
 @remembered
 def trade_off(standings: Sequence[Standing]) -> go.Figure:
     """Accuracy unattacked against what holds under attack: filled, where the attacker knows of the defense, lighter and
-    joined to it, where he does not; bars are 95 % intervals. A point says which standing it is. Of several models each
+    joined to it, where he does not; bars are 95 % intervals. A point says which standing it is, and
+    whether the attacker knows. Of several models each
     has its symbol, and each defense its colour."""
     figure = go.Figure()
     stacks, models = (list(dict.fromkeys(getattr(one, name) for one in standings)) for name in ("defenses", "model"))
@@ -42,7 +43,7 @@ def trade_off(standings: Sequence[Standing]) -> go.Figure:
             figure.add_scatter(
                 x=[at], y=[rate], mode="markers", name=name, legendgroup=name,
                 showlegend=not place and len(models) == 1,
-                customdata=[[number]], opacity=opacity,
+                customdata=[[number, faced is one.adaptive]], opacity=opacity,
                 marker={"color": colour, "symbol": symbol if opacity == 1 else f"{symbol}-open",
                         "size": _SIZE if number else _FIRST,
                         "line": {"color": colour, "width": 2}},

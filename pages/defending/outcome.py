@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
-import numpy as np
 import streamlit as st
 
 from engine.attacks import ATTACKS
@@ -13,8 +12,8 @@ from engine.attacks.norms import NORMS
 from engine.defenses.base import cautions, defenses_from
 from engine.experiments.config import config_text
 from engine.experiments.defending import tables
-from engine.experiments.defending.judged import Judged, Standing, fooled_within, judged
-from engine.experiments.defending.judging import Checked, Defended, without_checks
+from engine.experiments.defending.judged import Judged, Standing, judged
+from engine.experiments.defending.judging import Defended, without_checks
 from engine.experiments.defending.words import (
     Line,
     budget_words,
@@ -22,26 +21,21 @@ from engine.experiments.defending.words import (
     heading,
     headline,
     lines,
-    names_of,
     readable,
     warnings,
 )
 from engine.experiments.queries.curves import drawn, query_curve, table
-from engine.experiments.queries.walks import plan
 from engine.experiments.sweeps import Sweep
+from pages.defending import behind, seeing, watching
 from pages.defending import figures as plots
-from pages.defending import seeing, watching
 from pages.defending.scope import SCOPE
-from pages.defending.words import who
-from pages.ui import figures, sources, thumbs, walking
-from pages.ui.address import force
+from pages.ui import figures, sources, walking
 from pages.ui.charts import counted
 from pages.ui.options import settings_of_sweep
 from pages.ui.sweeping import Known
 from pages.ui.text import capital, plain
-from pages.ui.thumbs import Cell, Cells
 
-BUDGET, LOOKED_AT = "budget", "looked at"
+BUDGET = "budget"
 LINES = 4  # defenses up to which each has its line in sight
 CHECKED = """
 A defense may merely hide the direction in which an attacker changes the picture (the gradient). Then strong attacks
@@ -85,7 +79,7 @@ def show(known: Known) -> None:
     watching.show(found, eps)
     _walks(found)
     if known.complete:
-        _pictures(known, found, standings)
+        behind.show(known, found, standings)
         seeing.show(known, found, standings)
         _take_away(known, found)
 
@@ -139,14 +133,7 @@ def _trade_off(standings: Sequence[Standing]) -> None:
     st.caption("A good defense stands far up (pictures hold under attack) and not further left than *no defense* "
                "(untouched ones are still read). Filled: the attacker knows of it, which is what counts; hollow: he "
                "does not. Points that would hide each other stand side by side. Click a point for its pictures.")
-    figures.figure(SCOPE, plots.trade_off(standings), "trade-off", on_select=_clicked, selection_mode="points")
-
-
-def _clicked() -> None:
-    """In a callback: the control below says which point was clicked."""
-    points = st.session_state[SCOPE.key("figure trade-off")].selection.points
-    if points and points[-1].get("customdata"):
-        force(SCOPE.control(LOOKED_AT), int(points[-1]["customdata"][0]))
+    figures.figure(SCOPE, plots.trade_off(standings), "trade-off", on_select=behind.clicked, selection_mode="points")
 
 
 def _signs(known: Known, found: Judged, eps: float | None) -> None:
@@ -212,45 +199,6 @@ def _walks(found: Judged) -> None:
                        "the defended model ten times more, and to the bare one; only what fools most of the ten "
                        "counts. It can only come nearer with more queries.")
             figures.table(SCOPE, verified, "asked-again")
-
-
-# ---- pictures
-
-
-def _pictures(known: Known, found: Judged, standings: Sequence[Standing]) -> None:
-    """Those that a defense did not keep, or those that it did."""
-    st.markdown("###### The pictures behind a point")
-    names = names_of(standings)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        number = st.selectbox("Defense", range(len(standings)), key=SCOPE.control(LOOKED_AT),
-                              format_func=lambda place: names[place] if place < len(names) else "")
-        runs = _facing(found, standings[number])
-        place = st.selectbox("Attack", range(len(runs)), key=SCOPE.control(f"attack {number}"),
-                             format_func=lambda place: who(runs[place]))
-    run = runs[place]
-    fooled = np.flatnonzero(fooled_within(run, found.norm, standings[number].eps))
-    if not len(fooled):
-        st.caption("No picture was fooled by this attack here.")
-    elif st.toggle(f"Show {counted(len(fooled), 'picture')} that {'was' if len(fooled) == 1 else 'were'} fooled", False,
-                   key=SCOPE.control(f"pictures {number} {place}"), help="Those that were not kept are made again."):
-        thumbs.show(SCOPE, cells(known, run, fooled.tolist()), f"fooled {number} {place}", known.task.device)
-
-
-def _facing(found: Judged, one: Standing) -> list[Checked]:
-    """The runs behind a standing, the one that took most first."""
-    return sorted(found.runs_of(one), key=lambda run: -int(fooled_within(run, found.norm, one.eps).sum()))
-
-
-def cells(known: Known, run: Checked, chosen: Sequence[int]) -> Cells:
-    """The pictures of those rows of a run, each with those that it was attacked together with."""
-    sweep, number = cast(Sweep, known.task.spec), known.found.known.index(run)
-
-    def make(some: Sequence[int]) -> list[Cell]:
-        units = plan(sweep, known.task.device)[number]
-        places = [(unit, place) for unit in units for place in range(len(unit.indices))]
-        return [Cell(*places[row], run, row, sweep.model_of(run)) for row in some]
-
-    return Cells(chosen, make)
 
 
 # ---- to be taken away

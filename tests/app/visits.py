@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Selectbox
 
@@ -42,11 +43,11 @@ def words(app: AppTest) -> dict[str, str]:
 
 
 def sent(app: AppTest, held: Mapping[str, str]) -> AppTest:
-    """The page once more with the words that a browser `held` in those boxes that are still there."""
+    """The page once more with what a browser `held`, by the id of a box or plot."""
     states = app._tree.get_widget_states()
-    for state in states.widgets:
-        if state.id in held:
-            state.string_value = held[state.id]
+    kept = [state for state in states.widgets if state.id not in held]
+    del states.widgets[:]
+    states.widgets.extend([*kept, *(WidgetState(id=id, string_value=text) for id, text in held.items())])
     app._run(states)
     assert not app.exception, app.exception
     return app

@@ -125,6 +125,13 @@ class Judged:
         """The runs behind a standing."""
         return [run for run in self.defended.known if _who(run) == (one.model, one.defenses)]
 
+    def runs_at(self, one: Standing, aware: bool) -> list[Checked]:
+        """Those within its budget that say what becomes of it before attackers who are not `aware` of its defenses, or
+        before those who are, who may do all that others do; the one that fooled most first."""
+        runs = [run for run in _within(self.runs_of(one), one.eps) if aware or run.spec.attacker == OBLIVIOUS]
+        return sorted(runs, key=lambda run: (-int(fooled_within(run, self.norm, one.eps).sum()),
+                                             run.spec.attacker == OBLIVIOUS))
+
 
 def judged(defended: Defended) -> Judged:
     """The standings, as far as all runs have rows for the same images."""
@@ -163,7 +170,7 @@ def _standing(model: str, defenses: str, norm: str, eps: float | None, runs: Seq
     first = runs[0]
     places = _places(first, images)
     right = (first.predicted_clean == first.labels)[places]
-    facing = [run for run in runs if run.spec.eps is None or eps is None or run.spec.eps <= eps * (1 + 1e-9)]
+    facing = _within(runs, eps)
     blind = [run for run in facing if run.spec.attacker == OBLIVIOUS]
     aware = any(run.spec.attacker == ADAPTIVE for run in facing)
     # Where no attacker can do better for knowing, there is but one kind.
@@ -172,6 +179,11 @@ def _standing(model: str, defenses: str, norm: str, eps: float | None, runs: Seq
     adaptive = _faced(facing, norm, eps, right, images) if aware and facing else oblivious if same else None
     most = int(np.bincount(first.labels[places]).max(initial=0))
     return Standing(model, defenses, norm, eps, right, first.refused_clean[places], most, oblivious, adaptive, face)
+
+
+def _within(runs: Sequence[Checked], eps: float | None) -> list[Checked]:
+    """The runs of attacks that were given no more than that budget, or none."""
+    return [run for run in runs if run.spec.eps is None or eps is None or run.spec.eps <= eps * (1 + 1e-9)]
 
 
 def _faced(runs: Sequence[Checked], norm: str, eps: float | None, right: np.ndarray, images: Sequence[str]) -> Faced:
