@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from engine.attacks.norms import NORMS
+from engine.experiments.defending.apart import across
 from engine.experiments.defending.judged import Faced, Standing
 from engine.experiments.defending.words import defenses_of, models_of, names_of
 from pages.ui.charts import PALETTE, percent
@@ -13,7 +14,6 @@ from pages.ui.text import literal
 
 _SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "star", "hexagon", "pentagon")
 _SIZE, _FIRST = 13, 19  # the first is larger, so that what lies on it does not hide it
-_BESIDE = 0.05  # between points that would lie on each other
 _LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 _BELOW = {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0}
 _HEIGHT, _LINE, _GREY = 380, 24, "#888888"
@@ -27,13 +27,12 @@ def trade_off(standings: Sequence[Standing]) -> go.Figure:
     has its symbol, and each defense its colour."""
     figure = go.Figure()
     stacks, models = (list(dict.fromkeys(getattr(one, name) for one in standings)) for name in ("defenses", "model"))
-    taken: list[tuple[float, float]] = []
-    for number, (one, name) in enumerate(zip(standings, map(literal, names_of(standings)), strict=True)):
+    for number, (one, name, at) in enumerate(zip(standings, map(literal, names_of(standings)), across(standings),
+                                                 strict=True)):
         colour = PALETTE[stacks.index(one.defenses) % 8]
         symbol = _SYMBOLS[(models.index(one.model) if len(models) > 1 else number) % 8]
         points = _points(one)
         clean = one.clean.rate or 0.0
-        at = _free(clean, points, taken)
         if len(points) > 1:
             figure.add_scatter(x=[at] * 2, y=[faced.robust.rate for faced, _, _ in points], mode="lines",
                                line={"color": colour, "width": 1.5}, showlegend=False, hoverinfo="skip", opacity=0.6)
@@ -62,20 +61,11 @@ def trade_off(standings: Sequence[Standing]) -> go.Figure:
     return figure
 
 
-def _free(clean: float, points: Sequence[tuple[Faced, str, float]], taken: list[tuple[float, float]]) -> float:
-    """Where the points stand across, so that none hides one that was `taken`: beside their place if need be."""
-    rates = [faced.robust.rate or 0.0 for faced, _, _ in points]
-    step, at = -_BESIDE if clean > 0.5 else _BESIDE, clean
-    while any(abs(at - x) < _BESIDE / 2 and abs(rate - y) < _BESIDE for x, y in taken for rate in rates):
-        at += step
-    taken += [(at, rate) for rate in rates]
-    return at
-
-
 def _legend(figure: go.Figure, standings: Sequence[Standing]) -> int:
     """Which colour is which defense, and which symbol which model; how many there are of both."""
-    defenses = dict(zip([one.defenses for one in standings], defenses_of(standings), strict=True))
-    models = models_of(standings)
+    models, defenses = models_of(standings), dict[str, str]()
+    for one, name in zip(standings, defenses_of(standings), strict=True):
+        defenses.setdefault(one.defenses, name)
     marks = [*((name, PALETTE[number % 8], "circle") for number, name in enumerate(defenses.values())),
              *((name, _GREY, f"{_SYMBOLS[number % 8]}-open") for number, name in enumerate(models.values()))]
     for name, colour, symbol in marks:

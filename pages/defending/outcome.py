@@ -69,7 +69,7 @@ def show(known: Known) -> None:
     eps = _budget(found)
     standings = found.at(eps)
     _head(known, heading(found, eps, sources.title(sweep.dataset)))
-    _words(found, eps)
+    _words(found, eps, known.complete)
     left, right = st.columns([1.15, 1], gap="medium")
     with left:
         _trade_off(standings)
@@ -102,9 +102,9 @@ def _head(known: Known, what: str) -> None:
         st.markdown(plain(what))
 
 
-def _words(found: Judged, eps: float | None) -> None:
+def _words(found: Judged, eps: float | None, complete: bool) -> None:
     with st.container(key="defend-words"):
-        st.markdown(f"**{plain(headline(found, eps))}**")
+        st.markdown(f"**{'' if complete else 'So far: '}{plain(headline(found, eps))}**")
         each = lines(found, eps)
         if len(each) <= LINES:
             _grouped(each)

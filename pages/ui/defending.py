@@ -138,7 +138,10 @@ def _number(place: str) -> int:
 
 def _title(place: str) -> str:
     cls = DEFENSES[_name(place)]
-    title = f"{'Detector: ' if issubclass(cls, Detector) else ''}{cls.info.title}"
+    return _numbered_title(place, f"{'Detector: ' if issubclass(cls, Detector) else ''}{cls.info.title}")
+
+
+def _numbered_title(place: str, title: str) -> str:
     return title if _number(place) == 1 else f"{title} ({_number(place)})"
 
 
@@ -150,7 +153,7 @@ def _setting(named: str, setting: str) -> str:
 def _set(address: Address, place: str, named: str) -> Defense:
     """A defense with its parameters, each a control; the address has them as those of the one `named` so."""
     cls = DEFENSES[_name(place)]
-    st.caption(plain(f"{_title(place)}: {cls.info.sentence}"))
+    st.caption(plain(f"{_numbered_title(place, cls.info.title)}: {cls.info.sentence}"))
     values = {p.name: controls.param(address, p, address.scope.control(_setting(place, p.name)),
                                      _setting(named, p.name)) for p in params_of(cls)}
     chosen = cls(**values)

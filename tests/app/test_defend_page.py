@@ -99,8 +99,9 @@ def shown(share: float, checks: bool = True) -> str:
 
 
 def test_nothing_is_said_of_checks_before_they_are_made() -> None:
-    assert "Not checked yet" in shown(0.5) and "No sign that" not in shown(0.5)
-    assert "Not checked yet" not in shown(1.0)
+    growing, whole = shown(0.5), shown(1.0)
+    assert "Not checked yet" in growing and "No sign that" not in growing and "**So far: None of these" in growing
+    assert "Not checked yet" not in whole and "So far" not in whole
     assert "Not all was checked" in shown(1.0, checks=False) and "No sign that" not in shown(1.0, checks=False)
 
 

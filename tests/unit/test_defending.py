@@ -17,6 +17,7 @@ from engine.data import phantom
 from engine.experiments import further
 from engine.experiments.defending import tables, watched, watching, words
 from engine.experiments.defending.again import Again
+from engine.experiments.defending.apart import BESIDE, across
 from engine.experiments.defending.facing import Face
 from engine.experiments.defending.judged import Judged, judged
 from engine.experiments.defending.judging import (
@@ -229,6 +230,12 @@ def test_hidden_gradients_are_looked_for_in_attacks_of_who_knows_of_the_defense(
         f"Noise on {found.standings[0].model}"}, "of several models the sign's is named"
     assert named == {(NOISE, "one step beats many"), (NOISE, "a huge budget does not reach 0")}
     assert found.budgets == [EPS], "what leaves nothing of a picture is a check, and no budget"
+
+
+def test_points_that_would_hide_each_other_stand_side_by_side() -> None:
+    """The first two are right as often, with and without an attack; the third is not."""
+    found = told(run(5), run(5, defenses=SHIFT), run(9, defenses=NOISE))
+    assert across(found.standings) == [1.0, 1.0 - BESIDE, 1.0]
 
 
 def again(*fooled: list[int], sizes: list[float], times: int = 10) -> Again:

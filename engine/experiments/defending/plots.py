@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from engine.attacks.norms import NORMS
 from engine.experiments import plots
+from engine.experiments.defending.apart import across
 from engine.experiments.defending.judged import Standing
 from engine.experiments.defending.watched import Watch, by_detector
 from engine.experiments.defending.words import names_of
@@ -16,25 +17,27 @@ from engine.metrics.rates import Share
 
 def trade_off(standings: Sequence[Standing]) -> Figure:
     """Accuracy unattacked against what holds under attack: filled, where the attacker knows of the defense, and hollow,
-    joined to it, where he does not; bars are 95 % intervals."""
-    figure, ((axes,),) = plots.panels(size=(6.6, 4.6))
-    for number, (one, name) in enumerate(zip(standings, names_of(standings), strict=True)):
+    joined to it, where he does not; bars are 95 % intervals. Points that would hide each other stand side by side."""
+    figure, ((axes,),) = plots.panels(size=(6.6, 4.6 + 0.25 * max(0, len(standings) - 3)))
+    places = across(standings)
+    for number, (one, name, at) in enumerate(zip(standings, names_of(standings), places, strict=True)):
         colour, mark = plots.COLOURS[number % 8], plots.MARKS[number % 8]
         points = [] if one.adaptive is None else [(one.adaptive.robust, True)]
         if one.oblivious is not None and one.oblivious is not one.adaptive:
             points.append((one.oblivious.robust, False))
-        clean = one.clean.rate
-        axes.plot([clean] * len(points), [share.rate for share, _ in points], color=colour, linewidth=1, alpha=0.5)
+        axes.plot([at] * len(points), [share.rate for share, _ in points], color=colour, linewidth=1, alpha=0.5)
         for share, filled in points:
             low, high = _bars(share)
-            axes.errorbar([clean], [share.rate], yerr=[[low], [high]], color=colour, marker=mark, capsize=2,
+            axes.errorbar([at], [share.rate], yerr=[[low], [high]], color=colour, marker=mark, capsize=2,
                           alpha=1.0 if filled else 0.45, markerfacecolor=colour if filled else "none",
                           label=plots.shown(name) if filled or one.adaptive is None else None, linestyle="none")
     plots.shares(axes)
     plots.shares(axes, across=True)
     first = standings[0]
     within = "" if first.eps is None else f" within {NORMS[first.norm].text(first.eps, '.3g')}"
-    axes.set(xlabel="accuracy unattacked", ylabel=f"accuracy that holds under attack{within}",
+    moved = any(at != (one.clean.rate or 0.0) for one, at in zip(standings, places, strict=True))
+    axes.set(xlabel=f"accuracy unattacked{' (points of one place stand side by side)' if moved else ''}",
+             ylabel=f"accuracy that holds under attack{within}",
              title="filled: the attacker knows of the defense; hollow: he does not")
     plots.legend(axes, 1)
     return figure
