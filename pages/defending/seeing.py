@@ -22,7 +22,7 @@ from pages.ui import pictures, progress, shell
 from pages.ui.charts import percent
 from pages.ui.pictures import Figure
 from pages.ui.sweeping import Known
-from pages.ui.text import plain
+from pages.ui.text import in_archive, plain
 
 
 def show(known: Known, found: Judged, standings: Sequence[Standing]) -> None:
@@ -33,7 +33,8 @@ def show(known: Known, found: Judged, standings: Sequence[Standing]) -> None:
     names = sweep.images
     with st.container(horizontal=True, vertical_alignment="bottom"):
         row = st.selectbox("Picture", range(len(names)), _first(found, standings[0], runs[0]),
-                           key=SCOPE.control("seen"), format_func=lambda place: names[place])
+                           key=SCOPE.control("seen"), format_func=lambda place: names[place],
+                           help=in_archive(names[0], sweep.split))
         asked = st.toggle("Show it, with heatmaps", key=SCOPE.control("seen asked"),
                           help="The attacked picture as it is sent, what the defense lets through to the model, and "
                                "where the model looks for what it says.")

@@ -27,7 +27,7 @@ from pages.epsilons.scope import SCOPE
 from pages.ui import pictures, progress, shell
 from pages.ui.charts import percent
 from pages.ui.pictures import Figure
-from pages.ui.text import plain
+from pages.ui.text import in_archive, plain
 from pages.ui.viewer import amplified, auto_gain, strongest_channel
 
 SHOWN = 3
@@ -88,7 +88,8 @@ def _slider(ladder: Ladder, line: Line, kept: np.ndarray, key: str) -> None:
                                 help="The pictures below are those within this epsilon.")
     names = {row: data.item_name(ladder.unit.indices[row]) for row in right}
     rows = other.multiselect("Sample pictures", list(names), right[:SHOWN], key=SCOPE.key(f"samples {key[:12]}"),
-                             format_func=lambda row: names[row], max_selections=2 * SHOWN)
+                             format_func=lambda row: names[row], max_selections=2 * SHOWN,
+                             help=in_archive(names[right[0]], ladder.unit.split))
     place = texts.index(chosen)
     if rows:
         pictures.row([figure for row in rows for figure in [_figure(ladder, line, kept, key, row, place)]], SHOWN)

@@ -14,7 +14,7 @@ from pages.querying.scope import SCOPE
 from pages.ui import pictures
 from pages.ui.charts import counted
 from pages.ui.pictures import Figure
-from pages.ui.text import plain
+from pages.ui.text import in_archive, plain
 from pages.ui.viewer import amplified, auto_gain, strongest_channel
 
 COLUMNS = 5  # at least, so that short films are no larger
@@ -34,7 +34,9 @@ def show(walks: Sequence[Walks], curves: Sequence[QueryCurve], data: Dataset) ->
     differences = st.toggle("Show the difference from the original", key=SCOPE.key("differences"),
                             help="Amplified as in Explore, each by a gain of its own.")
     for film in walks[chosen].films:
-        st.caption(plain(f"{data.item_name(film.index)}, true class {data.classes[data.labels[film.index]]}"))
+        name = data.item_name(film.index)
+        st.caption(plain(f"{name}, true class {data.classes[data.labels[film.index]]}"),
+                   help=in_archive(name, data.split))
         pictures.row(strip(film, data.image(film.index), walks[chosen], differences,
                            "SYNTHETIC" if data.info.synthetic else ""), columns=max(COLUMNS, 1 + len(film.queries)))
 

@@ -39,6 +39,14 @@ def source(paper: Paper) -> str:
     return ", ".join([f"{paper.authors}: {title}", *filter(None, (paper.where, paper.year and str(paper.year)))]) + "."
 
 
+def in_archive(name: str, split: str) -> str | None:
+    """What there is to say of a picture's name that is a path, and may tell of another split than the chosen one."""
+    if "/" not in name or name.startswith(f"{split}/"):
+        return None
+    return (f"The path in the data set's own archive, whose folders may be called train or test whatever the split: "
+            f"these pictures are of the split {plain(split)}.")
+
+
 def capital(text: object) -> str:
     """An error's line as a sentence begins."""
     line = str(text)

@@ -21,7 +21,7 @@ from pages.ui import pictures, progress, runs, shell
 from pages.ui.charts import percent
 from pages.ui.pictures import Figure
 from pages.ui.scope import Scope
-from pages.ui.text import capital, plain
+from pages.ui.text import capital, in_archive, plain
 from pages.ui.viewer import amplified, auto_gain, difference_colours, strongest_channel
 
 PAGE = 6
@@ -136,7 +136,8 @@ def _card(cell: Cell, task: Task) -> None:
         except EngineError as error:  # it came out behind defenses that the page has no controls for
             st.caption(plain(capital(error)))
         truth = cell.rows.classes[cell.rows.labels[cell.row]]
-        st.caption(plain(f"{data.item_name(source.index)}, true class {truth}"))
+        name = data.item_name(source.index)
+        st.caption(plain(f"{name}, true class {truth}"), help=in_archive(name, source.split))
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

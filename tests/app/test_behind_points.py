@@ -15,6 +15,7 @@ from engine.experiments.defended import fronts, read_stack
 from engine.experiments.defending.judging import Checked, Defended, defend_task
 from engine.experiments.sweeps import sweep_of
 from pages.ui.sweeping import Known
+from pages.ui.text import in_archive
 from tests.app.visits import sent
 from tests.rows import rows
 
@@ -90,3 +91,9 @@ def test_at_another_budget_the_attacks_are_those_within_it(judged: AppTest) -> N
     assert not any("within 2/255" in option for option in box(judged, "Attack").options)
     sent(judged, {shown: "PGD within 2/255, seed 0"})  # a browser goes on showing what it was not told to change
     assert chosen(judged, "Attack") == "PGD within 1/255, seed 0" and "Show 2 pictures" in judged.toggle[0].label
+
+
+@pytest.mark.parametrize(("name", "said"), [("train/NORMAL/IM-1.jpeg", True), ("test/17", False), ("1.png", False)])
+def test_a_path_that_seems_to_tell_of_another_split_is_explained(name: str, said: bool) -> None:
+    assert bool(in_archive(name, "test")) == said
+    assert not said or "these pictures are of the split test" in (in_archive(name, "test") or "")
