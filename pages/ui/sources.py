@@ -217,7 +217,8 @@ def _reserve(chosen: Mapping[str, str], info: DatasetInfo) -> None:
         for line in suited.reservations(model_card(name), info):
             lines.setdefault(line, []).append(title)
     for line, titles in lines.items():
-        st.warning(plain(f"{'; '.join(titles)}: {line}."))
+        whose = titles[0] if len(titles) == 1 else f"Each of these ({'; '.join(titles)})"
+        st.warning(plain(f"{whose}: {line}."))
 
 
 def _known(address: Address, info: DatasetInfo, control: str) -> dict[str, ModelEntry]:

@@ -62,7 +62,7 @@ def reservations(card: Card, shown: Picture | DatasetInfo) -> Iterator[str]:
                "here means nothing")
     elif info.synthetic and not shown.synthetic:
         yield ("this model has seen synthetic pictures only, and of patients it knows nothing; choose another one, "
-               "trained on real pictures, on the left")
+               "trained on real pictures")
     elif shown.synthetic and not info.synthetic:
         yield "this model has seen real pictures only, and none that are synthetic, as here"
     if info.population and not shown.synthetic and shown.population != info.population:
