@@ -85,12 +85,13 @@ def show(known: Known) -> None:
 
 
 def _budget(found: Judged) -> float | None:
+    """At first the smallest: a defense that does not help there helps nowhere."""
     if len(found.budgets) < 2:
         return found.budgets[0]
     norm = NORMS[found.norm]
     texts = {"" if eps is None else norm.text(eps, ".3g"): eps for eps in found.budgets}
     chosen = st.segmented_control("The attacker may change the picture by at most", list(texts),
-                                  default=list(texts)[-1], key=SCOPE.control(BUDGET), required=True)
+                                  default=next(iter(texts)), key=SCOPE.control(BUDGET), required=True)
     return texts[cast(str, chosen)]
 
 

@@ -39,7 +39,7 @@ def dataset(address: Address, preferred: str = "") -> tuple[Dataset, str]:
     seed = address.seed("dataset", key, _dataset_name, DATASET, lambda name: isinstance(name, str))
     names = list(dict.fromkeys([*DATASETS, address.current(key)]))
     name: str = st.selectbox("Data set", names, place(names, seed), key=key, format_func=title,
-                             accept_new_options=True, on_change=_typed, args=(key,),
+                             accept_new_options=True, on_change=_typed_dataset, args=(key,),
                              help="Or type folder:PATH for pictures of your own, one folder a class, or manifest:PATH "
                                   "for those that a CSV file lists with the columns path and label.")
     _dataset_name(name)
@@ -103,6 +103,21 @@ def _typed(key: str) -> None:
     """In a callback: what the visitor chose in a control may be opened."""
     if (path := _path_in(st.session_state[key] or "")):
         consent.give(path)
+
+
+def _typed_dataset(key: str) -> None:
+    """The same for data sets, of which one that is known may be typed otherwise than it is written."""
+    force(key, _dataset_meant(st.session_state[key] or ""))
+    _typed(key)
+
+
+def _dataset_meant(text: str) -> str:
+    """The name of the data set that is called so, or whose name or title alone begins so; or the text as it is."""
+    wanted = text.strip().casefold()
+    called = {name: (name.casefold(), DATASETS[name].info.title.casefold()) for name in DATASETS}
+    alike = [name for name, own in called.items() if wanted in own] or [
+        name for name, own in called.items() if wanted and any(one.startswith(wanted) for one in own)]
+    return alike[0] if len(alike) == 1 else text
 
 
 def may_open(name: str) -> bool:

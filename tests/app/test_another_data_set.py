@@ -9,6 +9,7 @@ from streamlit.testing.v1.element_tree import Multiselect, Selectbox
 
 from engine.work.jobs import jobs
 from pages.ui.choosing import selection_of
+from pages.ui.sources import _dataset_meant
 from tests import collected
 from tests.app.test_pages import address
 from tests.app.visits import model, opened, sent, words
@@ -114,3 +115,10 @@ def test_what_was_chosen_first_need_not_be_offered_any_more() -> None:
         moved(app, dataset)
         app.run()
         assert not app.exception and models(app).value == [own]
+
+
+@pytest.mark.parametrize(("typed", "meant"), [
+    ("COVID-CT", "covid-ct"), ("kermany", "kermany"), (" Kermany chest", "kermany"), ("BreakHis", "breakhis"),
+    ("phantom", "phantom"), ("folder:/my/Pictures", "folder:/my/Pictures"), ("nothing", "nothing"), ("", "")])
+def test_a_data_set_is_known_however_its_name_is_typed(typed: str, meant: str) -> None:
+    assert _dataset_meant(typed) == meant

@@ -41,14 +41,14 @@ def run(spec: AttackSpec) -> Rows:
 
 @pytest.fixture
 def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
-    """The page's part about what was judged."""
+    """The page's part about what was judged, at the larger budget."""
     monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
     found = Defended(tuple(Checked.of_rows(run(spec)) for spec in specs()), ())
     app = AppTest.from_string(PAGE, default_timeout=20)
     app.session_state["known"] = Known(defend_task(sweep_of("phantom-cxr", "test", IMAGES, [MODEL], specs())), found)
     app.run()
-    assert not app.exception
-    return app
+    assert not app.exception and app.button_group[0].value == "1/255"
+    return app.button_group[0].set_value("2/255").run()
 
 
 def box(app: AppTest, label: str) -> Selectbox[object]:
