@@ -158,7 +158,8 @@ def test_a_mended_index_is_told_until_somebody_has_read_it() -> None:
     assert warnings(app) == [] and warnings(opened()) == []
 
 
-@pytest.mark.parametrize(("kind", "fact"), [("explore", "layers"), ("explore", "steps"), ("heatmaps", "shift")])
+@pytest.mark.parametrize(("kind", "fact"), [
+    pytest.param("explore", "layers", marks=pytest.mark.slow), ("explore", "steps"), ("heatmaps", "shift")])
 def test_a_kept_result_of_another_form_is_computed_again(kind: str, fact: str) -> None:
     app = settled(opened(seed=7))  # not the example that came with the program
     store = jobs().store

@@ -58,7 +58,8 @@ def _no_farther(ours: np.ndarray, theirs: np.ndarray) -> None:
 
 @pytest.mark.parametrize(("ours", "norm", "peer"), [
     ("hopskipjump", "l2", lambda x: _foolbox(x, "HopSkipJumpAttack", steps=200, constraint="l2")),
-    ("hopskipjump", "linf", lambda x: _foolbox(x, "HopSkipJumpAttack", steps=200, constraint="linf")),
+    pytest.param("hopskipjump", "linf", lambda x: _foolbox(x, "HopSkipJumpAttack", steps=200, constraint="linf"),
+                 marks=pytest.mark.slow),
     ("hopskipjump", "l2", lambda x: _art(x, "HopSkipJump", norm=2, max_iter=200)),
     ("hopskipjump", "linf", lambda x: _art(x, "HopSkipJump", norm="inf", max_iter=200)),
     ("boundary", "l2", lambda x: _foolbox(x, "BoundaryAttack", steps=5000)),

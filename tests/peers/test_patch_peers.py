@@ -68,7 +68,7 @@ def learn(xrays: XRays, size: float, seed: int) -> object:
     return attack
 
 
-@pytest.fixture(scope="module", params=[0.3, 0.4])
+@pytest.fixture(scope="module", params=[0.3, pytest.param(0.4, marks=pytest.mark.slow)])
 def learned(xrays: XRays, request: pytest.FixtureRequest) -> Learned:
     size, everywhere = request.param, xrays.often(PLACES)
     names = [f"X-ray {number}" for number in range(len(everywhere))]  # an image's name decides where its patch lies

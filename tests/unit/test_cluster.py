@@ -67,6 +67,7 @@ def workers() -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked for in /proc")
 def test_the_rows_are_those_of_one_process_though_a_worker_is_killed(tmp_path: Path) -> None:
     """The worker is killed once a first piece has come in, so in the middle of its second one, or of a later one."""
