@@ -374,7 +374,8 @@ def test_the_report_says_all_of_it(home: Path, claim: Claim) -> None:
     assert "2 networks (Small CNN, trained on striped@32, 30 epochs" in text
     assert "Of 2: in 1 it holds, in 1 there is no difference." in text
     assert "Why not everywhere: without a budget nobody is strong." in text
-    assert "shared out among 2" in text and "`python -m engine claims strong`" in text
+    assert "shared out among 2" in text and "`python -m engine claims strong --seeds 2`" in text
+    assert "`python -m engine claims strong`" in section(replace(claim, networks=2), found)
 
 
 def test_why_a_claim_fails_is_not_told_of_one_that_holds(home: Path, claim: Claim) -> None:

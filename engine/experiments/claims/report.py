@@ -55,9 +55,14 @@ def _made(claim: Claim, trials: Sequence[Trial]) -> str:
         f"{_networks(claim, trials)} Attacked are {_listed(counts)} pictures of {claim.dataset}/{claim.split}, "
         f"{'read correctly before or not' if claim.misread else 'all of them read correctly before'}.",
         f"The table says {claim.measure.table}{_several(trials)}.", claim.notes,
-        f"Measured by `python -m engine claims {claim.name}` on {origin.device}, torch {origin.versions['torch']}.",
+        f"Measured by `{_command(claim, trials)}` on {origin.device}, torch {origin.versions['torch']}.",
     ]
     return " ".join(filter(None, lines))
+
+
+def _command(claim: Claim, trials: Sequence[Trial]) -> str:
+    seeds = "" if len(trials) == claim.seeds else f" --seeds {len(trials)}"
+    return f"python -m engine claims {claim.name}{seeds}"
 
 
 def _networks(claim: Claim, trials: Sequence[Trial]) -> str:
