@@ -22,9 +22,8 @@ _HEIGHT, _LINE, _GREY = 380, 24, "#888888"
 @remembered
 def trade_off(standings: Sequence[Standing]) -> go.Figure:
     """Accuracy unattacked against what holds under attack: filled, where the attacker knows of the defense, lighter and
-    joined to it, where he does not; bars are 95 % intervals. A point says which standing it is, and
-    whether the attacker knows. Of several models each
-    has its symbol, and each defense its colour."""
+    joined to it, where he does not; bars are 95 % intervals. A point says which standing it is, and whether the
+    attacker knows. Of several models each has its symbol, and each defense its colour."""
     figure = go.Figure()
     stacks, models = (list(dict.fromkeys(getattr(one, name) for one in standings)) for name in ("defenses", "model"))
     for number, (one, name, at) in enumerate(zip(standings, map(literal, names_of(standings)), across(standings),
