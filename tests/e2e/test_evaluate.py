@@ -58,6 +58,7 @@ def test_it_fits_the_screen(browser: "Browser", url: str, width: int, height: in
     rest(page)
     main = page.get_by_test_id("stMain")
     assert main.evaluate("area => area.scrollWidth <= area.clientWidth")
+    main.locator(".js-plotly-plot").first.wait_for()  # figures come after the page's words
     wide = settled(page, lambda: main.locator(".js-plotly-plot").evaluate_all(
         "plots => plots.map(plot => plot.getBoundingClientRect().right)"))
     assert max(wide) <= width
