@@ -58,11 +58,9 @@ def _points(standings: Sequence[Standing]) -> dict[Point, str]:
     """Every point of the plot, and what it is called."""
     found: dict[Point, str] = {}
     for number, (one, name) in enumerate(zip(standings, names_of(standings), strict=True)):
-        both = one.adaptive is not None and one.oblivious is not None and one.oblivious is not one.adaptive
-        if one.adaptive is not None:
-            found[number, True] = f"{name}, attacker knows of it" if both else name
-        if one.oblivious is not None and one.oblivious is not one.adaptive:
-            found[number, False] = f"{name}, attacker does not know of it"
+        for _, knows in one.points:
+            aware = f"{name}, attacker knows of it" if len(one.points) > 1 else name
+            found[number, knows] = aware if knows else f"{name}, attacker does not know of it"
     return found
 
 

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from engine.attacks.norms import NORMS
 from engine.experiments.defending.apart import across
-from engine.experiments.defending.judged import Faced, Standing
+from engine.experiments.defending.judged import Standing
 from engine.experiments.defending.words import defenses_of, models_of, names_of
 from pages.ui.charts import PALETTE, percent
 from pages.ui.remembered import remembered
@@ -30,19 +30,19 @@ def trade_off(standings: Sequence[Standing]) -> go.Figure:
                                                  strict=True)):
         colour = PALETTE[stacks.index(one.defenses) % 8]
         symbol = _SYMBOLS[(models.index(one.model) if len(models) > 1 else number) % 8]
-        points = _points(one)
         clean = one.clean.rate or 0.0
-        if len(points) > 1:
-            figure.add_scatter(x=[at] * 2, y=[faced.robust.rate for faced, _, _ in points], mode="lines",
+        if len(one.points) > 1:
+            figure.add_scatter(x=[at] * 2, y=[faced.robust.rate for faced, _ in one.points], mode="lines",
                                line={"color": colour, "width": 1.5}, showlegend=False, hoverinfo="skip", opacity=0.6)
-        for place, (faced, who, opacity) in enumerate(points):
+        for place, (faced, knows) in enumerate(one.points):
+            who = "does not know of it" if not knows else "knows of it" if one.defenses else ""
             low, high = faced.robust.interval
             rate = faced.robust.rate or 0.0
             figure.add_scatter(
                 x=[at], y=[rate], mode="markers", name=name, legendgroup=name,
                 showlegend=not place and len(models) == 1,
-                customdata=[[number, faced is one.adaptive]], opacity=opacity,
-                marker={"color": colour, "symbol": symbol if opacity == 1 else f"{symbol}-open",
+                customdata=[[number, knows]], opacity=1.0 if knows else 0.55,
+                marker={"color": colour, "symbol": symbol if knows else f"{symbol}-open",
                         "size": _SIZE if number else _FIRST,
                         "line": {"color": colour, "width": 2}},
                 error_y={"array": [max(0.0, high - rate)], "arrayminus": [max(0.0, rate - low)], "symmetric": False,
@@ -71,11 +71,3 @@ def _legend(figure: go.Figure, standings: Sequence[Standing]) -> int:
         figure.add_scatter(x=[None], y=[None], mode="markers", name=literal(name), hoverinfo="skip",
                            marker={"color": colour, "symbol": symbol, "size": 11, "line": {"width": 2}})
     return len(marks)
-
-
-def _points(one: Standing) -> list[tuple[Faced, str, float]]:
-    """Who knows of it first."""
-    points = [] if one.adaptive is None else [(one.adaptive, "knows of it" if one.defenses else "", 1.0)]
-    if one.oblivious is not None and one.oblivious is not one.adaptive:
-        points.append((one.oblivious, "does not know of it", 0.55))
-    return points

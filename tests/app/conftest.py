@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.work.jobs import jobs
 from pages.exploring import whole
 
 
@@ -15,6 +16,15 @@ def module_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         home = tmp_path_factory.mktemp("home")
         patch.setenv("PERTURBSCOPE_HOME", str(home))
         yield home
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A home in which nothing was computed before this test, and work that ends with it."""
+    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
+    yield
+    for job in list(jobs()._jobs.values()):
+        job.cancelled.set()
 
 
 @pytest.fixture(autouse=True)

@@ -1,18 +1,18 @@
 """Another data set is chosen: numbers of images keep their meaning, and models that suit it are offered."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Multiselect, Selectbox
 
-from engine.work.jobs import jobs
 from pages.ui.choosing import selection_of
 from pages.ui.sources import _dataset_meant
 from tests import collected
 from tests.app.test_pages import address
 from tests.app.visits import model, opened, sent, words
+
+pytestmark = pytest.mark.usefixtures("own_home")
 
 SYNTHETIC = "synthetic pictures only"
 
@@ -27,14 +27,6 @@ def children(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PERTURBSCOPE_DATA", str(root))
         yield
-
-
-@pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
-    yield
-    for job in list(jobs()._jobs.values()):
-        job.cancelled.set()
 
 
 def box(app: AppTest, label: str) -> Selectbox[str]:

@@ -1,7 +1,6 @@
 """The Defend page without a browser: a judgement as it is told, and what the page refuses or says before it runs."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -22,17 +21,11 @@ from tests.app.test_pages import address
 from tests.app.visits import opened
 from tests.rows import rows
 
+pytestmark = pytest.mark.usefixtures("own_home")
+
 MODEL = "phantom-cxr/resnet18"
 IMAGES = (9, 160)
 ASKED = {"images": "#9 #160", "attacks": "pgd", "eps": "2/255", "defense": "rnd,jpeg"}
-
-
-@pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
-    yield
-    for job in list(jobs()._jobs.values()):
-        job.cancelled.set()
 
 
 def specs() -> tuple[AttackSpec, ...]:

@@ -1,8 +1,5 @@
 """What a page shows on opening, in a home in which nothing was computed: a stored example, and all of it at once."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from engine.experiments.openings import DEVICE, OPENINGS
@@ -10,15 +7,9 @@ from engine.experiments.runs.kept import run_kinds
 from engine.work.jobs import jobs
 from tests.app.visits import opened
 
+pytestmark = pytest.mark.usefixtures("own_home")
+
 PLOTS = {"evaluate": 6, "epsilon": 6, "transfer": 2, "blackbox": 2, "defend": 1}
-
-
-@pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("PERTURBSCOPE_HOME", str(tmp_path / "home"))
-    yield
-    for job in list(jobs()._jobs.values()):
-        job.cancelled.set()
 
 
 @pytest.mark.parametrize("page", PLOTS)

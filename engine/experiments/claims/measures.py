@@ -38,6 +38,10 @@ def _share(fooled: np.ndarray) -> str:
     return f"{fooled.mean():.1%} ({low:.0%} to {high:.0%})"
 
 
+def _mean_and_median(distances: np.ndarray) -> str:
+    return f"{distances.mean():.3f} / {np.median(distances):.3f}"
+
+
 def _nearness(rows: Rows) -> np.ndarray:
     """The L2 distance of what fools the model, below zero; -inf where nothing does."""
     return np.where(rows.success, -rows.l2, -np.inf)
@@ -55,7 +59,7 @@ NEARNESS = Measure(
     table="mean / median L2 distance of what fools the model",
     better="gets nearer",
     values=_nearness,
-    pooled=lambda nearness: f"{-nearness.mean():.3f} / {-np.median(nearness):.3f}",
+    pooled=lambda nearness: _mean_and_median(-nearness),
     own=lambda nearness: f"{-np.median(nearness):.3f}",
 )
 
@@ -73,11 +77,7 @@ FARNESS = Measure(
           "it is served; compared is the distance of what fools, which is infinite where nothing does",
     better="is kept farther away",
     values=lambda rows: -_nearness(rows),
-    pooled=lambda ends: f"{_middle(ends)} ({ends[:, 1].sum():.0f} of {len(ends)})",
+    pooled=lambda ends: f"{_mean_and_median(ends[:, 0])} ({ends[:, 1].sum():.0f} of {len(ends)})",
     own=lambda ends: f"{np.median(ends[:, 0]):.3f}",
     shown=lambda rows: np.stack([rows.l2, rows.success], axis=1),
 )
-
-
-def _middle(ends: np.ndarray) -> str:
-    return f"{ends[:, 0].mean():.3f} / {np.median(ends[:, 0]):.3f}"

@@ -16,7 +16,7 @@ def across(standings: Sequence[Standing]) -> list[float]:
     found = []
     for one in standings:
         at = clean = one.clean.rate or 0.0
-        heights = [faced.robust.rate or 0.0 for faced in (one.adaptive, one.oblivious) if faced is not None]
+        heights = [faced.robust.rate or 0.0 for faced, _ in one.points]
         while any(abs(at - x) < BESIDE / 2 and abs(height - y) < BESIDE for x, y in taken for height in heights):
             at += -BESIDE if clean > 0.5 else BESIDE
         taken += [(at, height) for height in heights]

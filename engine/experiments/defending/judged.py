@@ -101,6 +101,15 @@ class Standing:
         """What it is worth: against who knows of it."""
         return self.adaptive or self.oblivious
 
+    @property
+    def points(self) -> list[tuple[Faced, bool]]:
+        """What a plot shows of it, and whether the attacker knows of the defenses, who does first; one point where all
+        attackers are alike."""
+        found = [] if self.adaptive is None else [(self.adaptive, True)]
+        if self.oblivious is not None and self.oblivious is not self.adaptive:
+            found.append((self.oblivious, False))
+        return found
+
 
 @dataclass(frozen=True, eq=False)
 class Judged:

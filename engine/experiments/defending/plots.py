@@ -22,9 +22,7 @@ def trade_off(standings: Sequence[Standing]) -> Figure:
     places = across(standings)
     for number, (one, name, at) in enumerate(zip(standings, names_of(standings), places, strict=True)):
         colour, mark = plots.COLOURS[number % 8], plots.MARKS[number % 8]
-        points = [] if one.adaptive is None else [(one.adaptive.robust, True)]
-        if one.oblivious is not None and one.oblivious is not one.adaptive:
-            points.append((one.oblivious.robust, False))
+        points = [(faced.robust, knows) for faced, knows in one.points]
         axes.plot([at] * len(points), [share.rate for share, _ in points], color=colour, linewidth=1, alpha=0.5)
         for share, filled in points:
             low, high = _bars(share)

@@ -96,8 +96,8 @@ def lines(found: Judged, eps: float | None) -> list[Line]:
     standings = found.at(eps)
     named = zip(standings, names_of(standings), defenses_of(standings), strict=True)
     models, base = models_of(standings), standings[0]
-    return [Line(name, models[one.model], defense, _sentences(found, base, one),
-                 0 if one.worth is None else one.worth.robust.counted, bool(_doubt(found, one)))
+    return [Line(name, models[one.model], defense, _sentences(base, one, doubt := _doubt(found, one)),
+                 0 if one.worth is None else one.worth.robust.counted, bool(doubt))
             for one, name, defense in list(named)[1:]]
 
 
@@ -184,11 +184,11 @@ def _fails(base: Standing, one: Standing) -> str:
     return f"{_within(one).strip()} ({counts}{f', {FEW}' if _unsure(base.worth, one.adaptive) else ''})"
 
 
-def _sentences(found: Judged, base: Standing, one: Standing) -> str:
-    """One defense: what it stops, and its price."""
+def _sentences(base: Standing, one: Standing, doubt: str) -> str:
+    """One defense: what it stops, what speaks against that, and its price."""
     if one.refused.all():
         return "it refuses every picture, sick or healthy: nobody is served."
-    return f"{_stops(base, one)}{_doubt(found, one)}. Its price: {_price(base, one)}."
+    return f"{_stops(base, one)}{doubt}. Its price: {_price(base, one)}."
 
 
 def _price(base: Standing, one: Standing) -> str:
