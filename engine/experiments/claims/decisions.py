@@ -1,10 +1,8 @@
 """GBBA finds nearer images than HopSkipJump, and that nearer ones than OPT, at equal queries.
 
-Small pictures, so that each can be given tens of thousands of queries; whole ones and fewer queries; and a few whole
-ones with many.
+Small pictures, of which each can be given many queries with several networks; and whole ones, with the bundled models
+that answer soonest, and so many queries as these can afford.
 """
-
-from dataclasses import dataclass
 
 from engine.experiments.claims.declared import Bundled, Claim, Network, declare, entry
 from engine.experiments.claims.measures import NEARNESS
@@ -14,33 +12,18 @@ PICTURES = 10  # of fewer the sign test could say nothing at so many comparisons
 BATCH = 128  # images that a network sees together: of ten, reading its weights takes longer than the arithmetic
 
 
-@dataclass(frozen=True)
-class Setting:
-    """On which pictures of a data set, by which model, and with how many queries."""
-
-    suffix: str
-    title: str
-    at: str
-    pictures: int
-    queries: tuple[int, ...]
-
-
-SMALL = Setting("", "32 x 32", "@32", PICTURES, QUERIES)
-WHOLE = Setting("-whole", "whole pictures", "", PICTURES, (250, 500, 1_000))
-LONG = Setting("-long", "whole pictures, many queries", "", 8, (10_000,))
-
-
-def _claim(dataset: str, target: Network | Bundled, setting: Setting) -> Claim:
-    budgets = [{"norm": "l2", "batch": BATCH, "params": {"queries": queries}} for queries in setting.queries]
+def _claim(data: str, size: str, target: Network | Bundled, counts: tuple[int, ...], kind: str = "") -> Claim:
+    name = data.partition("@")[0]
+    budgets = [{"norm": "l2", "batch": BATCH, "params": {"queries": queries}} for queries in counts]
     nearest, middle, farthest = (entry(attack, budgets) for attack in ("gbba", "hopskipjump", "opt"))
     return Claim(
-        name=f"decisions-{dataset}{setting.suffix}",
-        title=f"Distance by decisions alone, {dataset}, {setting.title}",
+        name=f"decisions-{name}{kind}",
+        title=f"Distance by decisions alone, {name}, {size}",
         sentence="at equal queries GBBA gets nearer than HopSkipJump, and that nearer than OPT",
-        dataset=f"{dataset}{setting.at}",
+        dataset=data,
         target=target,
-        pictures=setting.pictures,
-        budgets=tuple(f"{queries:,} queries" for queries in setting.queries),
+        pictures=PICTURES,
+        budgets=tuple(f"{queries:,} queries" for queries in counts),
         entries=(nearest, middle, farthest),
         contests=((nearest.label, middle.label), (middle.label, farthest.label)),
         measure=NEARNESS,
@@ -52,7 +35,8 @@ def _claim(dataset: str, target: Network | Bundled, setting: Setting) -> Claim:
     )
 
 
-for setting in (SMALL, WHOLE, LONG):
-    for dataset, epochs in (("kermany", 10), ("covid-ct", 60)):
-        declare(_claim(dataset, Network("resnet18", epochs) if setting is SMALL else
-                       Bundled(f"{dataset}/densenet121"), setting))
+for dataset, epochs, model, counts in (
+        ("kermany", 10, "mobilenet_v3_small", (250, 1_000, 5_000)),
+        ("covid-ct", 60, "efficientnet_lite0", (250, 500, 1_000))):
+    declare(_claim(f"{dataset}@32", "32 x 32", Network("resnet18", epochs), QUERIES))
+    declare(_claim(dataset, "whole pictures", Bundled(f"{dataset}/{model}"), counts, "-whole"))
