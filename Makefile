@@ -30,7 +30,7 @@ run: $(VENV)/installed-run
 
 # Side by side, but for the browser's tests: they wait for what a visitor would wait for. 5: there are none in ARGS.
 test: test-quick browser
-	$(BIN)/python -m pytest -m e2e $(ARGS) || test $$? = 5
+	$(BIN)/python -m pytest tests/e2e -m e2e $(ARGS) || test $$? = 5
 
 test-quick: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m "not e2e and not slow" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS) || test $$? = 5

@@ -340,8 +340,7 @@ def test_the_result_takes_the_place_of_what_was_watched(page: "Page", url: str) 
     assert settled(page, at(page, "canvas-perturbed").bounding_box) == before, "nothing moves"
 
 
-@pytest.mark.parametrize(("width", "height"), [(1366, 768), (1920, 1080)])
-@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize(("width", "height", "theme"), [(1366, 768, "dark"), (1920, 1080, "light")])
 def test_it_fits_the_screen(browser: "Browser", url: str, width: int, height: int, theme: str) -> None:
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
     page.set_default_timeout(SECONDS)
