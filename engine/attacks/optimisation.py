@@ -79,22 +79,6 @@ class _Tanh:
         return gradient.mul_(1 - variable.tanh().square_()).mul_(self._width).div_(2)
 
 
-class _Adam:
-    """Adam (Kingma & Ba 2015) with its usual constants, in place."""
-
-    def __init__(self, variable: Tensor, rate: float) -> None:
-        self._variable, self._rate = variable, rate
-        self._mean, self._square = variable.new_zeros(variable.shape), variable.new_zeros(variable.shape)
-        self._steps = 0
-
-    def descend_(self, gradient: Tensor) -> None:
-        self._steps += 1
-        self._mean.lerp_(gradient, 0.1)
-        self._square.lerp_(gradient.square_(), 0.001)
-        scale = (self._square / (1 - 0.999**self._steps)).sqrt_().add_(1e-8)
-        self._variable.addcdiv_(self._mean, scale, value=-self._rate / (1 - 0.9**self._steps))
-
-
 class _SquaredLength:
     """C&W in L2: the change's squared length, every round from the clean image with a bisected constant."""
 
@@ -149,7 +133,7 @@ def carlini_wagner(attack: CarliniWagner, target: WhiteBox, clean: Tensor, goal:
     variable = space.start.clone()
     for round_ in range(attack.rounds):
         variable = distance.restart(space.start, variable)
-        adam = _Adam(variable, attack.rate)
+        adam = torch.optim.Adam([variable], lr=attack.rate)
         succeeded = clean.new_zeros(len(clean)) > 0
         for step in range(attack.steps):
             images = space.images(variable) if round_ or step else clean.clone()  # tanh is inexact
@@ -159,7 +143,8 @@ def carlini_wagner(attack: CarliniWagner, target: WhiteBox, clean: Tensor, goal:
             best.see(images, reached)
             succeeded = succeeded | reached
             push = ascent.gradient.mul_(distance.constant).mul_(~reached.view(-1, 1, 1, 1))
-            adam.descend_(space.gradient(variable, distance.gradient(images.sub_(clean)).sub_(push)))
+            variable.grad = space.gradient(variable, distance.gradient(images.sub_(clean)).sub_(push))
+            adam.step()
         distance.adapt(succeeded, best)
     return best.images
 

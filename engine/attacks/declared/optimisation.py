@@ -35,6 +35,7 @@ class CarliniWagner(Attack):
         norms=("l2", "linf"),
         look_for="The change is too faint to see, and gone once the image is saved with 8 bits.",
         bounded=False,
+        version=2,
         presets={PAPER_PRESET: {"rounds": 20, "steps": 10_000, "rate": 0.01, "constant": 0.001}},
     )
     rounds: int = param(6, title="Rounds", low=1, high=50, step=1,
