@@ -37,6 +37,6 @@ def _claim(data: str, size: str, target: Network | Bundled, counts: tuple[int, .
 
 for dataset, epochs, model, counts in (
         ("kermany", 10, "mobilenet_v3_small", (250, 1_000, 5_000)),
-        ("covid-ct", 60, "efficientnet_lite0", (250, 500, 1_000))):
+        ("covid-ct", 60, "efficientnet_lite0", (250, 1_000))):
     declare(_claim(f"{dataset}@32", "32 x 32", Network("resnet18", epochs), QUERIES))
     declare(_claim(dataset, "whole pictures", Bundled(f"{dataset}/{model}"), counts, "-whole"))
