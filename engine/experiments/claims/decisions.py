@@ -27,11 +27,14 @@ def _claim(data: str, size: str, target: Network | Bundled, counts: tuple[int, .
         entries=(nearest, middle, farthest),
         contests=((nearest.label, middle.label), (middle.label, farthest.label)),
         measure=NEARNESS,
-        because="GBBA is HopSkipJump with a correction of directions that lead back to where it came from, which is "
-                "seldom called for: the point on the boundary was found by halving the way along the very change that "
-                "the direction is compared with, so the true direction never points against it, and the estimated one "
-                "only where probes are few. Counted once, it was called for in 5 of 1,120 directions on pictures of "
-                "32 x 32, and on whole ones in 27 of the 120 up to 1,000 queries and 8 of the 108 up to 10,000.",
+        because="GBBA is HopSkipJump with a correction of directions that lead back to where it came from. The point "
+                "on the boundary was found by halving the way along the very change that the direction is compared "
+                "with, so the true direction never points against it; the estimated one does by its noise, the more "
+                "often the fewer probes there are for the pixels. Counted once, in 3 of 136 directions on pictures of "
+                "32 x 32 up to 5,000 queries; on whole X-rays in 26 of 60 up to 1,000 queries and 29 of 160 up to "
+                "5,000, on whole CT slices in 31 of 60 up to 1,000. And there the two are all but at right angles (a "
+                "cosine of -0.04 at most on small pictures, -0.005 on whole X-rays), so that next to nothing is "
+                "taken away.",
     )
 
 
