@@ -62,7 +62,7 @@ def _no_farther(ours: np.ndarray, theirs: np.ndarray) -> None:
                  marks=pytest.mark.slow),
     ("hopskipjump", "l2", lambda x: _art(x, "HopSkipJump", norm=2, max_iter=200)),
     ("hopskipjump", "linf", lambda x: _art(x, "HopSkipJump", norm="inf", max_iter=200)),
-    ("boundary", "l2", lambda x: _foolbox(x, "BoundaryAttack", steps=5000)),
+    pytest.param("boundary", "l2", lambda x: _foolbox(x, "BoundaryAttack", steps=5000), marks=pytest.mark.slow),
     ("boundary", "l2", lambda x: _art(x, "BoundaryAttack", targeted=False, max_iter=5000)),
 ], ids=["hopskipjump-l2-foolbox", "hopskipjump-linf-foolbox", "hopskipjump-l2-ART", "hopskipjump-linf-ART",
         "boundary-foolbox", "boundary-ART"])

@@ -58,7 +58,7 @@ def test_pgd_l0_fools_with_no_more_pixels_than_sparsefool(ill: XRays) -> None:
     as_many(few.ours("pgdl0", "l0", pixels=pixels, steps=20).success, found <= pixels)
 
 
-@pytest.mark.parametrize("pixels", [5, 20])
+@pytest.mark.parametrize("pixels", [5, pytest.param(20, marks=pytest.mark.slow)])
 def test_evolution_fools_as_often_as_torchattacks(xrays: XRays, pixels: int) -> None:
     """At the same queries. Chance decides at these rates, so three images are allowed."""
     few, queries = xrays.first(40), 400
