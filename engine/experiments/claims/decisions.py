@@ -4,7 +4,8 @@ Small pictures, of which each can be given many queries with several networks; a
 that answer soonest, and so many queries as these can afford.
 """
 
-from engine.experiments.claims.declared import Bundled, Claim, Network, declare, entry
+from engine.data.shrunk import SEPARATOR
+from engine.experiments.claims.declared import RESNET18, Bundled, Claim, Network, declare, entry
 from engine.experiments.claims.measures import NEARNESS
 
 QUERIES = (1_000, 5_000, 10_000)
@@ -12,15 +13,15 @@ PICTURES = 10  # of fewer the sign test could say nothing at so many comparisons
 BATCH = 128  # images that a network sees together: of ten, reading its weights takes longer than the arithmetic
 
 
-def _claim(data: str, size: str, target: Network | Bundled, counts: tuple[int, ...], kind: str = "") -> Claim:
-    name = data.partition("@")[0]
+def _claim(dataset: str, target: Network | Bundled, counts: tuple[int, ...]) -> Claim:
+    name, _, side = dataset.partition(SEPARATOR)
     budgets = [{"norm": "l2", "batch": BATCH, "params": {"queries": queries}} for queries in counts]
     nearest, middle, farthest = (entry(attack, budgets) for attack in ("gbba", "hopskipjump", "opt"))
     return Claim(
-        name=f"decisions-{name}{kind}",
-        title=f"Distance by decisions alone, {name}, {size}",
+        name=f"decisions-{name}" if side else f"decisions-{name}-whole",
+        title=f"Distance by decisions alone, {name}, {f'{side} x {side}' if side else 'whole pictures'}",
         sentence="at equal queries GBBA gets nearer than HopSkipJump, and that nearer than OPT",
-        dataset=data,
+        dataset=dataset,
         target=target,
         pictures=PICTURES,
         budgets=tuple(f"{queries:,} queries" for queries in counts),
@@ -38,8 +39,7 @@ def _claim(data: str, size: str, target: Network | Bundled, counts: tuple[int, .
     )
 
 
-for dataset, epochs, model, counts in (
-        ("kermany", 10, "mobilenet_v3_small", (250, 1_000, 5_000)),
-        ("covid-ct", 60, "efficientnet_lite0", (250, 1_000))):
-    declare(_claim(f"{dataset}@32", "32 x 32", Network("resnet18", epochs), QUERIES))
-    declare(_claim(dataset, "whole pictures", Bundled(f"{dataset}/{model}"), counts, "-whole"))
+for dataset, network in RESNET18.items():
+    declare(_claim(f"{dataset}{SEPARATOR}32", network, QUERIES))
+declare(_claim("kermany", Bundled("kermany/mobilenet_v3_small"), (250, 1_000, 5_000)))
+declare(_claim("covid-ct", Bundled("covid-ct/efficientnet_lite0"), (250, 1_000)))

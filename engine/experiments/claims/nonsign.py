@@ -5,7 +5,7 @@ without that limit, at the length (L2) of the sign step.
 """
 
 from engine.attacks import ATTACKS
-from engine.experiments.claims.declared import Claim, Network, declare, entry
+from engine.experiments.claims.declared import RESNET18, Claim, declare, entry
 from engine.experiments.claims.measures import FOOLED
 
 SIDE = 64
@@ -27,13 +27,13 @@ ENTRIES = (*(entry(attack, ONE_STEP if "fg" in attack else ITERATED) for pair in
            entry("pgd", FREE, UNLIMITED, ATTACKS["fgnm"].info.paper))
 LABELS = {one.specs[0].attack: one.label for one in ENTRIES[:-1]}
 
-for dataset, epochs in (("kermany", 10), ("covid-ct", 60)):
+for dataset, network in RESNET18.items():
     declare(Claim(
         name=f"nonsign-{dataset}",
         title=f"Sign or not, ResNet-18 on {dataset}",
         sentence="at small eps the non-sign forms fool more than the sign forms",
         dataset=f"{dataset}@{SIDE}",
-        target=Network("resnet18", epochs),
+        target=network,
         pictures=100,
         budgets=tuple(f"eps {level}/255" for level in LEVELS),
         entries=ENTRIES,

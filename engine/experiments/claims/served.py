@@ -10,7 +10,7 @@ from dataclasses import asdict
 from engine.attacks import ATTACKS
 from engine.attacks.spec import ADAPTIVE
 from engine.experiments.claims.decisions import BATCH, PICTURES, QUERIES
-from engine.experiments.claims.declared import Claim, Entry, Network, declare, entry
+from engine.experiments.claims.declared import RESNET18, Claim, Entry, declare, entry
 from engine.experiments.claims.measures import FARNESS
 from engine.experiments.defended import Front
 from engine.papers import thesis_of_li_yang
@@ -40,7 +40,7 @@ def _entry(attack: str, front: str) -> Entry:
     return entry(attack, budgets, _label(attack, front), thesis_of_li_yang(6))
 
 
-def _claim(name: str, epochs: int) -> Claim:
+def _claim(name: str) -> Claim:
     attacks = ("gbba", "hopskipjump")
     return Claim(
         name=f"served-{name}",
@@ -48,7 +48,7 @@ def _claim(name: str, epochs: int) -> Claim:
         sentence="behind RND the attacks by decisions alone stay farther away than undefended, and behind DND farther "
                  "still",
         dataset=f"{name}@32",
-        target=Network("resnet18", epochs),
+        target=RESNET18[name],
         pictures=PICTURES,
         budgets=tuple(f"{queries:,} queries" for queries in QUERIES),
         entries=tuple(_entry(attack, front) for attack in attacks for front in FRONTS),
@@ -60,5 +60,5 @@ def _claim(name: str, epochs: int) -> Claim:
     )
 
 
-for name, epochs in (("kermany", 10), ("covid-ct", 60)):
-    declare(_claim(name, epochs))
+for name in RESNET18:
+    declare(_claim(name))

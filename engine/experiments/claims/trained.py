@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.attacks import ATTACKS
-from engine.experiments.claims.declared import Bundled, Claim, Entry, Network, declare, entry
+from engine.experiments.claims.declared import RESNET18, Bundled, Claim, Entry, Network, declare, entry
 from engine.experiments.claims.measures import RIGHT
 from engine.training.defenses import TRAINING_DEFENSES
 
@@ -30,7 +30,7 @@ PUBLISHED = {"kermany": "On 580 X-rays: undefended 83.3 under FGSM and 0 under M
 
 KERMANY: Twins = {defense: Bundled(f"kermany/mobilenet_v3_small{suffix}")
                   for defense, suffix in ((UNDEFENDED, ""), (NOISE, "-noise"), (AT, "-at"), (ANT, "-ant"))}
-SLICES = Network("resnet18", 60)
+SLICES = RESNET18["covid-ct"]
 COVID_CT: Twins = {UNDEFENDED: SLICES, **{defense: Network("resnet18", 20, written, SLICES) for defense, written in (
     (NOISE, "noise"), (AT, "at:eps=2/255"), (ANT, "ant:eps=2/255,steps=3"))}}
 

@@ -3,12 +3,12 @@
 The second pair sees smaller pictures, on which a CPU trains three of each in an hour or two.
 """
 
-from engine.experiments.claims.declared import Claim, Network, declare, entry
+from engine.experiments.claims.declared import RESNET18, Claim, Network, declare, entry
 from engine.experiments.claims.measures import FOOLED
 from engine.zoo.architectures import ARCHITECTURES
 
 BUDGET = {"eps": 16 / 255, "batch": 25}  # the papers' eps, and their settings, which are the defaults
-RESNET, DENSENET = Network("resnet18", 10), Network("densenet121", 6)
+RESNET, DENSENET = RESNET18["kermany"], Network("densenet121", 6)
 
 BASELINE = entry("mifgsm", [BUDGET])
 CLAIMED = tuple(entry(attack, [BUDGET]) for attack in ("pgn", "sia", "usmm", "stm"))
